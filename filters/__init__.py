@@ -1,0 +1,1 @@
+"""What stays and what goes: one rule is one function and one id."""

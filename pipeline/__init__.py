@@ -1,0 +1,1 @@
+"""From web pages to a corpus: the Beam jobs and what only they need."""

@@ -1,0 +1,214 @@
+"""The data model: what a page becomes, and how it lies in Parquet.
+
+In memory a page is a `Document`, a list of `Text` and `Image` nodes in reading order. On disk it has the OBELICS layout
+(Laurençon et al. 2023, arXiv 2306.16527): parallel lists `texts` and `images`, exactly one of the two non-null at each index.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A run of text between two images. Paragraphs are separated by a blank line, and only by one."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture at its place in the reading order.
+
+    `url` is absolute; `alternatives` are the other absolute URLs that the page offers for the same picture, best first.
+    `width` and `height` are what the page declares, in CSS pixels. `caption` repeats words that also stand in the text
+    around the image; `alt` stands nowhere else.
+    """
+
+    url: str
+    alternatives: tuple[str, ...] = ()
+    alt: str = ""
+    caption: str = ""
+    width: int | None = None
+    height: int | None = None
+
+
+Node = Text | Image
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the page says of itself. Empty strings where it says nothing; `date` is ISO 8601, `language` a BCP 47 tag."""
+
+    title: str = ""
+    author: str = ""
+    date: str = ""
+    language: str = ""
+    licence: str = ""
+    site_name: str = ""
+    description: str = ""
+    canonical_url: str = ""
+    robots: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One page: its nodes in reading order and what it says of itself."""
+
+    url: str
+    nodes: tuple[Node, ...]
+    metadata: Metadata = field(default_factory=Metadata)
+
+
+def document_id(url: str, capture: str) -> str:
+    """32 hex digits from a URL and its capture: a WARC date, or the sha256 of a file's bytes.
+
+    Holds no dot: a WebDataset key ends at its first one."""
+    return hashlib.sha256(f"{capture}\n{url}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+METADATA_FIELDS = tuple(Metadata.__dataclass_fields__)
+
+# An image as it stands in a document on disk: what the page says of it (declared sizes in CSS pixels), what was fetched
+# (`sha256`, original sizes), and what is stored (`stored_sha256`, sizes, and its bytes at `offset` of images/`tar`).
+IMAGE = pa.struct(
+    [
+        ("url", pa.string()),
+        ("alternatives", pa.list_(pa.string())),
+        ("alt", pa.string()),
+        ("caption", pa.string()),
+        ("declared_width", pa.int32()),
+        ("declared_height", pa.int32()),
+        ("fetched_url", pa.string()),
+        ("sha256", pa.binary(32)),
+        ("stored_sha256", pa.binary(32)),
+        ("phash", pa.uint64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("original_width", pa.int32()),
+        ("original_height", pa.int32()),
+        ("format", pa.string()),
+        ("tar", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int32()),
+    ]
+)
+
+CAPTURE = pa.struct([("file", pa.string()), ("offset", pa.int64()), ("length", pa.int64()), ("date", pa.string())])
+
+DOCUMENTS = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("url", pa.string()),
+        ("site", pa.string()),
+        ("texts", pa.list_(pa.string())),
+        ("images", pa.list_(IMAGE)),
+        ("metadata", pa.struct([(name, pa.string()) for name in METADATA_FIELDS])),
+        ("language", pa.string()),
+        ("capture", CAPTURE),
+        ("cluster", pa.string()),
+        ("split", pa.string()),
+        ("held_out", pa.list_(pa.struct([("start", pa.int32()), ("stop", pa.int32())]))),
+    ]
+)
+"""documents/*.parquet. `split` is train, validation, mixed (a book-length page: its node ranges `held_out` are validation,
+the rest train) or leak (would be validation but shares a picture or a near-duplicate cluster with training documents)."""
+
+
+# What a window says of each of its images, in the order of its markers.
+WINDOW_IMAGE = pa.struct(
+    [
+        ("url", pa.string()),
+        ("alt", pa.string()),
+        ("caption", pa.string()),
+        ("sha256", pa.binary(32)),
+        ("stored_sha256", pa.binary(32)),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+
+WINDOWS = pa.schema(
+    [
+        ("window_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("url", pa.string()),
+        ("site", pa.string()),
+        ("language", pa.string()),
+        ("text", pa.string()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("image_positions", pa.list_(pa.int32())),
+        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+        ("image_metadata", pa.list_(WINDOW_IMAGE)),
+        ("token_start", pa.int32()),
+        ("seed", pa.int64()),
+        ("tokenizer", pa.string()),
+        ("recipe", pa.string()),
+    ]
+)
+"""windows/*.parquet, one row per window. `image_positions` are the indexes of the `<image>` tokens in `input_ids`;
+`images[i]` is the picture at `image_positions[i]`; `token_start` is the window's first token in its document's stream;
+`tokenizer` and `recipe` are hashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An `Image` of a kept document together with where its bytes lie in the corpus' image store (`images/<tar>`, `offset`, `length`)."""
+
+    image: Image
+    fetched_url: str
+    sha256: bytes
+    stored_sha256: bytes
+    phash: int
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    format: str
+    tar: str
+    offset: int
+    length: int
+
+    def row(self) -> dict[str, object]:
+        """This image as a value of the Arrow type `IMAGE`."""
+        image = self.image
+        return {
+            "url": image.url,
+            "alternatives": list(image.alternatives),
+            "alt": image.alt,
+            "caption": image.caption,
+            "declared_width": image.width,
+            "declared_height": image.height,
+            **{name: getattr(self, name) for name in STORED_FIELDS},
+        }
+
+    @staticmethod
+    def from_row(row: dict) -> "StoredImage":
+        """The inverse of `row`."""
+        image = Image(
+            row["url"],
+            tuple(row["alternatives"] or ()),
+            row["alt"] or "",
+            row["caption"] or "",
+            row["declared_width"],
+            row["declared_height"],
+        )
+        return StoredImage(image, **{name: row[name] for name in STORED_FIELDS})
+
+
+STORED_FIELDS = tuple(name for name in StoredImage.__dataclass_fields__ if name != "image")
+
+
+def stored_nodes(texts: list[str | None], images: list[dict | None]) -> list[Text | StoredImage]:
+    """The nodes of a row of documents/*.parquet, in reading order.
+
+    Raises ValueError where not exactly one of the two lists is non-null at an index."""
+    if len(texts) != len(images):
+        raise ValueError(f"{len(texts)} texts but {len(images)} images: the lists must be parallel")
+    nodes: list[Text | StoredImage] = []
+    for index, (text, image) in enumerate(zip(texts, images, strict=True)):
+        if (text is None) == (image is None):
+            raise ValueError(f"node {index}: exactly one of text and image must be set")
+        nodes.append(Text(text) if text is not None else StoredImage.from_row(image))  # type: ignore[arg-type]
+    return nodes
