@@ -1,7 +1,8 @@
 """The data model: what a page becomes, and how it lies in Parquet.
 
 In memory a page is a `Document`, a list of `Text` and `Image` nodes in reading order. On disk it has the OBELICS layout
-(Laurençon et al. 2023, arXiv 2306.16527): parallel lists `texts` and `images`, exactly one of the two non-null at each index.
+(Laurençon et al. 2023, arXiv 2306.16527): parallel lists `texts` and `images`, exactly one of the two non-null at each
+index.
 """
 
 import hashlib
@@ -39,7 +40,9 @@ Node = Text | Image
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What the page says of itself. Empty strings where it says nothing; `date` is ISO 8601, `language` a BCP 47 tag."""
+    """What the page says of itself. Empty where it says nothing.
+
+    `date` is ISO 8601, `language` a BCP 47 tag."""
 
     title: str = ""
     author: str = ""
@@ -112,8 +115,9 @@ DOCUMENTS = pa.schema(
         ("held_out", pa.list_(pa.struct([("start", pa.int32()), ("stop", pa.int32())]))),
     ]
 )
-"""documents/*.parquet. `split` is train, validation, mixed (a book-length page: its node ranges `held_out` are validation,
-the rest train) or leak (would be validation but shares a picture or a near-duplicate cluster with training documents)."""
+"""documents/*.parquet. `split` is train, validation, mixed (a book-length page: its node ranges `held_out` are
+validation, the rest train) or leak (would be validation, but shares a picture or a near-duplicate cluster with training
+documents)."""
 
 
 # What a window says of each of its images, in the order of its markers.
@@ -154,7 +158,7 @@ WINDOWS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An `Image` of a kept document together with where its bytes lie in the corpus' image store (`images/<tar>`, `offset`, `length`)."""
+    """An `Image` of a kept document and where its bytes lie in the image store: images/`tar`, `offset`, `length`."""
 
     image: Image
     fetched_url: str
