@@ -1,0 +1,161 @@
+"""Stage pages: the records of a part become pages: extracted, measured, judged one by one."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import tldextract
+
+from dedup.near import signature
+from filters import consent, text
+from filters.language import identify
+from pipeline.extract import ExtractOptions, PageDropped, extract
+from pipeline.jobs.corpus import Corpus
+from pipeline.jobs.parts import Input
+from pipeline.jobs.schemas import PAGES, RECORDS
+from pipeline.jobs.stage import FileEntry, Journal, Stage, Task
+from pipeline.jobs.tables import Rows, short_hash
+from pipeline.recipe import Recipe
+from pipeline.sources.record import Record
+from shards.records import Document, Text, document_id
+
+HTML = ("text/html", "application/xhtml+xml")
+# Media types under which servers send anything: the bytes decide.
+UNKNOWN = ("", "application/octet-stream", "binary/octet-stream", "text/plain")
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
+
+# the public suffix list that comes with the package: no network, no cache
+_suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+
+def site_of(url: str) -> str:
+    """The registrable domain of a URL (Public Suffix List), its host where there is none, "" without a host."""
+    parts = _suffixes(url)
+    return parts.top_domain_under_public_suffix or parts.fqdn or parts.ipv4 or parts.ipv6 or parts.domain
+
+
+@dataclass(frozen=True)
+class ExtractPages:
+    """The work of a part: writes work/records and work/pages."""
+
+    corpus: Corpus
+    input: Input
+    recipe: Recipe
+
+    def __call__(self, task: Task) -> list[FileEntry]:
+        recipe = self.recipe
+        options = ExtractOptions(**asdict(recipe.extract), max_bytes=recipe.limits.page_bytes)
+        limit = max(recipe.limits.page_bytes, recipe.image.max_bytes)
+        journal = Journal(Stage("pages", "", ()).journal(self.corpus, task.number))
+        source = self.input.parts.sources[self.input.part(task.number).source]
+        records, pages = Rows(RECORDS), Rows(PAGES)
+        for record in self.input.read(task.number, limit, journal.set_aside.__contains__):
+            journal.begin(record.number)
+            use, rule = classify(record)
+            if use == "page" and len(record.body) > recipe.limits.page_bytes:
+                pages.add(self._dropped(record, source.name, "page.too_large"))
+            elif use == "page":
+                pages.add(self._page(record, source.name, options))
+            records.add(
+                {
+                    **{name: getattr(record, name) for name in COPIED},
+                    "bytes": len(record.body),
+                    "use": use,
+                    "sha256": hashlib.sha256(record.body).digest() if use == "image" else None,
+                    "rule": rule,
+                }
+            )
+            # the record after the next is read before it is named: what kills the worker there is blamed on it
+            journal.begin(record.number + 1)
+        journal.end()
+        return [
+            records.write(self.corpus, self.corpus.part("records", task.number)),
+            pages.write(self.corpus, self.corpus.part("pages", task.number)),
+        ]
+
+    def _page(self, record: Record, source: str, options: ExtractOptions) -> dict[str, Any]:
+        """A row of work/pages."""
+        rule = consent.refusal(record.headers, "")
+        if rule is not None:
+            return self._dropped(record, source, rule)
+        try:
+            document = extract(record.body, record.url, content_type=record.content_type or None, options=options)
+        except PageDropped as dropped:
+            return self._dropped(record, source, dropped.rule)
+        if document is None:
+            return self._dropped(record, source, "page.no_content")
+        rule = consent.refusal(record.headers, document.metadata.robots)
+        if rule is not None:
+            return self._dropped(record, source, rule)
+        row = self._dropped(record, source, None) | _content(document)
+        if not any(row["images"]):
+            row["rule"] = "page.no_image"
+        else:
+            row["rule"] = text.first_failure(row.pop("metrics"), self.recipe.text)
+        row.pop("metrics", None)
+        return row
+
+    def _dropped(self, record: Record, source: str, rule: str | None) -> dict[str, Any]:
+        capture = {"file": source, "offset": record.offset, "length": record.length, "date": record.date}
+        if rule is not None and rule.startswith("consent."):
+            return {"url": record.url, "rule": rule, "bytes": 0}
+        # a file of a folder has no capture date: its contents stand for it
+        doc_id = document_id(record.url, record.date or hashlib.sha256(record.body).hexdigest())
+        return {
+            "doc_id": doc_id,
+            "url": record.url,
+            "site": site_of(record.url),
+            "capture": capture,
+            "bytes": len(record.body),
+            "rule": rule,
+            "id_hash": short_hash(doc_id),
+            "url_hash": short_hash(record.url.partition("#")[0]),
+        }
+
+
+COPIED = ("number", "offset", "length", "kind", "url", "date", "status", "media_type", "digest", "target", "detail")
+
+
+def classify(record: Record) -> tuple[str | None, str | None]:
+    """What a record is used as (page, image, link), or the rule under which it is dropped."""
+    known = record.media_type
+    wanted = known in HTML or known in UNKNOWN or known.startswith("image/")
+    if record.rule is not None:
+        # a film that is too large is no loss: that it is a film says more
+        other = record.rule in ("record.too_large", "record.empty") and not wanted
+        return None, "record.media_type" if other else record.rule
+    if record.target:
+        return "link", None
+    if known in HTML:
+        return "page", None
+    if known.startswith("image/"):
+        return "image", None
+    if known in UNKNOWN:
+        head = record.body[:1024]
+        if head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+            return "image", None
+        if known != "text/plain" and b"<html" in head.lower() or head.lstrip()[:15].lower() == b"<!doctype html>":
+            return "page", None
+    return None, "record.media_type"
+
+
+def _content(document: Document) -> dict[str, Any]:
+    """What extraction found, and the metrics of it, as columns of work/pages."""
+    nodes = document.nodes
+    words = "\n\n".join(node.text for node in nodes if isinstance(node, Text))
+    measured = text.metrics(words)
+    folded = " ".join(words.lower().split())
+    return {
+        "texts": [node.text if isinstance(node, Text) else None for node in nodes],
+        "images": [None if isinstance(node, Text) else asdict(node) for node in nodes],
+        "metadata": asdict(document.metadata),
+        "language": identify(words) or document.metadata.language.partition("-")[0].lower(),
+        **asdict(measured),
+        "metrics": measured,
+        "text_hash": short_hash(folded),
+        "minhash": signature(folded),
+    }
+
+
+__all__ = ["ExtractPages", "classify", "pa", "site_of"]

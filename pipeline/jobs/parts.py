@@ -1,0 +1,156 @@
+"""The cut of the input into parts, before anything else runs. It depends on the input alone."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import BuildError
+from pipeline.jobs.corpus import Corpus, read_json, write_json
+from pipeline.sources import folder, warc
+from pipeline.sources.record import Record
+
+PART_BYTES = 64 << 20
+"""A part of a WARC file holds at least this many bytes on disk; of a small input a 16th, so that all workers have some."""
+PART_FILES = 1000
+"""A part of a folder holds this many files; of a small folder a 16th."""
+FEWEST_BYTES, FEWEST_FILES = 1 << 20, 20
+SHARE = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input file or folder. `name` is its path below the folder that all inputs share: no absolute path enters a corpus."""
+
+    name: str
+    kind: str  # warc or folder
+    size: int
+    identity: str
+    reader: str = "fastwarc"
+    seekable: bool = True
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: bytes [start, stop) of a WARC file, or the files [start, stop) of a folder in the order of their paths."""
+
+    number: int
+    source: int
+    start: int
+    stop: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The whole cut. `names[i]` are the files of source i where that is a folder."""
+
+    sources: tuple[Source, ...]
+    parts: tuple[Part, ...]
+    names: dict[int, tuple[str, ...]]
+    base_url: str
+
+    def identity(self) -> list[Any]:
+        """What a stage that reads the input depends on."""
+        return [[asdict(source) for source in self.sources], [asdict(part) for part in self.parts], self.base_url]
+
+
+@dataclass(frozen=True)
+class Input:
+    """The cut together with where the sources lie on this machine, for workers."""
+
+    parts: Parts
+    paths: tuple[Path, ...]
+
+    def part(self, number: int) -> Part:
+        return self.parts.parts[number]
+
+    def read(self, number: int, limit: int, skip: Any = lambda number: False) -> Iterator[Record]:
+        """The records of a part, payloads up to `limit` bytes."""
+        part = self.parts.parts[number]
+        source, path = self.parts.sources[part.source], self.paths[part.source]
+        if source.kind == "folder":
+            names = self.parts.names[part.source][part.start : part.stop]
+            return folder.read(path, names, self.parts.base_url, limit, skip)
+        return warc.read(path, part.start, part.stop, source.reader, limit, skip)
+
+
+def resolve(inputs: Sequence[str]) -> list[Path]:
+    """The files and folders that the arguments name, globs expanded, each once, in order of path.
+
+    Raises BuildError for one that names nothing."""
+    paths: dict[Path, None] = {}
+    for text in inputs:
+        found = [Path(text)] if Path(text).exists() else [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+        if not found:
+            raise BuildError(f"{text}: no such file or folder")
+        for path in found:
+            paths[path.resolve()] = None
+    return sorted(paths)
+
+
+def cut(corpus: Corpus, paths: Sequence[Path], base_url: str) -> Input:
+    """Cuts the input, or reads the cut that an earlier run made of the same files.
+
+    Raises BuildError where a source cannot be read or holds nothing that this program reads."""
+    shared = paths[0].parent if len(paths) == 1 else _common(paths)
+    state = [[path.relative_to(shared).as_posix(), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    listings = {index: folder.files(path) for index, path in enumerate(paths) if path.is_dir()}
+    state += [[name, size, mtime] for listing in listings.values() for name, size, mtime in listing]
+    saved = read_json(corpus.work("parts.json"))
+    if saved is not None and saved["state"] == state and saved["base_url"] == base_url:
+        parts = Parts(
+            tuple(Source(**source) for source in saved["sources"]),
+            tuple(Part(**part) for part in saved["parts"]),
+            {index: tuple(name for name, _, _ in listing) for index, listing in listings.items()},
+            base_url,
+        )
+        return Input(parts, tuple(paths))
+    parts = _cut(paths, shared, listings, base_url)
+    write_json(
+        corpus.work("parts.json"),
+        {
+            "state": state,
+            "base_url": base_url,
+            "sources": [asdict(source) for source in parts.sources],
+            "parts": [asdict(part) for part in parts.parts],
+        },
+    )
+    return Input(parts, tuple(paths))
+
+
+def _common(paths: Sequence[Path]) -> Path:
+    parents = set(paths[0].parents)
+    for path in paths[1:]:
+        parents &= set(path.parents)
+    return max(parents, key=lambda parent: len(parent.parts))
+
+
+def _cut(
+    paths: Sequence[Path], shared: Path, listings: dict[int, list[tuple[str, int, int]]], base_url: str
+) -> Parts:
+    warc_bytes = sum(path.stat().st_size for index, path in enumerate(paths) if index not in listings)
+    part_bytes = max(FEWEST_BYTES, min(PART_BYTES, warc_bytes // SHARE))
+    file_count = sum(len(listing) for listing in listings.values())
+    part_files = max(FEWEST_FILES, min(PART_FILES, -(-file_count // SHARE)))
+    sources, parts, names = [], [], {}
+    for index, path in enumerate(paths):
+        name = path.relative_to(shared).as_posix()
+        if index in listings:
+            listing = listings[index]
+            if not listing:
+                raise BuildError(f"{path}: the folder is empty")
+            size = sum(item[1] for item in listing)
+            sources.append(Source(name, "folder", size, f"{len(listing)} files, {max(item[2] for item in listing)}"))
+            names[index] = tuple(item[0] for item in listing)
+            for start in range(0, len(listing), part_files):
+                chunk = listing[start : start + part_files]
+                weight = sum(item[1] for item in chunk)
+                parts.append(Part(len(parts), index, start, start + len(chunk), weight))
+        else:
+            found = warc.index(path, part_bytes)
+            sources.append(Source(name, "warc", found.size, found.sha256, found.reader, found.seekable))
+            for start, stop in zip(found.cuts, found.cuts[1:], strict=False):
+                parts.append(Part(len(parts), index, start, stop, stop - start))
+    return Parts(tuple(sources), tuple(parts), names, base_url)

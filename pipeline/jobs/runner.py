@@ -1,0 +1,176 @@
+"""Where a stage's pipeline runs: in this process, on warm local workers, or on the runner that the user names.
+
+Never Beam's DirectRunner, named or by default: since 2.68 it tries Prism first, which downloads a program at run time and runs
+all Python in one process. See docs/ARCHITECTURE.md.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.transforms import environments
+
+from pipeline.errors import BuildError
+from pipeline.jobs.workers import WorkerPool
+
+WARM_WORKER = "openm3w:env:warm_worker:v1"
+
+
+class WorkerDied(BuildError):
+    """A worker process ended before its work was done. `crashed` tells a crash of its own from a kill from outside."""
+
+    def __init__(self, status: int) -> None:
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        hint = " (is memory short?)" if status == -signal.SIGKILL else ""
+        super().__init__(f"a worker process {how}{hint}; give the same command again to continue")
+        self.crashed = -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+
+
+@environments.Environment.register_urn(WARM_WORKER, bytes)
+class WarmWorkerEnvironment(environments.Environment):
+    """Beam's name for workers that come from a `WorkerPool` of this process."""
+
+    def __init__(self) -> None:
+        super().__init__(capabilities=environments.python_sdk_capabilities(), artifacts=())
+
+    def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
+        return WARM_WORKER, b""
+
+    @staticmethod
+    def from_runner_api_parameter(
+        payload: bytes, capabilities: Any, artifacts: Any, resource_hints: Any, context: Any
+    ) -> "WarmWorkerEnvironment":
+        return WarmWorkerEnvironment()
+
+
+@worker_handlers.WorkerHandler.register_environment(WARM_WORKER, bytes)
+class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
+    """Starts one worker of the pool, and fails the pipeline in the moment that worker dies."""
+
+    pool: WorkerPool  # Beam constructs handlers from an URN alone: `Runner.run` sets it for the time of a run
+
+    def __init__(self, payload: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
+        super().__init__(state, provision_info, grpc_server)
+        self._closing = False
+        self._ended = threading.Event()
+        self.status: int | None = None
+
+    def start_worker(self) -> None:
+        self.pool.start(self.worker_id, self.control_address, self._exited)
+
+    def stop_worker(self) -> None:
+        if not self._ended.wait(5):
+            self.pool.kill(self.worker_id)
+
+    def close(self) -> None:
+        self._closing = True
+        super().close()
+
+    def _exited(self, status: int) -> None:
+        self.status = status
+        self._ended.set()
+        if self._closing:
+            return
+        error = WorkerDied(status)
+
+        def refuse(request: Any) -> Any:
+            if request is worker_handlers.BeamFnControlServicer._DONE_MARKER:
+                return None
+            raise error
+
+        self.control_conn.push = refuse
+        self.control_conn.abort(error)
+        for worker in list(self.pool.pids):
+            self.pool.kill(worker)
+
+
+@dataclass
+class Runner:
+    """Runs pipelines as the user's Beam options say.
+
+    `workers` is the number of local worker processes, 1 for none (everything in this process); `remote` is set when a
+    Beam runner was named, which then gets every option.
+    """
+
+    options: list[str]
+    workers: int
+    remote: bool
+    log: Path
+    _pool: WorkerPool | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_options(cls, options: list[str], log: Path, cores: int) -> "Runner":
+        """Raises BuildError for options that would lead to Prism or to no runner."""
+        parsed = PipelineOptions(options)
+        name = parsed.view_as(StandardOptions).runner
+        if name in ("DirectRunner", "PrismRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner"):
+            raise BuildError(
+                f"--runner={name} is not used here: leave --runner out to run on this machine "
+                "(--direct_num_workers=N sets the number of processes), or name a cluster's runner"
+            )
+        workers = parsed.view_as(DirectOptions).direct_num_workers
+        explicit = any(option.split("=")[0] == "--direct_num_workers" for option in options)
+        return cls(options, (workers or cores) if explicit else cores, name is not None, log)
+
+    def warm(self) -> None:
+        """Starts the forking process, which then imports while this process does other things."""
+        if self.workers > 1 and not self.remote and self._pool is None:
+            self._pool = WorkerPool(self.log)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    @property
+    def pool(self) -> WorkerPool | None:
+        return self._pool
+
+    @contextmanager
+    def pipeline(self, workers: int) -> Iterator[beam.Pipeline]:
+        """A pipeline that runs when the block ends, locally on at most `workers` processes.
+
+        Raises WorkerDied, or what a DoFn raised."""
+        if self.remote:
+            with beam.Pipeline(options=PipelineOptions(self.options)) as pipeline:
+                yield pipeline
+            return
+        workers = min(workers, self.workers)
+        if workers > 1:
+            self.warm()
+            assert self._pool is not None
+            WarmWorkerHandler.pool = self._pool
+            environment: environments.Environment = WarmWorkerEnvironment()
+        else:
+            environment = environments.EmbeddedPythonEnvironment.default()
+        options = PipelineOptions(self.options)
+        options.view_as(DirectOptions).direct_num_workers = workers
+        options.view_as(DirectOptions).direct_running_mode = None
+        pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
+        yield pipeline
+        with _quiet_beam_threads():
+            pipeline.run().wait_until_finish()
+
+
+@contextmanager
+def _quiet_beam_threads() -> Iterator[None]:
+    """Beam's reader threads end with a traceback when a worker dies; the failure itself is raised in the main thread."""
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        module = getattr(getattr(failure.thread, "_target", None), "__module__", "") or ""
+        if not module.startswith(("apache_beam", "grpc")):
+            before(failure)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -1,0 +1,155 @@
+"""What the stages hand each other under work/, one Parquet file a part. Hashes are cut sha256 values."""
+
+import pyarrow as pa
+
+from shards.records import CAPTURE, METADATA_FIELDS
+
+RECORDS = pa.schema(
+    [
+        ("number", pa.int32()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("kind", pa.string()),
+        ("url", pa.string()),
+        ("date", pa.string()),
+        ("status", pa.int16()),
+        ("media_type", pa.string()),
+        ("bytes", pa.int64()),
+        ("use", pa.string()),
+        ("sha256", pa.binary(32)),
+        ("digest", pa.string()),
+        ("target", pa.string()),
+        ("rule", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""work/records: every record of the input. `use` is page, image or link (a redirect or revisit: another name of what it leads
+to), null for a dropped record; `sha256` is of an image's bytes."""
+
+PAGE_IMAGE = pa.struct(
+    [
+        ("url", pa.string()),
+        ("alternatives", pa.list_(pa.string())),
+        ("alt", pa.string()),
+        ("caption", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+
+PAGES = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("url", pa.string()),
+        ("site", pa.string()),
+        ("capture", CAPTURE),
+        ("bytes", pa.int64()),
+        ("rule", pa.string()),
+        ("detail", pa.string()),
+        ("texts", pa.list_(pa.string())),
+        ("images", pa.list_(PAGE_IMAGE)),
+        ("metadata", pa.struct([(name, pa.string()) for name in METADATA_FIELDS])),
+        ("language", pa.string()),
+        ("words", pa.int32()),
+        ("characters", pa.int32()),
+        ("mean_word_length", pa.float64()),
+        ("symbol_ratio", pa.float64()),
+        ("duplicate_lines", pa.float64()),
+        ("placeholder", pa.bool_()),
+        ("id_hash", pa.binary(16)),
+        ("url_hash", pa.binary(16)),
+        ("text_hash", pa.binary(16)),
+        ("minhash", pa.binary()),
+    ]
+)
+"""work/pages: every page record. `rule` is the first rule of the page or its text that it fails; a page that opted out has
+its URL and rule, nothing else."""
+
+TEXT = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
+"""work/text, row by row beside work/pages: the page's rule so far, duplicates now among them; the doc_id of the page that
+was kept in its place; the near-duplicate cluster, named by its kept page."""
+
+REFERENCES = pa.schema(
+    [
+        ("row", pa.int32()),
+        ("node", pa.int32()),
+        ("url", pa.string()),
+        ("first", pa.bool_()),
+        ("found", pa.bool_()),
+        ("record_part", pa.int32()),
+        ("record", pa.int32()),
+        ("content", pa.binary(16)),
+        ("owner", pa.int32()),
+    ]
+)
+"""work/references: every image reference of a part's surviving pages: page row, node index, the URL that stands for it (of
+all that the page offers, the first that the input holds), whether this is the first reference to that URL in the corpus,
+which record holds it, its content's hash and the part that stores it."""
+
+CONTENTS = pa.schema(
+    [
+        ("content", pa.binary(16)),
+        ("rule", pa.string()),
+        ("detail", pa.string()),
+        ("sha256", pa.binary(32)),
+        ("stored_sha256", pa.binary(32)),
+        ("phash", pa.uint64()),
+        ("spread", pa.float64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("original_width", pa.int32()),
+        ("original_height", pa.int32()),
+        ("format", pa.string()),
+        ("tar", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int32()),
+    ]
+)
+"""work/contents: each distinct image that a part stores, or the rule under which it could not be."""
+
+IMAGES = pa.schema(
+    [
+        ("url", pa.string()),
+        ("key", pa.string()),
+        ("status", pa.string()),
+        ("error_message", pa.string()),
+        ("sha256", pa.binary(32)),
+        ("stored_sha256", pa.binary(32)),
+        ("phash", pa.uint64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("original_width", pa.int32()),
+        ("original_height", pa.int32()),
+        ("format", pa.string()),
+        ("tar", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int32()),
+    ]
+)
+"""images/*.parquet: one row per distinct URL, with img2dataset's column names. A picture that several URLs lead to is stored
+once: their rows name the same tar and offset."""
+
+VERDICTS = pa.schema(
+    [("row", pa.int32()), ("node", pa.int32()), ("rule", pa.string()), ("content", pa.binary(16)), ("owner", pa.int32())]
+)
+"""work/verdicts: every image reference with the first image rule it fails."""
+
+SPLIT = pa.schema([("rule", pa.string()), ("split", pa.string())])
+"""work/split, row by row beside work/pages: the page's final rule (null: it becomes a document) and its split."""
+
+CUTS = pa.schema(
+    [
+        ("window_id", pa.string()),
+        ("run", pa.int32()),
+        ("split", pa.string()),
+        ("rule", pa.string()),
+        ("bytes", pa.int64()),
+        ("doc_row", pa.int32()),
+        ("token_start", pa.int32()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("image_positions", pa.list_(pa.int32())),
+        ("image_nodes", pa.list_(pa.int32())),
+        ("text", pa.string()),
+    ]
+)
+"""work/windows: every window that was cut, dropped ones too, without its pictures' bytes (`bytes` counts them)."""

@@ -1,0 +1,240 @@
+"""A stage that works part by part: tasks in, finished files and one marker a task out, and a manifest at the end.
+
+A task whose marker is there for the same key is skipped, so a build that was killed goes on where it stopped. The key of a
+stage holds all that its result depends on: the input, the recipe's sections it reads, package versions, the stages before it.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from pipeline.errors import BuildError
+from pipeline.jobs.corpus import Corpus, read_json, write_json
+from pipeline.jobs.progress import Progress
+from pipeline.jobs.runner import Runner, WorkerDied
+
+CRASHES = 2
+"""A record that was in hand when its worker crashed this often is set aside under record.crashed."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work of a stage: a part or a shard. `weight` is its size in bytes, for order and progress."""
+
+    number: int
+    weight: int
+    payload: Any = None
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A finished file as manifests name it: `path` relative to the corpus, sha256 in hex."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+Work = Callable[[Task], list[FileEntry]]
+
+
+def stage_key(name: str, *what: Any, packages: tuple[str, ...] = ()) -> str:
+    """A hash of everything that a stage's result depends on; `packages` by installed version."""
+    value = [name, what, [(package, version(package)) for package in packages]]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named set of tasks with the key of what they depend on."""
+
+    name: str
+    key: str
+    tasks: tuple[Task, ...]
+
+    def marker(self, corpus: Corpus, number: int) -> Path:
+        return corpus.work(f"{self.name}/{number:05d}.done.json")
+
+    def journal(self, corpus: Corpus, number: int) -> Path:
+        return corpus.work(f"{self.name}/{number:05d}.journal")
+
+    def manifest(self, corpus: Corpus) -> Path:
+        return corpus.work(f"{self.name}/manifest.json")
+
+    def finished(self, corpus: Corpus) -> list[FileEntry] | None:
+        """The files of this stage where it is complete for this key, else None."""
+        manifest = read_json(self.manifest(corpus))
+        if manifest is None or manifest["key"] != self.key:
+            return None
+        files = [FileEntry(**entry) for entry in manifest["files"]]
+        return files if _all_there(corpus, files) else None
+
+
+def run_stage(corpus: Corpus, runner: Runner, progress: Progress, stage: Stage, work: Work) -> list[FileEntry]:
+    """Runs the tasks that have no marker yet and returns the files of all of them, in the order of tasks.
+
+    Raises WorkerDied, or BuildError where a task failed for a reason outside the program."""
+    files = stage.finished(corpus)
+    if files is not None:
+        progress.skip(stage.name, len(stage.tasks))
+        return files
+    corpus.work(stage.name).mkdir(parents=True, exist_ok=True)
+    pending = [task for task in stage.tasks if _marked(corpus, stage, task) is None]
+    # the longest first: the last task to end is then a short one
+    pending.sort(key=lambda task: (-task.weight, task.number))
+    run_task = RunTask(corpus, stage.name, stage.key, work)
+    with progress.stage(stage, corpus, pending):
+        while pending:
+            try:
+                _run_pipeline(corpus, runner, stage, pending, run_task)
+                break
+            except WorkerDied as death:
+                # a crash of the worker's own is retried: the journal tells which record was in hand
+                pending = [task for task in pending if _marked(corpus, stage, task) is None]
+                if not death.crashed or not _blame(corpus, stage, pending):
+                    raise
+    files = []
+    for task in stage.tasks:
+        entries = _marked(corpus, stage, task)
+        if entries is None:
+            raise BuildError(f"stage {stage.name} ended without its part {task.number}; give the same command again")
+        files += entries
+    write_manifest(corpus, stage, files)
+    return files
+
+
+def write_manifest(corpus: Corpus, stage: Stage, files: list[FileEntry]) -> None:
+    """Marks a stage as complete. Written last, after every file it names."""
+    write_json(stage.manifest(corpus), {"key": stage.key, "files": [vars(entry) for entry in files]})
+
+
+def _run_pipeline(corpus: Corpus, runner: Runner, stage: Stage, pending: list[Task], run_task: "RunTask") -> None:
+    workers = min(runner.workers, len(pending))
+    with runner.pipeline(workers) as pipeline:
+        if runner.remote:
+            tasks = pipeline | "Tasks" >> beam.Create(pending) | "Spread" >> beam.Reshuffle()
+        else:
+            queue = corpus.work(f"{stage.name}/queue")
+            queue.write_bytes(struct.pack("<q", 0))
+            slots = pipeline | "Slots" >> beam.Create(range(workers))
+            tasks = slots | "Pull" >> beam.FlatMap(pull, queue=queue, tasks=pending)
+        _ = tasks | stage.name >> beam.Map(run_task)
+
+
+def pull(slot: int, queue: Path, tasks: list[Task]) -> Iterator[Task]:
+    """Takes tasks off a list that all local workers share, one at a time, until none is left.
+
+    The local runner splits a list once, before it starts; a worker with slow tasks would end long after its sibling."""
+    while True:
+        with queue.open("r+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            (index,) = struct.unpack("<q", file.read(8))
+            file.seek(0)
+            file.write(struct.pack("<q", index + 1))
+        if index >= len(tasks):
+            return
+        yield tasks[index]
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """Does the work of a task and writes its marker, after all of its files."""
+
+    corpus: Corpus
+    stage: str
+    key: str
+    work: Work
+
+    def __call__(self, task: Task) -> int:
+        stage = Stage(self.stage, self.key, ())
+        entries = self.work(task)
+        write_json(
+            stage.marker(self.corpus, task.number), {"key": self.key, "files": [vars(entry) for entry in entries]}
+        )
+        stage.journal(self.corpus, task.number).unlink(missing_ok=True)
+        return task.number
+
+
+def _marked(corpus: Corpus, stage: Stage, task: Task) -> list[FileEntry] | None:
+    marker = read_json(stage.marker(corpus, task.number))
+    if marker is None or marker["key"] != stage.key:
+        return None
+    files = [FileEntry(**entry) for entry in marker["files"]]
+    return files if _all_there(corpus, files) else None
+
+
+def _all_there(corpus: Corpus, files: list[FileEntry]) -> bool:
+    for entry in files:
+        try:
+            if (corpus.root / entry.path).stat().st_size != entry.bytes:
+                return False
+        except FileNotFoundError:
+            return False
+    return True
+
+
+class Journal:
+    """Names the record that a task has in hand, so that the next attempt knows what a worker died of.
+
+    A file of fixed size, written in place with one system call a record: the number of deaths seen at that record, the
+    record's number, how many records are done, and when (seconds since the epoch). `set_aside` are records given up.
+    """
+
+    FORMAT = struct.Struct("<qqqd")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.set_aside: set[int] = set()
+        self._deaths: dict[int, int] = {}
+        if path.exists():
+            data = path.read_bytes()
+            if len(data) >= self.FORMAT.size:
+                deaths, record, _, _ = self.FORMAT.unpack_from(data)
+                history = json.loads(data[self.FORMAT.size :] or b"{}")
+                self._deaths = {int(key): value for key, value in history.items()}
+                if record >= 0:
+                    self._deaths[record] = self._deaths.get(record, 0) + 1
+                self.set_aside = {record for record, deaths in self._deaths.items() if deaths >= CRASHES}
+        history = json.dumps(self._deaths).encode()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.pwrite(self._file, self.FORMAT.pack(0, -1, 0, time.time()) + history, 0)
+        self._done = 0
+
+    def begin(self, record: int) -> None:
+        """Before a record is touched."""
+        os.pwrite(self._file, self.FORMAT.pack(self._deaths.get(record, 0), record, self._done, time.time()), 0)
+        self._done += 1
+
+    def end(self) -> None:
+        """After the last record: what follows is nobody's fault."""
+        os.pwrite(self._file, self.FORMAT.pack(0, -1, self._done, time.time()), 0)
+        os.close(self._file)
+
+    @classmethod
+    def peek(cls, path: Path) -> tuple[int, int, float] | None:
+        """The record in hand (-1 for none), how many are done, and since when; None where there is no journal."""
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        if len(data) < cls.FORMAT.size:
+            return None
+        _, record, done, since = cls.FORMAT.unpack_from(data)
+        return record, done, since
+
+
+def _blame(corpus: Corpus, stage: Stage, pending: list[Task]) -> bool:
+    """Whether a record was in hand in any of the tasks when a worker crashed."""
+    journals = [Journal.peek(stage.journal(corpus, task.number)) for task in pending]
+    return any(journal is not None and journal[0] >= 0 for journal in journals)

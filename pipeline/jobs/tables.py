@@ -1,0 +1,61 @@
+"""Rows on their way into a Parquet file, and files on their way back into columns."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.jobs.corpus import Corpus
+from pipeline.jobs.stage import FileEntry
+from shards.files import write_table
+
+BATCH = 512
+
+
+def short_hash(text: str) -> bytes:
+    """16 bytes of sha256: enough that 10^15 different values hold no two equal ones with any likelihood."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+@dataclass
+class Rows:
+    """Collects rows of a schema, as Arrow batches so that Python objects do not pile up."""
+
+    schema: pa.Schema
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _batches: list[pa.RecordBatch] = field(default_factory=list)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= BATCH:
+            self._flush()
+
+    def extend(self, rows: Iterable[dict[str, Any]]) -> None:
+        for row in rows:
+            self.add(row)
+
+    def _flush(self) -> None:
+        self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=self.schema))
+        self._rows = []
+
+    def table(self) -> pa.Table:
+        if self._rows:
+            self._flush()
+        return pa.Table.from_batches(self._batches, schema=self.schema)
+
+    def write(self, corpus: Corpus, path: Path) -> FileEntry:
+        return write(corpus, path, self.table())
+
+
+def write(corpus: Corpus, path: Path, table: pa.Table) -> FileEntry:
+    """Writes a table whole or not at all, the same bytes for the same rows."""
+    written = write_table(path, table)
+    return FileEntry(corpus.relative(path), table.num_rows, written.size, written.sha256)
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    return pq.read_table(path, columns=None if columns is None else list(columns), use_threads=False, partitioning=None)

@@ -1,0 +1,1 @@
+"""What a build reads: WARC files and folders of HTML, cut into parts before anything else runs."""

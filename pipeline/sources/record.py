@@ -1,0 +1,36 @@
+"""One captured response, whatever it was read from."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of a WARC file, or a file of a folder, in the order of its part.
+
+    `number` counts the records of the part from 0. `offset` and `length` are bytes of the WARC file as it lies on disk;
+    length 0 where the file cannot be read from an offset. `body` is the payload after transfer and content decoding.
+    `headers` have lower-case names; a repeated header's values are joined by ", ". `target` is where a redirect leads or
+    which capture a revisit repeats. `rule` is set where the record cannot be used, and `detail` then says why.
+    """
+
+    number: int
+    offset: int
+    length: int
+    kind: str  # WARC-Type, or "file"
+    url: str = ""
+    date: str = ""
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    digest: str = ""  # WARC-Payload-Digest
+    target: str = ""
+    rule: str | None = None
+    detail: str = ""
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "")
+
+    @property
+    def media_type(self) -> str:
+        return self.content_type.partition(";")[0].strip().lower()

@@ -1,0 +1,306 @@
+"""Reading WARC files: whole, clipped, damaged, gzipped by record, gzipped as one stream, or not at all.
+
+fastwarc frames the records. Where it stops in the middle of a file, reading goes on at the next record that can be
+recognised, and the gap is reported as a record of its own with the rule record.corrupt. What fastwarc does not read (ARC
+files, WARC headers that end in a bare line feed) warcio does.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urljoin
+
+from fastwarc.warc import ArchiveIterator
+from warcio.archiveiterator import ArchiveIterator as WarcioIterator
+from warcio.exceptions import ArchiveLoadFailed
+
+from pipeline.errors import BuildError
+from pipeline.sources.http import Damaged, TooLarge, payload
+from pipeline.sources.record import Record
+
+GZIP = b"\x1f\x8b\x08"
+SEARCH_BLOCK = 1 << 20
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True)
+class WarcIndex:
+    """What a first pass over a file found. `cuts` are the offsets at which parts begin, then the file's size.
+
+    `reader` is "fastwarc", or "warcio" for a file that only that one reads, always as one part. `seekable` tells whether a
+    record can be read from its offset."""
+
+    cuts: tuple[int, ...]
+    size: int
+    sha256: str
+    reader: str
+    seekable: bool
+
+
+def index(path: Path, part_bytes: int) -> WarcIndex:
+    """Finds where a WARC file can be cut into parts of at least `part_bytes` on disk.
+
+    Raises BuildError where the file cannot be read or holds no record."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            reader = _reader_for(file)
+    except OSError as error:
+        raise BuildError(f"{path}: {error.strerror}") from None
+    if reader is None:
+        raise BuildError(f"{path}: neither WARC nor ARC, plain or gzip")
+    if reader == "warcio":
+        return WarcIndex((0, size), size, sha256, reader, False)
+    cuts, last, seekable = [0], -1, True
+    with path.open("rb") as file:
+        for offset in _offsets(file, size):
+            if offset <= last:
+                seekable = False
+                break
+            if offset - cuts[-1] >= part_bytes:
+                cuts.append(offset)
+            last = offset
+    if not seekable:
+        cuts = [0]
+    return WarcIndex((*cuts, size), size, sha256, reader, seekable)
+
+
+def read(
+    path: Path, start: int, stop: int, reader: str, limit: int, skip: Callable[[int], bool] = lambda number: False
+) -> Iterator[Record]:
+    """The records that begin in [start, stop), payloads up to `limit` bytes.
+
+    `skip` names records (by number in the part) that are not to be touched: they come as record.crashed."""
+    with path.open("rb") as file:
+        if reader == "warcio":
+            yield from _read_with_warcio(file, limit, skip)
+            return
+        size = path.stat().st_size
+        for number, (raw, offset, length) in enumerate(_frames(file, start, stop, size, limit)):
+            if raw is None:
+                yield Record(number, offset, length, "gap", rule="record.corrupt", detail="unreadable bytes")
+            elif skip(number):
+                yield Record(number, offset, length, "crashed", rule="record.crashed")
+            else:
+                yield _record(raw, number, offset, length, limit)
+
+
+def read_at(path: Path, offset: int, limit: int) -> Record:
+    """The one record that begins at an offset of a seekable file.
+
+    Raises BuildError where there is none."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        for raw in ArchiveIterator(file, parse_http=False, auto_decode="none"):
+            return _record(_raw(raw, limit), 0, offset, 0, limit)
+    raise BuildError(f"{path}: no record at offset {offset}; has the file changed during the build?")
+
+
+def _reader_for(file: BinaryIO) -> str | None:
+    file.seek(0)
+    head = file.read(1 << 16)
+    if head[:3] == GZIP:
+        try:
+            head = zlib.decompressobj(31).decompress(head, 4096)
+        except zlib.error:
+            return None
+    elif head[:4] == b"\x04\x22\x4d\x18":  # an LZ4 frame
+        return "fastwarc"
+    if head.startswith(b"WARC/"):
+        return "fastwarc" if head.split(b"\n", 1)[0].endswith(b"\r") else "warcio"
+    return "warcio" if head.startswith(b"filedesc:") else None
+
+
+def _offsets(file: BinaryIO, size: int) -> Iterator[int]:
+    for raw, offset, _ in _frames(file, 0, size, size, 0):
+        if raw is not None:
+            yield offset
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """What a reader's record holds, out of its stream. `http` are (status, headers) of an HTTP message."""
+
+    kind: str
+    headers: dict[str, str]
+    http: tuple[int, dict[str, str]] | None
+    body: bytes
+    missing: bool
+    too_large: bool
+
+
+def _frames(file: BinaryIO, start: int, stop: int, size: int, limit: int) -> Iterator[tuple[_Raw | None, int, int]]:
+    """(record, offset, bytes on disk) of each record that begins in [start, stop); None for unreadable bytes.
+
+    With limit 0 the records' contents are not read. A record is handed out when the next one is known, which gives its
+    length on disk."""
+    position = start
+    while position < stop:
+        file.seek(position)
+        held: tuple[_Raw, int] | None = None
+        try:
+            for raw in ArchiveIterator(file, parse_http=False, auto_decode="none"):
+                offset = max(raw.stream_pos, 0)
+                if held is not None:
+                    yield held[0], held[1], max(offset - held[1], 0)
+                    held = None
+                if offset >= stop < size:  # in a file that is one gzip member every offset may be its end
+                    return
+                held = (_raw(raw, limit), offset)
+        except (OSError, ValueError):
+            pass  # the bytes behind the last record are looked at below
+        except BaseException as error:
+            # fastwarc's Rust core panics as a BaseException of its own
+            if type(error).__name__ != "PanicException":
+                raise
+        last = held[1] if held is not None else position
+        following = _next_record(file, last + 1, size)
+        end = size if following is None else following
+        if held is None:
+            yield None, last, end - last
+        else:
+            over = _end_of(file, held[0], last, end)
+            yield held[0], last, over - last
+            if over < end:
+                yield None, over, end - over
+        position = end
+
+
+def _raw(raw: Any, limit: int) -> _Raw:
+    kind = str(raw.record_type).rpartition(".")[2]
+    headers = _joined(raw.headers.items())
+    if limit == 0 or kind not in ("response", "resource", "revisit", "conversion"):
+        return _Raw(kind, headers, None, b"", False, False)
+    http = None
+    if raw.is_http:
+        raw.parse_http()
+        if raw.http_headers is not None:
+            http = (raw.http_headers.status_code or 0, _joined(raw.http_headers.items()))
+    expected = raw.content_length
+    most = limit + limit // 8 + 65536  # chunked coding adds to the payload
+    body = raw.reader.read(most)
+    return _Raw(kind, headers, http, body, len(body) < min(expected, most), expected > most)
+
+
+def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in items:
+        name = name.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _next_record(file: BinaryIO, start: int, size: int) -> int | None:
+    """The offset of the next thing that looks like a WARC record: a gzip member that inflates to one, or a header line."""
+    position = start
+    while position < size:
+        file.seek(position)
+        block = file.read(SEARCH_BLOCK + 16)
+        found = 0
+        while True:
+            gzip, plain = block.find(GZIP, found), block.find(b"WARC/1.", found)
+            candidates = [at for at in (gzip, plain) if 0 <= at < SEARCH_BLOCK]
+            if not candidates:
+                break
+            at = min(candidates)
+            if at == plain and (position + at == 0 or block[at - 1 : at] == b"\n" or at == 0):
+                return position + at
+            if at == gzip and _inflates_to_warc(file, position + at):
+                return position + at
+            found = at + 1
+        position += SEARCH_BLOCK
+    return None
+
+
+def _inflates_to_warc(file: BinaryIO, offset: int) -> bool:
+    file.seek(offset)
+    try:
+        return zlib.decompressobj(31).decompress(file.read(512), 5) == b"WARC/"
+    except zlib.error:
+        return False
+
+
+def _end_of(file: BinaryIO, raw: _Raw, offset: int, stop: int) -> int:
+    """Where the record at an offset ends on disk, at most at `stop`: what lies between belongs to no record."""
+    file.seek(offset)
+    head = file.read(65536)
+    if head[:3] != GZIP:
+        blank = head.find(b"\r\n\r\n")
+        length = raw.headers.get("content-length", "")
+        if not head.startswith(b"WARC/") or blank < 0 or not length.isdigit():
+            return stop
+        end = offset + blank + 4 + int(length) + 4
+        return end if end < stop else stop
+    file.seek(offset)
+    inflater = zlib.decompressobj(31)
+    try:
+        while not inflater.eof:
+            data = file.read(SEARCH_BLOCK)
+            if not data:
+                return stop
+            while data and not inflater.eof:
+                inflater.decompress(data, SEARCH_BLOCK)
+                data = inflater.unconsumed_tail
+    except zlib.error:
+        return stop
+    return min(file.tell() - len(inflater.unused_data), stop)
+
+
+def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Record:
+    url = raw.headers.get("warc-target-uri", "").strip().removeprefix("<").removesuffix(">")
+    date = raw.headers.get("warc-date", "")
+    if raw.kind not in ("response", "resource", "revisit"):
+        return Record(number, offset, length, raw.kind, url, date, rule="record.not_response")
+    if raw.kind == "response" and raw.http is None:
+        return Record(number, offset, length, raw.kind, url, date, rule="record.not_response", detail="not HTTP")
+    status, headers = raw.http or (200, {"content-type": raw.headers.get("content-type", "")})
+    target, rule, detail, body = "", None, "", b""
+    if raw.missing:
+        rule, detail = "record.truncated", "the file ends inside the record"
+    elif raw.kind == "revisit":
+        target = raw.headers.get("warc-refers-to-target-uri", url).strip().removeprefix("<").removesuffix(">")
+    elif status in REDIRECTS and headers.get("location"):
+        try:
+            target = urljoin(url, headers["location"].strip())
+        except ValueError:
+            rule, detail = "record.status", "a redirect to no URL"
+    elif status != 200:
+        rule = "record.status"
+    elif raw.too_large:
+        rule, detail = "record.too_large", f"over {limit} bytes"
+    else:
+        try:
+            body = payload(headers, raw.body, limit)
+        except TooLarge:
+            rule, detail = "record.too_large", f"over {limit} bytes"
+        except Damaged as error:
+            rule, detail = "record.corrupt", f"content coding: {error}"
+        if rule is None and not body:
+            rule = "record.empty"
+    digest = raw.headers.get("warc-payload-digest", "")
+    return Record(
+        number, offset, length, raw.kind, url, date, status, headers, body, digest, target, rule, detail
+    )
+
+
+def _read_with_warcio(file: BinaryIO, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
+    file.seek(0)
+    number = -1
+    try:
+        for number, raw in enumerate(WarcioIterator(file, arc2warc=True)):
+            if skip(number):
+                yield Record(number, 0, 0, "crashed", rule="record.crashed")
+                continue
+            http = None
+            if raw.http_headers is not None:
+                code = raw.http_headers.get_statuscode()
+                http = (int(code) if code and code.isdigit() else 0, _joined(raw.http_headers.headers))
+            body = raw.raw_stream.read(limit + 1)
+            fields = _Raw(raw.rec_type, _joined(raw.rec_headers.headers), http, body, False, len(body) > limit)
+            yield _record(fields, number, 0, 0, limit)
+    except (ArchiveLoadFailed, OSError, ValueError, EOFError) as error:
+        yield Record(number + 1, 0, 0, "gap", rule="record.corrupt", detail=str(error)[:200])
