@@ -1,0 +1,70 @@
+"""HTML to a `Document`: main content in reading order, images at their places."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.extract.charset import decode
+from pipeline.extract.content import keep
+from pipeline.extract.document import nodes, pictures
+from pipeline.extract.page import PageLimit, read
+from pipeline.extract.urls import resolve
+from shards.records import Document, Text
+
+__all__ = ["ExtractOptions", "PageDropped", "extract"]
+
+MIN_CHARS = 1
+
+
+class PageDropped(ValueError):
+    """A page is over a limit. `rule` is the id of the rule under which it is counted."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractOptions:
+    """How pages are read.
+
+    `max_image_width` (pixels) picks among the sizes a page offers for one picture; `max_bytes`, `max_depth` and
+    `max_elements` bound a page."""
+
+    engine: Literal["openm3w", "trafilatura"] = "openm3w"
+    comments: bool = False
+    css_backgrounds: bool = False
+    max_image_width: int = 1024
+    max_bytes: int = 16_000_000
+    max_depth: int = 4_000
+    max_elements: int = 500_000
+
+
+def extract(
+    html: bytes, url: str, *, content_type: str | None = None, options: ExtractOptions = ExtractOptions()
+) -> Document | None:
+    """The main content of a page at `url`, None where there is none.
+
+    `content_type` is the value of the HTTP header. Raises PageDropped with `page.too_large`, `page.too_deep` or
+    `page.not_html`."""
+    if len(html) > options.max_bytes:
+        raise PageDropped("page.too_large")
+    text = decode(html, content_type)
+    try:
+        page = read(
+            text,
+            max_depth=options.max_depth,
+            max_elements=options.max_elements,
+            max_image_width=options.max_image_width,
+            css_backgrounds=options.css_backgrounds,
+        )
+    except PageLimit as limit:
+        raise PageDropped(limit.rule) from None
+    if not page.blocks or not page.tags:
+        return None
+    base = (resolve(page.head.base, url) if page.head.base else None) or url
+    kept, inside = keep(page)
+    found = nodes(page, kept, pictures(page, inside), base)
+    if not any(isinstance(node, Text) for node in found):
+        return None
+    canonical = (resolve(page.head.canonical, base) if page.head.canonical else None) or ""
+    return Document(url, found, page.head.metadata(canonical))

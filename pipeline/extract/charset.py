@@ -1,0 +1,146 @@
+"""From bytes to text: byte order mark, HTTP header, meta element, then detection."""
+
+import codecs
+import re
+
+from bs4.dammit import UnicodeDammit
+
+# How far a declaration is looked for: HTML standard, 13.2.3.2, "prescan a byte stream"
+PRESCAN_BYTES = 1024
+# Declarations beyond the prescan are honoured up to here: many pages put scripts first
+DECLARATION_BYTES = 8192
+# Enough for a detector to see a page's language, few enough to be quick on any page
+DETECTION_BYTES = 20_000
+
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+_META = re.compile(rb"<meta[^>]{0,400}?charset\s{0,9}=\s{0,9}[\"']?\s{0,9}([A-Za-z0-9_:.-]{2,40})", re.I)
+_XML = re.compile(rb"\s{0,99}<\?xml[^>]{0,200}?encoding\s{0,9}=\s{0,9}[\"']([A-Za-z0-9_:.-]{2,40})", re.I)
+_HEADER = re.compile(r"charset\s{0,9}=\s{0,9}[\"']?\s{0,9}([A-Za-z0-9_:.-]{2,40})", re.I)
+
+# Labels that the Encoding standard maps to a superset of what they name, as Python codecs. UTF-7 is none of them: it
+# would let bytes that look harmless turn into markup.
+_SUPERSETS = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "johab": "cp949",
+    "big5": "big5hkscs",
+}
+_ALIASES = {
+    "x-sjis": "cp932",
+    "windows-31j": "cp932",
+    "x-gbk": "gb18030",
+    "x-euc-jp": "euc_jp",
+    "x-x-big5": "big5hkscs",
+    "ks_c_5601-1987": "cp949",
+    "windows-874": "cp874",
+    "x-mac-roman": "mac-roman",
+    "macintosh": "mac-roman",
+    "x-mac-cyrillic": "mac-cyrillic",
+    "x-cp1250": "cp1250",
+    "x-cp1251": "cp1251",
+    "x-cp1252": "cp1252",
+    "unicode-1-1-utf-8": "utf-8",
+    "utf8mb4": "utf-8",
+    "iso-8859-8-i": "iso8859-8",
+    "logical": "iso8859-8",
+}
+_TEXT_CODECS = re.compile(
+    r"(?:cp\d+|iso8859-\d+|gb18030|big5hkscs|euc_jp|iso2022_jp|koi8-[rut]|mac-.*|utf-?8|utf-(?:16|32).*)$"
+)
+
+
+def codec(label: str) -> str | None:
+    """The Python codec for an encoding label of the web, None for an unknown or an unsafe one."""
+    label = label.strip().lower()
+    if label in _ALIASES:
+        return _ALIASES[label]
+    try:
+        name = codecs.lookup(label).name
+    except LookupError:
+        return None
+    name = _SUPERSETS.get(name, name)
+    return name if _TEXT_CODECS.match(name) else None
+
+
+def decode(html: bytes, content_type: str | None = None) -> str:
+    """The text of a page. Never fails: bytes that mean nothing become U+FFFD.
+
+    A byte order mark decides. Otherwise bytes that are UTF-8 from end to end are taken as UTF-8 whatever is declared
+    (text in another encoding does not pass that test by chance); else the header's and the page's declarations are
+    tried in this order and the first under which every byte decodes is taken, then what a detector finds."""
+    for mark, name in BYTE_ORDER_MARKS:
+        if html.startswith(mark):
+            return html[len(mark) :].decode(name, "replace")
+    head = html[:DECLARATION_BYTES]
+    if b"\0" in head:
+        wide = _utf16_without_mark(head)
+        if wide:
+            return html.decode(wide, "replace")
+    escaped = b"\x1b$" in html or b"\x1b(" in html
+    if not escaped:
+        try:
+            return html.decode("utf-8")
+        except UnicodeDecodeError as error:
+            # a page cut off inside a character
+            if error.start >= len(html) - 3 and error.reason == "unexpected end of data":
+                return html.decode("utf-8", "replace")
+    declared = []
+    for label in _declarations(head, content_type):
+        found = codec(label)
+        if found and not found.startswith(("utf-16", "utf-32")) and found not in declared:
+            declared.append(found)
+    for name in declared:
+        try:
+            return html.decode(name)
+        except UnicodeDecodeError:
+            continue
+    if not declared or declared == ["utf-8"]:
+        # mostly UTF-8 with a few stray bytes is UTF-8; anything else goes to the detector
+        text = html.decode("utf-8", "replace")
+        stray = text.count("\ufffd")
+        if stray * 50 < sum(1 for _ in re.finditer(r"[^\x00-\x7f]", text)) + 50 * bool(declared) and stray < 200:
+            return text
+        return html.decode(_detect(html) or "cp1252", "replace")
+    return html.decode(declared[0], "replace")
+
+
+def _declarations(head: bytes, content_type: str | None) -> list[str]:
+    labels = []
+    if content_type and (match := _HEADER.search(content_type)):
+        labels.append(match[1])
+    for pattern in (_META, _XML):
+        if found := pattern.search(head):
+            labels.append(found[1].decode("ascii"))
+    return labels
+
+
+def _utf16_without_mark(head: bytes) -> str | None:
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if odd > len(head) // 5 and even * 20 < odd:
+        return "utf-16-le"
+    if even > len(head) // 5 and odd * 20 < even:
+        return "utf-16-be"
+    return None
+
+
+def _detect(html: bytes) -> str | None:
+    """What bs4's detector makes of the part of the page that has bytes beyond ASCII."""
+    first = next(re.finditer(rb"[\x80-\xff]", html)).start() if not html.isascii() else 0
+    sample = html[max(0, first - 200) : first + DETECTION_BYTES]
+    sample = re.sub(rb"<[^<>]{0,2000}>", b" ", sample)
+    found = UnicodeDammit(sample, user_encodings=[], is_html=False).original_encoding
+    return codec(found) if found else None

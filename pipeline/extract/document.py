@@ -1,0 +1,182 @@
+"""From kept blocks to the nodes of a document."""
+
+import re
+
+from pipeline.extract import hints as H
+from pipeline.extract.page import Page, Picture
+from pipeline.extract.urls import resolve
+from shards.records import Image, Node, Text
+
+MIN_SIDE = 3
+_TRACKER = re.compile(
+    r"(?:^https?://(?:[^/]*\.)?(?:doubleclick\.net|google-analytics\.com|scorecardresearch\.com|quantserve\.com|facebook\.com/tr"
+    r"|pixel\.wp\.com|stats\.wordpress\.com|b\.scorecardresearch|sb\.scorecardresearch|feedburner\.com|feeds\.wordpress\.com"
+    r"|amazon-adsystem\.com|assoc-amazon|ad\.|ads\.|adserver))|/(?:pixel|beacon|tracking|count(?:er)?)(?:[./?]|$)",
+    re.I,
+)
+_SPRITE = re.compile(r"[/_-]sprites?[./_-]", re.I)
+_CELLS = ("td", "th")
+
+
+def nodes(page: Page, kept: list[bool], chosen_pictures: set[int], base: str) -> tuple[Node, ...]:
+    """Text and images of the kept blocks in reading order; images are those whose index is in `pictures`."""
+    result: list[Node] = []
+    text: list[str] = []
+    captions = _captions(page, kept)
+    previous = -1
+
+    def end_text() -> None:
+        joined = _paragraphs("".join(text))
+        text.clear()
+        if joined:
+            result.append(Text(joined))
+
+    for index, block in enumerate(page.blocks):
+        chosen = [piece for piece in block.pieces if isinstance(piece, int) and piece in chosen_pictures]
+        if not kept[index] and not chosen:
+            continue
+        separator = _separator(page, previous, index)
+        first = True
+        for piece in block.pieces:
+            if isinstance(piece, int):
+                if piece not in chosen_pictures:
+                    continue
+                image = _image(page, page.pictures[piece], captions, base)
+                if image is None:
+                    continue
+                end_text()
+                result.append(image)
+            elif kept[index] and piece:
+                if first and piece.strip():
+                    text.append(separator)
+                    if separator != " | " and _starts_item(page, index):
+                        text.append("- ")
+                    first = False
+                text.append(piece)
+        previous = index
+    end_text()
+    return tuple(result)
+
+
+def _separator(page: Page, previous: int, index: int) -> str:
+    """What stands between two blocks: cells of a row, lines of a list or a table, or paragraphs."""
+    if previous < 0:
+        return ""
+    a, b = _near(page, previous), _near(page, index)
+    if a[2] >= 0 and b[2] >= 0 and a[2] != b[2]:
+        if a[1] == b[1]:
+            return " | "
+        if page.parents[a[1]] == page.parents[b[1]] or a[0] == b[0]:
+            return "\n"
+    if a[3] >= 0 and b[3] >= 0 and a[3] != b[3] and _starts_item(page, index):
+        return "\n"
+    return "\n\n"
+
+
+def _near(page: Page, index: int) -> tuple[int, int, int, int]:
+    """The nearest table, row, cell and list item around a block, -1 where there is none."""
+    table = row = cell = item = -1
+    element = page.blocks[index].element
+    for _ in range(8):
+        if element < 0:
+            break
+        tag = page.tags[element]
+        if tag in _CELLS and cell < 0 and table < 0:
+            # a cell of several blocks is layout, not data
+            if page.last[element] - page.first[element] > 1:
+                break
+            cell = element
+        elif tag == "tr" and row < 0 and cell >= 0:
+            row = element
+        elif tag == "table":
+            table = element
+            break
+        elif tag == "li" and item < 0:
+            item = element
+        element = page.parents[element]
+    if row < 0:
+        cell = -1
+    return table, row, cell, item
+
+
+def _starts_item(page: Page, index: int) -> bool:
+    element = page.blocks[index].element
+    for _ in range(4):
+        if element < 0 or page.first[element] != index:
+            return False
+        if page.tags[element] == "li":
+            return True
+        element = page.parents[element]
+    return False
+
+
+def _paragraphs(text: str) -> str:
+    """Text with its paragraphs separated by one blank line and no white space at line ends."""
+    text = re.sub(r"[ \t]+\n", "\n", text)
+    text = re.sub(r"(?<=\n) (?=\S)", "", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n ")
+
+
+def _captions(page: Page, kept: list[bool]) -> dict[int, str]:
+    """Caption text by the element that holds picture and caption."""
+    found: dict[int, list[str]] = {}
+    for index, block in enumerate(page.blocks):
+        if not kept[index] or not block.chars:
+            continue
+        element = block.element
+        for _ in range(6):
+            if element < 0:
+                break
+            if page.tags[element] == "figcaption" or (
+                page.hints[element] & H.CAPTION and page.tags[element] != "figure"
+            ):
+                holder = page.parents[element]
+                up = holder
+                for _ in range(4):
+                    if up < 0:
+                        break
+                    if page.tags[up] == "figure":
+                        holder = up
+                        break
+                    up = page.parents[up]
+                found.setdefault(holder, []).append(block.text.strip())
+                break
+            element = page.parents[element]
+    return {element: "\n".join(dict.fromkeys(lines)) for element, lines in found.items()}
+
+
+def _image(page: Page, picture: Picture, captions: dict[int, str], base: str) -> Image | None:
+    urls = image_urls(picture, base)
+    if not urls:
+        return None
+    caption = ""
+    element = picture.element
+    for _ in range(6):
+        if element < 0 or caption:
+            break
+        caption = captions.get(element, "")
+        element = page.parents[element]
+    return Image(urls[0], tuple(urls[1:]), picture.alt, caption, picture.width, picture.height)
+
+
+def image_urls(picture: Picture, base: str) -> list[str]:
+    """The absolute URLs of a picture, best first."""
+    urls = [*picture.urls, picture.link] if picture.link else picture.urls
+    absolute = (resolve(url, base) for url in urls)
+    return [url for url in dict.fromkeys(absolute) if url and not _TRACKER.search(url[:500])]
+
+
+def pictures(page: Page, inside: list[bool]) -> set[int]:
+    """The indexes of the pictures that belong to the main content."""
+    chosen = set()
+    for index, picture in enumerate(page.pictures):
+        if not inside[picture.element] or not picture.urls:
+            continue
+        if (picture.width is not None and picture.width <= MIN_SIDE) or (
+            picture.height is not None and picture.height <= MIN_SIDE
+        ):
+            continue
+        if picture.hints & H.AVATAR or _SPRITE.search(picture.urls[0][-200:]):
+            continue
+        chosen.add(index)
+    return chosen

@@ -1,0 +1,235 @@
+"""What a page says of itself: meta elements, JSON-LD, microdata, the title and the root element."""
+
+import json
+import re
+from typing import Any
+
+from shards.records import Metadata
+
+MAX_JSON_LD = 500_000
+_FIELDS = {
+    "title": (
+        "citation_title",
+        "og:title",
+        "twitter:title",
+        "dc.title",
+        "dcterms.title",
+        "parsely-title",
+        "sailthru.title",
+    ),
+    "author": (
+        "citation_author",
+        "author",
+        "article:author",
+        "dc.creator",
+        "dcterms.creator",
+        "parsely-author",
+        "sailthru.author",
+        "byl",
+        "twitter:creator",
+    ),
+    "date": (
+        "citation_publication_date",
+        "article:published_time",
+        "og:published_time",
+        "datepublished",
+        "date",
+        "dc.date",
+        "dc.date.issued",
+        "dcterms.created",
+        "dcterms.date",
+        "pubdate",
+        "publishdate",
+        "publish_date",
+        "publication_date",
+        "parsely-pub-date",
+        "sailthru.date",
+        "article.published",
+    ),
+    "language": ("content-language", "dc.language", "language", "og:locale"),
+    "licence": ("dc.rights", "dcterms.rights", "dcterms.license", "copyright-license", "license"),
+    "site_name": ("og:site_name", "application-name", "dc.publisher"),
+    "description": ("description", "og:description", "twitter:description", "dc.description"),
+    "canonical_url": ("og:url",),
+}
+_RANK = {name: (kind, rank) for kind, names in _FIELDS.items() for rank, name in enumerate(names)}
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*$")
+_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?)?")
+_CREATIVE_COMMONS = re.compile(r"https?://(?:www\.)?creativecommons\.org/(?:licenses|publicdomain)/", re.I)
+_ARTICLES = (
+    "article",
+    "blogposting",
+    "newsarticle",
+    "webpage",
+    "product",
+    "recipe",
+    "report",
+    "book",
+    "howto",
+    "posting",
+    "review",
+    "qapage",
+    "event",
+    "video",
+)
+
+
+class Head:
+    """What is said of the page so far. Earlier names in `_FIELDS` are trusted more than later ones."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[int, str]] = {}
+        self.robots: list[str] = []
+        self.titles: list[str] = []
+        self.base: str | None = None
+        self.ld: dict[str, str] = {}
+        self.items: dict[str, str] = {}
+        self.canonical = ""
+        self.licence = ""
+        self.root_language = ""
+
+    def root(self, attributes: dict[str, str]) -> None:
+        self.root_language = attributes.get("lang") or attributes.get("xml:lang") or self.root_language
+
+    def title(self, text: str) -> None:
+        self.titles.append(" ".join(text[:10_000].split()))
+
+    def element(self, tag: str, attributes: dict[str, str]) -> None:
+        if tag == "base":
+            if self.base is None and attributes.get("href"):
+                self.base = attributes["href"]
+            return
+        if tag == "link":
+            rel = attributes.get("rel", "").lower().split()
+            href = attributes.get("href", "")
+            if "canonical" in rel and not self.canonical:
+                self.canonical = href
+            if "license" in rel:
+                self.licence_link(href)
+            return
+        content = attributes.get("content", "")
+        name = (
+            (attributes.get("name") or attributes.get("property") or attributes.get("http-equiv") or "").lower().strip()
+        )
+        if "itemprop" in attributes:
+            self.item(tag, attributes)
+        if not name or not content:
+            return
+        if name == "robots":
+            self.robots.append(content.strip().lower())
+        elif name.startswith("tdm-"):
+            self.robots.append(f"{name}={content.strip()}")
+        elif name in _RANK:
+            kind, rank = _RANK[name]
+            if kind not in self.found or rank < self.found[kind][0]:
+                self.found[kind] = (rank, " ".join(content[:10_000].split()))
+
+    def item(self, tag: str, attributes: dict[str, str]) -> None:
+        for name in attributes.get("itemprop", "").lower().split():
+            value = (
+                attributes.get("content")
+                or attributes.get("datetime")
+                or (attributes.get("href") if name == "license" else "")
+            )
+            if value and name in ("datepublished", "author", "headline", "license", "inlanguage"):
+                self.items.setdefault(name, " ".join(value[:1000].split()))
+
+    def licence_link(self, href: str) -> None:
+        if not self.licence or (_CREATIVE_COMMONS.match(href) and not _CREATIVE_COMMONS.match(self.licence)):
+            self.licence = href.strip()
+
+    def json_ld(self, text: str) -> None:
+        if len(text) > MAX_JSON_LD:
+            return
+        try:
+            data = json.loads(text.strip().removeprefix("<![CDATA[").removesuffix("]]>"), strict=False)
+        except (ValueError, RecursionError):
+            return
+        queue: list[Any] = [data]
+        seen = 0
+        while queue and seen < 200:
+            node = queue.pop(0)
+            seen += 1
+            if isinstance(node, list):
+                queue[:0] = node[:50]
+            elif isinstance(node, dict):
+                graph = node.get("@graph")
+                if isinstance(graph, list):
+                    queue[:0] = graph[:50]
+                self.thing(node)
+
+    def thing(self, node: dict[str, Any]) -> None:
+        kinds = node.get("@type", "")
+        kind = " ".join(map(str, kinds)) if isinstance(kinds, list) else str(kinds)
+        kind = kind.lower()
+        if kind in ("organization", "person", "website", "breadcrumblist", "imageobject"):
+            if kind == "website" and isinstance(node.get("name"), str):
+                self.ld.setdefault("site_name", node["name"])
+            return
+        if not any(name in kind for name in _ARTICLES):
+            return
+        for key, target in (
+            ("headline", "title"),
+            ("name", "title"),
+            ("datePublished", "date"),
+            ("inLanguage", "language"),
+            ("license", "licence"),
+            ("description", "description"),
+        ):
+            value = node.get(key)
+            if isinstance(value, list) and value:
+                value = value[0]
+            if isinstance(value, dict):
+                value = value.get("url") or value.get("name") or value.get("@id")
+            if isinstance(value, str) and value.strip():
+                self.ld.setdefault(target, " ".join(value[:10_000].split()))
+        author = node.get("author")
+        people = author if isinstance(author, list) else [author]
+        names = [person.get("name") if isinstance(person, dict) else person for person in people]
+        joined = ", ".join(" ".join(name.split()) for name in names[:20] if isinstance(name, str) and name.strip())
+        if joined:
+            self.ld.setdefault("author", joined[:1000])
+        publisher = node.get("publisher")
+        if isinstance(publisher, dict) and isinstance(publisher.get("name"), str):
+            self.ld.setdefault("site_name", publisher["name"])
+
+    def metadata(self, canonical_url: str) -> Metadata:
+        said = {kind: value for kind, (_, value) in self.found.items()}
+        title = (
+            said.get("title")
+            or self.ld.get("title")
+            or self.items.get("headline")
+            or next(filter(None, self.titles), "")
+        )
+        author = said.get("author", "")
+        if not author or author.startswith(("http:", "https:", "@")):
+            author = (
+                self.ld.get("author")
+                or (author if not author.startswith("http") else "")
+                or self.items.get("author", "")
+            )
+        language = self.root_language or said.get("language") or self.ld.get("language") or ""
+        language = language.strip().split(",")[0]
+        return Metadata(
+            title=title,
+            author=author,
+            date=iso_date(self.ld.get("date"))
+            or iso_date(said.get("date"))
+            or iso_date(self.items.get("datepublished")),
+            language=language.replace("_", "-") if _LANGUAGE.match(language) else "",
+            licence=self.licence or self.ld.get("licence") or self.items.get("license") or said.get("licence") or "",
+            site_name=said.get("site_name") or self.ld.get("site_name") or "",
+            description=said.get("description") or self.ld.get("description") or "",
+            canonical_url=canonical_url,
+            robots=", ".join(dict.fromkeys(self.robots)),
+        )
+
+
+def iso_date(text: str | None) -> str:
+    """The ISO 8601 date or time at the start of `text`, "" where there is none."""
+    if not text or not (match := _DATE.match(text.strip())):
+        return ""
+    year, month, day, time, zone = match.groups()
+    if not (1 <= int(month) <= 12 and 1 <= int(day) <= 31):
+        return ""
+    return f"{year}-{month}-{day}" + (f"T{time}{zone or ''}" if time else "")

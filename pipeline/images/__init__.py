@@ -1,0 +1,1 @@
+"""Pictures: from the bytes a server sent to the image store."""

@@ -1,0 +1,287 @@
+"""From the bytes of a picture on the web to the JPEG that a corpus keeps: upright, RGB on white, bounded.
+
+The order is what keeps hostile files cheap: size in bytes, header, number of pixels, and only then a decoder.
+Decoding is strict: a file that is cut off or damaged is dropped, where a browser would show half of it and grey below.
+Colours are taken for sRGB, except in CMYK, which without its ICC profile is a guess.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import AvifImagePlugin, ImageCms
+from PIL import Image as PillowImage
+
+from pipeline.images.header import (
+    TOO_LARGE,
+    TOO_MANY_PIXELS,
+    UNDECODABLE,
+    Header,
+    ImageDropped,
+    jpeg_segments,
+    png_chunks,
+    read_header,
+    webp_chunks,
+)
+
+__all__ = ["DecodedImage", "ImageDropped", "ImageOptions", "decode"]
+
+# Workers are processes, one a core: threads inside a picture would only compete with them. OpenCV and Pillow know
+# these two settings for the whole process alone; no result depends on them.
+cv2.setNumThreads(1)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+Pixels = NDArray[np.uint8]
+"""Height x width (grey), height x width x 3 (BGR) or x 4 (BGR and alpha)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """What a picture may be and how it is kept.
+
+    `max_side` is the longest side stored, in pixels; `quality` is JPEG's, 1 to 100. With `store = "original"` the bytes
+    are kept as they came and whoever reads them has to apply their EXIF orientation."""
+
+    max_side: int = 512
+    max_pixels: int = 64_000_000
+    max_bytes: int = 20_000_000
+    quality: int = 90
+    store: Literal["jpeg", "original"] = "jpeg"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """A picture as it is stored, and what rules and duplicates are judged by.
+
+    `format` is that of the source. All sizes are upright: `width` and `height` of the picture in `data`, `original_*`
+    of the source. `sha256` is the digest of the source, `stored_sha256` that of `data`. `phash` has 64 bits (see
+    `perceptual_hash`); `spread` is 0 for a single colour and at most 127.5 (see `colour_spread`)."""
+
+    data: bytes
+    format: str
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    sha256: bytes
+    stored_sha256: bytes
+    phash: int
+    spread: float
+    frames: int
+
+
+def decode(data: bytes, options: ImageOptions = ImageOptions()) -> DecodedImage:
+    """Decode the first frame of `data`, bring it upright onto white, and shrink it to `options.max_side`.
+
+    Never enlarges. Raises ImageDropped with one of image.too_large, image.not_an_image, image.unsupported,
+    image.too_many_pixels, image.undecodable; nothing else for any bytes."""
+    if len(data) > options.max_bytes:
+        raise ImageDropped(TOO_LARGE, f"{len(data)} bytes, at most {options.max_bytes}")
+    header = read_header(data)
+    check_pixels(header, options.max_pixels)
+    try:
+        pixels = _shrink(_DECODERS[header.format](data, header, options.max_side), header, options.max_side)
+    except (cv2.error, ValueError) as error:
+        raise ImageDropped(UNDECODABLE, f"{header.format}: {error}") from None
+    pixels = _upright(pixels, header.orientation)
+    height, width = pixels.shape[:2]
+    original_width, original_height = header.width, header.height
+    if header.orientation >= 5:
+        original_width, original_height = original_height, original_width
+    digest = hashlib.sha256(data).digest()
+    if options.store == "original":
+        stored, stored_digest, width, height = data, digest, original_width, original_height
+    else:
+        stored = simplejpeg.encode_jpeg(pixels, options.quality, "BGR", "420")
+        stored_digest = hashlib.sha256(stored).digest()
+    return DecodedImage(
+        stored,
+        header.format,
+        width,
+        height,
+        original_width,
+        original_height,
+        digest,
+        stored_digest,
+        perceptual_hash(pixels),
+        colour_spread(pixels),
+        header.frames,
+    )
+
+
+def check_pixels(header: Header, max_pixels: int) -> None:
+    """Raise ImageDropped image.too_many_pixels where a picture has more pixels, or more passes over them, than allowed.
+
+    A progressive JPEG of a few KB can ask for thousands of passes over all its pixels. Encoders write about ten; twenty
+    over the largest picture allowed, or more over a smaller one, are let through."""
+    pixels = header.width * header.height
+    if pixels > max_pixels or pixels * header.scans > 20 * max_pixels:
+        scans = f" in {header.scans} scans" if header.scans > 1 else ""
+        raise ImageDropped(TOO_MANY_PIXELS, f"{header.width} x {header.height}{scans}")
+
+
+# What libjpeg calls a damaged file. Its other warnings (odd scan parameters, an unknown Adobe transform) are about
+# files that every browser shows whole.
+_DAMAGE = ("Premature end", "Corrupt JPEG data")
+
+
+def _jpeg(data: bytes, header: Header, max_side: int) -> Pixels:
+    # libjpeg scales while it decodes. Twice the size wanted leaves the rest to an area mean; closer would alias.
+    factor = min(1.0, 2 * max_side / max(header.width, header.height))
+    height, width = round(header.height * factor), round(header.width * factor)
+    colours = simplejpeg.decode_jpeg_header(data, strict=False)[2]
+    colourspace = "CMYK" if colours in ("CMYK", "YCCK") else "BGR"
+    try:
+        pixels = simplejpeg.decode_jpeg(data, colourspace, min_height=height, min_width=width)
+    except ValueError as error:
+        if str(error).startswith(_DAMAGE):
+            raise
+        pixels = simplejpeg.decode_jpeg(data, colourspace, min_height=height, min_width=width, strict=False)
+    if colourspace == "CMYK":
+        return _from_cmyk(_resize(pixels, header, max_side), data)
+    return pixels
+
+
+def _from_cmyk(pixels: Pixels, data: bytes) -> Pixels:
+    """BGR of CMYK as JPEG files hold it: inverted, 255 is no ink."""
+    if profile := _jpeg_profile(data):
+        image = PillowImage.fromarray(255 - pixels, "CMYK")
+        try:
+            converted = ImageCms.profileToProfile(
+                image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+            return np.asarray(converted)[..., ::-1]
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # a profile that is broken or for another colour space is as good as none
+    ink, black = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+    return ((ink * black + 127) // 255).astype(np.uint8)[..., ::-1]
+
+
+def _jpeg_profile(data: bytes) -> bytes:
+    """The ICC profile of a JPEG file (ICC.1:2010, annex B.4), empty where there is none."""
+    parts = {}
+    for code, start, end in jpeg_segments(data):
+        if code == 0xE2 and data.startswith(b"ICC_PROFILE\0", start) and end > start + 14:
+            parts[data[start + 12 : start + 13]] = data[start + 14 : end]
+        elif code == 0xDA:
+            break
+    return b"".join(parts[number] for number in sorted(parts))
+
+
+def _png(data: bytes, header: Header, max_side: int) -> Pixels:
+    # Only what makes pixels reaches the decoder: no compressed text or profile to inflate, no gamma, no animation.
+    kept = [data[:8]]
+    for kind, start, end in png_chunks(data):
+        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            kept.append(data[start - 8 : end + 4])
+    return _opencv(b"".join(kept), header.width, header.height)
+
+
+def _webp(data: bytes, header: Header, max_side: int) -> Pixels:
+    if header.frames == 1:
+        return _opencv(data, header.width, header.height)
+    # The first frame alone, as a file of its own: libwebp's animation decoder would hold three copies of the canvas.
+    start, end = next((start, end) for kind, start, end in webp_chunks(data) if kind == b"ANMF")
+    left, top, width, height = (int.from_bytes(data[start + i : start + i + 3], "little") for i in (0, 3, 6, 9))
+    left, top, width, height = 2 * left, 2 * top, width + 1, height + 1
+    if left + width > header.width or top + height > header.height:
+        raise ValueError("a frame outside its canvas")
+    body = b"WEBPVP8X\x0a\0\0\0\x10\0\0\0" + data[start + 6 : start + 12] + data[start + 16 : end]
+    frame = _opencv(b"RIFF" + len(body).to_bytes(4, "little") + body, width, height)
+    if (width, height) == (header.width, header.height):
+        return frame
+    canvas = np.full((header.height, header.width, 3), 255, np.uint8)
+    canvas[top : top + height, left : left + width] = _on_white(frame)[..., :3]
+    return canvas
+
+
+def _opencv(data: bytes, width: int, height: int) -> Pixels:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.shape[:2] != (height, width):
+        raise ValueError("damaged")
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
+    return pixels  # type: ignore[return-value]
+
+
+def _pillow(data: bytes, header: Header, max_side: int) -> Pixels:
+    try:
+        with PillowImage.open(io.BytesIO(data), formats=(header.format.upper(),)) as image:
+            if image.size != (header.width, header.height):
+                raise ValueError(f"{image.size} against {header.width} x {header.height} pixels")
+            image.load()
+            if image.has_transparency_data:
+                return cv2.cvtColor(np.asarray(image.convert("RGBA")), cv2.COLOR_RGBA2BGRA)  # type: ignore[return-value]
+            return cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)  # type: ignore[return-value]
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever a broken file makes them trip over
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+_DECODERS = {"jpeg": _jpeg, "png": _png, "webp": _webp, "gif": _pillow, "bmp": _pillow, "avif": _pillow}
+
+
+def _on_white(pixels: Pixels) -> Pixels:
+    """`pixels` with no trace of transparency in their first three channels."""
+    if pixels.ndim == 2 or pixels.shape[2] == 3:
+        return pixels
+    # Rows in strips, so that what lies between stays in the cache and takes no memory to speak of.
+    rows = max(1, 65_536 // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        strip = pixels[top : top + rows]
+        alpha = strip[..., 3:]
+        if alpha.min() == 255:
+            continue
+        opacity = alpha.astype(np.uint16)
+        strip[..., :3] = (strip[..., :3] * opacity + (255 * (255 - opacity) + 127)) // 255
+    return pixels
+
+
+def _shrink(pixels: Pixels, header: Header, max_side: int) -> Pixels:
+    """BGR on white at the size that brings the longer side of the header to at most `max_side`."""
+    pixels = _resize(_on_white(pixels), header, max_side)
+    if pixels.ndim == 2:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
+    return np.ascontiguousarray(pixels[..., :3])
+
+
+def _resize(pixels: Pixels, header: Header, max_side: int) -> Pixels:
+    scale = min(1.0, max_side / max(header.width, header.height))
+    size = max(1, round(header.width * scale)), max(1, round(header.height * scale))
+    if pixels.shape[1::-1] == size:
+        return pixels
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """`pixels` with an EXIF orientation undone (EXIF 2.3, table 6)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def perceptual_hash(pixels: Pixels) -> int:
+    """64 bits that stay nearly the same under scaling and recompression: compare by Hamming distance.
+
+    The DCT hash of pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", 3.2.1):
+    luminance at 32 x 32, its DCT, the 8 x 8 coefficients next to the lowest row and column, a bit each where it lies
+    above their median. The area mean stands for the paper's 7 x 7 mean filter. The first bit is the highest."""
+    grey = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
+    # Rounded, so that the noise of the arithmetic is no pattern where the picture has none.
+    coefficients = np.round(cv2.dct(grey.astype(np.float32))[1:9, 1:9], 2)
+    return int.from_bytes(np.packbits(coefficients > np.median(coefficients)).tobytes())
+
+
+def colour_spread(pixels: Pixels) -> float:
+    """The largest standard deviation of a channel, 0 to 127.5, rounded to 3 decimals; 0 is a single colour."""
+    return round(float(cv2.meanStdDev(pixels)[1].max()), 3)

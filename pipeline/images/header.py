@@ -1,0 +1,309 @@
+"""What the first bytes of a picture declare, read without decoding a pixel.
+
+Every limit on a picture can then be checked before memory is spent on it: a PNG of 47 KB may declare 20,000 x 20,000
+pixels, a GIF of 44 bytes 4 gigapixels.
+"""
+
+import io
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image as PillowImage
+
+NOT_AN_IMAGE = "image.not_an_image"
+UNSUPPORTED = "image.unsupported"
+UNDECODABLE = "image.undecodable"
+TOO_MANY_PIXELS = "image.too_many_pixels"
+TOO_LARGE = "image.too_large"
+
+
+class ImageDropped(Exception):
+    """A picture that does not enter the corpus, with the id of the rule it failed and what exactly was wrong."""
+
+    def __init__(self, rule_id: str, detail: str) -> None:
+        super().__init__(rule_id, detail)
+        self.rule_id = rule_id
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.rule_id}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file declares of itself: `width` and `height` in pixels as coded, before `orientation` (EXIF 2.3, tag
+    0x0112, 1 to 8) is applied; `frames` of an animation; `scans` of a JPEG, each of which visits every pixel."""
+
+    format: str
+    width: int
+    height: int
+    orientation: int = 1
+    frames: int = 1
+    scans: int = 1
+
+
+def read_header(data: bytes) -> Header:
+    """The format, size and orientation that `data` declares.
+
+    Raises ImageDropped: image.not_an_image where `data` is no picture, image.unsupported where it is one of a format
+    that is not decoded (SVG, TIFF, HEIF, ICO, ...), image.undecodable where the header is broken or the file cut."""
+    name = sniff(data)
+    reader = _READERS.get(name)
+    if reader is None:
+        raise ImageDropped(UNSUPPORTED, f"{name} is not decoded")
+    try:
+        header = reader(data)
+    except (struct.error, IndexError):
+        raise ImageDropped(UNDECODABLE, f"the {name} header is cut off") from None
+    if header.width <= 0 or header.height <= 0:
+        raise ImageDropped(UNDECODABLE, f"{header.width} x {header.height} pixels")
+    return header
+
+
+# The first bytes of each format. Those without a reader are named so that a funnel can tell an SVG from an error page.
+_MAGIC = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"BM", "bmp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"\0\0\1\0", "ico"),
+    (b"\0\0\2\0", "cur"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
+    (b"\xff\x4f\xff\x51", "jpeg2000"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
+    (b"\xff\x0a", "jxl"),
+    (b"8BPS", "psd"),
+)
+_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+
+
+def sniff(data: bytes) -> str:
+    """The name of the format that `data` begins like, lower-case, whatever a server called it.
+
+    Raises ImageDropped image.not_an_image for everything else; markup is SVG only where an svg tag but no html tag is
+    near its beginning."""
+    for magic, name in _MAGIC:
+        if data.startswith(magic):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp":
+        brands = {data[i : i + 4] for i in (8, *range(16, min(int.from_bytes(data[:4]), 256), 4))}
+        if brands & {b"avif", b"avis"}:
+            return "avif"
+        if brands & _HEIF_BRANDS:
+            return "heif"
+        raise ImageDropped(NOT_AN_IMAGE, f"an ISO media file of brand {data[8:12]!r}")
+    start = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"<"):
+        if _SVG.search(start) and b"<html" not in start.lower():
+            return "svg"
+        raise ImageDropped(NOT_AN_IMAGE, "markup")
+    raise ImageDropped(NOT_AN_IMAGE, f"begins with {data[:8]!r}" if data else "no bytes")
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """The orientation (1 to 8) of an EXIF block, with or without its `Exif\\0\\0` prefix; 1 where absent or broken."""
+    tiff = tiff.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (entries,) = struct.unpack_from(order + "H", tiff, start)
+        for index in range(entries):
+            tag, kind, count, value = struct.unpack_from(order + "HHIH", tiff, start + 2 + 12 * index)
+            if tag == 0x0112:
+                return value if kind == 3 and count == 1 and 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+# JPEG (ITU-T T.81, annex B)
+
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SOS, _EOI = 0xDA, 0xD9
+_JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+
+
+def jpeg_segments(data: bytes, start: int = 2) -> Iterator[tuple[int, int, int]]:
+    """(marker code, start and end of its payload) of each segment in order, up to and without the end of the image.
+
+    Entropy-coded data, restart markers and stray bytes between segments are passed over, as libjpeg does."""
+    position = start
+    while match := _JPEG_MARKER.search(data, position):
+        code, position = match[1][0], match.end()
+        if code == _EOI:
+            return
+        if code in (0x01, 0xD8):
+            continue
+        end = position + int.from_bytes(data[position : position + 2])
+        yield code, position + 2, end
+        position = max(end, position + 2)
+
+
+def _jpeg(data: bytes) -> Header:
+    width = height = 0
+    orientation: int | None = None
+    for code, start, end in jpeg_segments(data):
+        if code in _SOF and not width:
+            height, width = struct.unpack_from(">HH", data, start + 1)
+        elif code == 0xE1 and orientation is None and data.startswith(b"Exif\0\0", start):
+            orientation = exif_orientation(data[start:end])
+        elif code == _SOS:
+            return Header("jpeg", width, height, orientation or 1, scans=_jpeg_scans(data, start))
+    raise ImageDropped(UNDECODABLE, "a JPEG file without image data")
+
+
+def _jpeg_scans(data: bytes, first: int) -> int:
+    """The number of scans, given the payload of the first."""
+    # Counting the marker's bytes is a fast upper bound; only where it is high are segments worth walking.
+    bound = 1 + data.count(b"\xff\xda", first)
+    return bound if bound <= 20 else 1 + sum(code == _SOS for code, _, _ in jpeg_segments(data, first))
+
+
+# PNG (ISO/IEC 15948)
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(type, start and end of its data) of each chunk, IEND last.
+
+    Raises ImageDropped image.undecodable where the file ends before IEND."""
+    position = 8
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4])
+        kind = data[position + 4 : position + 8]
+        end = position + 8 + length
+        if end + 4 > len(data):
+            break
+        yield kind, position + 8, end
+        if kind == b"IEND":
+            return
+        position = end + 4
+    raise ImageDropped(UNDECODABLE, "the PNG file is cut off")
+
+
+def _png(data: bytes) -> Header:
+    width = height = 0
+    orientation = frames = 1
+    for kind, start, end in png_chunks(data):
+        if not width:
+            if kind != b"IHDR" or end - start != 13:
+                raise ImageDropped(UNDECODABLE, "a PNG file that does not begin with IHDR")
+            width, height = struct.unpack_from(">II", data, start)
+            if not width:
+                break
+        elif kind == b"eXIf":
+            orientation = exif_orientation(data[start:end])
+        elif kind == b"acTL" and end - start == 8:
+            frames = max(1, int.from_bytes(data[start : start + 4]))
+    return Header("png", width, height, orientation, frames)
+
+
+# GIF (GIF89a specification)
+
+
+def _gif(data: bytes) -> Header:
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    position = 13 + _gif_table(flags)
+    frames = 0
+    try:
+        while data[position] != 0x3B:
+            if data[position] == 0x2C:
+                left, top, columns, rows, flags = struct.unpack_from("<HHHHB", data, position + 1)
+                if not frames:
+                    width, height = max(width, left + columns), max(height, top + rows)
+                frames += 1
+                position = _gif_blocks(data, position + 11 + _gif_table(flags))
+            elif data[position] == 0x21:
+                position = _gif_blocks(data, position + 2)
+            else:
+                break
+    except (IndexError, struct.error):
+        # A cut animation still has its first frame; whether that is whole the decoder tells.
+        if not frames:
+            raise
+    if not frames:
+        raise ImageDropped(UNDECODABLE, "a GIF file without image data")
+    return Header("gif", width, height, frames=frames)
+
+
+def _gif_table(flags: int) -> int:
+    """Bytes of the colour table that a packed field declares."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _gif_blocks(data: bytes, position: int) -> int:
+    """The position after the sub-blocks that begin at `position`."""
+    while size := data[position]:
+        position += 1 + size
+    return position + 1
+
+
+# WebP (RFC 9649)
+
+
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(FourCC, start and end of its data) of each chunk.
+
+    Raises ImageDropped image.undecodable where the file is shorter than it says."""
+    position = 12
+    stop = 8 + int.from_bytes(data[4:8], "little")
+    while position + 8 <= stop:
+        end = position + 8 + int.from_bytes(data[position + 4 : position + 8], "little")
+        if end > min(stop, len(data)):
+            raise ImageDropped(UNDECODABLE, "the WebP file is cut off")
+        yield data[position : position + 4], position + 8, end
+        position = end + (end & 1)
+
+
+def _webp(data: bytes) -> Header:
+    width = height = 0
+    orientation, frames = 1, 0
+    for kind, start, end in webp_chunks(data):
+        if kind == b"VP8X":
+            width = 1 + int.from_bytes(data[start + 4 : start + 7], "little")
+            height = 1 + int.from_bytes(data[start + 7 : start + 10], "little")
+        elif kind == b"ANMF":
+            frames += 1
+        elif kind == b"EXIF":
+            orientation = exif_orientation(data[start:end])
+        elif kind == b"VP8 " and not width:
+            width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, start + 6))
+        elif kind == b"VP8L" and not width:
+            (bits,) = struct.unpack_from("<I", data, start + 1)
+            width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return Header("webp", width, height, orientation, max(1, frames))
+
+
+# BMP and AVIF
+
+
+def _bmp(data: bytes) -> Header:
+    (size,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
+    return Header("bmp", width, abs(height))
+
+
+def _avif(data: bytes) -> Header:
+    try:
+        # Opening parses boxes only; libavif decodes on load.
+        with PillowImage.open(io.BytesIO(data), formats=("AVIF",)) as image:
+            orientation = image.getexif().get(0x0112, 1)
+            return Header("avif", *image.size, orientation, getattr(image, "n_frames", 1))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever a broken file makes them trip over
+        raise ImageDropped(UNDECODABLE, f"{type(error).__name__}: {error}") from None
+
+
+_READERS = {"jpeg": _jpeg, "png": _png, "gif": _gif, "webp": _webp, "bmp": _bmp, "avif": _avif}
+FORMATS = tuple(_READERS)
+"""The formats that are decoded."""

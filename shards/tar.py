@@ -1,0 +1,106 @@
+"""Uncompressed USTAR archives whose bytes depend on their members alone, readable at an offset.
+
+tarfile reads them, and so do GNU tar and WebDataset. Written by hand because `tarfile.TarFile.addfile` keeps every
+member in memory and does not tell where the data lies.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+BLOCK = 512
+
+
+class TarWriter:
+    """Writes members to a binary file, one after the other; owner and time are 0, the mode is 0644.
+
+    The archive ends with the two zero blocks that POSIX asks for and is not padded to a record of 10,240 bytes. The
+    file stays open: naming, flushing and closing it is the caller's business."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._position = 0
+
+    def add(self, name: str, data: bytes) -> int:
+        """Append a member and return the offset of its data in the archive.
+
+        Raises ValueError for a name that is empty, absolute, longer than 100 bytes of UTF-8 or holds `..` or a control
+        character, and for 8 GiB or more."""
+        header = _header(name, len(data))
+        offset = self._position + BLOCK
+        padding = -len(data) % BLOCK
+        self._file.write(header)
+        self._file.write(data)
+        self._file.write(bytes(padding))
+        self._position = offset + len(data) + padding
+        return offset
+
+    def close(self) -> None:
+        """Write the end of the archive."""
+        self._file.write(bytes(2 * BLOCK))
+        self._position += 2 * BLOCK
+
+
+def _header(name: str, size: int) -> bytes:
+    encoded = name.encode("utf-8")
+    if not encoded or len(encoded) > 100:
+        raise ValueError(f"a member's name must have 1 to 100 bytes, this has {len(encoded)}: {name!r}")
+    if name.startswith("/") or ".." in name.split("/") or min(name) < " ":
+        raise ValueError(f"not a relative path: {name!r}")
+    if size >= 8**11:
+        raise ValueError(f"{name}: {size} bytes do not fit a USTAR header")
+    fields = b"%s0000644\x000000000\x000000000\x00%011o\x0000000000000\x00" % (encoded.ljust(100, b"\0"), size)
+    rest = b"0".ljust(101, b"\0") + b"ustar\x0000".ljust(88, b"\0") + bytes(167)
+    # The checksum is the sum of the header's bytes with eight spaces in its own place.
+    checksum = sum(fields) + sum(rest) + 8 * 32
+    return b"%s%06o\0 %s" % (fields, checksum, rest)
+
+
+class Member(NamedTuple):
+    """A member of an archive and where its data lies."""
+
+    name: str
+    offset: int
+    length: int
+
+
+def members(file: BinaryIO) -> Iterator[Member]:
+    """The regular files of a seekable archive as `TarWriter` writes it, without reading their data.
+
+    Raises ValueError for a damaged header, another kind of member, or a file that ends early."""
+    end = file.seek(0, os.SEEK_END)
+    position = 0
+    while True:
+        file.seek(position)
+        header = file.read(BLOCK)
+        if len(header) < BLOCK:
+            raise ValueError(f"the archive ends at byte {end}, before its closing blocks")
+        if not any(header):
+            return
+        name, size = _parse(header, position)
+        offset = position + BLOCK
+        position = offset + size + (-size % BLOCK)
+        if position > end:
+            raise ValueError(f"{name}: {size} bytes at {offset}, but the archive ends at byte {end}")
+        yield Member(name, offset, size)
+
+
+def _parse(header: bytes, position: int) -> tuple[str, int]:
+    name, size, checksum, kind = struct.unpack_from("100s 24x 12s 12x 8s c", header)
+    try:
+        if int(checksum.rstrip(b"\0 "), 8) != sum(header) - sum(checksum) + 8 * 32 or kind not in b"0\0":
+            raise ValueError
+        return name.rstrip(b"\0").decode("utf-8"), int(size.rstrip(b"\0 "), 8)
+    except ValueError:
+        raise ValueError(f"byte {position} is not the header of a regular USTAR member") from None
+
+
+def read_member(path: str | Path, offset: int, length: int) -> bytes:
+    """`length` bytes at `offset` of an archive. Raises ValueError where it ends before them."""
+    with Path(path).open("rb", buffering=0) as file:
+        data = os.pread(file.fileno(), length, offset)
+    if len(data) != length:
+        raise ValueError(f"{path}: {length} bytes asked for at {offset}, {len(data)} there")
+    return data
