@@ -9,21 +9,24 @@ from collections.abc import Mapping
 
 REFUSALS = ("noai", "noimageai", "noindex", "noml")
 DIRECTIVE = re.compile(r"[a-z][a-z_-]*")
+TDM_META = re.compile(r"tdm-reservation=([^\s,]*)")
 
 
-def refusal(headers: Mapping[str, str], robots_meta: str, tdm_meta: str = "") -> str | None:
+def refusal(headers: Mapping[str, str], robots: str) -> str | None:
     """The rule id under which a page opted out, or None.
 
-    `headers` are the response's, names in lower case; `robots_meta` and `tdm_meta` the contents of the page's meta elements,
-    several joined by ", ". A directive that names a single crawler ("googlebot: noindex") counts: it was meant to be obeyed."""
-    directives = set(DIRECTIVE.findall(f"{headers.get('x-robots-tag', '')}, {robots_meta}".lower()))
+    `headers` are the response's, names in lower case; `robots` is what extraction found (`Metadata.robots`): the contents of
+    the page's robots meta elements and "tdm-reservation=VALUE", joined by ", ". A directive that names a single crawler
+    ("googlebot: noindex") counts: it was meant to be obeyed."""
+    robots = robots.lower()
+    directives = set(DIRECTIVE.findall(f"{headers.get('x-robots-tag', '').lower()}, {TDM_META.sub('', robots)}"))
     if "none" in directives:
         directives.add("noindex")
     for refused in REFUSALS:
         if refused in directives:
             return f"consent.{refused}"
-    for value in (headers.get("tdm-reservation", ""), tdm_meta):
-        # the protocol knows 0 and 1; whatever is not 0 reserves the rights
-        if value.strip() and value.strip().split(",")[0].strip() != "0":
-            return "consent.tdm_reservation"
+    # the protocol knows 0 and 1; whatever is not 0 reserves the rights
+    reservations = [headers.get("tdm-reservation", "").partition(",")[0].strip(), *TDM_META.findall(robots)]
+    if any(value not in ("", "0") for value in reservations):
+        return "consent.tdm_reservation"
     return None

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
 import tldextract
 
 from dedup.near import signature
@@ -109,7 +108,6 @@ class ExtractPages:
             "capture": capture,
             "bytes": len(record.body),
             "rule": rule,
-            "id_hash": short_hash(doc_id),
             "url_hash": short_hash(record.url.partition("#")[0]),
         }
 
@@ -157,5 +155,3 @@ def _content(document: Document) -> dict[str, Any]:
         "minhash": signature(folded),
     }
 
-
-__all__ = ["ExtractPages", "classify", "pa", "site_of"]

@@ -56,7 +56,6 @@ PAGES = pa.schema(
         ("symbol_ratio", pa.float64()),
         ("duplicate_lines", pa.float64()),
         ("placeholder", pa.bool_()),
-        ("id_hash", pa.binary(16)),
         ("url_hash", pa.binary(16)),
         ("text_hash", pa.binary(16)),
         ("minhash", pa.binary()),

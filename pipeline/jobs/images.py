@@ -1,0 +1,151 @@
+"""Stages contents and images: each distinct picture is decoded and stored once, then every URL gets its row in the index."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.images.decode import ImageDropped, ImageOptions, decode
+from pipeline.jobs import tables
+from pipeline.jobs.corpus import Corpus
+from pipeline.jobs.parts import Input
+from pipeline.jobs.schemas import CONTENTS, IMAGES
+from pipeline.jobs.stage import FileEntry, Journal, Stage, Task
+from pipeline.recipe import ImageRules
+from pipeline.sources import warc
+from shards.files import atomic
+from shards.tar import TarWriter
+from shards.writers import image_extension
+
+
+@dataclass(frozen=True)
+class StoreImages:
+    """The work of a part: writes images/P.tar and work/contents."""
+
+    corpus: Corpus
+    input: Input
+    rules: ImageRules
+
+    def __call__(self, task: Task) -> list[FileEntry]:
+        options = image_options(self.rules)
+        journal = Journal(Stage("contents", "", ()).journal(self.corpus, task.number))
+        rows = tables.Rows(CONTENTS)
+        path = self.corpus.part("images", task.number, "tar")
+        with atomic(path) as output:
+            tar = TarWriter(output)  # type: ignore[arg-type]
+            stored = 0
+            for number, (content, body) in enumerate(self._bodies(task.number)):
+                row: dict[str, Any] = {"content": content}
+                if number in journal.set_aside:
+                    row |= {"rule": "record.crashed"}
+                    rows.add(row)
+                    continue
+                journal.begin(number)
+                try:
+                    image = decode(body, options)
+                except ImageDropped as dropped:
+                    row |= {"rule": dropped.rule, "detail": dropped.detail[:200]}
+                else:
+                    name = f"{task.number:05d}{stored:06d}.{image_extension(image.data)}"
+                    row |= {column: getattr(image, column) for column in DECODED}
+                    row |= {"tar": path.name, "offset": tar.add(name, image.data), "length": len(image.data)}
+                    stored += 1
+                rows.add(row)
+            tar.close()
+            journal.end()
+        return [
+            FileEntry(self.corpus.relative(path), stored, output.size, output.sha256),
+            rows.write(self.corpus, self.corpus.part("contents", task.number)),
+        ]
+
+    def _bodies(self, part: int) -> Iterator[tuple[bytes, bytes]]:
+        """(content hash, bytes) of each picture that a part stores, in the order of the input."""
+        columns = ["found", "record_part", "record", "content", "owner"]
+        references = tables.read(self.corpus.part("references", part), columns).to_pylist()
+        # of several captures of one content the first is read
+        places: dict[bytes, tuple[int, int]] = {}
+        for row in references:
+            if row["found"] and row["owner"] == part:
+                place = (row["record_part"], row["record"])
+                places[row["content"]] = min(place, places.get(row["content"], place))
+        wanted: dict[int, dict[int, bytes]] = {}
+        for content, (record_part, record) in sorted(places.items(), key=lambda item: item[1]):
+            wanted.setdefault(record_part, {})[record] = content
+        for record_part, records in wanted.items():
+            yield from self._read(record_part, records)
+
+    def _read(self, part: int, wanted: dict[int, bytes]) -> Iterator[tuple[bytes, bytes]]:
+        cut = self.input.part(part)
+        source, path = self.input.parts.sources[cut.source], self.input.paths[cut.source]
+        limit = self.rules.max_bytes
+        if source.kind == "folder":
+            names = self.input.parts.names[cut.source][cut.start : cut.stop]
+            for number, content in wanted.items():
+                yield content, (path / names[number]).read_bytes()
+        elif source.seekable:
+            offsets = tables.read(self.corpus.part("records", part), ["number", "offset"])
+            where = dict(zip(offsets["number"].to_pylist(), offsets["offset"].to_pylist(), strict=True))
+            for number, content in wanted.items():
+                yield content, warc.read_at(path, where[number], limit).body
+        else:
+            for record in self.input.read(part, limit):
+                if record.number in wanted:
+                    yield wanted[record.number], record.body
+
+
+DECODED = (
+    "sha256",
+    "stored_sha256",
+    "phash",
+    "spread",
+    "width",
+    "height",
+    "original_width",
+    "original_height",
+    "format",
+)
+
+
+def image_options(rules: ImageRules) -> ImageOptions:
+    return ImageOptions(rules.max_side, rules.max_pixels, rules.max_bytes, rules.quality, rules.store)  # type: ignore[arg-type]
+
+
+def contents_of(corpus: Corpus, part: int, columns: list[str] | None = None) -> dict[bytes, dict[str, Any]]:
+    """Rows of work/contents for every picture that the references of a part name, by content hash."""
+    references = tables.read(corpus.part("references", part), ["content", "owner"])
+    wanted = set(references["content"].to_pylist()) - {None}
+    found = {}
+    for owner in np.unique(references["owner"].drop_null()).tolist():
+        for row in tables.read(corpus.part("contents", owner), columns).to_pylist():
+            if row["content"] in wanted:
+                found[row["content"]] = row
+    return found
+
+
+@dataclass(frozen=True)
+class IndexImages:
+    """The work of a part: writes images/P.parquet, a row for each URL that this part is the first to need."""
+
+    corpus: Corpus
+
+    def __call__(self, task: Task) -> list[FileEntry]:
+        contents = contents_of(self.corpus, task.number)
+        rows = tables.Rows(IMAGES)
+        number = 0
+        for reference in tables.read(self.corpus.part("references", task.number)).to_pylist():
+            if not reference["first"]:
+                continue
+            row = {"url": reference["url"], "key": f"{task.number:05d}{number:06d}"}
+            number += 1
+            if not reference["found"]:
+                row |= {"status": "not_fetched", "error_message": "image.not_fetched"}
+            else:
+                content = contents[reference["content"]]
+                dropped = content["rule"] is not None
+                row |= {name: content[name] for name in IMAGES.names if name in content}
+                row |= {"status": "failed_to_resize" if dropped else "success", "error_message": content["rule"]}
+            rows.add(row)
+        return [rows.write(self.corpus, self.corpus.part("images", task.number))]
+
+

@@ -1,0 +1,255 @@
+"""Stage references: for every image of every surviving page, which capture of the input holds it and which part stores it.
+
+URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Each distinct content is stored
+once, by the lowest part that needs it."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from dedup.exact import first_of_each
+from pipeline.jobs import packed, tables
+from pipeline.jobs.corpus import Corpus
+from pipeline.jobs.packed import Block, Join
+from pipeline.jobs.schemas import REFERENCES
+from pipeline.jobs.stage import FileEntry
+
+HOPS = 5
+"""Redirects followed from an image's URL to a capture."""
+
+SUPPLY, LINK, NEED = 0, 1, 2
+ROW = np.dtype(
+    [
+        ("high", "<u8"),
+        ("low", "<u8"),
+        ("kind", "u1"),
+        ("part", "<u4"),
+        ("index", "<u4"),
+        ("other_high", "<u8"),
+        ("other_low", "<u8"),
+    ]
+)
+"""A key with what it means: SUPPLY: record `index` of `part` has content `other`; LINK: URL `other`, in `part`, leads to this
+key; NEED: candidate `index` of `part` has this URL."""
+LOCATED = np.dtype(
+    [
+        ("part", "<u4"),
+        ("index", "<u4"),
+        ("record_part", "<u4"),
+        ("record", "<u4"),
+        ("high", "<u8"),
+        ("low", "<u8"),
+    ]
+)
+"""Candidate or link `index` of `part` leads to a record; `high`, `low` are its content, or a link's own URL."""
+SHARED = np.dtype([("high", "<u8"), ("low", "<u8"), ("kind", "u1"), ("part", "<u4"), ("index", "<u4")])
+OWNED = np.dtype([("part", "<u4"), ("kind", "u1"), ("index", "<u4"), ("owner", "<u4"), ("first", "?")])
+BY_URL, BY_CONTENT = 0, 1
+
+
+@dataclass
+class State:
+    """What a part knows: captures by name (ROW blocks of kind SUPPLY), and its candidates in the order of pages and nodes."""
+
+    supply: Block
+    links: Block
+    candidates: pa.Table
+    chosen: pa.Table | None = None
+
+
+@dataclass(frozen=True)
+class FindImages(beam.PTransform):
+    """Input: part numbers. Output: the file entries of work/references."""
+
+    corpus: Corpus
+    links: bool
+    label: str | None = None
+
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        corpus = self.corpus
+        # Output: (part, State)
+        state = parts | "Load" >> beam.Map(partial(_load, corpus))
+        for hop in range(HOPS if self.links else 0):
+            state = (
+                state
+                | f"Hop {hop + 1}" >> Join(_supply_and_links, _lead)
+                | f"Hop {hop + 1} taken" >> beam.MapTuple(_add_supply)
+            )
+        return (
+            state
+            | "Locate" >> Join(_supply_and_needs, _locate)
+            | "Choose" >> beam.MapTuple(_choose)
+            | "Own" >> Join(_shared, _own)
+            | "Write" >> beam.MapTuple(partial(_write, corpus))
+        )
+
+
+def hash_of(url: str) -> bytes:
+    """URLs are the same where they differ in the fragment alone."""
+    return tables.short_hash(url.partition("#")[0])
+
+
+def _load(corpus: Corpus, part: int) -> tuple[int, State]:
+    records = tables.read(corpus.part("records", part), ["use", "number", "url", "sha256", "digest", "target"])
+    rows = [dict(row) for row in records.to_pylist()]
+    images = [row for row in rows if row["use"] == "image"]
+    supply = _block(
+        SUPPLY,
+        part,
+        [(hash_of(row["url"]), row["number"], row["sha256"][:16]) for row in images]
+        + [(_digest(row), row["number"], row["sha256"][:16]) for row in images if row["digest"]],
+    )
+    links = [row for row in rows if row["use"] == "link"]
+    leads = _block(
+        LINK,
+        part,
+        [(hash_of(row["target"]), row["number"], hash_of(row["url"])) for row in links]
+        + [(_digest(row), row["number"], hash_of(row["url"])) for row in links if row["digest"]],
+    )
+    verdicts = tables.read(corpus.part("text", part), ["rule"])
+    kept = np.flatnonzero(np.asarray(verdicts["rule"].is_null()))
+    pages = tables.read(corpus.part("pages", part), ["images"]).take(pa.array(kept))
+    candidates: dict[str, list[Any]] = {"row": [], "node": [], "url": []}
+    for row, images_of_page in zip(kept.tolist(), pages["images"].to_pylist(), strict=True):
+        for node, image in enumerate(images_of_page):
+            for url in [] if image is None else [image["url"], *image["alternatives"]]:
+                candidates["row"].append(row)
+                candidates["node"].append(node)
+                candidates["url"].append(url)
+    schema = pa.schema([("row", pa.int32()), ("node", pa.int32()), ("url", pa.string())])
+    return part, State(supply, leads, pa.table(candidates, schema=schema))
+
+
+def _digest(row: dict[str, Any]) -> bytes:
+    return tables.short_hash(f"digest {row['digest']}")
+
+
+def _block(kind: int, part: int, rows: list[tuple[bytes, int, bytes]]) -> Block:
+    block = np.zeros(len(rows), ROW)
+    if rows:
+        key = packed.keys(row[0] for row in rows)
+        other = packed.keys(row[2] for row in rows)
+        block["high"], block["low"] = key["high"], key["low"]
+        block["other_high"], block["other_low"] = other["high"], other["low"]
+        block["index"] = [row[1] for row in rows]
+    block["kind"], block["part"] = kind, part
+    return block
+
+
+def _supply_and_links(part: int, state: State) -> Block:
+    return np.concatenate([state.supply, state.links])
+
+
+def _supply_and_needs(part: int, state: State) -> Block:
+    urls = state.candidates["url"].to_pylist()
+    none = bytes(16)
+    needs = _block(NEED, part, [(hash_of(url), index, none) for index, url in enumerate(urls)])
+    return np.concatenate([state.supply, needs])
+
+
+def _meet(rows: Block, kind: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a kind whose key has a supply, and for each the first such supply: of the lowest part and record."""
+    first = first_of_each(rows[["high", "low"]])
+    met = np.flatnonzero((rows["kind"] == kind) & (rows["kind"][first] == SUPPLY))
+    return met, first[met]
+
+
+def _lead(rows: Block) -> Block:
+    """What links lead to becomes a capture under their own URL."""
+    met, supply = _meet(rows, LINK)
+    new = np.zeros(len(met), np.dtype([*LOCATED.descr, ("content_high", "<u8"), ("content_low", "<u8")]))
+    new["part"], new["index"] = rows["part"][met], rows["index"][met]
+    new["record_part"], new["record"] = rows["part"][supply], rows["index"][supply]
+    new["high"], new["low"] = rows["other_high"][met], rows["other_low"][met]
+    new["content_high"], new["content_low"] = rows["other_high"][supply], rows["other_low"][supply]
+    return new
+
+
+def _add_supply(part: int, both: tuple[State, Block]) -> tuple[int, State]:
+    state, new = both
+    if len(new) == 0:
+        return part, state
+    supply = np.zeros(len(new), ROW)
+    supply["high"], supply["low"] = new["high"], new["low"]
+    supply["kind"], supply["part"], supply["index"] = SUPPLY, new["record_part"], new["record"]
+    supply["other_high"], supply["other_low"] = new["content_high"], new["content_low"]
+    return part, State(np.unique(np.concatenate([state.supply, supply])), state.links, state.candidates)
+
+
+def _locate(rows: Block) -> Block:
+    met, supply = _meet(rows, NEED)
+    found = np.zeros(len(met), LOCATED)
+    found["part"], found["index"] = rows["part"][met], rows["index"][met]
+    found["record_part"], found["record"] = rows["part"][supply], rows["index"][supply]
+    found["high"], found["low"] = rows["other_high"][supply], rows["other_low"][supply]
+    return found
+
+
+def _choose(part: int, both: tuple[State, Block]) -> tuple[int, State]:
+    """Of the URLs of a picture the first that was found stands for it, else the first."""
+    state, found = both
+    table = state.candidates
+    at = dict(zip(found["index"].tolist(), range(len(found)), strict=True)) if len(found) else {}
+    chosen: dict[tuple[int, int], int] = {}
+    rows, nodes = table["row"].to_pylist(), table["node"].to_pylist()
+    for index, place in enumerate(zip(rows, nodes, strict=True)):
+        if place not in chosen or (chosen[place] not in at and index in at):
+            chosen[place] = index
+    indexes = list(chosen.values())
+    contents = [
+        np.array([found[at[index]]["high"], found[at[index]]["low"]], "<u8").tobytes() if index in at else None
+        for index in indexes
+    ]
+    columns = {
+        "row": [rows[index] for index in indexes],
+        "node": [nodes[index] for index in indexes],
+        "url": table["url"].take(pa.array(indexes, pa.int64())).to_pylist(),
+        "found": [index in at for index in indexes],
+        "record_part": [int(found[at[index]]["record_part"]) if index in at else None for index in indexes],
+        "record": [int(found[at[index]]["record"]) if index in at else None for index in indexes],
+        "content": contents,
+    }
+    schema = pa.schema([REFERENCES.field(name) for name in columns])
+    return part, State(state.supply[:0], state.links[:0], table.slice(0, 0), pa.table(columns, schema=schema))
+
+
+def _shared(part: int, state: State) -> Block:
+    assert state.chosen is not None
+    urls, contents = state.chosen["url"].to_pylist(), state.chosen["content"].to_pylist()
+    stored = [index for index, content in enumerate(contents) if content is not None]
+    block = np.zeros(len(urls) + len(stored), SHARED)
+    if urls:
+        key = packed.keys([*(hash_of(url) for url in urls), *(contents[index] for index in stored)])
+        block["high"], block["low"] = key["high"], key["low"]
+    block["kind"] = [BY_URL] * len(urls) + [BY_CONTENT] * len(stored)
+    block["part"] = part
+    block["index"] = [*range(len(urls)), *stored]
+    return block
+
+
+def _own(rows: Block) -> Block:
+    first = first_of_each(rows[["high", "low", "kind"]])
+    owned = np.zeros(len(rows), OWNED)
+    for name in ("part", "kind", "index"):
+        owned[name] = rows[name]
+    owned["owner"] = rows["part"][first]
+    owned["first"] = first == np.arange(len(rows))
+    return owned
+
+
+def _write(corpus: Corpus, part: int, both: tuple[State, Block]) -> FileEntry:
+    state, owned = both
+    assert state.chosen is not None
+    first = np.zeros(len(state.chosen), bool)
+    owner: list[int | None] = [None] * len(state.chosen)
+    if len(owned):
+        by_url = owned[owned["kind"] == BY_URL]
+        first[by_url["index"]] = by_url["first"]
+        for row in owned[owned["kind"] == BY_CONTENT]:
+            owner[row["index"]] = int(row["owner"])
+    table = state.chosen.append_column("first", pa.array(first)).append_column("owner", pa.array(owner, pa.int32()))
+    return tables.write(corpus, corpus.part("references", part), table.select(REFERENCES.names).cast(REFERENCES))
