@@ -1,0 +1,89 @@
+"""Files that are whole or absent, and Parquet files whose bytes depend on the table alone."""
+
+import hashlib
+import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+COMPRESSION = "zstd"
+COMPRESSION_LEVEL = 3
+ROW_GROUP = 16_384
+"""Rows of a row group of the tables that hold no images."""
+
+
+class Output(io.RawIOBase):
+    """A file open for writing from front to back. `size` and `sha256` (hex) are those of what was written so far."""
+
+    def __init__(self, file: io.BufferedWriter, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.size
+
+    def write(self, data) -> int:  # type: ignore[no-untyped-def]
+        view = memoryview(data).cast("B")
+        try:
+            self._file.write(view)
+        except OSError as error:  # a full disk: the system names no file
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        self._hash.update(view)
+        self.size += len(view)
+        return len(view)
+
+
+@contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Output]:
+    """Write `path` so that it appears only when the block ends well, with all its bytes on disk.
+
+    Until then they lie beside it under a hidden name, which an error removes. The folder must exist. `size` and
+    `sha256` of the yielded `Output` stay readable after the block.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            output = Output(file, path)
+            yield output
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_table(path: str | os.PathLike, table: pa.Table, *, row_group: int = ROW_GROUP) -> Output:
+    """Write `table` as Parquet, the same bytes for the same rows, schema and pyarrow version.
+
+    Columns are laid out anew first: Parquet's pages follow the chunks in memory, which depend on a table's history.
+    """
+    with atomic(path) as output:
+        pq.write_table(
+            table.combine_chunks(),
+            output,
+            row_group_size=row_group,
+            compression=COMPRESSION,
+            compression_level=COMPRESSION_LEVEL,
+        )
+    return output

@@ -1,0 +1,116 @@
+"""Windows and documents of a corpus, and what a trainer computes from them.
+
+File names come from the corpus' manifest, never from a listing of its folders."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from shards.records import StoredImage, Text, stored_nodes
+from shards.tar import members
+from shards.tokenizer import Tokenizer
+from shards.windows import Window, WindowOptions, document_windows
+
+
+def previous_image(positions: np.ndarray, length: int) -> np.ndarray:
+    """For each of `length` tokens the index of the last image at or before it, -1 where there is none: (length,) int32.
+    `positions` (k,) are the ascending indexes of the `<image>` tokens. Flamingo's phi, with -1 for its 0."""
+    return (np.searchsorted(positions, np.arange(length), side="right") - 1).astype(np.int32)
+
+
+def next_image(positions: np.ndarray, length: int) -> np.ndarray:
+    """For each of `length` tokens the index of the first image at or after it, -1 where there is none: (length,)
+    int32."""
+    index = np.searchsorted(positions, np.arange(length), side="left").astype(np.int32)
+    return np.where(index < len(positions), index, np.int32(-1))
+
+
+def read_windows(paths: Iterable[str | Path], *, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The windows of shards, .parquet or .tar, file by file and row by row.
+
+    Each is a dict of the columns of `shards.records.WINDOWS`, or of `columns` only; `input_ids` and `image_positions`
+    are int32 arrays, `images` a list of encoded pictures. Raises ValueError, naming the file, for a damaged one."""
+    for path in map(Path, paths):
+        try:
+            yield from (_parquet_rows if path.suffix == ".parquet" else _tar_rows)(path, columns)
+        except (ValueError, KeyError, OSError) as error:
+            raise ValueError(f"{path} is not a whole shard of windows: {error}") from error
+
+
+def _parquet_rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=64, columns=columns):
+            for row in batch.to_pylist():
+                if "images" in row:
+                    row["images"] = [image["bytes"] for image in row["images"]]
+                yield _with_arrays(row)
+
+
+def _tar_rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:
+    row: dict[str, Any] = {}
+    with path.open("rb") as file:
+        for member in members(file):
+            key, _, ending = member.name.partition(".")
+            file.seek(member.offset)
+            data = file.read(member.length)
+            if ending == "json":
+                if row:
+                    yield _finished(row, columns)
+                row = json.loads(data)
+                for image in row["image_metadata"]:
+                    image["sha256"] = bytes.fromhex(image["sha256"])
+                    image["stored_sha256"] = bytes.fromhex(image["stored_sha256"])
+                row["images"] = []
+            elif key != row.get("window_id") or int(ending.partition(".")[0]) != len(row["images"]):
+                raise ValueError(f"{member.name} is out of order")
+            else:
+                row["images"].append(data)
+    if row:
+        yield _finished(row, columns)
+
+
+def _finished(row: dict[str, Any], columns: list[str] | None) -> dict[str, Any]:
+    if len(row["images"]) != len(row["image_positions"]):
+        raise ValueError(f"window {row['window_id']}: {len(row['images'])} of {len(row['image_positions'])} pictures")
+    return _with_arrays(row if columns is None else {name: row[name] for name in columns})
+
+
+def _with_arrays(row: dict[str, Any]) -> dict[str, Any]:
+    for name in ("input_ids", "image_positions"):
+        if name in row:
+            row[name] = np.array(row[name], np.int32)
+    return row
+
+
+def read_documents(paths: Iterable[str | Path], *, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of documents/*.parquet, file by file."""
+    for path in map(Path, paths):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=64, columns=columns):
+                yield from batch.to_pylist()
+
+
+def document_nodes(row: dict[str, Any]) -> list[Text | StoredImage]:
+    """The nodes of a row of documents/*.parquet, in reading order."""
+    return stored_nodes(row["texts"], row["images"])
+
+
+def draw_windows(
+    documents: Iterable[dict[str, Any]],
+    tokenizer: Tokenizer,
+    options: WindowOptions = WindowOptions(),  # noqa: B008 - frozen
+    *,
+    seed: int,
+    epoch: int = 0,
+    split: str = "train",
+) -> Iterator[Window]:
+    """Windows drawn from documents while training: what the windows stage would write with this seed in epoch 0, and
+    other draws of the same kind in each further one."""
+    for row in documents:
+        for cut in document_windows(row, tokenizer, options, seed=seed, epoch=epoch):
+            if cut.split == split:
+                yield from cut.windows

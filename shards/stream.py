@@ -1,0 +1,182 @@
+"""A document as one stream of tokens: the one place where text and images become ids.
+
+Windows, online sampling, few-shot prompts and exports all take their tokens from `token_stream`.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from shards.records import Text
+from shards.tokenizer import EOC_MARKER, IMAGE_MARKER, Tokenizer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """The n tokens of a document.
+
+    ids: (n,) int32.
+    begins: (n,) bool, whether a window may begin at the token: at an `<image>`, or where a word or a CJK character
+        begins.
+    words: (n,) bool, whether the token holds a letter or a digit.
+    images: (k,) int32, the positions of the `<image>` tokens, ascending.
+    image_nodes: (k,) int32, the index among the document's nodes of the image that each of them stands for.
+    nodes: (number of nodes + 1,) int32: node i owns the tokens nodes[i] to nodes[i + 1]. An EOC belongs to the node
+        before it.
+    """
+
+    ids: np.ndarray
+    begins: np.ndarray
+    words: np.ndarray
+    images: np.ndarray
+    image_nodes: np.ndarray
+    nodes: np.ndarray
+    image_id: int
+    eoc_id: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def is_text(self) -> np.ndarray:
+        """(n,) bool, true where the token is neither `<image>` nor EOC."""
+        return (self.ids != self.image_id) & (self.ids != self.eoc_id)
+
+
+def token_stream(nodes: Sequence[object], tokenizer: Tokenizer, *, close: bool = True) -> Stream:
+    """The token stream of a document's `nodes`, each a `Text` or, whatever else it is, an image.
+
+    White space beside a marker is dropped. An EOC stands before every image that has text before it in the document,
+    and, unless `close` is false (a prompt that is to be continued), at the document's end. Texts with no image between
+    them are paragraphs: a blank line is put between them. A text of nothing but white space counts as absent.
+    """
+    ids: list[np.ndarray] = []
+    begins: list[np.ndarray] = []
+    words: list[np.ndarray] = []
+    images: list[int] = []
+    image_nodes: list[int] = []
+    starts: list[int] = []
+    length = 0
+    has_text = after_text = False
+
+    def marker(token: int) -> None:
+        nonlocal length
+        ids.append(np.array([token], np.int32))
+        begins.append(np.array([token == tokenizer.image_id]))
+        words.append(np.zeros(1, bool))
+        length += 1
+
+    for index, node in enumerate(nodes):
+        if not isinstance(node, Text):
+            if has_text:
+                marker(tokenizer.eoc_id)
+            starts.append(length)
+            images.append(length)
+            image_nodes.append(index)
+            marker(tokenizer.image_id)
+            after_text = False
+            continue
+        starts.append(length)
+        text = node.text.strip()
+        if not text:
+            continue
+        if after_text:
+            text = "\n\n" + text
+        token_ids, token_begins, token_words = _encode(text, tokenizer)
+        ids.append(token_ids)
+        begins.append(token_begins)
+        words.append(token_words)
+        length += len(token_ids)
+        has_text = after_text = True
+    if length and close:
+        marker(tokenizer.eoc_id)
+    return Stream(
+        ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
+        begins=np.concatenate(begins) if begins else np.zeros(0, bool),
+        words=np.concatenate(words) if words else np.zeros(0, bool),
+        images=np.array(images, np.int32),
+        image_nodes=np.array(image_nodes, np.int32),
+        nodes=np.array([*starts, length], np.int32),
+        image_id=tokenizer.image_id,
+        eoc_id=tokenizer.eoc_id,
+    )
+
+
+def render(ids: Sequence[int] | np.ndarray, tokenizer: Tokenizer) -> str:
+    """`ids` as text for people, with `<image>` and `<|endofchunk|>` where the markers are.
+
+    Where the page itself holds such a string, U+200B stands after its `<`, so that each marker in the result is one of
+    ours. Bytes of a character that the last token leaves unfinished are not shown."""
+    ids = np.asarray(ids)
+    markers = np.flatnonzero((ids == tokenizer.image_id) | (ids == tokenizer.eoc_id)).tolist()
+    parts: list[str] = []
+    start = 0
+    for position in [*markers, len(ids)]:
+        if position > start:
+            text = tokenizer.decode(ids[start:position])
+            if position == len(ids):
+                text = text.rstrip("\ufffd")
+            for literal in (IMAGE_MARKER, EOC_MARKER):
+                text = text.replace(literal, literal[0] + "\u200b" + literal[1:])
+            parts.append(text)
+        if position < len(ids):
+            parts.append(IMAGE_MARKER if ids[position] == tokenizer.image_id else EOC_MARKER)
+        start = position + 1
+    return "".join(parts)
+
+
+_SPACE, _MODIFIER, _CJK, _ALPHANUMERIC = 1, 2, 3, 4
+_TABLE_SIZE = 0x32000  # beyond it lie no letters, digits or spaces
+
+
+@cache
+def _character_classes() -> np.ndarray:
+    """(_TABLE_SIZE,) uint8, the class of each code point. CJK are the letters of the scripts that are written without
+    spaces between words and whose every character begins a readable piece: Han, kana and Bopomofo. Marks of length and
+    repetition (category Lm) begin nothing. Thai, Lao, Khmer and Burmese, whose words only a dictionary finds, count
+    like spaced scripts: there a window begins at a phrase."""
+    classes = np.zeros(_TABLE_SIZE, np.uint8)
+    for code in range(_TABLE_SIZE):
+        character = chr(code)
+        if character.isspace() or code == 0x200B:
+            classes[code] = _SPACE
+        elif character.isalnum():
+            classes[code] = _MODIFIER if unicodedata.category(character) == "Lm" else _ALPHANUMERIC
+    for first, last in (
+        (0x3006, 0x3007), (0x3041, 0x3096), (0x309F, 0x309F), (0x30A1, 0x30FA), (0x30FF, 0x30FF), (0x3105, 0x312F),
+        (0x31A0, 0x31BF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF6F),
+        (0xFF71, 0xFF9D), (0x1B000, 0x1B16F), (0x20000, 0x31FFF),
+    ):  # fmt: skip
+        classes[first : last + 1] = _CJK
+    return classes
+
+
+def _word_starts(classes: np.ndarray) -> np.ndarray:
+    """(characters,) bool: the first character after white space, each CJK character, a letter or digit after one."""
+    before = np.concatenate([np.array([_SPACE], np.uint8), classes[:-1]])
+    return (classes != _SPACE) & (
+        (before == _SPACE) | (classes == _CJK) | ((before == _CJK) & (classes == _ALPHANUMERIC))
+    )
+
+
+def _encode(text: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ids of `text`, and per token whether a word begins there and whether it holds a letter or a digit."""
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    if not len(ids):
+        return ids, np.zeros(0, bool), np.zeros(0, bool)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    table = _character_classes()
+    classes = np.where(codes < _TABLE_SIZE, table[np.minimum(codes, _TABLE_SIZE - 1)], np.uint8(0))
+    size = len(codes)
+    first, stop = np.minimum(offsets[:, 0], size), np.minimum(offsets[:, 1], size)
+    # The first character at or after each one that is not white space: the space before a word is part of its token.
+    solid = np.where(classes != _SPACE, np.arange(size), size)
+    solid = np.append(np.minimum.accumulate(solid[::-1])[::-1], size)[first]
+    starts = np.append(_word_starts(classes), False)
+    ends_before = np.concatenate([[0], np.maximum.accumulate(stop)[:-1]])
+    begins = (solid < stop) & (first >= ends_before) & starts[solid]
+    letters = np.concatenate([[0], np.cumsum(classes >= _MODIFIER)])
+    words = letters[np.maximum(stop, first)] > letters[first]
+    return ids, begins, words

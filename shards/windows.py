@@ -1,0 +1,272 @@
+"""Windows: the slices of a document's token stream that a model is trained on.
+
+Flamingo (Alayrac et al. 2022, arXiv 2204.14198, section A.3.1) draws a random subsequence of 256 tokens and takes its
+first 5 images. Where the paper is silent this module is exact: markers count among the 256, a window begins where a
+word begins, and ends before a sixth image.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from shards.records import StoredImage, Text, stored_nodes
+from shards.stream import Stream, render, token_stream
+from shards.tokenizer import Tokenizer
+
+NO_IMAGE = "window.no_image"
+NO_TIED_TEXT = "window.no_tied_text"
+IMAGE_RUN = "window.image_run"
+CUT = "window.cut"
+RULES = (NO_IMAGE, NO_TIED_TEXT, IMAGE_RUN, CUT)
+"""In the order in which they are asked; a window is counted under the first that it fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """What a window is.
+
+    policy: `random` draws min(draws, ceil(tokens of the document / tokens)) starts, uniform over those whose window
+        holds an image and enough text tied to one; equal draws count once. `tile` lays window after window, so that
+        every token stands in one.
+    tokens, images: the most that a window holds; markers count as tokens (256 and 5: Flamingo).
+    tied_text: text tokens that some image of the window must have of its own: of which it is the last image before
+        them, or of which it is the next.
+    image_run: a window with more images than this and no word between them is dropped.
+    cut: a drawn window is dropped where the image after its last one takes more than this share of the tokens that it
+        would have had. The end of the document takes nothing, nor does a tile lose anything: the next begins there.
+    """
+
+    policy: Literal["random", "tile"] = "random"
+    tokens: int = 256
+    images: int = 5
+    draws: int = 8
+    tied_text: int = 8
+    image_run: int = 3
+    cut: float = 1 / 3
+
+
+class Span(NamedTuple):
+    """The tokens `start` to `stop` of a stream."""
+
+    start: int
+    stop: int
+
+
+def cut_spans(
+    stream: Stream, options: WindowOptions, *, seed: str, span: Span | None = None
+) -> tuple[list[Span], Counter[str]]:
+    """The windows of `stream`, or of its tokens `span`, in order, and how many were dropped by which rule.
+
+    `seed` decides the draws; give each document its own. A document in which nothing could be drawn counts one drop.
+    Linear in the number of tokens."""
+    whole = span or Span(0, len(stream))
+    if options.policy == "tile":
+        found = list(_tiles(stream, options, whole))
+    else:
+        starts = drawable_starts(stream, options, span=whole)
+        count = min(options.draws, -(-(whole.stop - whole.start) // options.tokens))
+        if not len(starts):
+            images = np.searchsorted(stream.images, whole)
+            rule = NO_TIED_TEXT if images[1] > images[0] else NO_IMAGE
+            return [], Counter({rule: 1} if whole.stop > whole.start else {})
+        drawn = np.unique(starts[[_draw(seed, number, len(starts)) for number in range(count)]])
+        found = [
+            Span(*pair) for pair in zip(drawn.tolist(), _stops(stream, options, drawn, whole).tolist(), strict=True)
+        ]
+    kept: list[Span] = []
+    dropped: Counter[str] = Counter()
+    text = np.concatenate([[0], np.cumsum(stream.is_text())])
+    words = np.concatenate([[0], np.cumsum(stream.words)])
+    for candidate in found:
+        failed = _failed_rule(candidate, stream.images, text, words, whole, options)
+        if failed is None:
+            kept.append(candidate)
+        else:
+            dropped[failed] += 1
+    return kept, dropped
+
+
+def drawable_starts(stream: Stream, options: WindowOptions, *, span: Span | None = None) -> np.ndarray:
+    """The positions (m,) where a drawn window may begin, ascending: where a word, a CJK character or an `<image>`
+    stands and the window from there holds an image with `options.tied_text` text tokens tied to it."""
+    whole = span or Span(0, len(stream))
+    starts = whole.start + np.flatnonzero(stream.begins[whole.start : whole.stop])
+    images = stream.images
+    if not len(images):
+        return starts[:0]
+    stops = _stops(stream, options, starts, whole)
+    first = np.searchsorted(images, starts)
+    last = np.searchsorted(images, stops) - 1
+    has_image = last >= first
+    starts, stops, first, last = starts[has_image], stops[has_image], first[has_image], last[has_image]
+    text = np.concatenate([[0], np.cumsum(stream.is_text())])
+    before = text[images[first]] - text[starts]
+    after = text[stops] - text[images[last]]
+    enough = np.concatenate([[0], np.cumsum(np.diff(text[images]) >= options.tied_text)])
+    between = enough[last] > enough[first]
+    return starts[(before >= options.tied_text) | (after >= options.tied_text) | between]
+
+
+def _stops(stream: Stream, options: WindowOptions, starts: np.ndarray, whole: Span) -> np.ndarray:
+    """Where the windows that begin at `starts` (m,) end: (m,)."""
+    limits = np.append(stream.images, whole.stop)
+    beyond = np.searchsorted(stream.images, starts) + options.images
+    stops = np.minimum(starts + options.tokens, limits[np.minimum(beyond, len(stream.images))])
+    return np.minimum(stops, whole.stop)
+
+
+def _draw(seed: str, number: int, choices: int) -> int:
+    """A number below `choices`, uniform: 256 bits of a hash leave no bias that could be seen."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{number}".encode()).digest()) % choices
+
+
+def _tiles(stream: Stream, options: WindowOptions, whole: Span) -> Iterator[Span]:
+    """Consecutive windows, each ending where the next may begin. A word longer than a window is cut."""
+    positions = np.arange(len(stream))
+    begins = np.flatnonzero(stream.begins[whole.start : whole.stop])
+    last_begin = np.maximum.accumulate(np.where(stream.begins, positions, -1))
+    start = whole.start + int(begins[0]) if len(begins) else whole.stop
+    while start < whole.stop:
+        stop = int(_stops(stream, options, np.array([start]), whole)[0])
+        if stop < whole.stop and last_begin[stop] > start:
+            stop = int(last_begin[stop])
+        yield Span(start, stop)
+        start = stop
+
+
+def _failed_rule(
+    span: Span, images: np.ndarray, text: np.ndarray, words: np.ndarray, whole: Span, options: WindowOptions
+) -> str | None:
+    """`text` and `words` are running counts, (n + 1,)."""
+    start, stop = span
+    inside = images[slice(*np.searchsorted(images, span))]
+    if not len(inside):
+        return NO_IMAGE
+    if np.diff(text[[start, *inside, stop]]).max() < options.tied_text:
+        return NO_TIED_TEXT
+    if np.unique(words[inside], return_counts=True)[1].max() > options.image_run:
+        return IMAGE_RUN
+    reach = min(start + options.tokens, whole.stop)
+    if options.policy == "random" and reach - stop > options.cut * (reach - start):
+        return CUT
+    return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """A window as it is written: `input_ids` (n,) int32, `image_positions` (k,) int32, and its k `images`, where
+    `images[i]` is the picture of the `<image>` at `input_ids[image_positions[i]]`. `token_start` counts from the
+    beginning of the document's stream; `text` is for people."""
+
+    doc_id: str
+    url: str
+    site: str
+    language: str
+    text: str
+    input_ids: np.ndarray
+    image_positions: np.ndarray
+    images: tuple[StoredImage, ...]
+    token_start: int
+    seed: int
+    tokenizer: str
+    recipe: str
+
+    @property
+    def window_id(self) -> str:
+        """Unique in a corpus, and without a dot: a WebDataset key ends at its first one."""
+        return f"{self.doc_id}-{self.token_start}"
+
+
+class Piece(NamedTuple):
+    """A run of a document's nodes that lies in one split."""
+
+    split: str
+    first_node: int
+    nodes: list[Text | StoredImage]
+
+
+def pieces(row: dict[str, Any]) -> list[Piece]:
+    """The pieces of a row of documents/*.parquet: the whole of it, or, where the split is `mixed`, its held-out node
+    ranges (validation) and what lies between them (train).
+
+    Raises ValueError where the ranges overlap, run backwards or leave the document."""
+    nodes = stored_nodes(row["texts"], row["images"])
+    if row["split"] != "mixed":
+        return [Piece(row["split"], 0, nodes)]
+    found: list[Piece] = []
+    position = 0
+    for held_out in sorted(row["held_out"] or (), key=lambda held_out: held_out["start"]):
+        start, stop = held_out["start"], held_out["stop"]
+        if not position <= start < stop <= len(nodes):
+            raise ValueError(f"document {row['doc_id']}: held-out nodes {start} to {stop} of {len(nodes)}")
+        found += [Piece("train", position, nodes[position:start]), Piece("validation", start, nodes[start:stop])]
+        position = stop
+    found.append(Piece("train", position, nodes[position:]))
+    return [piece for piece in found if piece.nodes]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The windows of a piece, and how many were dropped by which rule."""
+
+    split: str
+    windows: list[Window]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def document_windows(
+    row: dict[str, Any],
+    tokenizer: Tokenizer,
+    options: WindowOptions,
+    *,
+    seed: int,
+    epoch: int = 0,
+    recipe: str = "",
+) -> list[Cut]:
+    """The windows of a row of documents/*.parquet, piece by piece; none crosses from one piece into another.
+
+    The stream is that of the whole document: a piece has no end-of-chunk token that the document has not. `epoch` gives
+    other draws of the same document. A document whose split is `leak` has no windows."""
+    if row["split"] == "leak":
+        return []
+    nodes = stored_nodes(row["texts"], row["images"])
+    stream = token_stream(nodes, tokenizer)
+    cuts = []
+    for split, first_node, piece_nodes in pieces(row):
+        whole = Span(int(stream.nodes[first_node]), int(stream.nodes[first_node + len(piece_nodes)]))
+        draws = f"{seed}\n{epoch}\n{row['doc_id']}\n{first_node}"
+        spans, dropped = cut_spans(stream, options, seed=draws, span=whole)
+        windows = [_window(row, nodes, stream, span, tokenizer, seed, recipe) for span in spans]
+        cuts.append(Cut(split, windows, dropped))
+    return cuts
+
+
+def _window(
+    row: dict[str, Any],
+    nodes: list[Text | StoredImage],
+    stream: Stream,
+    span: Span,
+    tokenizer: Tokenizer,
+    seed: int,
+    recipe: str,
+) -> Window:
+    ids = stream.ids[span.start : span.stop]
+    inside = slice(*np.searchsorted(stream.images, span))
+    return Window(
+        doc_id=row["doc_id"],
+        url=row["url"],
+        site=row["site"],
+        language=row["language"],
+        text=render(ids, tokenizer),
+        input_ids=ids,
+        image_positions=stream.images[inside] - np.int32(span.start),
+        images=tuple(nodes[node] for node in stream.image_nodes[inside]),
+        token_start=span.start,
+        seed=seed,
+        tokenizer=tokenizer.id,
+        recipe=recipe,
+    )
