@@ -1,0 +1,240 @@
+"""Pictures of coloured shapes, and the many ways to store them."""
+
+import io
+import math
+import random
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from pipeline.miniweb.web import Picture
+
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "arrow")
+COUNTS = ("one", "two", "three", "four")
+GROUNDS = ("white", "black", "grey", "turquoise")
+
+# No colour is a ground, so that colour and ground are independent and a shape is always visible.
+COLOUR_RGB = (
+    (222, 16, 24),
+    (255, 136, 0),
+    (250, 226, 20),
+    (20, 150, 50),
+    (24, 60, 225),
+    (128, 20, 160),
+    (255, 130, 190),
+    (120, 66, 20),
+)
+GROUND_RGB = ((255, 255, 255), (8, 8, 8), (140, 140, 140), (64, 224, 208))
+
+OVERSAMPLING = 2
+# Centres of the shapes as fractions of the sides, by count; the largest radius that keeps them apart.
+CENTRES = (
+    ((0.5, 0.5),),
+    ((0.27, 0.5), (0.73, 0.5)),
+    ((0.27, 0.28), (0.73, 0.28), (0.5, 0.73)),
+    ((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73)),
+)
+RADIUS = (0.36, 0.21, 0.20, 0.20)
+
+
+def draw_picture(rng: random.Random, width: int, height: int) -> Picture:
+    """A picture with each attribute drawn uniformly and independently."""
+    return Picture(
+        colour=rng.randrange(len(COLOURS)),
+        shape=rng.randrange(len(SHAPES)),
+        count=rng.randrange(len(COUNTS)),
+        ground=rng.randrange(len(GROUNDS)),
+        width=width,
+        height=height,
+    )
+
+
+def outline(shape: str) -> list[tuple[float, float]]:
+    """The corners of a shape of radius 1 around the origin, y downwards."""
+    if shape == "square":
+        return [(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)]
+    if shape == "triangle":
+        return [(0.0, -1.0), (0.95, 0.75), (-0.95, 0.75)]
+    if shape == "star":
+        turns = [(k * math.pi / 5 - math.pi / 2, 1.0 if k % 2 == 0 else 0.42) for k in range(10)]
+        return [(radius * math.cos(angle), radius * math.sin(angle)) for angle, radius in turns]
+    if shape == "cross":
+        a, b = 0.32, 0.95
+        return [
+            (-a, -b),
+            (a, -b),
+            (a, -a),
+            (b, -a),
+            (b, a),
+            (a, a),
+            (a, b),
+            (-a, b),
+            (-a, a),
+            (-b, a),
+            (-b, -a),
+            (-a, -a),
+        ]
+    if shape == "arrow":
+        return [(-1.0, -0.28), (0.1, -0.28), (0.1, -0.8), (1.0, 0.0), (0.1, 0.8), (0.1, 0.28), (-1.0, 0.28)]
+    if shape == "heart":
+        angles = [k * 2 * math.pi / 40 for k in range(40)]
+        return [
+            (
+                math.sin(t) ** 3,
+                -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16 - 0.08,
+            )
+            for t in angles
+        ]
+    raise ValueError(f"{shape!r} has no corners")
+
+
+def draw(picture: Picture, rng: random.Random, *, transparent: bool = False) -> Image.Image:
+    """The picture as RGB, or as RGBA on a transparent ground. Places, sizes and angles of the shapes are free.
+
+    The layout depends on `rng` alone, so the same state draws the same arrangement at another size."""
+    width, height = picture.width * OVERSAMPLING, picture.height * OVERSAMPLING
+    ground = GROUND_RGB[picture.ground]
+    image = (
+        Image.new("RGBA", (width, height), (*ground, 0)) if transparent else Image.new("RGB", (width, height), ground)
+    )
+    ink = ImageDraw.Draw(image)
+    side = min(width, height)
+    fill = COLOUR_RGB[picture.colour]
+    for x, y in CENTRES[picture.count]:
+        radius = side * RADIUS[picture.count] * rng.uniform(0.78, 1.0)
+        slack = 0.12 if picture.count == 0 else 0.035
+        cx, cy = width * (x + rng.uniform(-slack, slack)), height * (y + rng.uniform(-slack, slack))
+        angle = rng.uniform(-0.3, 0.3)
+        shape = SHAPES[picture.shape]
+        if shape in ("circle", "ring"):
+            box = [round(cx - radius), round(cy - radius), round(cx + radius), round(cy + radius)]
+            if shape == "circle":
+                ink.ellipse(box, fill=fill)
+            else:
+                ink.ellipse(box, outline=fill, width=round(radius * 0.38))
+            continue
+        cos, sin = math.cos(angle), math.sin(angle)
+        corners = [
+            (round(cx + radius * (u * cos - v * sin)), round(cy + radius * (u * sin + v * cos)))
+            for u, v in outline(shape)
+        ]
+        ink.polygon(corners, fill=fill)
+    return image.reduce(OVERSAMPLING)
+
+
+def png16(image: Image.Image) -> bytes:
+    """An RGB image as PNG with 16 bits a channel, which Pillow reads but does not write."""
+    pixels = (np.asarray(image.convert("RGB"), dtype=np.uint16) * 257).astype(">u2")
+    rows = pixels.reshape(image.height, -1).view(np.uint8)
+    raw = np.concatenate([np.zeros((image.height, 1), np.uint8), rows], axis=1).tobytes()
+
+    return png_file(image.width, image.height, 16, zlib.compress(raw, 6))
+
+
+def png_file(width: int, height: int, bit_depth: int, data: bytes) -> bytes:
+    """A PNG of colour type RGB around a compressed stream (ISO/IEC 15948, section 5)."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+# How to turn an upright image so that the EXIF orientation turns it back (Exif 2.3, tag 0x0112).
+UNDO_ORIENTATION = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+
+FORMATS = {
+    "jpeg": ("image/jpeg", "jpg"),
+    "progressive": ("image/jpeg", "jpg"),
+    "exif": ("image/jpeg", "jpg"),
+    "cmyk": ("image/jpeg", "jpg"),
+    "png": ("image/png", "png"),
+    "palette": ("image/png", "png"),
+    "alpha": ("image/png", "png"),
+    "png16": ("image/png", "png"),
+    "webp": ("image/webp", "webp"),
+    "gif": ("image/gif", "gif"),
+    "animated": ("image/gif", "gif"),
+}
+"""By kind: media type and file ending."""
+
+
+def encode(picture: Picture, rng: random.Random, kind: str) -> bytes:
+    """The picture as a file of one of `FORMATS`. Raises ValueError for `alpha` where the ground is not white."""
+    out = io.BytesIO()
+    if kind == "alpha":
+        if GROUNDS[picture.ground] != "white":
+            raise ValueError("a transparent ground shows white, and this picture's ground is another")
+        draw(picture, rng, transparent=True).save(out, "PNG")
+        return out.getvalue()
+    image = draw(picture, rng)
+    if kind == "jpeg":
+        image.save(out, "JPEG", quality=85)
+    elif kind == "progressive":
+        image.save(out, "JPEG", quality=85, progressive=True)
+    elif kind == "exif":
+        orientation = rng.choice(sorted(UNDO_ORIENTATION))
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.transpose(UNDO_ORIENTATION[orientation]).save(out, "JPEG", quality=85, exif=exif)
+    elif kind == "cmyk":
+        image.convert("CMYK").save(out, "JPEG", quality=90)
+    elif kind == "png":
+        image.save(out, "PNG")
+    elif kind == "palette":
+        image.quantize(32).save(out, "PNG")
+    elif kind == "png16":
+        return png16(image)
+    elif kind == "webp":
+        image.save(out, "WEBP", quality=85, method=0)
+    elif kind == "gif":
+        image.quantize(32).save(out, "GIF")
+    elif kind == "animated":
+        # The truth is about the first frame.
+        later = ImageOps.invert(image)
+        image.quantize(32).save(out, "GIF", save_all=True, append_images=[later.quantize(32)], duration=400, loop=0)
+    else:
+        raise ValueError(f"no such kind of file: {kind!r}")
+    return out.getvalue()
+
+
+def banner(rng: random.Random) -> bytes:
+    """A strip of 600 x 100 pixels in blocks of two colours: an aspect of 6."""
+    return blocks(rng, 600, 100, 50)
+
+
+def icon(rng: random.Random) -> bytes:
+    """A picture of 32 x 32 pixels."""
+    return blocks(rng, 32, 32, 16)
+
+
+def badge(rng: random.Random) -> bytes:
+    """A picture of 120 x 120 pixels, for logos and seals."""
+    return blocks(rng, 120, 120, 24)
+
+
+def blocks(rng: random.Random, width: int, height: int, step: int) -> bytes:
+    """A PNG of squares in random colours."""
+    image = Image.new("RGB", (width, height), (240, 240, 240))
+    ink = ImageDraw.Draw(image)
+    for x in range(0, width, step):
+        for y in range(0, height, step):
+            ink.rectangle([x, y, x + step - 1, y + step - 1], fill=rng.choice(COLOUR_RGB + GROUND_RGB))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def single_colour(rng: random.Random) -> bytes:
+    """A PNG of 200 x 150 pixels, all equal."""
+    out = io.BytesIO()
+    Image.new("RGB", (200, 150), rng.choice(COLOUR_RGB)).save(out, "PNG")
+    return out.getvalue()
+
+
+PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
+"""A transparent GIF of one pixel."""

@@ -1,0 +1,160 @@
+"""A generated web on disk: as a WARC file, or as a folder of HTML pages with their pictures."""
+
+import hashlib
+import json
+import zlib
+from base64 import b32encode
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pipeline.miniweb.web import PageTruth, Resource, Web
+
+IDENTICAL_PAYLOAD = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
+CHUNK = 1000
+
+
+def write_warc(web: Web, path: Path, gzip: bool = True) -> None:
+    """The captures as WARC/1.1 (ISO 28500:2017): warcinfo, then response and request for each; a picture whose bytes
+    came before is a revisit record. `gzip` compresses record by record. The same web gives the same bytes."""
+    with path.open("wb") as file:
+        for record in warc_records(web):
+            file.write(compressed(record) if gzip else record)
+
+
+def compressed(record: bytes) -> bytes:
+    """One gzip member without a time in it."""
+    packer = zlib.compressobj(6, wbits=16 + zlib.MAX_WBITS)
+    return packer.compress(record) + packer.flush()
+
+
+def warc_records(web: Web) -> Iterator[bytes]:
+    """Every record of the WARC file, uncompressed."""
+    about = b"software: openm3w miniweb\r\nformat: WARC File Format 1.1\r\n"
+    yield record("warcinfo", {"WARC-Date": web.captures[0][1].date, "Content-Type": "application/warc-fields"}, about)
+    written: dict[bytes, tuple[str, str]] = {}
+    for url, resource in web.captures:
+        payload = chunked(resource.body) if resource.header("Transfer-Encoding") == "chunked" else resource.body
+        digest = hashlib.sha1(payload, usedforsecurity=False).digest()
+        headers = {
+            "WARC-Target-URI": url,
+            "WARC-Date": resource.date,
+            "WARC-IP-Address": "192.0.2.1",
+            "WARC-Payload-Digest": f"sha1:{b32encode(digest).decode()}",
+            "Content-Type": "application/http; msgtype=response",
+        }
+        head = http_head(resource)
+        is_picture = resource.status == 200 and resource.header("Content-Type").startswith("image/")
+        if is_picture and digest in written:
+            headers["WARC-Profile"] = IDENTICAL_PAYLOAD
+            headers["WARC-Refers-To-Target-URI"], headers["WARC-Refers-To-Date"] = written[digest]
+            response = record("revisit", headers, head)
+        else:
+            if is_picture:
+                written[digest] = (url, resource.date)
+            response = record("response", headers, head + payload)
+        yield response
+        concurrent = response.split(b"WARC-Record-ID: ")[1].split(b"\r\n")[0].decode()
+        request = f"GET {target(url)} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nUser-Agent: openm3w-miniweb\r\n\r\n"
+        yield record(
+            "request",
+            {
+                "WARC-Target-URI": url,
+                "WARC-Date": resource.date,
+                "WARC-Concurrent-To": concurrent,
+                "Content-Type": "application/http; msgtype=request",
+            },
+            request.encode(),
+        )
+
+
+def record(kind: str, headers: dict[str, str], block: bytes) -> bytes:
+    """One record. Its id is made from its content, so that it never changes."""
+    named = hashlib.sha256(repr((kind, sorted(headers.items()))).encode() + block).hexdigest()
+    digest = b32encode(hashlib.sha1(block, usedforsecurity=False).digest()).decode()
+    lines = {
+        "WARC-Type": kind,
+        "WARC-Record-ID": f"<urn:uuid:{named[:8]}-{named[8:12]}-5{named[13:16]}-8{named[17:20]}-{named[20:32]}>",
+        **headers,
+        "WARC-Block-Digest": f"sha1:{digest}",
+        "Content-Length": str(len(block)),
+    }
+    head = "WARC/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
+    return head.encode() + block + b"\r\n\r\n"
+
+
+def http_head(resource: Resource) -> bytes:
+    """Status line and headers as a server sends them."""
+    lines = [f"HTTP/1.1 {resource.status} {HTTPStatus(resource.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in resource.headers]
+    if not resource.header("Transfer-Encoding"):
+        lines.append(f"Content-Length: {len(resource.body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def chunked(body: bytes) -> bytes:
+    """The body in chunks (RFC 9112, section 7.1)."""
+    parts = [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def target(url: str) -> str:
+    """Path and query, as a request line has them."""
+    split = urlsplit(url)
+    return (split.path or "/") + (f"?{split.query}" if split.query else "")
+
+
+def write_truth(truth: list[PageTruth], path: Path) -> None:
+    """The truth as JSON lines, one `PageTruth` a line."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for page in truth:
+            file.write(json.dumps(asdict(page), ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def folder_base(host: str) -> str:
+    """Where a web that is to be a folder has its hosts: folders of one host."""
+    return f"https://miniweb.example/{host}"
+
+
+def write_folder(web: Web, folder: Path) -> list[PageTruth]:
+    """The pages and pictures as files, HOST/PATH, with truth.jsonl beside; the truth about what was written.
+
+    A folder has no statuses, headers, queries, redirects or older captures: pages that need one of them are left out.
+    The web must have been generated with `folder_base`, and the folder be read with the base URL
+    https://miniweb.example/, so that a file's URL is the one that pages refer to.
+    Raises ValueError for another base."""
+    resources = web.resources
+    if any(not url.startswith(folder_base("")) for url in resources):
+        raise ValueError("only a web generated with base=folder_base can be read from a folder")
+    kept = [page for page in web.truth if page_fits(page, resources)]
+    urls = {page.url for page in kept}
+    kept = [page for page in kept if page.twin is None or page.twin in urls]
+    for url, resource in resources.items():
+        is_picture = resource.status == 200 and resource.header("Content-Type").startswith("image/")
+        if (url in urls or is_picture) and not urlsplit(url).query:
+            file = folder / file_url(url).removeprefix(folder_base(""))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(resource.body)
+    truth = [replace(page, url=file_url(page.url), twin=file_url(page.twin) if page.twin else None) for page in kept]
+    write_truth(truth, folder / "truth.jsonl")
+    return truth
+
+
+def page_fits(page: PageTruth, resources: dict[str, Resource]) -> bool:
+    """Whether a folder can hold this page and what it shows."""
+    resource = resources[page.url]
+    if resource.status != 200 or resource.date != page.date or resource.headers != (("Content-Type", "text/html"),):
+        return False
+    pictures = [url for kind, url in page.extracted if kind == "image"]
+    pictures += [url for others in page.alternatives.values() for url in others]
+    answers = [resources[url].status for url in pictures if url in resources]
+    return all(status in (200, 404) for status in answers) and not any(
+        urlsplit(url).query for url in [page.url, *pictures]
+    )
+
+
+def file_url(url: str) -> str:
+    """The URL of the file that holds a page."""
+    return url + "index.html" if url.endswith("/") else url
