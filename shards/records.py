@@ -112,12 +112,12 @@ DOCUMENTS = pa.schema(
         ("capture", CAPTURE),
         ("cluster", pa.string()),
         ("split", pa.string()),
-        ("held_out", pa.list_(pa.struct([("start", pa.int32()), ("stop", pa.int32())]))),
+        ("held_out", pa.list_(pa.struct([("start", pa.int32()), ("stop", pa.int32()), ("split", pa.string())]))),
     ]
 )
-"""documents/*.parquet. `split` is train, validation, mixed (a book-length page: its node ranges `held_out` are
-validation, the rest train) or leak (would be validation, but shares a picture or a near-duplicate cluster with training
-documents)."""
+"""documents/*.parquet. `split` is train, validation, leak (would be validation, but shares a picture or a
+near-duplicate cluster with training documents) or mixed (a book-length page: its node ranges `held_out` are validation or
+leak, the rest train)."""
 
 
 # What a window says of each of its images, in the order of its markers.

@@ -191,7 +191,7 @@ class Piece(NamedTuple):
 
 def pieces(row: dict[str, Any]) -> list[Piece]:
     """The pieces of a row of documents/*.parquet: the whole of it, or, where the split is `mixed`, its held-out node
-    ranges (validation) and what lies between them (train).
+    ranges (validation or leak) and what lies between them (train).
 
     Raises ValueError where the ranges overlap, run backwards or leave the document."""
     nodes = stored_nodes(row["texts"], row["images"])
@@ -203,7 +203,7 @@ def pieces(row: dict[str, Any]) -> list[Piece]:
         start, stop = held_out["start"], held_out["stop"]
         if not position <= start < stop <= len(nodes):
             raise ValueError(f"document {row['doc_id']}: held-out nodes {start} to {stop} of {len(nodes)}")
-        found += [Piece("train", position, nodes[position:start]), Piece("validation", start, nodes[start:stop])]
+        found += [Piece("train", position, nodes[position:start]), Piece(held_out["split"], start, nodes[start:stop])]
         position = stop
     found.append(Piece("train", position, nodes[position:]))
     return [piece for piece in found if piece.nodes]
@@ -230,13 +230,13 @@ def document_windows(
     """The windows of a row of documents/*.parquet, piece by piece; none crosses from one piece into another.
 
     The stream is that of the whole document: a piece has no end-of-chunk token that the document has not. `epoch` gives
-    other draws of the same document. A document whose split is `leak` has no windows."""
-    if row["split"] == "leak":
-        return []
+    other draws of the same document. What is split off as `leak` has no windows."""
     nodes = stored_nodes(row["texts"], row["images"])
     stream = token_stream(nodes, tokenizer)
     cuts = []
     for split, first_node, piece_nodes in pieces(row):
+        if split == "leak":
+            continue
         whole = Span(int(stream.nodes[first_node]), int(stream.nodes[first_node + len(piece_nodes)]))
         draws = f"{seed}\n{epoch}\n{row['doc_id']}\n{first_node}"
         spans, dropped = cut_spans(stream, options, seed=draws, span=whole)

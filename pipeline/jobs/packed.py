@@ -7,6 +7,7 @@ decides on all of them at once; what it decides goes back to the parts that the 
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -38,7 +39,7 @@ def groups(block: Block, fields: tuple[str, ...]) -> np.ndarray:
     return np.concatenate([[0], np.flatnonzero(changed) + 1, [len(block)]])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Join(beam.PTransform):
     """Brings rows of equal key together and what is decided about them back to their parts.
 
@@ -54,10 +55,10 @@ class Join(beam.PTransform):
         decided = (
             parts
             # Output: (partition, block)
-            | "Emit" >> beam.FlatMapTuple(by_partition, emit=self.emit)
+            | "Emit" >> beam.FlatMapTuple(partial(by_partition, self.emit))
             | "Meet" >> beam.GroupByKey()
             # Output: (part, block)
-            | "Decide" >> beam.FlatMapTuple(_by_part, decide=self.decide)
+            | "Decide" >> beam.FlatMapTuple(partial(_by_part, self.decide))
         )
         return (
             {"state": parts, "blocks": decided}
@@ -75,13 +76,13 @@ def merged(blocks: Iterable[Block]) -> Block:
     return rows[np.lexsort([rows[name] for name in reversed(rows.dtype.names)])]
 
 
-def by_partition(part: int, state: Any, emit: Callable[[int, Any], Block]) -> Iterator[tuple[int, Block]]:
+def by_partition(emit: Callable[[int, Any], Block], part: int, state: Any) -> Iterator[tuple[int, Block]]:
     block = emit(part, state)
     if len(block):
         yield from split(block, block["high"] % np.uint64(PARTITIONS))
 
 
-def _by_part(partition: int, blocks: Iterable[Block], decide: Callable[[Block], Block]) -> Iterator[tuple[int, Block]]:
+def _by_part(decide: Callable[[Block], Block], partition: int, blocks: Iterable[Block]) -> Iterator[tuple[int, Block]]:
     decided = decide(merged(blocks))
     if len(decided):
         yield from split(decided, decided["part"])

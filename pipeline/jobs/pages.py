@@ -49,8 +49,8 @@ class ExtractPages:
         journal = Journal(Stage("pages", "", ()).journal(self.corpus, task.number))
         source = self.input.parts.sources[self.input.part(task.number).source]
         records, pages = Rows(RECORDS), Rows(PAGES)
+        journal.begin(0)
         for record in self.input.read(task.number, limit, journal.set_aside.__contains__):
-            journal.begin(record.number)
             use, rule = classify(record)
             if use == "page" and len(record.body) > recipe.limits.page_bytes:
                 pages.add(self._dropped(record, source.name, "page.too_large"))
@@ -65,7 +65,7 @@ class ExtractPages:
                     "rule": rule,
                 }
             )
-            # the record after the next is read before it is named: what kills the worker there is blamed on it
+            # reading the next record may be what a worker dies of
             journal.begin(record.number + 1)
         journal.end()
         return [

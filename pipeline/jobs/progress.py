@@ -1,7 +1,5 @@
 """How far a build is: one line a stage, redrawn on a terminal, printed every ten seconds elsewhere."""
 
-import os
-import signal
 import sys
 import threading
 import time
@@ -83,7 +81,7 @@ class _Watch(threading.Thread):
         records = 0
         for task in self._pending:
             journal = Journal.peek(stage.journal(self._corpus, task.number))
-            records += journal[1] if journal else 0
+            records += journal.done if journal else 0
         text = f"{stage.name:<10} {ready} of {len(stage.tasks)} parts"
         worked = finished - self._before
         if self._over.is_set():
@@ -95,8 +93,3 @@ class _Watch(threading.Thread):
             text += f", {rate / 1e6:.1f} MB/s, {(self._total - finished) / rate:.0f} s left"
         return text
 
-
-def kill_stuck(pids: list[int]) -> None:
-    """Ends workers by SIGABRT, which counts as a crash of their own: the record in hand is then to blame."""
-    for pid in pids:
-        os.kill(pid, signal.SIGABRT)

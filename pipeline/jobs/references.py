@@ -61,9 +61,9 @@ class State:
     chosen: pa.Table | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class FindImages(beam.PTransform):
-    """Input: part numbers. Output: the file entries of work/references."""
+    """Input: part numbers. Output: (part, file entry) of work/references."""
 
     corpus: Corpus
     links: bool
@@ -241,7 +241,7 @@ def _own(rows: Block) -> Block:
     return owned
 
 
-def _write(corpus: Corpus, part: int, both: tuple[State, Block]) -> FileEntry:
+def _write(corpus: Corpus, part: int, both: tuple[State, Block]) -> tuple[int, FileEntry]:
     state, owned = both
     assert state.chosen is not None
     first = np.zeros(len(state.chosen), bool)
@@ -252,4 +252,4 @@ def _write(corpus: Corpus, part: int, both: tuple[State, Block]) -> FileEntry:
         for row in owned[owned["kind"] == BY_CONTENT]:
             owner[row["index"]] = int(row["owner"])
     table = state.chosen.append_column("first", pa.array(first)).append_column("owner", pa.array(owner, pa.int32()))
-    return tables.write(corpus, corpus.part("references", part), table.select(REFERENCES.names).cast(REFERENCES))
+    return part, tables.write(corpus, corpus.part("references", part), table.select(REFERENCES.names).cast(REFERENCES))

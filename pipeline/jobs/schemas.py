@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from shards.records import CAPTURE, METADATA_FIELDS
+from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, WINDOWS
 
 RECORDS = pa.schema(
     [
@@ -129,26 +129,26 @@ IMAGES = pa.schema(
 once: their rows name the same tar and offset."""
 
 VERDICTS = pa.schema(
-    [("row", pa.int32()), ("node", pa.int32()), ("rule", pa.string()), ("content", pa.binary(16)), ("owner", pa.int32())]
+    [("row", pa.int32()), ("node", pa.int32()), ("rule", pa.string()), ("content", pa.binary(16)), ("url", pa.string())]
 )
-"""work/verdicts: every image reference with the first image rule it fails."""
+"""work/verdicts, row by row beside work/references: the first image rule that a reference fails."""
 
-SPLIT = pa.schema([("rule", pa.string()), ("split", pa.string())])
-"""work/split, row by row beside work/pages: the page's final rule (null: it becomes a document) and its split."""
+SPLIT = pa.schema(
+    [("rule", pa.string()), ("split", pa.string()), ("held_out", DOCUMENTS.field("held_out").type)]
+)
+"""work/split, row by row beside work/pages: the page's final rule (null: it becomes a document), its split and what of it is
+held out."""
 
 CUTS = pa.schema(
     [
-        ("window_id", pa.string()),
         ("run", pa.int32()),
         ("split", pa.string()),
         ("rule", pa.string()),
+        ("count", pa.int32()),
         ("bytes", pa.int64()),
-        ("doc_row", pa.int32()),
-        ("token_start", pa.int32()),
-        ("input_ids", pa.list_(pa.int32())),
-        ("image_positions", pa.list_(pa.int32())),
-        ("image_nodes", pa.list_(pa.int32())),
-        ("text", pa.string()),
+        *((name, WINDOWS.field(name).type) for name in WINDOWS.names if name not in ("images", "image_metadata")),
+        ("images", pa.list_(IMAGE)),
     ]
 )
-"""work/windows: every window that was cut, dropped ones too, without its pictures' bytes (`bytes` counts them)."""
+"""work/windows: the windows of a part, in the order of its documents, their pictures by reference (`bytes` counts them). A row
+with a rule stands for `count` windows of one document that were dropped under it. `run` numbers the runs of 64 documents."""

@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,38 @@ def run_stage(corpus: Corpus, runner: Runner, progress: Progress, stage: Stage, 
                 pending = [task for task in pending if _marked(corpus, stage, task) is None]
                 if not death.crashed or not _blame(corpus, stage, pending):
                     raise
+    return _complete(corpus, stage)
+
+
+def run_join(
+    corpus: Corpus, runner: Runner, progress: Progress, stage: Stage, transform: beam.PTransform
+) -> list[FileEntry]:
+    """Runs a stage that joins all parts and returns its files. It is complete or done anew: joins are short.
+
+    `transform` takes part numbers and gives (part, file entry)."""
+    files = stage.finished(corpus)
+    if files is not None:
+        progress.skip(stage.name, len(stage.tasks))
+        return files
+    corpus.work(stage.name).mkdir(parents=True, exist_ok=True)
+    for task in stage.tasks:
+        stage.marker(corpus, task.number).unlink(missing_ok=True)
+    with progress.stage(stage, corpus, list(stage.tasks)), runner.pipeline(1) as pipeline:
+        _ = (
+            pipeline
+            | "Parts" >> beam.Create([task.number for task in stage.tasks])
+            | stage.name >> transform
+            | "Mark" >> beam.MapTuple(partial(_mark, corpus, stage.name, stage.key))
+        )
+    return _complete(corpus, stage)
+
+
+def _mark(corpus: Corpus, name: str, key: str, number: int, entry: FileEntry) -> None:
+    write_json(Stage(name, key, ()).marker(corpus, number), {"key": key, "files": [vars(entry)]})
+
+
+def _complete(corpus: Corpus, stage: Stage) -> list[FileEntry]:
+    """The files of all tasks, in their order, after the stage's manifest was written."""
     files = []
     for task in stage.tasks:
         entries = _marked(corpus, stage, task)
@@ -184,57 +217,63 @@ def _all_there(corpus: Corpus, files: list[FileEntry]) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class InHand:
+    """What a task is at: a record's number (-1: none), how many are done, since when (seconds since the epoch), and in
+    which process."""
+
+    record: int
+    done: int
+    since: float
+    pid: int
+
+
 class Journal:
     """Names the record that a task has in hand, so that the next attempt knows what a worker died of.
 
-    A file of fixed size, written in place with one system call a record: the number of deaths seen at that record, the
-    record's number, how many records are done, and when (seconds since the epoch). `set_aside` are records given up.
-    """
+    A file written in place with one system call a record: an `InHand`, then, as JSON, how often each record was in hand
+    when a worker died. `set_aside` are the records given up."""
 
-    FORMAT = struct.Struct("<qqqd")
+    FORMAT = struct.Struct("<qqdq")
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.set_aside: set[int] = set()
-        self._deaths: dict[int, int] = {}
-        if path.exists():
-            data = path.read_bytes()
-            if len(data) >= self.FORMAT.size:
-                deaths, record, _, _ = self.FORMAT.unpack_from(data)
-                history = json.loads(data[self.FORMAT.size :] or b"{}")
-                self._deaths = {int(key): value for key, value in history.items()}
-                if record >= 0:
-                    self._deaths[record] = self._deaths.get(record, 0) + 1
-                self.set_aside = {record for record, deaths in self._deaths.items() if deaths >= CRASHES}
-        history = json.dumps(self._deaths).encode()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.pwrite(self._file, self.FORMAT.pack(0, -1, 0, time.time()) + history, 0)
+        deaths: dict[int, int] = {}
+        before = self.peek(path)
+        if before is not None:
+            history = json.loads(path.read_bytes()[self.FORMAT.size :] or b"{}")
+            deaths = {int(record): count for record, count in history.items()}
+            if before.record >= 0:
+                deaths[before.record] = deaths.get(before.record, 0) + 1
+        self.set_aside = {record for record, count in deaths.items() if count >= CRASHES}
         self._done = 0
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._write(-1)
+        os.pwrite(self._file, json.dumps(deaths).encode(), self.FORMAT.size)
 
     def begin(self, record: int) -> None:
         """Before a record is touched."""
-        os.pwrite(self._file, self.FORMAT.pack(self._deaths.get(record, 0), record, self._done, time.time()), 0)
+        self._write(record)
         self._done += 1
 
     def end(self) -> None:
         """After the last record: what follows is nobody's fault."""
-        os.pwrite(self._file, self.FORMAT.pack(0, -1, self._done, time.time()), 0)
+        self._write(-1)
         os.close(self._file)
 
+    def _write(self, record: int) -> None:
+        os.pwrite(self._file, self.FORMAT.pack(record, self._done, time.time(), os.getpid()), 0)
+
     @classmethod
-    def peek(cls, path: Path) -> tuple[int, int, float] | None:
-        """The record in hand (-1 for none), how many are done, and since when; None where there is no journal."""
+    def peek(cls, path: Path) -> InHand | None:
+        """What a journal says, or None where there is none."""
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             return None
-        if len(data) < cls.FORMAT.size:
-            return None
-        _, record, done, since = cls.FORMAT.unpack_from(data)
-        return record, done, since
+        return InHand(*cls.FORMAT.unpack_from(data)) if len(data) >= cls.FORMAT.size else None
 
 
 def _blame(corpus: Corpus, stage: Stage, pending: list[Task]) -> bool:
     """Whether a record was in hand in any of the tasks when a worker crashed."""
     journals = [Journal.peek(stage.journal(corpus, task.number)) for task in pending]
-    return any(journal is not None and journal[0] >= 0 for journal in journals)
+    return any(journal is not None and journal.record >= 0 for journal in journals)

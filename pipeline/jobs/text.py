@@ -44,9 +44,9 @@ class Verdicts:
     survivors: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass
 class JudgeText(beam.PTransform):
-    """Input: part numbers. Output: the file entries of work/text."""
+    """Input: part numbers. Output: (part, file entry) of work/text."""
 
     corpus: Corpus
     dedup: Dedup
@@ -68,7 +68,7 @@ class JudgeText(beam.PTransform):
             losers = (
                 state
                 # Output: (partition, rows), one row a band and page
-                | "Bands" >> beam.FlatMapTuple(packed.by_partition, emit=partial(_bands, corpus))
+                | "Bands" >> beam.FlatMapTuple(partial(packed.by_partition, partial(_bands, corpus)))
                 | "Same band" >> beam.GroupByKey()
                 # Output: edges between pages that share a band
                 | "Candidates" >> beam.MapTuple(lambda partition, blocks: (0, _edges(packed.merged(blocks))))
@@ -195,7 +195,7 @@ def _clusters(corpus: Corpus, threshold: float, key: int, blocks: list[Block]) -
     return list(packed.split(losers, losers["part"])) if len(losers) else []
 
 
-def _write(corpus: Corpus, part: int, state: Verdicts) -> FileEntry:
+def _write(corpus: Corpus, part: int, state: Verdicts) -> tuple[int, FileEntry]:
     pages = tables.read(corpus.part("pages", part), ["rule", "doc_id"])
     before, doc_ids = pages["rule"].to_pylist(), pages["doc_id"].to_pylist()
     rules, survivors, clusters = [], [], []
@@ -206,4 +206,4 @@ def _write(corpus: Corpus, part: int, state: Verdicts) -> FileEntry:
         survivors.append(survivor)
         clusters.append(survivor if rule == "dedup.near_text" else doc_ids[row] if rule is None else None)
     table = pa.table({"rule": rules, "survivor": survivors, "cluster": clusters}, schema=TEXT)
-    return tables.write(corpus, corpus.part("text", part), table)
+    return part, tables.write(corpus, corpus.part("text", part), table)

@@ -1,0 +1,92 @@
+"""The m3w command. Everything heavy is imported inside the commands, so that --help answers at once."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Interleaved image-text corpora from the web.",
+)
+recipes = typer.Typer(no_args_is_help=True, help="The recipes that come with openm3w.")
+app.add_typer(recipes, name="recipe")
+
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a recipe's key.")]
+CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+def build(
+    context: typer.Context,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="WARC files, globs, folders of HTML.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="CORPUS", help="The directory to build.")],
+    recipe: Annotated[str, typer.Option(help="A preset's name or a TOML file.")] = "web",
+    settings: Settings = None,
+    base_url: Annotated[str, typer.Option(help="The URL of a folder's root.")] = "file:///",
+) -> None:
+    """Build a corpus from web pages. Options for Beam follow after --."""
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
+    from pipeline.jobs.build import build as run
+    from pipeline.jobs.progress import Progress
+    from pipeline.recipe import load
+
+    corpus = run(inputs, output, load(recipe, settings or ()), base_url, _beam_options, Progress())
+    typer.echo(f"built {corpus.root}")
+
+
+@recipes.command("list")
+def list_recipes() -> None:
+    """Name the presets."""
+    from pipeline.recipe import presets
+
+    for name in presets():
+        typer.echo(name)
+
+
+@recipes.command("show")
+def show_recipe(name: str, settings: Settings = None) -> None:
+    """Print a recipe as TOML."""
+    from pipeline.recipe import load
+
+    typer.echo(load(name, settings or ()).toml(), nl=False)
+
+
+_beam_options: list[str] = []
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Files are whole or absent at any moment and workers die with this process: nothing needs to be put in order."""
+    name = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    os.write(2, f"\nm3w: {name}; give the same command again to continue\n".encode())
+    os._exit(128 + number)
+
+
+def main() -> None:
+    """The console script. Exit status: 0 done, 1 failed, 2 wrong usage."""
+    arguments = sys.argv[1:]
+    if "--" in arguments:
+        at = arguments.index("--")
+        _beam_options[:] = arguments[at + 1 :]
+        arguments = arguments[:at]
+    signal.signal(signal.SIGINT, _end)
+    signal.signal(signal.SIGTERM, _end)
+    from pipeline.errors import BuildError
+
+    try:
+        app(arguments)
+    except BuildError as error:
+        print(f"m3w: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

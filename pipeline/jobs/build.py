@@ -1,0 +1,234 @@
+"""The build, stage by stage, and what makes a directory a corpus: its manifest."""
+
+import os
+import platform
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+import pipeline.recipe as recipes
+from pipeline.errors import BuildError
+from pipeline.jobs import parts as cutting
+from pipeline.jobs import tables
+from pipeline.jobs.corpus import FORMAT_VERSION, Corpus, read_json, write_json
+from pipeline.jobs.documents import AssignSplits, Census, CountSites, Split, WriteDocuments
+from pipeline.jobs.images import IndexImages, StoreImages
+from pipeline.jobs.pages import ExtractPages
+from pipeline.jobs.progress import Progress
+from pipeline.jobs.references import FindImages
+from pipeline.jobs.runner import Runner
+from pipeline.jobs.stage import FileEntry, Stage, Task, Work, run_join, run_stage, stage_key
+from pipeline.jobs.text import JudgeText
+from pipeline.jobs.verdicts import JudgeImages
+from pipeline.jobs.windows import CutWindows, MakeTokenizer, WriteShard, deal
+from pipeline.recipe import Recipe
+from shards.files import atomic
+
+STAGES = ("pages", "records", "text", "references", "contents", "images", "verdicts", "split", "documents", "windows")
+PACKAGES = ("openm3w", "apache-beam", "lxml", "numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg")
+"""Packages whose version can change what a corpus holds; the manifest names them."""
+OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images", "windows", "work", "runs"}
+
+
+@dataclass
+class Build:
+    """One build: an input, a recipe, and the directory it goes to."""
+
+    corpus: Corpus
+    recipe: Recipe
+    input: cutting.Input
+    runner: Runner
+    progress: Progress
+    files: dict[str, list[FileEntry]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Runs every stage that is not complete yet, then writes the manifest."""
+        recipe, corpus = self.recipe, self.corpus
+        corpus.prepare(list(STAGES))
+        (corpus.root / "windows").mkdir(exist_ok=True)
+        tasks = tuple(Task(part.number, part.weight) for part in self.input.parts.parts)
+        limits, image = asdict(recipe.limits), asdict(recipe.image)
+
+        pages = stage_key(
+            "pages",
+            self.input.parts.identity(),
+            [limits, asdict(recipe.extract), asdict(recipe.text), image["max_bytes"]],
+            packages=("openm3w", "lxml", "rensa", "py3langid"),
+        )
+        self._tasks("pages", pages, tasks, ExtractPages(corpus, self.input, recipe))
+
+        text = stage_key("text", pages, asdict(recipe.dedup))
+        self._join("text", text, JudgeText(corpus, recipe.dedup))
+
+        references = stage_key("references", text)
+        self._join("references", references, FindImages(corpus, self._has_links()))
+
+        stored = {name: image[name] for name in ("max_pixels", "max_bytes", "max_side", "quality", "store")}
+        contents = stage_key("contents", references, stored, packages=PACKAGES)
+        self._tasks("contents", contents, tasks, StoreImages(corpus, self.input, recipe.image))
+
+        index = stage_key("images", contents)
+        self._tasks("images", index, tasks, IndexImages(corpus))
+
+        verdicts = stage_key("verdicts", contents, image)
+        self._join("verdicts", verdicts, JudgeImages(corpus, recipe.image))
+
+        split = Split(recipe.seed, recipe.windows.validation, recipe.split.leak)
+        splits = stage_key("split", verdicts, asdict(split))
+        census = self._split(splits, split)
+
+        documents = stage_key("documents", splits)
+        self._tasks("documents", documents, tasks, WriteDocuments(corpus))
+
+        windows_recipe = asdict(recipe.windows)
+        tokenizer = stage_key("tokenizer", documents, windows_recipe["tokenizer"], recipe.seed, packages=("tokenizers",))
+        total = sum(entry.bytes for entry in self.files["documents"])
+        self._tasks("tokenizer", tokenizer, (Task(0, total),), MakeTokenizer(corpus, recipe, len(tasks)))
+
+        windows = stage_key("windows", tokenizer, windows_recipe, recipe.hash())
+        self._tasks("windows", windows, tasks, CutWindows(corpus, recipe))
+
+        shards = stage_key("shards", windows, windows_recipe)
+        dealt = tuple(deal(corpus, len(tasks), recipe.seed, recipe.windows.shard_bytes))
+        self._tasks("shards", shards, dealt, WriteShard(corpus, recipe.windows.formats))
+        self._manifest(census)
+
+    def _tasks(self, name: str, key: str, tasks: tuple[Task, ...], work: Work) -> None:
+        self.files[name] = run_stage(self.corpus, self.runner, self.progress, Stage(name, key, tasks), work)
+
+    def _join(self, name: str, key: str, transform: beam.PTransform) -> None:
+        tasks = tuple(Task(part.number, part.weight) for part in self.input.parts.parts)
+        self.files[name] = run_join(self.corpus, self.runner, self.progress, Stage(name, key, tasks), transform)
+
+    def _has_links(self) -> bool:
+        return any(
+            "link" in tables.read(self.corpus.part("records", part.number), ["use"])["use"].unique().to_pylist()
+            for part in self.input.parts.parts
+        )
+
+    def _split(self, key: str, split: Split) -> Census:
+        """Counts the sites, which decides the unit of the split, then assigns every document."""
+        path = self.corpus.work("split/census.json")
+        saved = read_json(path)
+        if saved is None or saved["key"] != key:
+            with self.runner.pipeline(1) as pipeline:
+                _ = (
+                    pipeline
+                    | "Parts" >> beam.Create([part.number for part in self.input.parts.parts])
+                    | "Census" >> CountSites(self.corpus, split)
+                    | "Save" >> beam.Map(lambda census: write_json(path, {"key": key, "census": asdict(census)}))
+                )
+            saved = read_json(path)
+        census = Census(**saved["census"])
+        self._join("split", key, AssignSplits(self.corpus, replace(split, unit=census.unit)))
+        return census
+
+    def _manifest(self, census: Census) -> None:
+        kept = [*self.files["documents"], *self.files["contents"], *self.files["images"]]
+        kept += [*self.files["tokenizer"], *self.files["shards"]]
+        files = sorted((entry for entry in kept if not entry.path.startswith("work/")), key=lambda entry: entry.path)
+        tokenizer = self.files["tokenizer"][0].sha256
+        write_json(
+            self.corpus.root / "manifest.json",
+            {
+                "format": FORMAT_VERSION,
+                "tool": {"name": "openm3w", "version": version("openm3w")},
+                "packages": {name: version(name) for name in PACKAGES},
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+                "recipe": self.recipe.hash(),
+                "tokenizer": tokenizer,
+                "input": [asdict(source) for source in self.input.parts.sources],
+                "split": asdict(census) | {"unit": census.unit},
+                "parts": len(self.input.parts.parts),
+                "stages": {
+                    name: {"files": len(files), "bytes": sum(entry.bytes for entry in files)}
+                    for name, files in self.files.items()
+                },
+                "files": [asdict(entry) for entry in files],
+            },
+        )
+
+
+def build(
+    inputs: Sequence[str], root: Path, recipe: Recipe, base_url: str, beam_options: list[str], progress: Progress
+) -> Corpus:
+    """Builds a corpus at `root`, or goes on with one that was begun.
+
+    Raises BuildError for everything that is wrong outside of this program."""
+    if not inputs:
+        raise BuildError("no input: name WARC files or folders of HTML")
+    paths = cutting.resolve(inputs)
+    corpus = Corpus(root.resolve())
+    _claim(corpus, recipe, paths)
+    with corpus.locked():
+        runner = Runner.from_options(beam_options, corpus.work("worker.log"), os.cpu_count() or 1)
+        runner.warm()
+        try:
+            cut = cutting.cut(corpus, paths, base_url)
+            _same_input(corpus, cut)
+            with atomic(corpus.root / "recipe.toml") as file:
+                file.write(recipe.toml().encode())
+            Build(corpus, recipe, cut, runner, progress).run()
+        finally:
+            runner.close()
+    return corpus
+
+
+def _claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
+    """Makes the directory ours, or raises BuildError where it is something else's or another recipe's."""
+    root = corpus.root
+    if any(path == root or root in path.parents for path in paths):
+        raise BuildError(f"{root} holds the input itself: choose another -o")
+    try:
+        if root.exists() and not root.is_dir():
+            raise BuildError(f"{root} is a file: choose another -o")
+        if root.is_dir() and any(root.iterdir()):
+            _check_recipe(root, recipe)
+        corpus.work("lock").parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"{root}: {error.strerror}") from None
+
+
+def _check_recipe(root: Path, recipe: Recipe) -> None:
+    try:
+        before = recipes.from_table(tomllib.loads((root / "recipe.toml").read_text()))
+    except FileNotFoundError:
+        others = sorted(path.name for path in root.iterdir() if path.name not in OURS)
+        if others:
+            raise BuildError(f"{root} holds something else ({others[0]}): choose an empty or new directory") from None
+        return
+    except (BuildError, tomllib.TOMLDecodeError):
+        raise BuildError(f"{root} is a corpus of another version of openm3w: choose another -o") from None
+    manifest = read_json(root / "manifest.json")
+    if manifest is not None and manifest.get("format") != FORMAT_VERSION:
+        raise BuildError(f"{root} is a corpus of another version of openm3w: choose another -o")
+    if before.hash() != recipe.hash():
+        changed = sorted(_flat(before.table()).items() ^ _flat(recipe.table()).items())
+        raise BuildError(
+            f"{root} was built with another recipe ({changed[0][0]} differs): choose another -o, or remove it first"
+        )
+
+
+def _flat(table: dict[str, Any]) -> dict[str, str]:
+    return {
+        f"{section}.{key}": str(value)
+        for section, content in table.items()
+        if isinstance(content, dict)
+        for key, value in content.items()
+    } | {"seed": str(table["seed"])}
+
+
+def _same_input(corpus: Corpus, cut: cutting.Input) -> None:
+    """Raises BuildError where the directory was begun with another input."""
+    path = corpus.work("input.json")
+    names = [[source.name, source.kind, source.size, source.identity] for source in cut.parts.sources]
+    before = read_json(path)
+    if before is not None and before != names:
+        raise BuildError(f"{corpus.root} was built from another input: choose another -o, or remove it first")
+    write_json(path, names)

@@ -1,0 +1,91 @@
+"""Stage verdicts: which images of which pages stay."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from filters import image
+from pipeline.jobs import packed, tables
+from pipeline.jobs.corpus import Corpus
+from pipeline.jobs.images import contents_of
+from pipeline.jobs.packed import Block, Join
+from pipeline.jobs.schemas import VERDICTS
+from pipeline.jobs.stage import FileEntry
+from pipeline.recipe import ImageRules
+
+TOO_COMMON = "image.too_common"
+USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4"), ("index", "<u4")])
+"""Reference `index` of page `row` of `part` shows this content."""
+
+
+@dataclass
+class JudgeImages(beam.PTransform):
+    """Input: part numbers. Output: (part, file entry) of work/verdicts."""
+
+    corpus: Corpus
+    rules: ImageRules
+    label: str | None = None
+
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        return (
+            parts
+            # Output: (part, rows of VERDICTS)
+            | "Judge" >> beam.Map(partial(_judge, self.corpus, self.rules))
+            | "Count copies" >> Join(_uses, partial(_too_common, self.rules.max_documents))
+            | "Write" >> beam.MapTuple(partial(_write, self.corpus))
+        )
+
+
+def _judge(corpus: Corpus, rules: ImageRules, part: int) -> tuple[int, list[dict[str, Any]]]:
+    contents = contents_of(corpus, part)
+    verdicts = []
+    shown: set[tuple[int, bytes]] = set()
+    for reference in tables.read(corpus.part("references", part)).to_pylist():
+        row, content = reference["row"], reference["content"]
+        rule = "image.not_fetched" if not reference["found"] else contents[content]["rule"]
+        if rule is None:
+            rule = _rule(contents[content], rules)
+        if rule is None and (row, content) in shown:
+            rule = "image.repeated"
+        if rule is None:
+            shown.add((row, content))
+        kept = {name: reference[name] for name in ("row", "node", "content", "url")}
+        verdicts.append(kept | {"rule": rule})
+    return part, verdicts
+
+
+def _rule(content: dict[str, Any], rules: ImageRules) -> str | None:
+    return image.first_failure(
+        content["original_width"], content["original_height"], content["spread"], rules
+    )
+
+
+def _uses(part: int, verdicts: list[dict[str, Any]]) -> Block:
+    kept = [(index, verdict) for index, verdict in enumerate(verdicts) if verdict["rule"] is None]
+    block = np.zeros(len(kept), USE)
+    if kept:
+        key = packed.keys(verdict["content"] for _, verdict in kept)
+        block["high"], block["low"] = key["high"], key["low"]
+        block["row"] = [verdict["row"] for _, verdict in kept]
+        block["index"] = [index for index, _ in kept]
+    block["part"] = part
+    return block
+
+
+def _too_common(most: int, rows: Block) -> Block:
+    """References to pictures that stand in more than `most` pages; a page shows a picture once, or the copy was dropped."""
+    bounds = packed.groups(rows, ("high", "low"))
+    counts = np.diff(bounds)
+    return rows[np.repeat(counts > most, counts)][["part", "index"]] if len(rows) else rows
+
+
+def _write(corpus: Corpus, part: int, both: tuple[list[dict[str, Any]], Block]) -> tuple[int, FileEntry]:
+    verdicts, common = both
+    for index in common["index"].tolist() if len(common) else ():
+        verdicts[index]["rule"] = TOO_COMMON
+    table = pa.Table.from_pylist(verdicts, schema=VERDICTS)
+    return part, tables.write(corpus, corpus.part("verdicts", part), table)
