@@ -6,6 +6,7 @@ all Python in one process. See docs/ARCHITECTURE.md.
 
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,7 +72,15 @@ class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
 
     def close(self) -> None:
         self._closing = True
-        super().close()
+        # Beam closes the control stream first, upon which the worker ends and may break the data stream off: an error
+        # that is logged or not as the threads happen to run
+        try:
+            self.data_conn.close()
+        except Exception:
+            if self.status is None:
+                raise
+        self.control_conn.close()
+        self.stop_worker()
 
     def _exited(self, status: int) -> None:
         self.status = status
@@ -165,8 +174,9 @@ def _quiet_beam_threads() -> Iterator[None]:
     before = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:
-        module = getattr(getattr(failure.thread, "_target", None), "__module__", "") or ""
-        if not module.startswith(("apache_beam", "grpc")):
+        frames = traceback.walk_tb(failure.exc_traceback)
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in frames]
+        if not modules or not modules[-1].startswith(("apache_beam", "grpc")):
             before(failure)
 
     threading.excepthook = hook
