@@ -40,6 +40,20 @@ class Stream:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def part(self, start: int, stop: int) -> "Stream":
+        """The tokens `start` to `stop` as a stream of their own, with positions from 0."""
+        inside = slice(*np.searchsorted(self.images, (start, stop)))
+        return Stream(
+            ids=self.ids[start:stop],
+            begins=self.begins[start:stop],
+            words=self.words[start:stop],
+            images=self.images[inside] - np.int32(start),
+            image_nodes=self.image_nodes[inside],
+            nodes=np.clip(self.nodes, start, stop) - np.int32(start),
+            image_id=self.image_id,
+            eoc_id=self.eoc_id,
+        )
+
     def is_text(self) -> np.ndarray:
         """(n,) bool, true where the token is neither `<image>` nor EOC."""
         return (self.ids != self.image_id) & (self.ids != self.eoc_id)

@@ -6,6 +6,7 @@ tokens: no page can yield a control token of the language model or one of the tw
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,9 @@ _SPLIT = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class TokenizerError(ValueError):
@@ -56,9 +60,14 @@ class Tokenizer:
         # and its kin keep there, which are ordinary text. No template adds a BOS, no post-processor moves an offset.
         fields = json.loads(self.json)
         added = fields["added_tokens"]
-        fields["added_tokens"] = [token for token in added if not token["special"] and _is_space(token["content"])]
+        kept = [token for token in added if not token["special"] and _is_space(token["content"])]
+        fields["added_tokens"] = kept
         fields["post_processor"] = None
         self._encoder = tokenizers.Tokenizer.from_str(json.dumps(fields))
+        # With some of them gone, the library numbers those that are left anew.
+        self._moved = np.arange(max(self._encoder.get_vocab().values(), default=-1) + 1, dtype=np.int32)
+        for token in kept:
+            self._moved[self._encoder.token_to_id(token["content"])] = token["id"]
         unknown = fields["model"].get("unk_token")
         self._control = {
             token["id"]: token["content"]
@@ -90,10 +99,10 @@ class Tokenizer:
         surrogates, which no encoding can write, count as U+FFFD."""
         try:
             encoding = self._encoder.encode(text, add_special_tokens=False)
-        except UnicodeEncodeError:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        except (TypeError, UnicodeEncodeError):
+            text = _SURROGATES.sub("\ufffd", text)
             encoding = self._encoder.encode(text, add_special_tokens=False)
-        ids = np.array(encoding.ids, np.int32)
+        ids = self._moved[np.array(encoding.ids, np.int32)]
         offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
         forbidden = np.flatnonzero(np.isin(ids, self._control_ids))
         if not len(forbidden):
