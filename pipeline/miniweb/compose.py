@@ -122,7 +122,8 @@ def show_picture(
 
 def image_path(site: Site, name: str, ending: str, size: Picture) -> str:
     """A path in the manner of the site: file names, names with commas, or queries."""
-    style = sum(site.host.encode()) % 4
+    # A site in a folder of another has files behind its URLs, and files have no queries.
+    style = sum(site.host.encode()) % 4 if not urlsplit(site.root).path else 0
     if style == 1:
         return f"/cdn/w_{size.width},h_{size.height}/{name}.{ending}"
     if style == 2:

@@ -35,6 +35,7 @@ def no_image(write: Writing, site: Site, name: str, language: Language) -> None:
 def no_image_left(write: Writing, site: Site, name: str, language: Language) -> None:
     """Text with pictures that must all go."""
     draft = compose(write, site, name, language, pictures=0, sentences=6)
+    draft.declared = "meta"
     for fault in ("tracking pixel", "absent", "icon"):
         extra = FAULTS[fault](write, site, f"{stem_of(draft.url)}-{fault.replace(' ', '-')}")
         draft.blocks.insert(-1, extra)
@@ -91,7 +92,7 @@ def copy_url(url: str) -> str:
 
 def same_text(write: Writing, site: Site, name: str, language: Language) -> None:
     """A page and the same under another URL, captured a day earlier."""
-    draft = compose(write, site, name, language)
+    draft = plain_utf8(write, site, name, language)
     publish(write, draft, case="has a copy")
     copy = replace(draft, url=copy_url(draft.url))
     publish(write, copy, rule="dedup.text", case="copy", days=-1, twin=draft.url)
@@ -100,6 +101,7 @@ def same_text(write: Writing, site: Site, name: str, language: Language) -> None
 def nearly_same_text(write: Writing, site: Site, name: str, language: Language) -> None:
     """A long page and nearly the same under another URL, captured a day earlier: one word differs."""
     draft = compose(write, site, name, ENGLISH, pictures=4, sentences=4)
+    draft.declared = "meta"
     publish(write, draft, case="has a near copy")
     last = draft.blocks[-1]
     assert isinstance(last, Paragraph)
