@@ -146,7 +146,9 @@ def load(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
     if not name_or_path.endswith(".toml"):
         path = PRESETS / f"{name_or_path}.toml"
         if not path.exists():
-            raise BuildError(f"no recipe is called {name_or_path!r}; there are {', '.join(presets())}, or give a .toml file")
+            raise BuildError(
+                f"no recipe is called {name_or_path!r}; there are {', '.join(presets())}, or give a .toml file"
+            )
     try:
         table = tomllib.loads(path.read_text())
     except OSError as error:

@@ -114,9 +114,7 @@ def _census(found: Sequence[tuple[list[bytes], list[int], list[bool]]]) -> Censu
     )
 
 
-USE = np.dtype(
-    [("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4"), ("row", "<u4"), ("chunk", "<u4")]
-)
+USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4"), ("row", "<u4"), ("chunk", "<u4")])
 """Chunk `chunk` (WHOLE: all) of page `row` of `part`, held out or not, shows this picture or is of this cluster."""
 
 

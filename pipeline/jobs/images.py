@@ -147,5 +147,3 @@ class IndexImages:
                 row |= {"status": "failed_to_resize" if dropped else "success", "error_message": content["rule"]}
             rows.add(row)
         return [rows.write(self.corpus, self.corpus.part("images", task.number))]
-
-

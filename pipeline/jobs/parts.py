@@ -82,7 +82,9 @@ def resolve(inputs: Sequence[str]) -> list[Path]:
     Raises BuildError for one that names nothing."""
     paths: dict[Path, None] = {}
     for text in inputs:
-        found = [Path(text)] if Path(text).exists() else [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+        found = (
+            [Path(text)] if Path(text).exists() else [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+        )
         if not found:
             raise BuildError(f"{text}: no such file or folder")
         for path in found:
@@ -127,9 +129,7 @@ def _common(paths: Sequence[Path]) -> Path:
     return max(parents, key=lambda parent: len(parent.parts))
 
 
-def _cut(
-    paths: Sequence[Path], shared: Path, listings: dict[int, list[tuple[str, int, int]]], base_url: str
-) -> Parts:
+def _cut(paths: Sequence[Path], shared: Path, listings: dict[int, list[tuple[str, int, int]]], base_url: str) -> Parts:
     warc_bytes = sum(path.stat().st_size for index, path in enumerate(paths) if index not in listings)
     part_bytes = max(FEWEST_BYTES, min(PART_BYTES, warc_bytes // SHARE))
     file_count = sum(len(listing) for listing in listings.values())

@@ -133,9 +133,7 @@ VERDICTS = pa.schema(
 )
 """work/verdicts, row by row beside work/references: the first image rule that a reference fails."""
 
-SPLIT = pa.schema(
-    [("rule", pa.string()), ("split", pa.string()), ("held_out", DOCUMENTS.field("held_out").type)]
-)
+SPLIT = pa.schema([("rule", pa.string()), ("split", pa.string()), ("held_out", DOCUMENTS.field("held_out").type)])
 """work/split, row by row beside work/pages: the page's final rule (null: it becomes a document), its split and what of it is
 held out."""
 

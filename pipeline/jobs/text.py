@@ -81,9 +81,7 @@ class JudgeText(beam.PTransform):
                 | "Near verdicts" >> beam.CoGroupByKey()
                 | "dedup.near_text"
                 >> beam.MapTuple(
-                    lambda part, both: _drop(
-                        "dedup.near_text", part, (both["state"][0], packed.merged(both["blocks"]))
-                    )
+                    lambda part, both: _drop("dedup.near_text", part, (both["state"][0], packed.merged(both["blocks"])))
                 )
             )
         return state | "Write" >> beam.MapTuple(partial(_write, corpus))

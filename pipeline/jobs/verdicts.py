@@ -59,9 +59,7 @@ def _judge(corpus: Corpus, rules: ImageRules, part: int) -> tuple[int, list[dict
 
 
 def _rule(content: dict[str, Any], rules: ImageRules) -> str | None:
-    return image.first_failure(
-        content["original_width"], content["original_height"], content["spread"], rules
-    )
+    return image.first_failure(content["original_width"], content["original_height"], content["spread"], rules)
 
 
 def _uses(part: int, verdicts: list[dict[str, Any]]) -> Block:

@@ -109,9 +109,7 @@ class CutWindows:
             for document in batch.to_pylist():
                 run = {"run": index // RUN}
                 index += 1
-                for cut in document_windows(
-                    document, self._tokenizer, options, seed=recipe.seed, recipe=recipe_hash
-                ):
+                for cut in document_windows(document, self._tokenizer, options, seed=recipe.seed, recipe=recipe_hash):
                     for rule, count in sorted(cut.dropped.items()):
                         dropped = {"doc_id": document["doc_id"], "rule": rule, "count": count, "split": cut.split}
                         rows.add(run | dropped)

@@ -282,9 +282,7 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
         if rule is None and not body:
             rule = "record.empty"
     digest = raw.headers.get("warc-payload-digest", "")
-    return Record(
-        number, offset, length, raw.kind, url, date, status, headers, body, digest, target, rule, detail
-    )
+    return Record(number, offset, length, raw.kind, url, date, status, headers, body, digest, target, rule, detail)
 
 
 def _read_with_warcio(file: BinaryIO, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:

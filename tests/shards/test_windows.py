@@ -212,7 +212,7 @@ def row(nodes: list, split: str = "train", held_out: tuple = (), doc_id: str = "
         "images": [None if isinstance(node, Text) else node.row() for node in nodes],
         "language": "en",
         "split": split,
-        "held_out": [{"start": start, "stop": stop} for start, stop in held_out],
+        "held_out": [{"start": start, "stop": stop, "split": "validation"} for start, stop in held_out],
     }
 
 
