@@ -186,11 +186,11 @@ def _encode(text: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np
     size = len(codes)
     first, stop = np.minimum(offsets[:, 0], size), np.minimum(offsets[:, 1], size)
     # The first character at or after each one that is not white space: the space before a word is part of its token.
-    solid = np.where(classes != _SPACE, np.arange(size), size)
-    solid = np.append(np.minimum.accumulate(solid[::-1])[::-1], size)[first]
+    solid = np.where(classes != _SPACE, np.arange(size, dtype=np.int32), np.int32(size))
+    solid = np.append(np.minimum.accumulate(solid[::-1])[::-1], np.int32(size))[first]
     starts = np.append(_word_starts(classes), False)
     ends_before = np.concatenate([[0], np.maximum.accumulate(stop)[:-1]])
     begins = (solid < stop) & (first >= ends_before) & starts[solid]
-    letters = np.concatenate([[0], np.cumsum(classes >= _MODIFIER)])
+    letters = np.concatenate([np.zeros(1, np.int32), np.cumsum(classes >= _MODIFIER, dtype=np.int32)])
     words = letters[np.maximum(stop, first)] > letters[first]
     return ids, begins, words

@@ -29,6 +29,9 @@ _SPLIT = (
 )
 
 
+# An encoding of the tokenizers library takes some 500 bytes a token: a book is encoded in pieces of so many characters.
+_CHUNK = 1 << 17
+_WORD_AFTER_SPACE = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_]{2})")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -97,6 +100,10 @@ class Tokenizer:
 
         Tokens that share a character (a byte-level vocabulary cuts a rare one into bytes) both span it. Lone
         surrogates, which no encoding can write, count as U+FFFD."""
+        cuts = _chunk_cuts(text)
+        return _joined([(start, *self._encode(text[start:stop])) for start, stop in pairwise(cuts)])
+
+    def _encode(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         try:
             encoding = self._encoder.encode(text, add_special_tokens=False)
         except (TypeError, UnicodeEncodeError):
@@ -113,10 +120,7 @@ class Tokenizer:
         if (spans[:, 1] - spans[:, 0] < 2).any():
             raise TokenizerError("the tokenizer spells a single character with a control token")
         cuts = [0, *sorted({int(middle) for middle in spans.sum(axis=1) // 2}), len(text)]
-        parts = [(start, *self.encode_with_offsets(text[start:stop])) for start, stop in pairwise(cuts)]
-        return np.concatenate([ids for _, ids, _ in parts]), np.concatenate(
-            [offsets + np.int32(start) for start, _, offsets in parts]
-        )
+        return _joined([(start, *self._encode(text[start:stop])) for start, stop in pairwise(cuts)])
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of `ids`, markers and control tokens included as they are written."""
@@ -131,6 +135,24 @@ class Tokenizer:
                 parts.append(IMAGE_MARKER if ids[position] == self.image_id else EOC_MARKER)
             start = position + 1
         return "".join(parts)
+
+
+def _joined(parts: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The ids and offsets of consecutive parts of a text, each given with the character at which it starts."""
+    return np.concatenate([ids for _, ids, _ in parts]), np.concatenate(
+        [offsets + np.int32(start) for start, _, offsets in parts]
+    )
+
+
+def _chunk_cuts(text: str) -> list[int]:
+    """0, where to cut a long text so that its tokens are those of the whole, and its length. A word with one space
+    before it starts a token of its own in every common tokenizer; where there is none in sight the cut is anywhere."""
+    cuts = [0]
+    while len(text) - cuts[-1] > _CHUNK:
+        stop = cuts[-1] + _CHUNK
+        words = list(_WORD_AFTER_SPACE.finditer(text, stop - _CHUNK // 8, stop))
+        cuts.append(words[-1].start() if words else stop)
+    return [*cuts, len(text)]
 
 
 def _is_space(content: str) -> bool:

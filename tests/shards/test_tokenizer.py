@@ -118,6 +118,20 @@ def test_the_corpus_tokenizer_gives_back_any_text(text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+@pytest.mark.parametrize(
+    "sample", ["The harbour lies quiet, (in the) early morning;\n\nand  boats wait. ", "東京の写真です", "a"]
+)
+def test_a_long_text_has_the_tokens_of_its_parts(tokenizer, monkeypatch, sample):
+    text = sample * 200
+    whole = tokenizer.encode_with_offsets(text)
+    monkeypatch.setattr("shards.tokenizer._CHUNK", 640)
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    assert tokenizer.decode(ids) == text
+    assert sorted({position for span in offsets for position in range(*span)}) == list(range(len(text)))
+    if " " in sample:
+        assert (ids.tolist(), offsets.tolist()) == (whole[0].tolist(), whole[1].tolist())
+
+
 def test_lone_surrogates_become_replacement_characters(tokenizer):
     assert tokenizer.decode(tokenizer.encode("a\ud800\udc00b\udfff")) == "a\ufffd\ufffdb\ufffd"
 
