@@ -1,7 +1,7 @@
 """A recipe: everything that decides what a corpus holds, as typed data read from one TOML file.
 
-A preset is complete as data (pipeline/recipes/*.toml). `--set section.key=value` changes single keys. The resolved recipe and
-its hash are stamped on what it produced.
+A preset is complete as data (pipeline/recipes/*.toml). `--set section.key=value` changes single keys. The resolved
+recipe and its hash are stamped on what it produced.
 """
 
 import dataclasses
@@ -41,7 +41,8 @@ class Extract:
 
 @dataclass(frozen=True)
 class TextRules:
-    """Rules on a page's whole text; see filters.text. Shares are fractions of 1; 0 words or a share of 1 is no limit."""
+    """Rules on a page's whole text; see filters.text. Shares are fractions of 1; 0 words or a share of 1 is no
+    limit."""
 
     min_words: int = 20
     max_words: int = 100_000

@@ -1,4 +1,5 @@
-"""Stages contents and images: each distinct picture is decoded and stored once, then every URL gets its row in the index."""
+"""Stages contents and images: each distinct picture is decoded and stored once, then every URL gets its row in the
+index."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -136,7 +136,7 @@ def classify(record: Record) -> tuple[str | None, str | None]:
         head = record.body[:1024]
         if head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
             return "image", None
-        if known != "text/plain" and b"<html" in head.lower() or head.lstrip()[:15].lower() == b"<!doctype html>":
+        if (known != "text/plain" and b"<html" in head.lower()) or head.lstrip()[:15].lower() == b"<!doctype html>":
             return "page", None
     return None, "record.media_type"
 

@@ -22,13 +22,12 @@ USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4")
 """Reference `index` of page `row` of `part` shows this content."""
 
 
-@dataclass
+@dataclass(eq=False)
 class JudgeImages(beam.PTransform):
     """Input: part numbers. Output: (part, file entry) of work/verdicts."""
 
     corpus: Corpus
     rules: ImageRules
-    label: str | None = None
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
@@ -75,7 +74,8 @@ def _uses(part: int, verdicts: list[dict[str, Any]]) -> Block:
 
 
 def _too_common(most: int, rows: Block) -> Block:
-    """References to pictures that stand in more than `most` pages; a page shows a picture once, or the copy was dropped."""
+    """References to pictures that stand in more than `most` pages; a page shows a picture once, or the copy was
+    dropped."""
     bounds = packed.groups(rows, ("high", "low"))
     counts = np.diff(bounds)
     return rows[np.repeat(counts > most, counts)][["part", "index"]] if len(rows) else rows
