@@ -310,7 +310,7 @@ def _avif(data: bytes) -> Header:
     try:
         # Opening parses boxes only; libavif decodes on load.
         with PillowImage.open(io.BytesIO(data), formats=("AVIF",)) as image:
-            orientation = image.getexif().get(0x0112, 1)
+            orientation = exif_orientation(image.info.get("exif", b""))  # made from irot and imir too
             return Header("avif", *image.size, orientation, getattr(image, "n_frames", 1))
     except MemoryError:
         raise

@@ -293,3 +293,14 @@ def test_bytes_after_the_end_do_no_harm():
     for format in ("JPEG", "PNG", "GIF", "WEBP"):
         data = saved(picture(), format)
         assert decode(data + b"trailing" * 1000).data == decode(data).data
+
+
+def test_orientation_of_avif_is_undone():
+    # libavif keeps it as the boxes irot and imir, outside of EXIF.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = picture().transpose(Image.Transpose.ROTATE_90)
+    data = saved(turned, "AVIF", exif=exif, quality=95)
+    assert b"irot" in data
+    assert (decode(data).width, decode(data).height) == (90, 70)
+    assert np.abs(rendered(data) - np.asarray(picture())).mean() < 4
