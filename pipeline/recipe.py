@@ -59,7 +59,9 @@ class ImageRules:
 
     min_side: int = 64
     max_aspect: float = 3.0
-    single_colour: bool = True
+    min_spread: float = 2.0
+    formats: tuple[str, ...] = ()
+    url_words: tuple[str, ...] = ()
     max_documents: int = 10
     max_pixels: int = 64_000_000
     max_bytes: int = 20_000_000

@@ -46,7 +46,7 @@ class StoreImages:
                 try:
                     image = decode(body, options)
                 except ImageDropped as dropped:
-                    row |= {"rule": dropped.rule, "detail": dropped.detail[:200]}
+                    row |= {"rule": dropped.rule_id, "detail": dropped.detail[:200]}
                 else:
                     name = f"{task.number:05d}{stored:06d}.{image_extension(image.data)}"
                     row |= {column: getattr(image, column) for column in DECODED}

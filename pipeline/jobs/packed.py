@@ -44,7 +44,8 @@ def groups(block: Block, fields: tuple[str, ...]) -> np.ndarray:
 class Join(beam.PTransform):
     """Brings rows of equal key together and what is decided about them back to their parts.
 
-    Input: (part, state) for every part. `emit(part, state)` gives a block with fields `high` and `low` (the key) and `part`.
+    Input: (part, state) for every part. `emit(part, state)` gives a block with fields `high` and `low` (the key) and
+    `part`.
     `decide(block)` sees all rows of some keys, sorted by all fields in their order, and gives a block with a field
     `part`. Output: (part, (state, block)) with the decisions for that part, sorted likewise."""
 

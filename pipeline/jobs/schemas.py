@@ -82,7 +82,7 @@ REFERENCES = pa.schema(
     ]
 )
 """work/references: every image reference of a part's surviving pages: page row, node index, the URL that stands for it
-(of all that the page offers, the first that the input holds), whether this is the first reference to that URL in the corpus,
+(of all that the page offers, the first that the input holds), whether this is the corpus' first reference to that URL,
 which record holds it, its content's hash and the part that stores it."""
 
 CONTENTS = pa.schema(
