@@ -45,6 +45,18 @@ def build(
     typer.echo(f"built {corpus.root}")
 
 
+@app.command()
+def inspect(
+    corpus: CorpusDir,
+    as_json: Annotated[bool, typer.Option("--json", help="Print funnel and figures as JSON, write nothing.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The report [CORPUS/report.html].")] = None,
+) -> None:
+    """Tell what a corpus holds and what was dropped, and write report.html."""
+    from pipeline.inspect.command import inspect as run
+
+    run(corpus, as_json, html)
+
+
 @recipes.command("list")
 def list_recipes() -> None:
     """Name the presets."""
