@@ -1,4 +1,5 @@
-"""Which of several equal things stays. Rows are structured arrays, sorted by key and then by what decides among them."""
+"""Which of several equal things stays. Rows are structured arrays, sorted by key and then by what decides among
+them."""
 
 import numpy as np
 

@@ -1,4 +1,5 @@
-"""Near-duplicate text: MinHash signatures, banded locality-sensitive hashing, and clusters of what is verified as alike.
+"""Near-duplicate text: MinHash signatures, banded locality-sensitive hashing, and clusters of what is verified as
+alike.
 
 Signatures are MinHash (Broder 1997) over word 5-grams, 112 permutations in 14 bands of 8 rows, the numbers of FineWeb
 (Penedo et al. 2024, arXiv 2406.17557, 3.4): two texts of Jaccard similarity s share a band with probability
@@ -16,7 +17,8 @@ SEED = 42
 
 
 def signature(text: str) -> bytes:
-    """The MinHash signature of a text: 112 little-endian uint32. The text is compared as it is: fold case and space first.
+    """The MinHash signature of a text: 112 little-endian uint32. The text is compared as it is: fold case and space
+    first.
 
     Where there are no spaces between words (Chinese, Japanese, Thai) the shingles are of characters."""
     words = text.split()
@@ -29,7 +31,8 @@ def signature(text: str) -> bytes:
 
 
 def bands(signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """The band hashes of signatures (N, 112), as (N, 14): equal rows of a band have equal hashes, different bands do not."""
+    """The band hashes of signatures (N, 112), as (N, 14): equal rows of a band have equal hashes, different bands do
+    not."""
     rows = signatures.reshape(len(signatures), BANDS, ROWS).astype(np.uint64)
     hashes = np.broadcast_to(np.arange(1, BANDS + 1, dtype=np.uint64), (len(signatures), BANDS)).copy()
     for row in range(ROWS):
@@ -42,7 +45,8 @@ def bands(signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
 
 
 def similarity(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """The estimated Jaccard similarity of signatures row by row: the share of equal values. Standard error at most 0.05."""
+    """The estimated Jaccard similarity of signatures row by row: the share of equal values. Standard error at most
+    0.05."""
     return (a == b).mean(axis=1)
 
 

@@ -1,7 +1,7 @@
 """Opt-outs that a page declares for itself. Fail closed: what can be read as a refusal is one.
 
-X-Robots-Tag and `<meta name="robots">` with noai, noimageai, noindex or noml (also "none", which means noindex), and the TDM
-Reservation Protocol (W3C community group report, tdm-reservation: 1) as header or meta element.
+X-Robots-Tag and `<meta name="robots">` with noai, noimageai, noindex or noml (also "none", which means noindex), and
+the TDM Reservation Protocol (W3C community group report, tdm-reservation: 1) as header or meta element.
 """
 
 import re
@@ -15,9 +15,9 @@ TDM_META = re.compile(r"tdm-reservation=([^\s,]*)")
 def refusal(headers: Mapping[str, str], robots: str) -> str | None:
     """The rule id under which a page opted out, or None.
 
-    `headers` are the response's, names in lower case; `robots` is what extraction found (`Metadata.robots`): the contents of
-    the page's robots meta elements and "tdm-reservation=VALUE", joined by ", ". A directive that names a single crawler
-    ("googlebot: noindex") counts: it was meant to be obeyed."""
+    `headers` are the response's, names in lower case; `robots` is what extraction found (`Metadata.robots`): the
+    contents of the page's robots meta elements and "tdm-reservation=VALUE", joined by ", ". A directive that names a
+    single crawler ("googlebot: noindex") counts: it was meant to be obeyed."""
     robots = robots.lower()
     directives = set(DIRECTIVE.findall(f"{headers.get('x-robots-tag', '').lower()}, {TDM_META.sub('', robots)}"))
     if "none" in directives:

@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
-# Scripts that are written without spaces: each Han or Kana character counts as a word; in Thai, Lao, Khmer and Myanmar a
-# word has about four characters.
+# Scripts that are written without spaces: each Han or Kana character counts as a word; in Thai, Lao, Khmer and Myanmar
+# a word has about four characters.
 HAN_KANA = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 SOUTH_EAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 TOKEN = re.compile(
@@ -40,8 +40,9 @@ class Thresholds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextMetrics:
-    """What the rules look at. `mean_word_length` is over words of spaced scripts, 0 where there is none; `symbol_ratio`
-    counts `#` and ellipses per word; `duplicate_lines` is the share of lines that repeat an earlier one."""
+    """What the rules look at. `mean_word_length` is over words of spaced scripts, 0 where they are not most of the
+    words; `symbol_ratio` counts `#` and ellipses per word; `duplicate_lines` is the share of lines that repeat an
+    earlier one."""
 
     words: int
     characters: int
@@ -65,7 +66,7 @@ def metrics(text: str) -> TextMetrics:
     return TextMetrics(
         words=words,
         characters=len(text),
-        mean_word_length=round(letters / spaced, 4) if spaced else 0.0,
+        mean_word_length=round(letters / spaced, 4) if 2 * spaced > words else 0.0,
         symbol_ratio=round(symbols / words, 4) if words else 0.0,
         duplicate_lines=round(repeated / len(lines), 4) if lines else 0.0,
         placeholder=PLACEHOLDER.search(text) is not None,
@@ -78,9 +79,10 @@ def first_failure(metrics: TextMetrics, rules: Thresholds) -> str | None:
         return "text.too_few_words"
     if metrics.words > rules.max_words:
         return "text.too_many_words"
-    # a page of a few foreign words among Han characters says nothing about word length
-    spaced = metrics.mean_word_length > 0
-    if spaced and not rules.min_mean_word_length <= metrics.mean_word_length <= rules.max_mean_word_length:
+    if (
+        metrics.mean_word_length
+        and not rules.min_mean_word_length <= metrics.mean_word_length <= rules.max_mean_word_length
+    ):
         return "text.mean_word_length"
     if metrics.symbol_ratio > rules.max_symbol_ratio:
         return "text.symbol_ratio"

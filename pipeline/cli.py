@@ -18,7 +18,9 @@ app = typer.Typer(
 recipes = typer.Typer(no_args_is_help=True, help="The recipes that come with openm3w.")
 app.add_typer(recipes, name="recipe")
 
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a recipe's key.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a recipe's key.")
+]
 CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")]
 
 

@@ -1,7 +1,7 @@
 """A recipe: everything that decides what a corpus holds, as typed data read from one TOML file.
 
-A preset is complete as data (pipeline/recipes/*.toml). `--set section.key=value` changes single keys. The resolved recipe and
-its hash are stamped on what it produced.
+A preset is complete as data (pipeline/recipes/*.toml). `--set section.key=value` changes single keys. The resolved
+recipe and its hash are stamped on what it produced.
 """
 
 import dataclasses
@@ -41,7 +41,8 @@ class Extract:
 
 @dataclass(frozen=True)
 class TextRules:
-    """Rules on a page's whole text; see filters.text. Shares are fractions of 1; 0 words or a share of 1 is no limit."""
+    """Rules on a page's whole text; see filters.text. Shares are fractions of 1; 0 words or a share of 1 is no
+    limit."""
 
     min_words: int = 20
     max_words: int = 100_000
@@ -58,7 +59,9 @@ class ImageRules:
 
     min_side: int = 64
     max_aspect: float = 3.0
-    single_colour: bool = True
+    min_spread: float = 2.0
+    formats: tuple[str, ...] = ()
+    url_words: tuple[str, ...] = ()
     max_documents: int = 10
     max_pixels: int = 64_000_000
     max_bytes: int = 20_000_000
@@ -146,7 +149,9 @@ def load(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
     if not name_or_path.endswith(".toml"):
         path = PRESETS / f"{name_or_path}.toml"
         if not path.exists():
-            raise BuildError(f"no recipe is called {name_or_path!r}; there are {', '.join(presets())}, or give a .toml file")
+            raise BuildError(
+                f"no recipe is called {name_or_path!r}; there are {', '.join(presets())}, or give a .toml file"
+            )
     try:
         table = tomllib.loads(path.read_text())
     except OSError as error:

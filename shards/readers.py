@@ -37,7 +37,7 @@ def read_windows(paths: Iterable[str | Path], *, columns: list[str] | None = Non
     for path in map(Path, paths):
         try:
             yield from (_parquet_rows if path.suffix == ".parquet" else _tar_rows)(path, columns)
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise ValueError(f"{path} is not a whole shard of windows: {error}") from error
 
 

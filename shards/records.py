@@ -116,8 +116,8 @@ DOCUMENTS = pa.schema(
     ]
 )
 """documents/*.parquet. `split` is train, validation, leak (would be validation, but shares a picture or a
-near-duplicate cluster with training documents) or mixed (a book-length page: its node ranges `held_out` are validation or
-leak, the rest train)."""
+near-duplicate cluster with training documents) or mixed (a book-length page: its node ranges `held_out` are validation
+or leak, the rest train)."""
 
 
 # What a window says of each of its images, in the order of its markers.

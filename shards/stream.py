@@ -40,6 +40,20 @@ class Stream:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def part(self, start: int, stop: int) -> "Stream":
+        """The tokens `start` to `stop` as a stream of their own, with positions from 0."""
+        inside = slice(*np.searchsorted(self.images, (start, stop)))
+        return Stream(
+            ids=self.ids[start:stop],
+            begins=self.begins[start:stop],
+            words=self.words[start:stop],
+            images=self.images[inside] - np.int32(start),
+            image_nodes=self.image_nodes[inside],
+            nodes=np.clip(self.nodes, start, stop) - np.int32(start),
+            image_id=self.image_id,
+            eoc_id=self.eoc_id,
+        )
+
     def is_text(self) -> np.ndarray:
         """(n,) bool, true where the token is neither `<image>` nor EOC."""
         return (self.ids != self.image_id) & (self.ids != self.eoc_id)
@@ -172,11 +186,11 @@ def _encode(text: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np
     size = len(codes)
     first, stop = np.minimum(offsets[:, 0], size), np.minimum(offsets[:, 1], size)
     # The first character at or after each one that is not white space: the space before a word is part of its token.
-    solid = np.where(classes != _SPACE, np.arange(size), size)
-    solid = np.append(np.minimum.accumulate(solid[::-1])[::-1], size)[first]
+    solid = np.where(classes != _SPACE, np.arange(size, dtype=np.int32), np.int32(size))
+    solid = np.append(np.minimum.accumulate(solid[::-1])[::-1], np.int32(size))[first]
     starts = np.append(_word_starts(classes), False)
     ends_before = np.concatenate([[0], np.maximum.accumulate(stop)[:-1]])
     begins = (solid < stop) & (first >= ends_before) & starts[solid]
-    letters = np.concatenate([[0], np.cumsum(classes >= _MODIFIER)])
+    letters = np.concatenate([np.zeros(1, np.int32), np.cumsum(classes >= _MODIFIER, dtype=np.int32)])
     words = letters[np.maximum(stop, first)] > letters[first]
     return ids, begins, words

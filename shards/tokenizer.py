@@ -6,6 +6,7 @@ tokens: no page can yield a control token of the language model or one of the tw
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,12 @@ _SPLIT = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+# An encoding of the tokenizers library takes some 500 bytes a token: a book is encoded in pieces of so many characters.
+_CHUNK = 1 << 17
+_WORD_AFTER_SPACE = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_]{2})")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class TokenizerError(ValueError):
@@ -56,9 +63,14 @@ class Tokenizer:
         # and its kin keep there, which are ordinary text. No template adds a BOS, no post-processor moves an offset.
         fields = json.loads(self.json)
         added = fields["added_tokens"]
-        fields["added_tokens"] = [token for token in added if not token["special"] and _is_space(token["content"])]
+        kept = [token for token in added if not token["special"] and _is_space(token["content"])]
+        fields["added_tokens"] = kept
         fields["post_processor"] = None
         self._encoder = tokenizers.Tokenizer.from_str(json.dumps(fields))
+        # With some of them gone, the library numbers those that are left anew.
+        self._moved = np.arange(max(self._encoder.get_vocab().values(), default=-1) + 1, dtype=np.int32)
+        for token in kept:
+            self._moved[self._encoder.token_to_id(token["content"])] = token["id"]
         unknown = fields["model"].get("unk_token")
         self._control = {
             token["id"]: token["content"]
@@ -88,12 +100,16 @@ class Tokenizer:
 
         Tokens that share a character (a byte-level vocabulary cuts a rare one into bytes) both span it. Lone
         surrogates, which no encoding can write, count as U+FFFD."""
+        cuts = _chunk_cuts(text)
+        return _joined([(start, *self._encode(text[start:stop])) for start, stop in pairwise(cuts)])
+
+    def _encode(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         try:
             encoding = self._encoder.encode(text, add_special_tokens=False)
-        except UnicodeEncodeError:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        except (TypeError, UnicodeEncodeError):
+            text = _SURROGATES.sub("\ufffd", text)
             encoding = self._encoder.encode(text, add_special_tokens=False)
-        ids = np.array(encoding.ids, np.int32)
+        ids = self._moved[np.array(encoding.ids, np.int32)]
         offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
         forbidden = np.flatnonzero(np.isin(ids, self._control_ids))
         if not len(forbidden):
@@ -104,10 +120,7 @@ class Tokenizer:
         if (spans[:, 1] - spans[:, 0] < 2).any():
             raise TokenizerError("the tokenizer spells a single character with a control token")
         cuts = [0, *sorted({int(middle) for middle in spans.sum(axis=1) // 2}), len(text)]
-        parts = [(start, *self.encode_with_offsets(text[start:stop])) for start, stop in pairwise(cuts)]
-        return np.concatenate([ids for _, ids, _ in parts]), np.concatenate(
-            [offsets + np.int32(start) for start, _, offsets in parts]
-        )
+        return _joined([(start, *self._encode(text[start:stop])) for start, stop in pairwise(cuts)])
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of `ids`, markers and control tokens included as they are written."""
@@ -122,6 +135,24 @@ class Tokenizer:
                 parts.append(IMAGE_MARKER if ids[position] == self.image_id else EOC_MARKER)
             start = position + 1
         return "".join(parts)
+
+
+def _joined(parts: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The ids and offsets of consecutive parts of a text, each given with the character at which it starts."""
+    return np.concatenate([ids for _, ids, _ in parts]), np.concatenate(
+        [offsets + np.int32(start) for start, _, offsets in parts]
+    )
+
+
+def _chunk_cuts(text: str) -> list[int]:
+    """0, where to cut a long text so that its tokens are those of the whole, and its length. A word with one space
+    before it starts a token of its own in every common tokenizer; where there is none in sight the cut is anywhere."""
+    cuts = [0]
+    while len(text) - cuts[-1] > _CHUNK:
+        stop = cuts[-1] + _CHUNK
+        words = list(_WORD_AFTER_SPACE.finditer(text, stop - _CHUNK // 8, stop))
+        cuts.append(words[-1].start() if words else stop)
+    return [*cuts, len(text)]
 
 
 def _is_space(content: str) -> bool:

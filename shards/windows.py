@@ -56,33 +56,26 @@ class Span(NamedTuple):
     stop: int
 
 
-def cut_spans(
-    stream: Stream, options: WindowOptions, *, seed: str, span: Span | None = None
-) -> tuple[list[Span], Counter[str]]:
-    """The windows of `stream`, or of its tokens `span`, in order, and how many were dropped by which rule.
+def cut_spans(stream: Stream, options: WindowOptions, *, seed: str) -> tuple[list[Span], Counter[str]]:
+    """The windows of `stream`, in order, and how many were dropped by which rule.
 
     `seed` decides the draws; give each document its own. A document in which nothing could be drawn counts one drop.
     Linear in the number of tokens."""
-    whole = span or Span(0, len(stream))
+    size = len(stream)
     if options.policy == "tile":
-        found = list(_tiles(stream, options, whole))
+        found = list(tile_spans(stream, options))
     else:
-        starts = drawable_starts(stream, options, span=whole)
-        count = min(options.draws, -(-(whole.stop - whole.start) // options.tokens))
+        starts = drawable_starts(stream, options)
         if not len(starts):
-            images = np.searchsorted(stream.images, whole)
-            rule = NO_TIED_TEXT if images[1] > images[0] else NO_IMAGE
-            return [], Counter({rule: 1} if whole.stop > whole.start else {})
+            return [], Counter({NO_TIED_TEXT if len(stream.images) else NO_IMAGE: 1} if size else {})
+        count = min(options.draws, -(-size // options.tokens))
         drawn = np.unique(starts[[_draw(seed, number, len(starts)) for number in range(count)]])
-        found = [
-            Span(*pair) for pair in zip(drawn.tolist(), _stops(stream, options, drawn, whole).tolist(), strict=True)
-        ]
+        found = [Span(*pair) for pair in zip(drawn.tolist(), _stops(stream, options, drawn).tolist(), strict=True)]
     kept: list[Span] = []
     dropped: Counter[str] = Counter()
-    text = np.concatenate([[0], np.cumsum(stream.is_text())])
-    words = np.concatenate([[0], np.cumsum(stream.words)])
+    text, words = _running_count(stream.is_text()), _running_count(stream.words)
     for candidate in found:
-        failed = _failed_rule(candidate, stream.images, text, words, whole, options)
+        failed = _failed_rule(candidate, stream.images, text, words, options)
         if failed is None:
             kept.append(candidate)
         else:
@@ -90,33 +83,50 @@ def cut_spans(
     return kept, dropped
 
 
-def drawable_starts(stream: Stream, options: WindowOptions, *, span: Span | None = None) -> np.ndarray:
+def drawable_starts(stream: Stream, options: WindowOptions) -> np.ndarray:
     """The positions (m,) where a drawn window may begin, ascending: where a word, a CJK character or an `<image>`
     stands and the window from there holds an image with `options.tied_text` text tokens tied to it."""
-    whole = span or Span(0, len(stream))
-    starts = whole.start + np.flatnonzero(stream.begins[whole.start : whole.stop])
+    starts = np.flatnonzero(stream.begins)
     images = stream.images
     if not len(images):
         return starts[:0]
-    stops = _stops(stream, options, starts, whole)
+    stops = _stops(stream, options, starts)
     first = np.searchsorted(images, starts)
     last = np.searchsorted(images, stops) - 1
     has_image = last >= first
     starts, stops, first, last = starts[has_image], stops[has_image], first[has_image], last[has_image]
-    text = np.concatenate([[0], np.cumsum(stream.is_text())])
+    text = _running_count(stream.is_text())
     before = text[images[first]] - text[starts]
     after = text[stops] - text[images[last]]
-    enough = np.concatenate([[0], np.cumsum(np.diff(text[images]) >= options.tied_text)])
+    enough = _running_count(np.diff(text[images]) >= options.tied_text)
     between = enough[last] > enough[first]
     return starts[(before >= options.tied_text) | (after >= options.tied_text) | between]
 
 
-def _stops(stream: Stream, options: WindowOptions, starts: np.ndarray, whole: Span) -> np.ndarray:
+def tile_spans(stream: Stream, options: WindowOptions) -> Iterator[Span]:
+    """Consecutive windows, each ending where the next may begin; no rule is asked. A word longer than a window is
+    cut."""
+    begins = np.flatnonzero(stream.begins)
+    start = int(begins[0]) if len(begins) else len(stream)
+    while start < len(stream):
+        stop = int(_stops(stream, options, np.array([start]))[0])
+        if stop < len(stream):
+            last_begin = int(begins[np.searchsorted(begins, stop, side="right") - 1])
+            stop = last_begin if last_begin > start else stop
+        yield Span(start, stop)
+        start = stop
+
+
+def _stops(stream: Stream, options: WindowOptions, starts: np.ndarray) -> np.ndarray:
     """Where the windows that begin at `starts` (m,) end: (m,)."""
-    limits = np.append(stream.images, whole.stop)
+    limits = np.append(stream.images, len(stream))
     beyond = np.searchsorted(stream.images, starts) + options.images
-    stops = np.minimum(starts + options.tokens, limits[np.minimum(beyond, len(stream.images))])
-    return np.minimum(stops, whole.stop)
+    return np.minimum(starts + options.tokens, limits[np.minimum(beyond, len(stream.images))])
+
+
+def _running_count(flags: np.ndarray) -> np.ndarray:
+    """(n + 1,): how many of the first 0, 1, ... n flags (n,) are set."""
+    return np.concatenate([[0], np.cumsum(flags)])
 
 
 def _draw(seed: str, number: int, choices: int) -> int:
@@ -124,22 +134,8 @@ def _draw(seed: str, number: int, choices: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}\n{number}".encode()).digest()) % choices
 
 
-def _tiles(stream: Stream, options: WindowOptions, whole: Span) -> Iterator[Span]:
-    """Consecutive windows, each ending where the next may begin. A word longer than a window is cut."""
-    positions = np.arange(len(stream))
-    begins = np.flatnonzero(stream.begins[whole.start : whole.stop])
-    last_begin = np.maximum.accumulate(np.where(stream.begins, positions, -1))
-    start = whole.start + int(begins[0]) if len(begins) else whole.stop
-    while start < whole.stop:
-        stop = int(_stops(stream, options, np.array([start]), whole)[0])
-        if stop < whole.stop and last_begin[stop] > start:
-            stop = int(last_begin[stop])
-        yield Span(start, stop)
-        start = stop
-
-
 def _failed_rule(
-    span: Span, images: np.ndarray, text: np.ndarray, words: np.ndarray, whole: Span, options: WindowOptions
+    span: Span, images: np.ndarray, text: np.ndarray, words: np.ndarray, options: WindowOptions
 ) -> str | None:
     """`text` and `words` are running counts, (n + 1,)."""
     start, stop = span
@@ -150,8 +146,8 @@ def _failed_rule(
         return NO_TIED_TEXT
     if np.unique(words[inside], return_counts=True)[1].max() > options.image_run:
         return IMAGE_RUN
-    reach = min(start + options.tokens, whole.stop)
-    if options.policy == "random" and reach - stop > options.cut * (reach - start):
+    possible = min(options.tokens, len(text) - 1 - start)
+    if options.policy == "random" and possible - (stop - start) > options.cut * possible:
         return CUT
     return None
 
@@ -237,10 +233,13 @@ def document_windows(
     for split, first_node, piece_nodes in pieces(row):
         if split == "leak":
             continue
-        whole = Span(int(stream.nodes[first_node]), int(stream.nodes[first_node + len(piece_nodes)]))
+        first, stop = int(stream.nodes[first_node]), int(stream.nodes[first_node + len(piece_nodes)])
         draws = f"{seed}\n{epoch}\n{row['doc_id']}\n{first_node}"
-        spans, dropped = cut_spans(stream, options, seed=draws, span=whole)
-        windows = [_window(row, nodes, stream, span, tokenizer, seed, recipe) for span in spans]
+        spans, dropped = cut_spans(stream.part(first, stop), options, seed=draws)
+        windows = [
+            _window(row, nodes, stream, Span(first + span.start, first + span.stop), tokenizer, seed, recipe)
+            for span in spans
+        ]
         cuts.append(Cut(split, windows, dropped))
     return cuts
 

@@ -18,6 +18,10 @@ UNDECODABLE = "image.undecodable"
 TOO_MANY_PIXELS = "image.too_many_pixels"
 TOO_LARGE = "image.too_large"
 
+MAX_SEGMENTS = 65_536
+"""JPEG segments, PNG or WebP chunks of one file. A PNG of 20 MB in the usual 8 KB of IDAT has 2,500; a hostile one 1.6
+million empty ones, which take seconds to step over."""
+
 
 class ImageDropped(Exception):
     """A picture that does not enter the corpus, with the id of the rule it failed and what exactly was wrong."""
@@ -130,15 +134,19 @@ def exif_orientation(tiff: bytes) -> int:
 
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SOS, _EOI = 0xDA, 0xD9
-_JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
 
 def jpeg_segments(data: bytes, start: int = 2) -> Iterator[tuple[int, int, int]]:
     """(marker code, start and end of its payload) of each segment in order, up to and without the end of the image.
 
-    Entropy-coded data, restart markers and stray bytes between segments are passed over, as libjpeg does."""
+    Entropy-coded data, restart markers and stray bytes between segments are passed over, as libjpeg does. Raises
+    ImageDropped image.undecodable for more than MAX_SEGMENTS."""
     position = start
-    while match := _JPEG_MARKER.search(data, position):
+    for _ in range(MAX_SEGMENTS):
+        match = _JPEG_MARKER.search(data, position)
+        if match is None:
+            return
         code, position = match[1][0], match.end()
         if code == _EOI:
             return
@@ -147,6 +155,7 @@ def jpeg_segments(data: bytes, start: int = 2) -> Iterator[tuple[int, int, int]]
         end = position + int.from_bytes(data[position : position + 2])
         yield code, position + 2, end
         position = max(end, position + 2)
+    raise ImageDropped(UNDECODABLE, f"more than {MAX_SEGMENTS} segments")
 
 
 def _jpeg(data: bytes) -> Header:
@@ -175,9 +184,11 @@ def _jpeg_scans(data: bytes, first: int) -> int:
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(type, start and end of its data) of each chunk, IEND last.
 
-    Raises ImageDropped image.undecodable where the file ends before IEND."""
+    Raises ImageDropped image.undecodable where the file ends before IEND or has more than MAX_SEGMENTS."""
     position = 8
-    while position + 12 <= len(data):
+    for _ in range(MAX_SEGMENTS):
+        if position + 12 > len(data):
+            break
         length = int.from_bytes(data[position : position + 4])
         kind = data[position + 4 : position + 8]
         end = position + 8 + length
@@ -187,7 +198,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         position = end + 4
-    raise ImageDropped(UNDECODABLE, "the PNG file is cut off")
+    raise ImageDropped(UNDECODABLE, "a PNG file without its end")
 
 
 def _png(data: bytes) -> Header:
@@ -253,15 +264,18 @@ def _gif_blocks(data: bytes, position: int) -> int:
 def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(FourCC, start and end of its data) of each chunk.
 
-    Raises ImageDropped image.undecodable where the file is shorter than it says."""
+    Raises ImageDropped image.undecodable where the file is shorter than it says or has more than MAX_SEGMENTS."""
     position = 12
     stop = 8 + int.from_bytes(data[4:8], "little")
-    while position + 8 <= stop:
+    for _ in range(MAX_SEGMENTS):
+        if position + 8 > stop:
+            return
         end = position + 8 + int.from_bytes(data[position + 4 : position + 8], "little")
         if end > min(stop, len(data)):
             raise ImageDropped(UNDECODABLE, "the WebP file is cut off")
         yield data[position : position + 4], position + 8, end
         position = end + (end & 1)
+    raise ImageDropped(UNDECODABLE, f"more than {MAX_SEGMENTS} chunks")
 
 
 def _webp(data: bytes) -> Header:
@@ -296,12 +310,17 @@ def _avif(data: bytes) -> Header:
     try:
         # Opening parses boxes only; libavif decodes on load.
         with PillowImage.open(io.BytesIO(data), formats=("AVIF",)) as image:
-            orientation = image.getexif().get(0x0112, 1)
+            orientation = exif_orientation(image.info.get("exif", b""))  # made from irot and imir too
             return Header("avif", *image.size, orientation, getattr(image, "n_frames", 1))
     except MemoryError:
         raise
     except Exception as error:  # Pillow's parsers raise whatever a broken file makes them trip over
-        raise ImageDropped(UNDECODABLE, f"{type(error).__name__}: {error}") from None
+        raise ImageDropped(UNDECODABLE, reason(error)) from None
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, the same words in every process: some of Pillow's hold a memory address."""
+    return f"{type(error).__name__}: " + re.sub(r"<\S+ object at 0x[0-9a-f]+>", "", str(error))
 
 
 _READERS = {"jpeg": _jpeg, "png": _png, "gif": _gif, "webp": _webp, "bmp": _bmp, "avif": _avif}

@@ -86,7 +86,9 @@ class Build:
         self._tasks("documents", documents, tasks, WriteDocuments(corpus))
 
         windows_recipe = asdict(recipe.windows)
-        tokenizer = stage_key("tokenizer", documents, windows_recipe["tokenizer"], recipe.seed, packages=("tokenizers",))
+        tokenizer = stage_key(
+            "tokenizer", documents, windows_recipe["tokenizer"], recipe.seed, packages=("tokenizers",)
+        )
         total = sum(entry.bytes for entry in self.files["documents"])
         self._tasks("tokenizer", tokenizer, (Task(0, total),), MakeTokenizer(corpus, recipe, len(tasks)))
 

@@ -1,4 +1,5 @@
-"""Stages split and documents: which pages become documents, which of them are held out, and the documents themselves."""
+"""Stages split and documents: which pages become documents, which of them are held out, and the documents
+themselves."""
 
 import hashlib
 from collections.abc import Sequence
@@ -56,13 +57,12 @@ class Split:
         return int.from_bytes(digest[:8]) < self.validation * 2**64
 
 
-@dataclass
+@dataclass(eq=False)
 class CountSites(beam.PTransform):
     """Input: part numbers. Output: one Census."""
 
     corpus: Corpus
     split: Split
-    label: str | None = None
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
@@ -114,19 +114,16 @@ def _census(found: Sequence[tuple[list[bytes], list[int], list[bool]]]) -> Censu
     )
 
 
-USE = np.dtype(
-    [("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4"), ("row", "<u4"), ("chunk", "<u4")]
-)
+USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4"), ("row", "<u4"), ("chunk", "<u4")])
 """Chunk `chunk` (WHOLE: all) of page `row` of `part`, held out or not, shows this picture or is of this cluster."""
 
 
-@dataclass
+@dataclass(eq=False)
 class AssignSplits(beam.PTransform):
     """Input: part numbers. Output: (part, file entry) of work/split."""
 
     corpus: Corpus
     split: Split
-    label: str | None = None
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         state = parts | "Assign" >> beam.Map(partial(_assign, self.corpus, self.split))
@@ -208,7 +205,7 @@ def _uses(corpus: Corpus, part: int, rows: list[dict[str, Any]]) -> Block:
         if whole:
             keys.append(tables.short_hash(f"cluster {clusters[row]}"))
             uses.append((assigned["split"] == "validation", row, WHOLE))
-        places = {node: WHOLE for node in images[row]}
+        places = dict.fromkeys(images[row], WHOLE)
         if not whole:
             page = texts_of[row]
             _, contents = kept_nodes(page["texts"], page["images"], images[row])
@@ -260,8 +257,8 @@ def _write_split(corpus: Corpus, part: int, both: tuple[list[dict[str, Any]], Bl
 def kept_nodes(
     texts: list[str | None], images: list[dict[str, Any] | None], kept: dict[int, bytes]
 ) -> tuple[list[str | None], list[bytes | None]]:
-    """The nodes of a page with only the images `kept` (node -> content): parallel lists of texts and contents. Texts that
-    come to stand side by side become one."""
+    """The nodes of a page with only the images `kept` (node -> content): parallel lists of texts and contents. Texts
+    that come to stand side by side become one."""
     out_texts: list[str | None] = []
     out_contents: list[bytes | None] = []
     for node, text in enumerate(texts):

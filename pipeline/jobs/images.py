@@ -1,4 +1,5 @@
-"""Stages contents and images: each distinct picture is decoded and stored once, then every URL gets its row in the index."""
+"""Stages contents and images: each distinct picture is decoded and stored once, then every URL gets its row in the
+index."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class StoreImages:
                 try:
                     image = decode(body, options)
                 except ImageDropped as dropped:
-                    row |= {"rule": dropped.rule, "detail": dropped.detail[:200]}
+                    row |= {"rule": dropped.rule_id, "detail": dropped.detail[:200]}
                 else:
                     name = f"{task.number:05d}{stored:06d}.{image_extension(image.data)}"
                     row |= {column: getattr(image, column) for column in DECODED}
@@ -147,5 +148,3 @@ class IndexImages:
                 row |= {"status": "failed_to_resize" if dropped else "success", "error_message": content["rule"]}
             rows.add(row)
         return [rows.write(self.corpus, self.corpus.part("images", task.number))]
-
-

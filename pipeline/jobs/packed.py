@@ -1,10 +1,11 @@
 """Corpus-wide joins in Beam that shuffle numpy blocks of fixed-width rows, never one Python element a row.
 
-The local runner keeps 300 to 700 bytes for every element it shuffles; a block of a million rows of 32 bytes is one element.
-Every join here has the same form: each part emits rows with a key; rows of equal keys meet in one partition, where a function
-decides on all of them at once; what it decides goes back to the parts that the rows came from.
+The local runner keeps 300 to 700 bytes for every element it shuffles; a block of a million rows of 32 bytes is one
+element. Every join here has the same form: each part emits rows with a key; rows of equal keys meet in one partition,
+where a function decides on all of them at once; what it decides goes back to the parts that the rows came from.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +15,8 @@ import apache_beam as beam
 import numpy as np
 
 PARTITIONS = 64
-"""The rows of a partition are sorted in memory: 64 hold 100 million rows of 32 bytes at 50 MB each. The result does not depend
-on this number."""
+"""The rows of a partition are sorted in memory: 64 hold 100 million rows of 32 bytes at 50 MB each. The result does not
+depend on this number."""
 
 Block = np.ndarray
 """A one-dimensional structured array."""
@@ -39,17 +40,17 @@ def groups(block: Block, fields: tuple[str, ...]) -> np.ndarray:
     return np.concatenate([[0], np.flatnonzero(changed) + 1, [len(block)]])
 
 
-@dataclass
+@dataclass(eq=False)
 class Join(beam.PTransform):
     """Brings rows of equal key together and what is decided about them back to their parts.
 
-    Input: (part, state) for every part. `emit(part, state)` gives a block with fields `high` and `low` (the key) and `part`.
-    `decide(block)` sees all rows of some keys, sorted by all fields in their order, and gives a block with a field `part`.
-    Output: (part, (state, block)) with the decisions for that part, sorted likewise."""
+    Input: (part, state) for every part. `emit(part, state)` gives a block with fields `high` and `low` (the key) and
+    `part`.
+    `decide(block)` sees all rows of some keys, sorted by all fields in their order, and gives a block with a field
+    `part`. Output: (part, (state, block)) with the decisions for that part, sorted likewise."""
 
     emit: Callable[[int, Any], Block]
     decide: Callable[[Block], Block]
-    label: str | None = None
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         decided = (
@@ -73,7 +74,7 @@ def merged(blocks: Iterable[Block]) -> Block:
     if not found:
         return np.zeros(0, [("part", "<u4")])
     rows = np.concatenate(found)
-    return rows[np.lexsort([rows[name] for name in reversed(rows.dtype.names)])]
+    return rows[np.lexsort([rows[name] for name in reversed(rows.dtype.names or ())])]
 
 
 def by_partition(emit: Callable[[int, Any], Block], part: int, state: Any) -> Iterator[tuple[int, Block]]:
@@ -92,5 +93,5 @@ def split(block: Block, target: np.ndarray) -> Iterator[tuple[int, Block]]:
     order = np.argsort(target, kind="stable")
     block, target = block[order], target[order]
     bounds = np.concatenate([[0], np.flatnonzero(target[1:] != target[:-1]) + 1, [len(target)]])
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         yield int(target[start]), block[start:stop]

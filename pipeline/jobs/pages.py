@@ -29,9 +29,12 @@ _suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
 def site_of(url: str) -> str:
-    """The registrable domain of a URL (Public Suffix List), its host where there is none, "" without a host."""
+    """The registrable domain of a URL (Public Suffix List), its address where the host is one, "" without a host."""
     parts = _suffixes(url)
-    return parts.top_domain_under_public_suffix or parts.fqdn or parts.ipv4 or parts.ipv6 or parts.domain
+    if parts.suffix or not parts.subdomain:
+        return parts.top_domain_under_public_suffix or parts.domain or parts.suffix
+    # a top-level domain that the list does not know counts as a public suffix (its rule "*")
+    return f"{parts.subdomain.rpartition('.')[2]}.{parts.domain}"
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def classify(record: Record) -> tuple[str | None, str | None]:
         head = record.body[:1024]
         if head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
             return "image", None
-        if known != "text/plain" and b"<html" in head.lower() or head.lstrip()[:15].lower() == b"<!doctype html>":
+        if (known != "text/plain" and b"<html" in head.lower()) or head.lstrip()[:15].lower() == b"<!doctype html>":
             return "page", None
     return None, "record.media_type"
 
@@ -154,4 +157,3 @@ def _content(document: Document) -> dict[str, Any]:
         "text_hash": short_hash(folded),
         "minhash": signature(folded),
     }
-

@@ -12,7 +12,8 @@ from pipeline.sources import folder, warc
 from pipeline.sources.record import Record
 
 PART_BYTES = 64 << 20
-"""A part of a WARC file holds at least this many bytes on disk; of a small input a 16th, so that all workers have some."""
+"""A part of a WARC file holds at least this many bytes on disk; of a small input a 16th, so that all workers have
+some."""
 PART_FILES = 1000
 """A part of a folder holds this many files; of a small folder a 16th."""
 FEWEST_BYTES, FEWEST_FILES = 1 << 20, 20
@@ -21,7 +22,8 @@ SHARE = 16
 
 @dataclass(frozen=True)
 class Source:
-    """An input file or folder. `name` is its path below the folder that all inputs share: no absolute path enters a corpus."""
+    """An input file or folder. `name` is its path below the folder that all inputs share: no absolute path enters a
+    corpus."""
 
     name: str
     kind: str  # warc or folder
@@ -33,7 +35,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Part:
-    """One part: bytes [start, stop) of a WARC file, or the files [start, stop) of a folder in the order of their paths."""
+    """One part: bytes [start, stop) of a WARC file, or the files [start, stop) of a folder in the order of their
+    paths."""
 
     number: int
     source: int
@@ -82,7 +85,8 @@ def resolve(inputs: Sequence[str]) -> list[Path]:
     Raises BuildError for one that names nothing."""
     paths: dict[Path, None] = {}
     for text in inputs:
-        found = [Path(text)] if Path(text).exists() else [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+        named = Path(text).exists()
+        found = [Path(text)] if named else [Path(name) for name in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
         if not found:
             raise BuildError(f"{text}: no such file or folder")
         for path in found:
@@ -127,14 +131,14 @@ def _common(paths: Sequence[Path]) -> Path:
     return max(parents, key=lambda parent: len(parent.parts))
 
 
-def _cut(
-    paths: Sequence[Path], shared: Path, listings: dict[int, list[tuple[str, int, int]]], base_url: str
-) -> Parts:
+def _cut(paths: Sequence[Path], shared: Path, listings: dict[int, list[tuple[str, int, int]]], base_url: str) -> Parts:
     warc_bytes = sum(path.stat().st_size for index, path in enumerate(paths) if index not in listings)
     part_bytes = max(FEWEST_BYTES, min(PART_BYTES, warc_bytes // SHARE))
     file_count = sum(len(listing) for listing in listings.values())
     part_files = max(FEWEST_FILES, min(PART_FILES, -(-file_count // SHARE)))
-    sources, parts, names = [], [], {}
+    sources: list[Source] = []
+    parts: list[Part] = []
+    names: dict[int, tuple[str, ...]] = {}
     for index, path in enumerate(paths):
         name = path.relative_to(shared).as_posix()
         if index in listings:

@@ -92,4 +92,3 @@ class _Watch(threading.Thread):
             rate = worked / seconds
             text += f", {rate / 1e6:.1f} MB/s, {(self._total - finished) / rate:.0f} s left"
         return text
-

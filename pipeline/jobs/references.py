@@ -1,7 +1,8 @@
-"""Stage references: for every image of every surviving page, which capture of the input holds it and which part stores it.
+"""Stage references: for every image of every surviving page, which capture of the input holds it and which part stores
+it.
 
-URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Each distinct content is stored
-once, by the lowest part that needs it."""
+URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Each distinct content is
+stored once, by the lowest part that needs it."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -33,8 +34,8 @@ ROW = np.dtype(
         ("other_low", "<u8"),
     ]
 )
-"""A key with what it means: SUPPLY: record `index` of `part` has content `other`; LINK: URL `other`, in `part`, leads to this
-key; NEED: candidate `index` of `part` has this URL."""
+"""A key with what it means: SUPPLY: record `index` of `part` has content `other`; LINK: URL `other`, in `part`, leads
+to this key; NEED: candidate `index` of `part` has this URL."""
 LOCATED = np.dtype(
     [
         ("part", "<u4"),
@@ -53,7 +54,8 @@ BY_URL, BY_CONTENT = 0, 1
 
 @dataclass
 class State:
-    """What a part knows: captures by name (ROW blocks of kind SUPPLY), and its candidates in the order of pages and nodes."""
+    """What a part knows: captures by name (ROW blocks of kind SUPPLY), and its candidates in the order of pages and
+    nodes."""
 
     supply: Block
     links: Block
@@ -61,13 +63,12 @@ class State:
     chosen: pa.Table | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class FindImages(beam.PTransform):
     """Input: part numbers. Output: (part, file entry) of work/references."""
 
     corpus: Corpus
     links: bool
-    label: str | None = None
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus

@@ -1,7 +1,7 @@
 """Where a stage's pipeline runs: in this process, on warm local workers, or on the runner that the user names.
 
-Never Beam's DirectRunner, named or by default: since 2.68 it tries Prism first, which downloads a program at run time and runs
-all Python in one process. See docs/ARCHITECTURE.md.
+Never Beam's DirectRunner, named or by default: since 2.68 it tries Prism first, which downloads a program at run time
+and runs all Python in one process. See docs/ARCHITECTURE.md.
 """
 
 import signal
@@ -94,7 +94,7 @@ class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
                 return None
             raise error
 
-        self.control_conn.push = refuse
+        self.control_conn.push = refuse  # type: ignore[method-assign,assignment]
         self.control_conn.abort(error)
         for worker in list(self.pool.pids):
             self.pool.kill(worker)
@@ -170,7 +170,8 @@ class Runner:
 
 @contextmanager
 def _quiet_beam_threads() -> Iterator[None]:
-    """Beam's reader threads end with a traceback when a worker dies; the failure itself is raised in the main thread."""
+    """Beam's reader threads end with a traceback when a worker dies; the failure itself is raised in the main
+    thread."""
     before = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:

@@ -23,8 +23,8 @@ RECORDS = pa.schema(
         ("detail", pa.string()),
     ]
 )
-"""work/records: every record of the input. `use` is page, image or link (a redirect or revisit: another name of what it leads
-to), null for a dropped record; `sha256` is of an image's bytes."""
+"""work/records: every record of the input. `use` is page, image or link (a redirect or revisit: another name of what it
+leads to), null for a dropped record; `sha256` is of an image's bytes."""
 
 PAGE_IMAGE = pa.struct(
     [
@@ -61,12 +61,12 @@ PAGES = pa.schema(
         ("minhash", pa.binary()),
     ]
 )
-"""work/pages: every page record. `rule` is the first rule of the page or its text that it fails; a page that opted out has
-its URL and rule, nothing else."""
+"""work/pages: every page record. `rule` is the first rule of the page or its text that it fails; a page that opted out
+has its URL and rule, nothing else."""
 
 TEXT = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
-"""work/text, row by row beside work/pages: the page's rule so far, duplicates now among them; the doc_id of the page that
-was kept in its place; the near-duplicate cluster, named by its kept page."""
+"""work/text, row by row beside work/pages: the page's rule so far, duplicates now among them; the doc_id of the page
+that was kept in its place; the near-duplicate cluster, named by its kept page."""
 
 REFERENCES = pa.schema(
     [
@@ -81,8 +81,8 @@ REFERENCES = pa.schema(
         ("owner", pa.int32()),
     ]
 )
-"""work/references: every image reference of a part's surviving pages: page row, node index, the URL that stands for it (of
-all that the page offers, the first that the input holds), whether this is the first reference to that URL in the corpus,
+"""work/references: every image reference of a part's surviving pages: page row, node index, the URL that stands for it
+(of all that the page offers, the first that the input holds), whether this is the corpus' first reference to that URL,
 which record holds it, its content's hash and the part that stores it."""
 
 CONTENTS = pa.schema(
@@ -125,19 +125,17 @@ IMAGES = pa.schema(
         ("length", pa.int32()),
     ]
 )
-"""images/*.parquet: one row per distinct URL, with img2dataset's column names. A picture that several URLs lead to is stored
-once: their rows name the same tar and offset."""
+"""images/*.parquet: one row per distinct URL, with img2dataset's column names. A picture that several URLs lead to is
+stored once: their rows name the same tar and offset."""
 
 VERDICTS = pa.schema(
     [("row", pa.int32()), ("node", pa.int32()), ("rule", pa.string()), ("content", pa.binary(16)), ("url", pa.string())]
 )
 """work/verdicts, row by row beside work/references: the first image rule that a reference fails."""
 
-SPLIT = pa.schema(
-    [("rule", pa.string()), ("split", pa.string()), ("held_out", DOCUMENTS.field("held_out").type)]
-)
-"""work/split, row by row beside work/pages: the page's final rule (null: it becomes a document), its split and what of it is
-held out."""
+SPLIT = pa.schema([("rule", pa.string()), ("split", pa.string()), ("held_out", DOCUMENTS.field("held_out").type)])
+"""work/split, row by row beside work/pages: the page's final rule (null: it becomes a document), its split and what of
+it is held out."""
 
 CUTS = pa.schema(
     [
@@ -150,5 +148,6 @@ CUTS = pa.schema(
         ("images", pa.list_(IMAGE)),
     ]
 )
-"""work/windows: the windows of a part, in the order of its documents, their pictures by reference (`bytes` counts them). A row
-with a rule stands for `count` windows of one document that were dropped under it. `run` numbers the runs of 64 documents."""
+"""work/windows: the windows of a part, in the order of its documents, their pictures by reference (`bytes` counts
+them). A row with a rule stands for `count` windows of one document that were dropped under it. `run` numbers the runs
+of 64 documents."""

@@ -1,7 +1,8 @@
 """A stage that works part by part: tasks in, finished files and one marker a task out, and a manifest at the end.
 
-A task whose marker is there for the same key is skipped, so a build that was killed goes on where it stopped. The key of a
-stage holds all that its result depends on: the input, the recipe's sections it reads, package versions, the stages before it.
+A task whose marker is there for the same key is skipped, so a build that was killed goes on where it stopped. The key
+of a stage holds all that its result depends on: the input, the recipe's sections it reads, package versions, the stages
+before it.
 """
 
 import fcntl

@@ -1,5 +1,5 @@
-"""Stage text: which pages are copies of another. Rules in order: the same capture twice, an older capture of the same URL, the
-same text, nearly the same text. Only pages that passed every rule before take part."""
+"""Stage text: which pages are copies of another. Rules in order: the same capture twice, an older capture of the same
+URL, the same text, nearly the same text. Only pages that passed every rule before take part."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -38,19 +38,19 @@ EDGE = np.dtype([("part", "<u4"), ("row", "<u4"), ("other_part", "<u4"), ("other
 
 @dataclass
 class Verdicts:
-    """The state of a part: for each page an index into RULES (REJECTED: it failed an earlier stage) and its survivor's id."""
+    """The state of a part: for each page an index into RULES (REJECTED: it failed an earlier stage) and its survivor's
+    id."""
 
     rules: np.ndarray
     survivors: np.ndarray
 
 
-@dataclass
+@dataclass(eq=False)
 class JudgeText(beam.PTransform):
     """Input: part numbers. Output: (part, file entry) of work/text."""
 
     corpus: Corpus
     dedup: Dedup
-    label: str | None = None
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus
@@ -81,9 +81,7 @@ class JudgeText(beam.PTransform):
                 | "Near verdicts" >> beam.CoGroupByKey()
                 | "dedup.near_text"
                 >> beam.MapTuple(
-                    lambda part, both: _drop(
-                        "dedup.near_text", part, (both["state"][0], packed.merged(both["blocks"]))
-                    )
+                    lambda part, both: _drop("dedup.near_text", part, (both["state"][0], packed.merged(both["blocks"])))
                 )
             )
         return state | "Write" >> beam.MapTuple(partial(_write, corpus))
@@ -166,9 +164,10 @@ def _edges(rows: Block) -> Block:
 
 
 def _clusters(corpus: Corpus, threshold: float, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
-    """(part, losers): of each cluster of pages that are verified as alike the first stays, in the order of parts and rows."""
+    """(part, losers): of each cluster of pages that are verified as alike the first stays, in the order of parts and
+    rows."""
     edges = np.unique(packed.merged(blocks)) if blocks else np.zeros(0, EDGE)
-    if len(edges) == 0 or "other_part" not in edges.dtype.names:
+    if len(edges) == 0 or "other_part" not in (edges.dtype.names or ()):
         return []
     ends = np.concatenate(
         [

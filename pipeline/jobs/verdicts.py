@@ -22,13 +22,12 @@ USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4")
 """Reference `index` of page `row` of `part` shows this content."""
 
 
-@dataclass
+@dataclass(eq=False)
 class JudgeImages(beam.PTransform):
     """Input: part numbers. Output: (part, file entry) of work/verdicts."""
 
     corpus: Corpus
     rules: ImageRules
-    label: str | None = None
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
@@ -40,15 +39,29 @@ class JudgeImages(beam.PTransform):
         )
 
 
+def image_rules(rules: ImageRules) -> image.ImageRules:
+    """What the rules on one picture read of a recipe."""
+    return image.ImageRules(rules.min_side, rules.max_aspect, rules.min_spread, rules.formats, rules.url_words)
+
+
 def _judge(corpus: Corpus, rules: ImageRules, part: int) -> tuple[int, list[dict[str, Any]]]:
     contents = contents_of(corpus, part)
+    judged = image_rules(rules)
     verdicts = []
     shown: set[tuple[int, bytes]] = set()
     for reference in tables.read(corpus.part("references", part)).to_pylist():
         row, content = reference["row"], reference["content"]
         rule = "image.not_fetched" if not reference["found"] else contents[content]["rule"]
         if rule is None:
-            rule = _rule(contents[content], rules)
+            picture = contents[content]
+            rule = image.first_failure(
+                judged,
+                url=reference["url"],
+                format=picture["format"],
+                width=picture["original_width"],
+                height=picture["original_height"],
+                spread=picture["spread"],
+            )
         if rule is None and (row, content) in shown:
             rule = "image.repeated"
         if rule is None:
@@ -56,12 +69,6 @@ def _judge(corpus: Corpus, rules: ImageRules, part: int) -> tuple[int, list[dict
         kept = {name: reference[name] for name in ("row", "node", "content", "url")}
         verdicts.append(kept | {"rule": rule})
     return part, verdicts
-
-
-def _rule(content: dict[str, Any], rules: ImageRules) -> str | None:
-    return image.first_failure(
-        content["original_width"], content["original_height"], content["spread"], rules
-    )
 
 
 def _uses(part: int, verdicts: list[dict[str, Any]]) -> Block:
@@ -77,7 +84,8 @@ def _uses(part: int, verdicts: list[dict[str, Any]]) -> Block:
 
 
 def _too_common(most: int, rows: Block) -> Block:
-    """References to pictures that stand in more than `most` pages; a page shows a picture once, or the copy was dropped."""
+    """References to pictures that stand in more than `most` pages; a page shows a picture once, or the copy was
+    dropped."""
     bounds = packed.groups(rows, ("high", "low"))
     counts = np.diff(bounds)
     return rows[np.repeat(counts > most, counts)][["part", "index"]] if len(rows) else rows

@@ -109,9 +109,7 @@ class CutWindows:
             for document in batch.to_pylist():
                 run = {"run": index // RUN}
                 index += 1
-                for cut in document_windows(
-                    document, self._tokenizer, options, seed=recipe.seed, recipe=recipe_hash
-                ):
+                for cut in document_windows(document, self._tokenizer, options, seed=recipe.seed, recipe=recipe_hash):
                     for rule, count in sorted(cut.dropped.items()):
                         dropped = {"doc_id": document["doc_id"], "rule": rule, "count": count, "split": cut.split}
                         rows.add(run | dropped)
@@ -129,7 +127,8 @@ def _window_row(window: Window) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard to be written: its split, its number among the shards of that split, and the runs (part, run) it holds."""
+    """A shard to be written: its split, its number among the shards of that split, and the runs (part, run) it
+    holds."""
 
     split: str
     number: int
@@ -141,7 +140,8 @@ class Shard:
 
 
 def deal(corpus: Corpus, parts: int, seed: int, shard_bytes: int) -> list[Task]:
-    """One task a shard: runs of documents dealt to shards by hash, so many shards that they have `shard_bytes` on average."""
+    """One task a shard: runs of documents dealt to shards by hash, so many shards that they have `shard_bytes` on
+    average."""
     sizes: dict[str, dict[tuple[int, int], int]] = {"train": {}, "validation": {}}
     for part in range(parts):
         columns = tables.read(corpus.part("windows", part), ["run", "split", "rule", "bytes", "input_ids"])
@@ -151,7 +151,7 @@ def deal(corpus: Corpus, parts: int, seed: int, shard_bytes: int) -> list[Task]:
             kept["run"].to_pylist(), kept["split"].to_pylist(), kept["bytes"].to_pylist(), tokens, strict=True
         ):
             sizes[split][part, run] = sizes[split].get((part, run), 0) + size + 8 * int(length)
-    tasks = []
+    tasks: list[Task] = []
     for split, runs in sizes.items():
         count = max(1, -(-sum(runs.values()) // shard_bytes)) if runs else 0
         dealt: list[list[tuple[int, int]]] = [[] for _ in range(count)]

@@ -1,8 +1,8 @@
 """Warm local workers for Beam: one process imports everything once and forks a worker whenever a pipeline asks for one.
 
-A forked worker is up in a fraction of a second, where Beam's own subprocess worker imports for 1.4 to 3.5 s at every run. The
-processes die with their parent, whatever kills it, and the parent learns at once when a worker dies (Beam's stock handler
-waits for ever for a worker that was killed).
+A forked worker is up in a fraction of a second, where Beam's own subprocess worker imports for 1.4 to 3.5 s at every
+run. The processes die with their parent, whatever kills it, and the parent learns at once when a worker dies (Beam's
+stock handler waits for ever for a worker that was killed).
 """
 
 import ctypes
@@ -21,16 +21,16 @@ from typing import Any
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # One thread per native library: the parallelism is the number of workers.
-SINGLE_THREADED = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS")
-}
+SINGLE_THREADED = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1"
+)
 
 
 class WorkerPool:
     """The forking process, as its parent sees it.
 
-    `start` asks for a worker; `on_exit` given with it is called (on a thread of the pool) with the worker's exit status, negative
-    for a signal, when it ends.
+    `start` asks for a worker; `on_exit` given with it is called (on a thread of the pool) with the worker's exit
+    status, negative for a signal, when it ends.
     """
 
     def __init__(self, log: Path) -> None:
@@ -96,7 +96,8 @@ def die_with_parent() -> None:
 
 
 def main() -> None:
-    """The forking process: reads requests from stdin, one JSON object a line, and reports on stdout. Ends when stdin closes."""
+    """The forking process: reads requests from stdin, one JSON object a line, and reports on stdout. Ends when stdin
+    closes."""
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # before Beam is imported: it would log to the terminal

@@ -5,6 +5,7 @@ import random
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 from pipeline.miniweb.markup import (
     FORMS,
@@ -121,7 +122,8 @@ def show_picture(
 
 def image_path(site: Site, name: str, ending: str, size: Picture) -> str:
     """A path in the manner of the site: file names, names with commas, or queries."""
-    style = sum(site.host.encode()) % 4
+    # A site in a folder of another has files behind its URLs, and files have no queries.
+    style = sum(site.host.encode()) % 4 if not urlsplit(site.root).path else 0
     if style == 1:
         return f"/cdn/w_{size.width},h_{size.height}/{name}.{ending}"
     if style == 2:
@@ -139,15 +141,17 @@ def compose(
     *,
     pictures: int | None = None,
     sentences: int = 1,
+    base: str = "",
     **wanted: str,
 ) -> Draft:
-    """A page of the site's kind with pictures in its text. `sentences` sets the length of its paragraphs; `wanted` goes
-    to `show_picture`."""
+    """A page of the site's kind with pictures in its text. `sentences` sets the length of its paragraphs, `base` is the
+    URL of a base element; `wanted` goes to `show_picture`."""
     rng = write.rng(site.host, name)
     lists = site_lists(write, site) if language is ENGLISH else language.lists
     slots = language.slots(rng, lists)
     title = fill(language.title, slots).text
     draft = Draft(site, f"{site.root}/{name}", language.code, title, [Heading(1, Words(title))])
+    draft.base = base
     stem = re.sub(r"\W+", "-", name).strip("-")
     count = pictures if pictures is not None else rng.choice((4, 5) if site.kind == "gallery" else (2, 3, 3, 4))
     draft.encoding = rng.choice(language.encodings)
@@ -202,6 +206,8 @@ def html_bytes(draft: Draft) -> bytes:
 
 def content_type(draft: Draft) -> str:
     """The Content-Type header."""
+    if draft.content_type:
+        return draft.content_type
     return f"text/html; charset={draft.encoding}" if draft.declared in ("header", "both") else "text/html"
 
 
@@ -275,4 +281,30 @@ def publish(
     content = html_bytes(draft) if body is None else body
     date = write.add(draft.url, content, content_type(draft), headers=draft.headers, days=days)
     write.web.truth.append(truth(draft, date, rule=rule, case=case, twin=twin))
-    write.pages.setdefault(draft.site.host, []).append(draft.url)
+    if draft.url not in write.pages.setdefault(draft.site.host, []):
+        write.pages[draft.site.host].append(draft.url)
+
+
+def write_other(
+    write: Writing,
+    url: str,
+    rule: str,
+    *,
+    body: bytes = b"",
+    media_type: str = "text/html",
+    status: int = 200,
+    headers: tuple[tuple[str, str], ...] = (),
+    case: str = "",
+    linked: Site | None = None,
+) -> None:
+    """Capture a response that is no page, or none to be kept, and write down its rule. The home page of the site
+    `linked` links to it."""
+    date = write.add(url, body, media_type, status=status, headers=headers)
+    write.web.truth.append(PageTruth(url, date, rule=rule, case=case))
+    if linked is not None:
+        write.pages.setdefault(linked.host, []).append(url)
+
+
+def stem_of(url: str) -> str:
+    """Letters and digits of a URL's path, as a name for something made from it."""
+    return re.sub(r"\W+", "-", urlsplit(url).path + urlsplit(url).query).strip("-")

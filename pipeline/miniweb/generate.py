@@ -3,40 +3,91 @@
 from html import escape
 
 from pipeline.miniweb import pictures
-from pipeline.miniweb.compose import Writing, compose, prose, publish
+from pipeline.miniweb.bad_images import FAULTS, WITH_BAD_IMAGES, figure, insert
+from pipeline.miniweb.compose import Writing, compose, prose, publish, stem_of, write_other
+from pipeline.miniweb.dropped import DROPPED, hostile_pages
 from pipeline.miniweb.languages import OTHERS
 from pipeline.miniweb.markup import FORMS, KINDS, Draft, Heading, Paragraph, Site
-from pipeline.miniweb.web import Base, PageTruth, Web, example_base
+from pipeline.miniweb.odd import KEPT, Case
+from pipeline.miniweb.web import Base, Web, example_base
 from pipeline.miniweb.words import ENGLISH, Language, Words, each
 
 TOPICS = each(
-    "birds kites quilts tiles stamps flags toys beads maps lamps"
-    " boats bells books bricks cards chairs clocks coins"
-    " dolls doors drums fans games gates hats jars keys knots lids masks mills nets ovens paints pipes plates pots rings"
-    " ropes rugs sails scarves shells shoes signs spoons tents threads towers trains vases wagons walls wheels yarns"
+    "birds kites quilts tiles stamps flags toys beads maps lamps boats bells books bricks cards chairs clocks"
+    " coins dolls doors drums fans games gates hats jars keys knots lids masks mills nets ovens paints pipes"
+    " plates pots rings ropes rugs sails scarves shells shoes signs spoons tents threads towers trains vases"
+    " wagons walls wheels yarns"
 )
 
 PAGES_PER_HOST = 18
-LEAST_PAGES = 100
+LEAST_PAGES = 120
 
 
-def generate(pages: int = 800, seed: int = 0, base: Base = example_base) -> Web:
-    """A web of `pages` pages and a home page for each host, the same for the same arguments.
+# Each case of the odd and the dropped occurs this often or more; all other pages are ordinary.
+CASES: tuple[Case, ...] = (*KEPT, *WITH_BAD_IMAGES, *DROPPED)
+SHARE_OF_CASES = 0.2
+# Of the ordinary pages, how many have a picture in their main content that stands on too many pages, and how many have
+# another bad picture.
+SHARE_WITH_BADGE = 0.04
+LEAST_WITH_BADGE = 24
+SHARE_WITH_FAULT = 0.15
+
+
+def generate(pages: int = 800, seed: int = 0, base: Base = example_base, *, hostile: bool = False) -> Web:
+    """A web of about `pages` pages, copies and home pages not counted, the same for the same arguments.
 
     base: from the name of a host to what its URLs begin with, e.g. `lambda host: f"http://{address[host]}:8080"`.
-    Raises ValueError for fewer than 100 pages: not every case would occur."""
+    hostile: two more pages, of 2 MB and with 100,000 nested elements, to be used with limits on both.
+    Raises ValueError for fewer than 120 pages: not every case would occur."""
     if pages < LEAST_PAGES:
         raise ValueError(f"{pages} pages are too few: from {LEAST_PAGES} on every case occurs")
     write = Writing(seed, Web(base))
     sites = make_sites(max(8, round(pages / PAGES_PER_HOST)), base)
-    share: dict[str, int] = {}
-    for number in range(pages):
+    special = max(len(CASES), round(pages * SHARE_OF_CASES))
+    plan: list[Case] = [CASES[number % len(CASES)] for number in range(special)]
+    plan += [ordinary_page] * (pages - special)
+    badge = f"{base('pictures')}/ring/member.png"
+    write.add(badge, pictures.badge(write.rng("badge")), "image/png")
+    badges = max(LEAST_WITH_BADGE, round(pages * SHARE_WITH_BADGE))
+    write.rng("plan").shuffle(plan)
+    written: dict[str, int] = {}
+    for number, case in enumerate(plan):
         site = sites[number % len(sites)]
-        index = share[site.host] = share.get(site.host, -1) + 1
-        ordinary_page(write, site, index)
+        index = written[site.host] = written.get(site.host, -1) + 1
+        name, language = page_name(site, index), page_language(site, index)
+        if case is ordinary_page and badges > 0:
+            case, badges = with_badge(badge), badges - 1
+        case(write, site, name, language)
+    if hostile:
+        hostile_pages(write, sites[0])
     for site in sites:
         furniture(write, site)
     return write.web
+
+
+def ordinary_page(write: Writing, site: Site, name: str, language: Language) -> None:
+    """A page that is kept; one in some has a bad picture."""
+    draft = compose(write, site, name, language)
+    relate(write, draft)
+    rng = write.rng(draft.url, "fault")
+    if rng.random() < SHARE_WITH_FAULT:
+        fault = FAULTS[rng.choice(sorted(FAULTS))]
+        insert(draft, fault(write, site, stem_of(draft.url)), rng.randrange(100))
+    publish(write, draft)
+
+
+def with_badge(url: str) -> Case:
+    """A page that is kept, with a picture that stands on too many."""
+
+    def page(write: Writing, site: Site, name: str, language: Language) -> None:
+        draft = compose(write, site, name, language)
+        relate(write, draft)
+        # A folder leaves out pages whose charset only a header says; these must stay many.
+        draft.declared = "meta"
+        insert(draft, figure(url, "image.too_common"), write.rng(draft.url, "badge").randrange(100))
+        publish(write, draft, case="picture that stands on too many pages")
+
+    return page
 
 
 def make_sites(count: int, base: Base) -> list[Site]:
@@ -66,13 +117,6 @@ def page_language(site: Site, index: int) -> Language:
     return OTHERS[index % len(OTHERS)] if site.multilingual else ENGLISH
 
 
-def ordinary_page(write: Writing, site: Site, index: int) -> None:
-    """A page that is kept."""
-    draft = compose(write, site, page_name(site, index), page_language(site, index))
-    relate(write, draft)
-    publish(write, draft)
-
-
 def relate(write: Writing, draft: Draft) -> None:
     """Links to earlier pages of the site, and small pictures of theirs, into the sidebar."""
     host = draft.site.host
@@ -97,17 +141,16 @@ def furniture(write: Writing, site: Site) -> None:
     home.links = [(url, f"Page {number}") for number, url in enumerate(written, 1)]
     publish(write, home, rule="page.no_image", case="home page")
 
-    def other(path: str, body: bytes, media_type: str) -> None:
-        date = write.add(f"{root}{path}", body, media_type)
-        write.web.truth.append(PageTruth(f"{root}{path}", date, rule="record.media_type"))
+    def other(path: str, body: str, media_type: str) -> None:
+        write_other(write, root + path, "record.media_type", body=body.encode(), media_type=media_type)
 
     robots = f"User-agent: *\nDisallow: /private/\nCrawl-delay: 0.02\n\nSitemap: {root}/sitemap.xml\n"
-    other("/robots.txt", robots.encode(), "text/plain")
+    other("/robots.txt", robots, "text/plain")
     locations = "".join(f"<url><loc>{escape(url)}</loc></url>\n" for url in [home.url, *written])
-    sitemap = f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{locations}</urlset>\n'
-    other("/sitemap.xml", sitemap.encode(), "application/xml")
-    other("/static/style.css", b"body { font-family: sans-serif; max-width: 60em }\n", "text/css")
-    other("/static/site.js", b"document.documentElement.className = 'js';\n", "application/javascript")
-    other("/private/statistics.json", b'{"visits": 7}\n', "application/json")
+    urlset = f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{locations}</urlset>\n'
+    other("/sitemap.xml", f'<?xml version="1.0" encoding="UTF-8"?>\n{urlset}', "application/xml")
+    other("/static/style.css", "body { font-family: sans-serif; max-width: 60em }\n", "text/css")
+    other("/static/site.js", "document.documentElement.className = 'js';\n", "application/javascript")
+    other("/private/statistics.json", '{"visits": 7}\n', "application/json")
     write.add(f"{root}/static/logo.png", pictures.badge(rng), "image/png")
     write.add(f"{root}/static/share.png", pictures.icon(rng), "image/png")

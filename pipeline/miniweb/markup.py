@@ -72,6 +72,7 @@ class Draft:
     base: str = ""
     after: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = ""
 
     @property
     def base_url(self) -> str:
@@ -191,7 +192,7 @@ def page_html(draft: Draft) -> str:
 <{nav} id="nav" class="navigation menu"><ul><li><a href="{home}">Home</a></li><li><a href="{home}#about">About</a></li>
 <li><a href="{home}#contact">Contact</a></li></ul></{nav}></{header}>
 {main_html(site.kind, draft.blocks)}
-{draft.after}<div class="share-buttons social"><a href="{home}#share"><img src="{root}/static/share.png" alt=""></a></div>
+{draft.after}<div class="share-buttons social"><a href="{home}#"><img src="{root}/static/share.png" alt=""></a></div>
 <{aside} id="sidebar" class="sidebar widget-area"><h4>Related pages</h4>
 {related_html(draft)}</{aside}>
 <{footer} id="footer" class="site-footer"><p>© {name}. All rights reserved.</p>

@@ -145,7 +145,15 @@ def png_file(width: int, height: int, bit_depth: int, data: bytes) -> bytes:
 
 
 # How to turn an upright image so that the EXIF orientation turns it back (Exif 2.3, tag 0x0112).
-UNDO_ORIENTATION = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+UNDO_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 FORMATS = {
     "jpeg": ("image/jpeg", "jpg"),

@@ -16,8 +16,8 @@ class Damaged(Exception):
 def payload(headers: dict[str, str], body: bytes, limit: int) -> bytes:
     """The bytes that the server meant, from those that it sent.
 
-    Captures disagree with their headers often: a crawler may have decoded the body and kept the headers. So a coding that
-    the body does not show at its first bytes is taken as already undone.
+    Captures disagree with their headers often: a crawler may have decoded the body and kept the headers. So a coding
+    that the body does not show at its first bytes is taken as already undone.
     Raises TooLarge over `limit` bytes, Damaged where a coding breaks off."""
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body = _dechunk(body)
@@ -29,7 +29,7 @@ def payload(headers: dict[str, str], body: bytes, limit: int) -> bytes:
             # RFC 9110 8.4.1.2 means the zlib format; many servers send raw deflate
             zlib_header = body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
             body = _inflate(body, 15 if zlib_header else -15, limit)
-        elif coding == "br" and not body.lstrip()[:1] == b"<":
+        elif coding == "br" and body.lstrip()[:1] != b"<":
             body = _unbrotli(body, limit)
     if len(body) > limit:
         raise TooLarge

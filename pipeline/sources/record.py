@@ -9,8 +9,8 @@ class Record:
 
     `number` counts the records of the part from 0. `offset` and `length` are bytes of the WARC file as it lies on disk;
     length 0 where the file cannot be read from an offset. `body` is the payload after transfer and content decoding.
-    `headers` have lower-case names; a repeated header's values are joined by ", ". `target` is where a redirect leads or
-    which capture a revisit repeats. `rule` is set where the record cannot be used, and `detail` then says why.
+    `headers` have lower-case names; a repeated header's values are joined by ", ". `target` is where a redirect leads
+    or which capture a revisit repeats. `rule` is set where the record cannot be used, and `detail` then says why.
     """
 
     number: int

@@ -1,8 +1,8 @@
 """Reading WARC files: whole, clipped, damaged, gzipped by record, gzipped as one stream, or not at all.
 
 fastwarc frames the records. Where it stops in the middle of a file, reading goes on at the next record that can be
-recognised, and the gap is reported as a record of its own with the rule record.corrupt. What fastwarc does not read (ARC
-files, WARC headers that end in a bare line feed) warcio does.
+recognised, and the gap is reported as a record of its own with the rule record.corrupt. What fastwarc does not read
+(ARC files, WARC headers that end in a bare line feed) warcio does.
 """
 
 import hashlib
@@ -30,8 +30,8 @@ REDIRECTS = (301, 302, 303, 307, 308)
 class WarcIndex:
     """What a first pass over a file found. `cuts` are the offsets at which parts begin, then the file's size.
 
-    `reader` is "fastwarc", or "warcio" for a file that only that one reads, always as one part. `seekable` tells whether a
-    record can be read from its offset."""
+    `reader` is "fastwarc", or "warcio" for a file that only that one reads, always as one part. `seekable` tells
+    whether a record can be read from its offset."""
 
     cuts: tuple[int, ...]
     size: int
@@ -195,7 +195,8 @@ def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _next_record(file: BinaryIO, start: int, size: int) -> int | None:
-    """The offset of the next thing that looks like a WARC record: a gzip member that inflates to one, or a header line."""
+    """The offset of the next thing that looks like a WARC record: a gzip member that inflates to one, or a header
+    line."""
     position = start
     while position < size:
         file.seek(position)
@@ -282,9 +283,7 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
         if rule is None and not body:
             rule = "record.empty"
     digest = raw.headers.get("warc-payload-digest", "")
-    return Record(
-        number, offset, length, raw.kind, url, date, status, headers, body, digest, target, rule, detail
-    )
+    return Record(number, offset, length, raw.kind, url, date, status, headers, body, digest, target, rule, detail)
 
 
 def _read_with_warcio(file: BinaryIO, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:

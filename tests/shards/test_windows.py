@@ -1,0 +1,327 @@
+"""Windows against the plain reading of their definition."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards.readers import draw_windows, next_image, previous_image
+from shards.records import Image, StoredImage, Text
+from shards.stream import Stream, token_stream
+from shards.windows import RULES, WindowOptions, cut_spans, document_windows, drawable_starts, pieces, tile_spans
+
+IMAGE, EOC = 1000, 1001
+SMALL = WindowOptions(tokens=24, images=2, tied_text=3, image_run=2)
+
+
+def spelt(letters: str) -> Stream:
+    """A stream of one token per letter: I an image, E an EOC, w a word's first token, c a further one, . no word."""
+    array = np.array(list(letters), "U1") if letters else np.zeros(0, "U1")
+    ids = np.select([array == "I", array == "E"], [IMAGE, EOC], np.arange(len(array)) % 500).astype(np.int32)
+    images = np.flatnonzero(array == "I").astype(np.int32)
+    return Stream(
+        ids=ids,
+        begins=np.isin(array, ["I", "w"]),
+        words=np.isin(array, ["w", "c"]),
+        images=images,
+        image_nodes=np.arange(len(images), dtype=np.int32),
+        nodes=np.array([0, len(array)], np.int32),
+        image_id=IMAGE,
+        eoc_id=EOC,
+    )
+
+
+def plain_stop(letters: str, start: int, options: WindowOptions) -> int:
+    images = 0
+    for position in range(start, len(letters)):
+        images += letters[position] == "I"
+        if position - start == options.tokens or images > options.images:
+            return position
+    return len(letters)
+
+
+def plain_rule(letters: str, start: int, stop: int, options: WindowOptions) -> str | None:
+    window = letters[start:stop]
+    chunks = [chunk.replace("E", "") for chunk in window.split("I")]
+    if len(chunks) == 1:
+        return "window.no_image"
+    if max(map(len, chunks)) < options.tied_text:
+        return "window.no_tied_text"
+    run = longest = 1
+    for chunk in chunks[1:-1]:
+        run = 1 if "w" in chunk or "c" in chunk else run + 1
+        longest = max(longest, run)
+    if longest > options.image_run:
+        return "window.image_run"
+    possible = min(options.tokens, len(letters) - start)
+    if options.policy == "random" and possible - (stop - start) > options.cut * possible:
+        return "window.cut"
+    return None
+
+
+letters = st.text("IEwwwwccc.", max_size=150)
+
+
+@given(letters)
+def test_starts_are_those_of_the_definition(text):
+    expected = [
+        start
+        for start in range(len(text))
+        if text[start] in "Iw"
+        and plain_rule(text, start, plain_stop(text, start, SMALL), SMALL)
+        not in ("window.no_image", "window.no_tied_text")
+    ]
+    assert drawable_starts(spelt(text), SMALL).tolist() == expected
+
+
+@given(letters, st.integers(0, 5))
+def test_drawn_windows_are_those_of_the_definition(text, seed):
+    stream = spelt(text)
+    spans, dropped = cut_spans(stream, SMALL, seed=str(seed))
+    starts = drawable_starts(stream, SMALL).tolist()
+    if not starts:
+        assert spans == []
+        assert sum(dropped.values()) == bool(text)
+        assert dropped["window.no_tied_text" if "I" in text else "window.no_image"] == bool(text)
+        return
+    assert [span.start for span in spans] == sorted({span.start for span in spans})
+    assert 1 <= len(spans) + dropped.total() <= min(8, math.ceil(len(text) / SMALL.tokens))
+    for start, stop in spans:
+        assert start in starts
+        assert stop == plain_stop(text, start, SMALL)
+        assert plain_rule(text, start, stop, SMALL) is None
+    assert set(dropped) <= {"window.image_run", "window.cut"}
+
+
+@given(letters)
+def test_tiles_count_each_token_once(text):
+    options = WindowOptions(policy="tile", tokens=24, images=2, tied_text=3, image_run=2)
+    stream = spelt(text)
+    tiles = list(tile_spans(stream, options))
+    first = next((position for position, letter in enumerate(text) if letter in "Iw"), len(text))
+    assert [position for start, stop in tiles for position in range(start, stop)] == list(range(first, len(text)))
+    for start, stop in tiles:
+        assert stop - start <= 24
+        assert text[start:stop].count("I") <= 2
+        # Only a word that fills a whole window is cut.
+        assert text[start] in "Iw" or not set(text[max(0, start - 23) : start + 1]) & set("Iw")
+        # Nor does a tile end before it must.
+        assert not {"I", "w"} & set(text[stop + 1 : plain_stop(text, start, options) + 1])
+    spans, dropped = cut_spans(stream, options, seed="")
+    rules = [plain_rule(text, *tile, options) for tile in tiles]
+    assert spans == [tile for tile, rule in zip(tiles, rules, strict=True) if rule is None]
+    assert dropped == Counter(rule for rule in rules if rule)
+
+
+def test_draws_are_uniform_over_the_starts():
+    """Chi-square of 10,000 single draws; the bound is the 99.9 % quantile."""
+    rng = np.random.default_rng(7)
+    text = "".join(rng.choice(list("Iwwwwwwcc.E"), 60))
+    stream = spelt(text)
+    options = WindowOptions(tokens=100, images=3, tied_text=3, image_run=100, cut=1.0)
+    starts = drawable_starts(stream, options).tolist()
+    draws = 10_000
+    seen = Counter(cut_spans(stream, options, seed=f"doc{number}")[0][0].start for number in range(draws))
+    assert set(seen) <= set(starts)
+    expected = draws / len(starts)
+    chi_square = sum((seen[start] - expected) ** 2 / expected for start in starts)
+    freedom = len(starts) - 1
+    assert freedom > 20
+    assert chi_square < freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "dropped"),
+    [
+        ("", 0, {}),
+        ("w" * 20, 0, {"window.no_image": 1}),
+        ("wwI", 0, {"window.no_tied_text": 1}),
+        ("wwIwwIww", 0, {"window.no_tied_text": 1}),
+        ("wwEEEIwwEE", 0, {"window.no_tied_text": 1}),
+        ("I" + "w" * 8, 1, {}),
+        ("w" * 4 + "c" * 4 + "I", 1, {}),
+        ("I" * 3 + "c" * 8, 1, {}),
+        ("IwcccccccEIEIE", 1, {}),
+        ("w" + "c" * 7 + "EIEIE.IEI", 0, {"window.image_run": 1}),
+        ("w" + "c" * 7 + "EIEIEwIEI", 1, {}),
+    ],
+)
+def test_rules(text, kept, dropped):
+    spans, counts = cut_spans(spelt(text), WindowOptions(draws=1), seed="x")
+    assert (len(spans), counts) == (kept, dropped)
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(34, True), (33, False)])
+def test_a_window_loses_at_most_a_third_to_the_sixth_image(gap, kept):
+    # Six images with `gap` tokens of text after each, 256 possible: 5 * (gap + 1) stay.
+    text = "".join("I" + "c" * gap for _ in range(5)) + "I" + "c" * 300
+    stream = spelt(text)
+    stream = Stream(**{**fields(stream), "begins": np.arange(len(text)) == 0})
+    spans, dropped = cut_spans(stream, WindowOptions(draws=1), seed="x")
+    assert [tuple(span) for span in spans] == [(0, 5 * (gap + 1))][: int(kept)]
+    assert dropped == ({} if kept else {"window.cut": 1})
+
+
+def test_the_end_of_a_document_and_a_tile_are_not_cut_off():
+    short = "I" + "c" * 20
+    assert cut_spans(spelt(short), WindowOptions(), seed="x")[0] == [(0, 21)]
+    dense = "".join("Iw" + "c" * 10 for _ in range(30))
+    tiles, dropped = cut_spans(spelt(dense), WindowOptions(policy="tile"), seed="x")
+    assert [stop - start for start, stop in tiles] == [60] * 6
+    assert not dropped
+
+
+def fields(stream: Stream) -> dict:
+    return {name: getattr(stream, name) for name in Stream.__dataclass_fields__}
+
+
+def test_rules_are_counted_in_order():
+    assert RULES == ("window.no_image", "window.no_tied_text", "window.image_run", "window.cut")
+
+
+@given(st.lists(st.integers(0, 60), unique=True, max_size=8), st.integers(0, 61))
+def test_index_functions(positions, length):
+    positions = np.array(sorted(position for position in positions if position < length), np.int32)
+    before, after = previous_image(positions, length), next_image(positions, length)
+    assert before.dtype == after.dtype == np.int32
+    assert len(before) == len(after) == length
+    for token in range(length):
+        seen = [index for index, position in enumerate(positions) if position <= token]
+        ahead = [index for index, position in enumerate(positions) if position >= token]
+        assert before[token] == (seen[-1] if seen else -1)
+        assert after[token] == (ahead[0] if ahead else -1)
+
+
+# Whole documents.
+
+
+def stored(number: int) -> StoredImage:
+    image = Image(f"https://example.org/{number}.jpg", (), f"alt {number}", "")
+    return StoredImage(image, image.url, bytes(32), bytes(32), 0, 8, 8, 8, 8, "JPEG", "00000.tar", 512, 9)
+
+
+def row(nodes: list, split: str = "train", held_out: tuple = (), doc_id: str = "d" * 32) -> dict:
+    return {
+        "doc_id": doc_id,
+        "url": "https://example.org/",
+        "site": "example.org",
+        "texts": [node.text if isinstance(node, Text) else None for node in nodes],
+        "images": [None if isinstance(node, Text) else node.row() for node in nodes],
+        "language": "en",
+        "split": split,
+        "held_out": [{"start": start, "stop": stop, "split": "validation"} for start, stop in held_out],
+    }
+
+
+WORDS = ["harbour", "lighthouse", "photograph", "morning", "northern", "rocks", "museum", "paintings", "quiet"]
+
+text_node = st.lists(
+    st.sampled_from([*WORDS, "<image>", "<|endofchunk|>", "東京の写真です。", "صورة", "👍🏽"]), min_size=1
+).map(lambda words: Text(" ".join(words)))
+document_nodes = st.lists(text_node | st.integers(0, 99).map(stored), max_size=25)
+
+
+@given(document_nodes, st.sampled_from(["random", "tile"]), st.integers(0, 2**31))
+def test_windows_of_a_document(tokenizer, nodes, policy, seed):
+    options = WindowOptions(policy=policy)
+    stream = token_stream(nodes, tokenizer)
+    (cut,) = document_windows(row(nodes), tokenizer, options, seed=seed, recipe="r")
+    assert cut.split == "train"
+    vocabulary = {word for node in nodes if isinstance(node, Text) for word in node.text.split(" ")}
+    for window in cut.windows:
+        assert 1 <= len(window.input_ids) <= 256
+        assert 1 <= len(window.images) == len(window.image_positions) <= 5
+        start = window.token_start
+        assert window.input_ids.tolist() == stream.ids[start : start + len(window.input_ids)].tolist()
+        assert window.input_ids.dtype == window.image_positions.dtype == np.int32
+        marked = np.flatnonzero(window.input_ids == tokenizer.image_id)
+        assert marked.tolist() == window.image_positions.tolist()
+        expected = [
+            nodes[node]
+            for node, at in zip(stream.image_nodes, stream.images, strict=True)
+            if start <= at < start + len(window.input_ids)
+        ]
+        assert list(window.images) == expected
+        assert window.text.count("<image>") == len(window.images)
+        assert window.text.count("<|endofchunk|>") == (window.input_ids == tokenizer.eoc_id).sum()
+        assert window.window_id == "d" * 32 + f"-{start}"
+        assert "." not in window.window_id
+        assert (window.seed, window.tokenizer, window.recipe) == (seed, tokenizer.id, "r")
+        head = window.text.split("<image>")[0].split("<|endofchunk|>")[0].replace("\u200b", "").split()
+        if len(head) > 1 and not any(ord(letter) > 0x3000 for letter in head[0]):
+            assert head[0] in vocabulary
+
+
+def test_draws_depend_on_seed_epoch_and_document(tokenizer):
+    nodes = [node for number in range(60) for node in (stored(number), Text(" ".join(WORDS * 2)))]
+    options = WindowOptions(images=100, cut=1.0)
+
+    def starts(seed: int, epoch: int = 0, doc_id: str = "d" * 32) -> list[int]:
+        (cut,) = document_windows(row(nodes, doc_id=doc_id), tokenizer, options, seed=seed, epoch=epoch)
+        return [window.token_start for window in cut.windows]
+
+    assert len(starts(0)) == 8
+    assert starts(0) == starts(0)
+    assert len({tuple(starts(*key)) for key in [(0,), (1,), (0, 1), (0, 2), (0, 0, "e" * 32)]}) == 5
+
+
+def test_drawing_online_gives_the_stage_s_windows_in_epoch_0(tokenizer):
+    documents = [
+        row([Text(" ".join(WORDS * 9)), stored(number), Text(" ".join(WORDS * 9))], split, doc_id=f"{number:032x}")
+        for number, split in enumerate(["train", "validation", "leak", "train"])
+    ]
+    drawn = [window.window_id for window in draw_windows(documents, tokenizer, seed=5)]
+    stage = [
+        window.window_id
+        for document in documents
+        for cut in document_windows(document, tokenizer, WindowOptions(), seed=5)
+        if cut.split == "train"
+        for window in cut.windows
+    ]
+    assert drawn == stage
+    assert {window_id[:32] for window_id in drawn} == {f"{0:032x}", f"{3:032x}"}
+    assert [w.window_id for w in draw_windows(documents, tokenizer, seed=5, epoch=1)] != drawn
+    assert {w.doc_id for w in draw_windows(documents, tokenizer, seed=5, split="validation")} == {f"{1:032x}"}
+
+
+@given(document_nodes, st.data(), st.sampled_from(["random", "tile"]))
+def test_windows_never_cross_from_train_into_validation(tokenizer, nodes, data, policy):
+    bounds = sorted(data.draw(st.lists(st.integers(0, len(nodes)), unique=True, max_size=6)))
+    held_out = list(zip(bounds[::2], bounds[1::2], strict=False))
+    document = row(nodes, "mixed", tuple(held_out))
+    stream = token_stream(nodes, tokenizer)
+    parts = pieces(document)
+    assert [node for part in parts for node in part.nodes] == nodes
+    cuts = document_windows(document, tokenizer, WindowOptions(policy=policy), seed=1)
+    assert [cut.split for cut in cuts] == [part.split for part in parts]
+    for part, cut in zip(parts, cuts, strict=True):
+        inside = any(start <= part.first_node < stop for start, stop in held_out)
+        assert part.split == ("validation" if inside else "train")
+        first, stop = stream.nodes[part.first_node], stream.nodes[part.first_node + len(part.nodes)]
+        for window in cut.windows:
+            assert first <= window.token_start
+            assert window.token_start + len(window.input_ids) <= stop
+    ids = [window.window_id for cut in cuts for window in cut.windows]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("held_out", [((2, 1),), ((0, 2), (1, 3)), ((0, 9),), ((-1, 1),), ((1, 1),)])
+def test_impossible_ranges_are_refused(held_out):
+    with pytest.raises(ValueError, match=f"document {'d' * 32}: held-out nodes"):
+        pieces(row([stored(0), Text("a"), stored(1)], "mixed", held_out))
+
+
+def test_a_leaking_document_has_no_windows(tokenizer):
+    assert document_windows(row([stored(0), Text("word " * 50)], "leak"), tokenizer, WindowOptions(), seed=0) == []
+
+
+def test_a_book_of_a_million_tokens_and_ten_thousand_images():
+    stream = spelt(("I" + "wc." * 33) * 10_000)
+    starts = drawable_starts(stream, WindowOptions())
+    assert len(starts) > 300_000
+    assert len(cut_spans(stream, WindowOptions(), seed="x")[0]) == 8
+    tiles, dropped = cut_spans(stream, WindowOptions(policy="tile"), seed="x")
+    assert len(tiles) + dropped.total() >= 10**6 / 256
