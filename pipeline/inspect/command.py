@@ -23,9 +23,9 @@ from shards.verify import verify as check
 
 
 def inspect(corpus: Path, as_json: bool, html: Path | None, settings: list[str]) -> None:
-    """Prints funnel and figures; writes funnel.json and the report. With settings only tells what they would change.
+    """Prints funnel and figures; writes funnel.json and the report into the corpus, or the report alone to `html`.
 
-    Raises BuildError without a finished corpus."""
+    With settings it only tells what they would change. Raises BuildError without a finished corpus."""
     opened = open_corpus(corpus)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII alone shows bars as question marks
@@ -41,14 +41,15 @@ def inspect(corpus: Path, as_json: bool, html: Path | None, settings: list[str])
     if as_json:
         _print_json({"funnel": counted, "figures": measured})
         return
-    windows = [window for split in ("train", "validation") for window in sample_windows(opened, split, 1)]
-    print_corpus(console, opened.root.resolve().name, counted, measured, windows)
     report = html or opened.root / "report.html"
     try:
-        write_funnel(opened, counted)
+        if html is None:
+            write_funnel(opened, counted)
         write_report(opened, report, counted, measured)
     except OSError as error:
         raise BuildError(f"{error.filename or report}: {error.strerror}: choose another place with --html") from None
+    windows = [window for split in ("train", "validation") for window in sample_windows(opened, split, 1)]
+    print_corpus(console, opened.root.resolve().name, counted, measured, windows)
     console.print(f"report: {report}")
 
 

@@ -73,6 +73,7 @@ def short(number: float) -> str:
 def ranking(counts: Counter[str], top: int = TOP) -> dict[str, Any]:
     """{distinct, rows: [{name, count}], others}: the most frequent first, equal ones by name."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    top += len(ordered) == top + 1  # a row for one other would be as long
     rows = [{"name": name or "(none)", "count": count} for name, count in ordered[:top]]
     return {"distinct": len(ordered), "rows": rows, "others": sum(count for _, count in ordered[top:])}
 

@@ -215,6 +215,11 @@ def _place(rule: str) -> tuple[int, str]:
     return (known.index(rule) if rule in EXPLAINED else len(known), rule)
 
 
+def _said(details: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Details, null where there is nothing in them."""
+    return pc.if_else(pc.equal(details, ""), pa.scalar(None, pa.string()), details)
+
+
 RECORD_COLUMNS = ["rule", "url", "detail", "status", "media_type"]
 
 
@@ -236,7 +241,7 @@ def _record_tables(corpus: Finished) -> Iterator[pa.Table]:
         table = corpus.table(entry, RECORD_COLUMNS)
         is_status = pc.equal(table["rule"], "record.status")
         what = pc.if_else(is_status, pc.cast(table["status"], pa.string()), table["media_type"])
-        yield table.set_column(2, "detail", pc.coalesce(table["detail"], what))
+        yield table.set_column(2, "detail", pc.coalesce(_said(table["detail"]), what))
 
 
 MEASURED = {
@@ -254,7 +259,7 @@ def _page_tables(corpus: Finished) -> Iterator[pa.Table]:
     for pages, text, split in zip(corpus.work("pages"), corpus.work("text"), corpus.work("split"), strict=True):
         table = corpus.table(pages, ["url", "detail", *dict.fromkeys(MEASURED.values())])
         rule = corpus.table(split, ["rule"])["rule"]
-        detail = pc.coalesce(table["detail"], _named(corpus.table(text, ["survivor"])["survivor"], survivors))
+        detail = pc.coalesce(_said(table["detail"]), _named(corpus.table(text, ["survivor"])["survivor"], survivors))
         for failed, column in MEASURED.items():
             value = pc.binary_join_element_wise(column.replace("_", " "), table[column].cast(pa.string()), " ")
             detail = pc.if_else(pc.fill_null(pc.equal(rule, failed), False), value, detail)
@@ -290,7 +295,7 @@ def _image_tables(corpus: Finished) -> Iterator[pa.Table]:
         known = pa.concat_tables([corpus.table(contents[owner], columns) for owner in sorted(owners)] or [_NO_CONTENTS])
         at = pc.index_in(table["content"], known["content"])
         width, height = (known[name].cast(pa.string()) for name in ("original_width", "original_height"))
-        said = pc.coalesce(known["detail"], pc.binary_join_element_wise(width, height, "×"))
+        said = pc.coalesce(_said(known["detail"]), pc.binary_join_element_wise(width, height, "×"))
         yield table.append_column("detail", said.take(at))
 
 

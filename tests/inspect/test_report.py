@@ -13,7 +13,7 @@ from pipeline.inspect.figures import figures
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.report import PICTURES, RUN_PICTURES, is_web, shown_level, write_report
-from pipeline.inspect.samples import harmless, sample_documents, visible
+from pipeline.inspect.samples import harmless, sample_documents, sample_dropped, visible
 from shards.records import Text
 from tests.inspect.conftest import HOSTILE, URL
 
@@ -176,3 +176,15 @@ def test_signs_that_act_are_named_or_left_out() -> None:
     assert visible("a\u202eb\x1b[0m\nc") == "a⟨202E⟩b⟨001B⟩[0m c"
     assert harmless("a\u202eb\n\nc\x00") == "ab\n\nc"
     assert "\x1b" not in visible(HOSTILE)
+
+
+def test_what_was_dropped_is_shown_with_its_reason(small_corpus: Path) -> None:
+    dropped = sample_dropped(open_corpus(small_corpus))
+    assert all(thing.url for things in dropped.values() for thing in things)
+    assert all(thing.detail.isdigit() for thing in dropped["record.status"])
+    assert all("/" in thing.detail for thing in dropped["record.media_type"])
+    assert all(thing.detail.startswith("words ") for thing in dropped["text.too_few_words"])
+    assert all(thing.detail.startswith("kept: http") for thing in dropped["dedup.near_text"])
+    assert all(re.fullmatch(r"\d+×\d+", thing.detail) for thing in dropped["image.too_small"])
+    opted_out = [things for rule, things in dropped.items() if rule.startswith("consent.")]
+    assert opted_out and not any(thing.detail for things in opted_out for thing in things)
