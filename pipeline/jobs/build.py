@@ -169,6 +169,8 @@ def build(
     corpus = Corpus(root.resolve())
     _claim(corpus, recipe, paths)
     with corpus.locked():
+        for left_over in corpus.root.rglob(".*.tmp"):  # of a writer that was killed
+            left_over.unlink()
         runner = Runner.from_options(beam_options, corpus.work("worker.log"), os.cpu_count() or 1)
         runner.warm()
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.transforms import environments
 
@@ -87,15 +88,18 @@ class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
         self._ended.set()
         if self._closing:
             return
-        error = WorkerDied(status)
+        if self.pool.death is None:
+            self.pool.death = status
+        message = str(WorkerDied(status))
 
         def refuse(request: Any) -> Any:
-            if request is worker_handlers.BeamFnControlServicer._DONE_MARKER:
-                return None
-            raise error
+            if request is not worker_handlers.BeamFnControlServicer._DONE_MARKER:
+                raise RuntimeError(message)
 
         self.control_conn.push = refuse  # type: ignore[method-assign,assignment]
-        self.control_conn.abort(error)
+        # not control_conn.abort: a thread that waits for a bundle's output does not look at an aborted future
+        for future in list(self.control_conn._futures_by_id.values()):
+            future.set(beam_fn_api_pb2.InstructionResponse(error=message))
         for worker in list(self.pool.pids):
             self.pool.kill(worker)
 
@@ -165,7 +169,13 @@ class Runner:
         pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
         yield pipeline
         with _quiet_beam_threads():
-            pipeline.run().wait_until_finish()
+            try:
+                pipeline.run().wait_until_finish()
+            except RuntimeError as error:
+                if self._pool is None or self._pool.death is None:
+                    raise
+                death, self._pool.death = self._pool.death, None
+                raise WorkerDied(death) from error
 
 
 @contextmanager
