@@ -98,8 +98,14 @@ def main() -> None:
     try:
         app(arguments)
     except BuildError as error:
-        print(f"m3w: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(_failed(str(error)))
+    except OSError as error:
+        sys.exit(_failed(str(BuildError.of(error))))
+
+
+def _failed(message: str) -> int:
+    print(f"m3w: {message}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -101,7 +101,8 @@ class Build:
         self._manifest(census)
 
     def _tasks(self, name: str, key: str, tasks: tuple[Task, ...], work: Work) -> None:
-        self.files[name] = run_stage(self.corpus, self.runner, self.progress, Stage(name, key, tasks), work)
+        stage, patience = Stage(name, key, tasks), self.recipe.limits.record_seconds
+        self.files[name] = run_stage(self.corpus, self.runner, self.progress, stage, work, patience)
 
     def _join(self, name: str, key: str, transform: beam.PTransform) -> None:
         tasks = tuple(Task(part.number, part.weight) for part in self.input.parts.parts)

@@ -4,6 +4,7 @@ Never Beam's DirectRunner, named or by default: since 2.68 it tries Prism first,
 and runs all Python in one process. See docs/ARCHITECTURE.md.
 """
 
+import re
 import signal
 import threading
 import traceback
@@ -22,6 +23,7 @@ from apache_beam.transforms import environments
 from pipeline.errors import BuildError
 from pipeline.jobs.workers import WorkerPool
 
+BUILD_ERROR = re.compile(r"^pipeline\.errors\.BuildError: (.*?)(?: \[while running .*\])?$", re.M)
 WARM_WORKER = "openm3w:env:warm_worker:v1"
 
 
@@ -142,9 +144,9 @@ class Runner:
             self._pool.close()
             self._pool = None
 
-    @property
-    def pool(self) -> WorkerPool | None:
-        return self._pool
+    def worker_pids(self) -> set[int]:
+        """The local worker processes that run now."""
+        return set(self._pool.pids.values()) if self._pool is not None else set()
 
     @contextmanager
     def pipeline(self, workers: int) -> Iterator[beam.Pipeline]:
@@ -172,10 +174,14 @@ class Runner:
             try:
                 pipeline.run().wait_until_finish()
             except RuntimeError as error:
-                if self._pool is None or self._pool.death is None:
-                    raise
-                death, self._pool.death = self._pool.death, None
-                raise WorkerDied(death) from error
+                if self._pool is not None and self._pool.death is not None:
+                    death, self._pool.death = self._pool.death, None
+                    raise WorkerDied(death) from error
+                # Beam passes a DoFn's exception on as the text of its traceback
+                told = BUILD_ERROR.findall(str(error))
+                if told:
+                    raise BuildError(told[-1]) from error
+                raise
 
 
 @contextmanager

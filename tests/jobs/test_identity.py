@@ -11,9 +11,7 @@ import pytest
 from pipeline.jobs.stage import Journal
 from tests.jobs.corpora import build_here, digests, start_build
 
-STAGES = (
-    "pages text references contents images verdicts split documents tokenizer windows shards"  # in order
-).split()
+STAGES = ["pages", "text", "references", "contents", "images", "verdicts", "split", "documents", "tokenizer", "windows", "shards"]
 
 
 def test_two_workers_give_the_same_bytes(web_warc: Path, tmp_path: Path, expected: dict[str, str]) -> None:
@@ -57,7 +55,7 @@ def test_a_killed_worker_ends_the_command_with_one_line(web_warc: Path, tmp_path
     while victim is None:
         assert build.poll() is None, build.communicate()[1]
         if (root / "work" / stage / "queue").exists():
-            workers = [child for child in psutil.Process(build.pid).children(recursive=True)][1:]
+            workers = list(psutil.Process(build.pid).children(recursive=True))[1:]
             victim = workers[-1] if workers else None
     victim.send_signal(signal.SIGKILL)
     begin = time.monotonic()

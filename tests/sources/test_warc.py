@@ -144,7 +144,9 @@ def test_a_broken_header_in_a_plain_file_costs_one_record(hugin: bytes, tmp_path
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_nothing_escapes_from_mutilated_files(hugin_head: bytes, tmp_path_factory: pytest.TempPathFactory, data) -> None:
+def test_nothing_escapes_from_mutilated_files(
+    hugin_head: bytes, tmp_path_factory: pytest.TempPathFactory, data
+) -> None:
     mutilated = bytearray(hugin_head)
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, len(mutilated) - 1))
