@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.extract import hints as H
 from pipeline.extract.hints import names
-from pipeline.extract.page import CODE, HEADINGS, HIDDEN, IN_FIGURE, IN_HEADING, NOSCRIPT, Page
+from pipeline.extract.page import CODE, HEADINGS, HIDDEN, IN_FIGURE, IN_HEADING, MAYBE_HIDDEN, NOSCRIPT, Page
 
 _INITIAL = {
     **dict.fromkeys(("pre", "td", "blockquote"), 3),
@@ -51,7 +51,7 @@ def sums(page: Page) -> Sums:
         return sums
 
     blocks = page.blocks
-    shown = [not block.state & (HIDDEN | NOSCRIPT) for block in blocks]
+    shown = [not block.state & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT) for block in blocks]
     pictures = [0] * len(page.tags)
     for picture in page.pictures:
         if not picture.noscript and not picture.hidden:
@@ -98,7 +98,9 @@ def candidate(page: Page, total: Sums) -> Candidate:
         found = _attempt(page, total, strip, weigh, clean)
         found.attempt = attempt
         inside = found.inside
-        size = sum(b.chars for b in page.blocks if inside[b.element] and not b.state & (HIDDEN | NOSCRIPT))
+        size = sum(
+            b.chars for b in page.blocks if inside[b.element] and not b.state & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT)
+        )
         if size > best:
             best, result = size, found
         if size >= ENOUGH:
@@ -117,7 +119,7 @@ def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> 
             out[element] = True
             continue
         if (
-            page.states[element] & (HIDDEN | NOSCRIPT)
+            page.states[element] & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT)
             or (
                 strip
                 and bits[element] & H.UNLIKELY

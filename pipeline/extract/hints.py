@@ -23,7 +23,9 @@ _PATTERNS = {
     "SHARE": r"^shar(?:e|ing)|social|addtoany|sociable|^tweet|^facebook|^twitter|^like",
     "COOKIE": r"cookie|consent|gdpr|onetrust|privacy",
     "NAVIGATION": r"^nav|menu|breadcrumb|pagination|^pager|^toc$|^topbar|^crumb",
-    "RELATED": r"related|recommend|^more$|^also|outbrain|taboola|trending|popular|^recent|^similar|^suggest|^upsell|^teaser",
+    "RELATED": (
+        r"related|recommend|^more$|^also|outbrain|taboola|trending|popular|^recent|^similar|^suggest|^upsell|^teaser"
+    ),
     "HEADER": r"^header|masthead|^banner|^topper|^hero",
     "FOOTER": r"^foot(?:er)?$|copyright|colophon|contentinfo|^bottom",
     "SIDEBAR": r"sidebar|^aside|^rail|complementary|^side$|^sidenav|widget",

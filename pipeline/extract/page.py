@@ -29,8 +29,9 @@ _KIND = {
     # what holds no text of the page, or needs a word of its own
     **dict.fromkeys(
         names(
-            "script style template title textarea select datalist iframe object audio video canvas applet map noframes rp"
-            " annotation annotation-xml svg picture ruby rt math amp-img amp-anim graphic lazy-image gatsby-image nuxt-img"
+            "script style template title textarea select datalist iframe object audio video canvas applet map"
+            " noframes rp annotation annotation-xml svg picture ruby rt math amp-img amp-anim graphic lazy-image"
+            " gatsby-image nuxt-img"
         ),
         _SPECIAL,
     ),
@@ -44,6 +45,7 @@ _KIND = {
 # What an element hands down to everything inside it
 IN_LINK, HIDDEN, PREFORMATTED, SKIP, NOSCRIPT, IN_FIGURE, CODE = 1, 2, 4, 8, 16, 32, 64
 IN_TABLE, IN_HEADING, INLINE_HIDDEN, JSON_LD, TITLE, RUBY, IN_LOCAL_LINK = 128, 256, 512, 1024, 2048, 4096, 8192
+MAYBE_HIDDEN = 16384  # by the name of a class, which a style sheet may overrule
 
 _STATES = {
     "pre": PREFORMATTED,
@@ -58,6 +60,13 @@ SCOPES = (
     *("figure", "blockquote", "details", "dialog", "address", "button"),
 )
 _SCOPES = {tag: 1 << COUNT + index for index, tag in enumerate(SCOPES)}
+
+
+def scope_bits(*tags: str) -> int:
+    """The bits of `Page.inherited` that say that one of `tags` is around."""
+    return sum(_SCOPES[tag] for tag in tags)
+
+
 # How far up the open elements an end tag is looked for
 MAX_UNCLOSED = 128
 
@@ -194,12 +203,13 @@ class PageReader:
             if tag == "body" or tag == "html":
                 hints = 0
             elif (
-                hints & HIDDEN_CLASS
-                or "hidden" in attributes
+                "hidden" in attributes
                 or attributes.get("aria-hidden") == "true"
                 or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
             ):
                 state |= HIDDEN if kind == _BLOCK else HIDDEN | INLINE_HIDDEN
+            elif hints & HIDDEN_CLASS:
+                state |= MAYBE_HIDDEN if kind == _BLOCK else HIDDEN | INLINE_HIDDEN
             if "itemprop" in attributes:
                 self.page.head.item(tag, attributes)
             if self.css_backgrounds and "style" in attributes and not state & SKIP:
@@ -276,7 +286,7 @@ class PageReader:
         elif tag == "object":
             kind = attributes.get("type", "")
             data = attributes.get("data", "")
-            if kind.startswith("image/") or (not kind and images.PICTURE_FILE.search(data[-300:])):
+            if kind.startswith("image/") or (not kind and images.is_picture_file(data)):
                 self.image({**attributes, "src": data})
                 return state | SKIP
         else:
@@ -338,9 +348,7 @@ class PageReader:
             if state & (JSON_LD | TITLE):
                 self.raw.append(text)
             elif state & NOSCRIPT and not state & (SKIP | INLINE_HIDDEN):
-                self.run.append(text)
-                if _MARKUP.search(text):
-                    self.raw.append(text)
+                (self.raw if _MARKUP.search(text) else self.run).append(text)
             return
         if not state & PREFORMATTED:
             if text.isspace():
@@ -375,7 +383,7 @@ class PageReader:
             return
         urls = images.offered(attributes, self.sources or [], self.max_image_width)
         noscript = bool(state & NOSCRIPT)
-        link = self.link if state & IN_LINK and images.PICTURE_FILE.search(self.link[-300:]) else ""
+        link = self.link if state & IN_LINK and images.is_picture_file(self.link) else ""
         element = max(self.top.element, 0)
         previous = self.last_picture()
         if previous is not None and (noscript or previous.noscript) and self.twin(previous, urls, noscript):
@@ -383,6 +391,7 @@ class PageReader:
             previous.alt = previous.alt or alt
             previous.width, previous.height = previous.width or width, previous.height or height
             previous.noscript = previous.noscript and noscript
+            previous.hidden = previous.hidden and bool(state & HIDDEN)
             previous.link = previous.link or link
             return
         picture = Picture(
