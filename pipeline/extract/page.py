@@ -345,10 +345,8 @@ class PageReader:
     def data(self, text: str) -> None:
         state = self.state
         if state & (SKIP | INLINE_HIDDEN | NOSCRIPT):
-            if state & (JSON_LD | TITLE):
+            if state & (JSON_LD | TITLE) or (state & NOSCRIPT and not state & SKIP):
                 self.raw.append(text)
-            elif state & NOSCRIPT and not state & (SKIP | INLINE_HIDDEN):
-                (self.raw if _MARKUP.search(text) else self.run).append(text)
             return
         if not state & PREFORMATTED:
             if text.isspace():
@@ -444,7 +442,7 @@ class PageReader:
         """Images that stand in a noscript element as escaped markup."""
         source = "".join(self.raw)
         self.raw = []
-        if not source:
+        if not _MARKUP.search(source):
             return
         reader = _ImageTags()
         try:
