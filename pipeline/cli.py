@@ -57,6 +57,22 @@ def inspect(
     run(corpus, as_json, html)
 
 
+@app.command()
+def view(corpus: CorpusDir, port: Annotated[int, typer.Option(help="0: any free one.")] = 0) -> None:
+    """Look at documents and windows in a browser."""
+    from pipeline.inspect.command import view as run
+
+    run(corpus, port)
+
+
+@app.command()
+def verify(corpus: CorpusDir) -> None:
+    """Check every hash, count and reference of a corpus."""
+    from pipeline.inspect.command import verify as run
+
+    run(corpus)
+
+
 @recipes.command("list")
 def list_recipes() -> None:
     """Name the presets."""

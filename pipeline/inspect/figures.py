@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import tally
-from shards.tokenizer import load_tokenizer
 
 TOP = 12
 """Names that a ranking shows; the rest is one row."""
@@ -136,7 +135,7 @@ def hosts_of(urls: pa.Array) -> pa.Array:
 
 
 def _window_figures(corpus: Finished) -> dict[str, Any]:
-    tokenizer = load_tokenizer(str(corpus.root / "tokenizer.json"))
+    tokenizer = corpus.tokenizer()
     tokens, images, positions = Values(), Values(), Values()
     per_document: list[pa.Array] = []
     text_tokens = seeing = 0

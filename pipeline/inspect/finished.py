@@ -14,6 +14,7 @@ from pipeline.errors import BuildError
 from pipeline.jobs.corpus import FORMAT_VERSION
 from pipeline.recipe import Recipe, from_table
 from shards.readers import read_windows
+from shards.tokenizer import Tokenizer, load_tokenizer
 
 STAGE_OF = {"records": "pages"}
 """The stage whose manifest names the files of a folder of work/, where it is not the folder's own."""
@@ -83,6 +84,13 @@ class Finished:
                     yield pa.RecordBatch.from_pylist([row])
             except ValueError as error:
                 raise damaged(entry.path, error) from None
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the windows. Raises BuildError where it is missing or damaged."""
+        try:
+            return load_tokenizer(str(self.root / "tokenizer.json"))
+        except Exception as error:  # the library raises bare Exception for some damage
+            raise damaged("tokenizer.json", error) from None
 
     def path(self, entry: Entry) -> Path:
         return self.root / entry.path

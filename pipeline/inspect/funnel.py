@@ -1,6 +1,6 @@
 """The funnel: what came in, what was dropped under which rule, what stayed.
 
-It is told from the verdict columns of finished files; nothing here trusts a counter that ran while the corpus was built. Each
+It is told from the verdict columns of finished files; nothing here trusts a counter that ran during the build. Each
 level is counted in its own files and checked against those before and after it."""
 
 from collections import Counter

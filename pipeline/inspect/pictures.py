@@ -33,6 +33,10 @@ class Pictures:
     left: int
     _known: dict[Place, str | None] = field(default_factory=dict)
 
+    @property
+    def shown(self) -> int:
+        return sum(uri is not None for uri in self._known.values())
+
     def uri(self, place: Place | None) -> str | None:
         """The picture as a data: URI, or None where it cannot be shown."""
         if place is None:

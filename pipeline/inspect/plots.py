@@ -1,6 +1,6 @@
 """Plots as SVG that takes its colours and type from the page around it, the same bytes for the same numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -49,12 +49,12 @@ def _trimmed(bins: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     return bins[max(0, filled[0] - 1) : filled[-1] + 2] if filled else []
 
 
-def lines(series: dict[str, Sequence[tuple[float, float]]], description: str, unit: str = "") -> Markup:
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], description: str, unit: str = "") -> Markup:
     """One line for each series of (x, y) points, on common axes."""
     points = [point for values in series.values() for point in values]
     if not points:
         return Markup("")
-    wide, high, left = 2 * WIDTH, 240, 52
+    wide, high, left = 520, 220, 46
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
     y_ticks = ticks(min(y for _, y in points), max(y for _, y in points))
     y_low, y_high = y_ticks[0], y_ticks[-1]
@@ -88,13 +88,13 @@ def intervals(rows: Sequence[dict[str, Any]], description: str) -> Markup:
     """Rows {name, mean, low, high} as points with whiskers over a line at zero."""
     if not rows:
         return Markup("")
-    wide, left, row_high = 2 * WIDTH, 200, 26
+    wide, left, row_high = 520, 205, 26
     marks = ticks(min(0.0, *(row["low"] for row in rows)), max(0.0, *(row["high"] for row in rows)))
     low, high = marks[0], marks[-1]
     tall = row_high * len(rows) + 26
 
     def place(value: float) -> float:
-        return left + (value - low) / (high - low or 1) * (wide - left - 90)
+        return left + (value - low) / (high - low or 1) * (wide - left - 70)
 
     parts = []
     for mark in marks:

@@ -10,9 +10,11 @@ from markupsafe import Markup, escape
 from pipeline.inspect import plots, rules
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.pictures import SIDE, Pictures, Place, places
+from pipeline.inspect.runs import Run, latest_run
 from pipeline.inspect.samples import (
     SampleDocument,
     SampleWindow,
+    documents_by_id,
     harmless,
     paragraphs,
     sample_documents,
@@ -31,6 +33,10 @@ DOCUMENTS = 4
 WINDOWS = {"train": 3, "validation": 2}
 PER_DOCUMENT = 6
 """Pictures of a document that are shown; the others are marks."""
+NODES = 24
+"""Nodes of a document that are shown."""
+RUN_PICTURES = 12
+PER_RANKED = 2
 
 TITLES = {
     "records": ("Records of the input", "records", "used"),
@@ -98,9 +104,10 @@ def style() -> Markup:
 def write_report(corpus: Finished, path: Path, funnel: dict[str, Any], figures: dict[str, Any]) -> None:
     """Writes the report, the same bytes for the same corpus. Raises OSError where `path` cannot be written."""
     pictures = Pictures(corpus, PICTURES)
-    documents = [shown_document(document, pictures) for document in sample_documents(corpus, DOCUMENTS)]
+    documents = [shown_document(document, pictures, PER_DOCUMENT) for document in sample_documents(corpus, DOCUMENTS)]
     windows = [window for split, count in WINDOWS.items() for window in sample_windows(corpus, split, count)]
     where = places(corpus, (image["stored_sha256"] for window in windows for image in window.images))
+    run = shown_run(corpus, latest_run(corpus), pictures)
     page = (
         environment()
         .get_template("report.html")
@@ -116,10 +123,10 @@ def write_report(corpus: Finished, path: Path, funnel: dict[str, Any], figures: 
             explained=rules.EXPLAINED,
             tiles=[tile(title, figures[name]) for name, title in TILES.items()],
             rankings=[shown_ranking(title, figures[name]) for name, title in RANKINGS.items()],
-            run=None,
+            run=run,
             build=build_facts(corpus),
             recipe=corpus.recipe.toml(),
-            shown_pictures=PICTURES - pictures.left,
+            shown_pictures=pictures.shown,
             side=SIDE,
             version=corpus.manifest["tool"]["version"],
         )
@@ -193,17 +200,18 @@ def shown_ranking(title: str, figure: dict[str, Any]) -> dict[str, Any]:
     return {"title": title, "note": f"{figure['distinct']:,} different", "rows": shown}
 
 
-def shown_document(document: SampleDocument, pictures: Pictures) -> dict[str, Any]:
+def shown_document(document: SampleDocument, pictures: Pictures, most: int) -> dict[str, Any]:
+    """A document with its first `most` pictures, the others as marks."""
     nodes: list[dict[str, Any]] = []
     given = 0
-    for node in document.nodes:
+    for node in document.nodes[:NODES]:
         if isinstance(node, Text):
             nodes.append({"text": node.text})
             continue
         given += 1
-        place = Place(node.tar, node.offset, node.length) if given <= PER_DOCUMENT else None
+        place = Place(node.tar, node.offset, node.length) if given <= most else None
         nodes.append(shown_image(node.row(), pictures.uri(place)))
-    return vars(document) | {"nodes": nodes}
+    return vars(document) | {"nodes": nodes, "more": len(document.nodes) - len(nodes)}
 
 
 def shown_window(window: SampleWindow, where: dict[bytes, Place], pictures: Pictures) -> dict[str, Any]:
@@ -217,6 +225,27 @@ def shown_image(image: dict[str, Any], src: str | None) -> dict[str, Any]:
     if image.get("original_width") and image["original_width"] != image["width"]:
         note = f", fetched as {image['format']} {image['original_width']}×{image['original_height']}"
     return {"src": src, "width": image["width"], "height": image["height"], "alt": image["alt"] or "", "note": note}
+
+
+def shown_run(corpus: Finished, run: Run | None, pictures: Pictures) -> dict[str, Any] | None:
+    """A run with the documents in which pictures say most and least about the text."""
+    if run is None:
+        return None
+    pictures.left += RUN_PICTURES
+    known = documents_by_id(corpus, {doc_id for doc_id, _, _ in [*run.best, *run.worst]})
+    shown = []
+    for title, ranked in (
+        ("Documents whose pictures say most", run.best),
+        ("Documents whose pictures say least", run.worst),
+    ):
+        documents = [
+            (f"{gain:+.3f} bits per token over {tokens:,} tokens", shown_document(known[doc_id], pictures, PER_RANKED))
+            for doc_id, gain, tokens in ranked
+            if doc_id in known
+        ]
+        if documents:
+            shown.append((title, documents))
+    return vars(run) | {"documents": shown}
 
 
 def build_facts(corpus: Finished) -> list[tuple[str, str]]:

@@ -71,6 +71,11 @@ class Dropped:
     url: str
     detail: str
 
+    @staticmethod
+    def from_row(row: dict[str, Any]) -> "Dropped":
+        opted_out = row["rule"].startswith("consent.")
+        return Dropped(row["url"] or "", "" if opted_out else row["detail"] or "")
+
 
 def rank(key: str) -> bytes:
     """Where something stands in the draw."""
@@ -142,6 +147,17 @@ def read_document(corpus: Finished, entry: Entry, row: int) -> SampleDocument:
     return as_document(read_row(corpus, entry, row, DOCUMENT_COLUMNS))
 
 
+def documents_by_id(corpus: Finished, wanted: set[str]) -> dict[str, SampleDocument]:
+    """Documents by doc_id, those that there are."""
+    found: dict[str, SampleDocument] = {}
+    ids = pa.array(sorted(wanted), pa.string())
+    for entry in corpus.files("documents") if wanted else ():
+        for batch in corpus.batches(entry, DOCUMENT_COLUMNS, rows=256):
+            for row in batch.filter(pc.is_in(batch["doc_id"], ids)).to_pylist():
+                found[row["doc_id"]] = as_document(row)
+    return found
+
+
 WINDOW_COLUMNS = ["window_id", "doc_id", "url", "text", "input_ids", "image_positions", "image_metadata", "token_start"]
 
 
@@ -189,10 +205,8 @@ def sample_dropped(corpus: Finished) -> dict[str, list[Dropped]]:
     if not corpus.has_work:
         return {}
     found: dict[str, list[Dropped]] = {}
-    records = (_record_table(corpus.table(entry, RECORD_COLUMNS)) for entry in corpus.work("records"))
-    _collect(found, records, skip={"record.not_response"})
-    _collect(found, _page_tables(corpus))
-    _collect(found, _image_tables(corpus))
+    for tables in (_record_tables(corpus), _page_tables(corpus), _image_tables(corpus)):
+        _collect(found, tables)
     return {rule: _spread(found[rule]) for rule in sorted(found, key=_place)}
 
 
@@ -204,11 +218,25 @@ def _place(rule: str) -> tuple[int, str]:
 RECORD_COLUMNS = ["rule", "url", "detail", "status", "media_type"]
 
 
-def _record_table(table: pa.Table) -> pa.Table:
+def dropped_tables(corpus: Finished, rule: str) -> Iterator[pa.Table]:
+    """Tables (rule, url, detail) with everything that a rule may have dropped; none without work/."""
+    if not corpus.has_work:
+        return
+    if rule.startswith("record."):
+        yield from _record_tables(corpus)
+    if rule.startswith(("image.", "record.crashed")):
+        yield from _image_tables(corpus)
+    if rule.startswith(("page.", "text.", "consent.", "dedup.")):
+        yield from _page_tables(corpus)
+
+
+def _record_tables(corpus: Finished) -> Iterator[pa.Table]:
     """What a record is says why it was dropped, where nothing else does."""
-    is_status = pc.equal(table["rule"], "record.status")
-    what = pc.if_else(is_status, pc.cast(table["status"], pa.string()), table["media_type"])
-    return table.set_column(2, "detail", pc.coalesce(table["detail"], what))
+    for entry in corpus.work("records"):
+        table = corpus.table(entry, RECORD_COLUMNS)
+        is_status = pc.equal(table["rule"], "record.status")
+        what = pc.if_else(is_status, pc.cast(table["status"], pa.string()), table["media_type"])
+        yield table.set_column(2, "detail", pc.coalesce(table["detail"], what))
 
 
 MEASURED = {
@@ -269,18 +297,15 @@ def _image_tables(corpus: Finished) -> Iterator[pa.Table]:
 _NO_CONTENTS = CONTENTS.empty_table().select(["content", "detail", "original_width", "original_height"])
 
 
-def _collect(
-    found: dict[str, list[Dropped]], tables: Iterator[pa.Table], skip: frozenset[str] | set[str] = frozenset()
-) -> None:
+def _collect(found: dict[str, list[Dropped]], tables: Iterator[pa.Table]) -> None:
     for table in tables:
         for rule in table["rule"].drop_null().unique().to_pylist():
-            if rule in skip:
+            if rule == "record.not_response":
                 continue
             mine = table.filter(pc.equal(table["rule"], rule))
             step = max(1, mine.num_rows // PER_RULE)
             for row in mine.take(list(range(0, mine.num_rows, step))[:PER_RULE]).to_pylist():
-                detail = "" if rule.startswith("consent.") else row["detail"] or ""
-                found.setdefault(rule, []).append(Dropped(row["url"] or "", detail))
+                found.setdefault(rule, []).append(Dropped.from_row(row))
 
 
 def _spread(things: list[Dropped]) -> list[Dropped]:
