@@ -11,7 +11,19 @@ import pytest
 from pipeline.jobs.stage import Journal
 from tests.jobs.corpora import build_here, digests, start_build
 
-STAGES = ["pages", "text", "references", "contents", "images", "verdicts", "split", "documents", "tokenizer", "windows", "shards"]
+STAGES = [
+    "pages",
+    "text",
+    "references",
+    "contents",
+    "images",
+    "verdicts",
+    "split",
+    "documents",
+    "tokenizer",
+    "windows",
+    "shards",
+]
 
 
 def test_two_workers_give_the_same_bytes(web_warc: Path, tmp_path: Path, expected: dict[str, str]) -> None:
