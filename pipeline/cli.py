@@ -50,11 +50,15 @@ def inspect(
     corpus: CorpusDir,
     as_json: Annotated[bool, typer.Option("--json", help="Print funnel and figures as JSON, write nothing.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="The report [CORPUS/report.html].")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--what-if", metavar="SECTION.KEY=VALUE", help="Only tell what another threshold would change."),
+    ] = None,
 ) -> None:
     """Tell what a corpus holds and what was dropped, and write report.html."""
     from pipeline.inspect.command import inspect as run
 
-    run(corpus, as_json, html)
+    run(corpus, as_json, html, settings or [])
 
 
 @app.command()

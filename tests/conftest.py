@@ -27,7 +27,7 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipeline.recipe import load
 
     folder = tmp_path_factory.mktemp("small_corpus")
-    write_warc(generate(pages=100, seed=3), folder / "miniweb.warc.gz")
+    write_warc(generate(pages=120, seed=3), folder / "miniweb.warc.gz")
     settings = ["windows.vocabulary=600", "windows.tokens=64", "windows.validation=0.2"]
     recipe = load("web", settings)
     with (folder / "progress.txt").open("w") as stream:

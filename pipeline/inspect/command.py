@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,21 +14,30 @@ from pipeline.inspect.finished import Finished, open_corpus
 from pipeline.inspect.funnel import funnel, write_funnel
 from pipeline.inspect.report import write_report
 from pipeline.inspect.samples import sample_windows, visible
-from pipeline.inspect.terminal import print_corpus
+from pipeline.inspect.terminal import print_corpus, print_what_if
 from pipeline.inspect.view import server
+from pipeline.inspect.whatif import what_if
 from shards.verify import file_problem
 from shards.verify import verify as check
 
 
-def inspect(corpus: Path, as_json: bool, html: Path | None) -> None:
-    """Prints funnel and figures; writes funnel.json and the report. Raises BuildError without a finished corpus."""
+def inspect(corpus: Path, as_json: bool, html: Path | None, settings: list[str]) -> None:
+    """Prints funnel and figures; writes funnel.json and the report. With settings only tells what they would change.
+
+    Raises BuildError without a finished corpus."""
     opened = open_corpus(corpus)
+    console = Console(width=None if sys.stdout.isatty() else 120, emoji=False, markup=False, highlight=False)
+    if settings:
+        told = what_if(opened, settings)
+        if as_json:
+            _print_json(told)
+        else:
+            print_what_if(console, told)
+        return
     counted, measured = funnel(opened), figures(opened)
     if as_json:
-        both = {"funnel": counted, "figures": measured}
-        sys.stdout.write(json.dumps(both, sort_keys=True, indent=1, ensure_ascii=True) + "\n")
+        _print_json({"funnel": counted, "figures": measured})
         return
-    console = Console(width=None if sys.stdout.isatty() else 120, emoji=False, markup=False, highlight=False)
     windows = [window for split in ("train", "validation") for window in sample_windows(opened, split, 1)]
     print_corpus(console, opened.root.resolve().name, counted, measured, windows)
     report = html or opened.root / "report.html"
@@ -37,6 +47,10 @@ def inspect(corpus: Path, as_json: bool, html: Path | None) -> None:
     except OSError as error:
         raise BuildError(f"{error.filename or report}: {error.strerror}: choose another place with --html") from None
     console.print(f"report: {report}")
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True) + "\n")
 
 
 def view(corpus: Path, port: int) -> None:

@@ -45,6 +45,8 @@ PICTURES = {
 IMAGES = {
     "image.not_fetched": "nothing in the input holds it",
     **PICTURES,
+    "image.url_words": "its URL names furniture",
+    "image.format": "not one of the formats wanted",
     "image.too_small": "a side is too short",
     "image.aspect": "too long and narrow",
     "image.single_colour": "one colour only",

@@ -9,7 +9,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.inspect.report import RANKINGS, TILES, headline, shown_level, summary
+from pipeline.inspect.report import RANKINGS, TILES, TITLES, headline, shown_level, summary
 from pipeline.inspect.samples import SampleWindow, harmless, visible
 from shards.stream import EOC_MARKER
 
@@ -54,6 +54,22 @@ def _level(level: dict[str, Any]) -> RenderableType:
 
 def _bar(share: float) -> Bar:
     return Bar(100, 0, share, width=BAR, color="blue")
+
+
+def print_what_if(console: Console, told: dict[str, Any]) -> None:
+    """How many pages and images each rule drops, and would drop."""
+    console.print(Text("; ".join(told["settings"]) or "nothing would change", style="bold"), "")
+    for level in told["levels"]:
+        title, came_in, stayed = TITLES[level["level"]]
+        table = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table.add_column("", min_width=26, no_wrap=True)
+        for column in ("now", "then", "change"):
+            table.add_column(column, justify="right")
+        rows = [(row["rule"], row["now"], row["then"]) for row in level["rules"]]
+        for name, now, then in [(came_in, *level["in"]), *rows, (stayed, *level["out"])]:
+            change = Text(f"{then - now:+,}" if then != now else "", style="bold")
+            table.add_row(Text(name), f"{now:,}", f"{then:,}", change)
+        console.print(table, "")
 
 
 def _figures(figures: dict[str, Any]) -> RenderableType:
