@@ -1,5 +1,6 @@
 """What the commands inspect, view and verify do."""
 
+import io
 import json
 import signal
 import sys
@@ -26,6 +27,8 @@ def inspect(corpus: Path, as_json: bool, html: Path | None, settings: list[str])
 
     Raises BuildError without a finished corpus."""
     opened = open_corpus(corpus)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII alone shows bars as question marks
     console = Console(width=None if sys.stdout.isatty() else 120, emoji=False, markup=False, highlight=False)
     if settings:
         told = what_if(opened, settings)

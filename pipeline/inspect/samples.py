@@ -282,10 +282,10 @@ def _named(survivors: pa.ChunkedArray, urls: dict[str, str]) -> pa.ChunkedArray:
 
 def _image_tables(corpus: Finished) -> Iterator[pa.Table]:
     """The verdicts of each part with the size of each picture, or why it could not be read."""
+    contents = corpus.work("contents")
     for verdicts, references in zip(corpus.work("verdicts"), corpus.work("references"), strict=True):
         table = corpus.table(verdicts, ["rule", "url", "content"])
         owners = corpus.table(references, ["owner"])["owner"].unique().drop_null().to_pylist()
-        contents = corpus.work("contents")
         columns = ["content", "detail", "original_width", "original_height"]
         known = pa.concat_tables([corpus.table(contents[owner], columns) for owner in sorted(owners)] or [_NO_CONTENTS])
         at = pc.index_in(table["content"], known["content"])

@@ -2,18 +2,23 @@
 
 import json
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+
 
 def m3w(*arguments: str | Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
 
 
 @pytest.fixture
@@ -50,6 +55,35 @@ def test_what_is_no_corpus_gets_one_line(command: str, tmp_path: Path) -> None:
     done = m3w(command, tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("m3w: ") and "not a corpus" in done.stderr
+
+
+def test_what_if_tells_and_writes_nothing(corpus: Path) -> None:
+    done = m3w("inspect", corpus, "--what-if", "image.min_side=200")
+    assert done.returncode == 0 and "image.min_side: 64 -> 200" in done.stdout
+    assert not (corpus / "report.html").exists()
+    done = m3w("inspect", corpus, "--what-if", "image.nothing=1")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+def test_view_serves_until_it_is_interrupted(small_corpus: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "view", str(small_corpus)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as serving:
+        assert serving.stdout is not None and serving.stderr is not None
+        url = re.search(r"http://127\.0\.0\.1:\d+/", serving.stdout.readline())
+        assert url is not None
+        with urllib.request.urlopen(url[0] + "documents", timeout=20) as answer:
+            assert b"/document/0" in answer.read()
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(timeout=20) == 0
+        assert serving.stderr.read() == ""
+
+
+def test_a_port_that_is_taken_gets_one_line(small_corpus: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = m3w("view", small_corpus, "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1 and "choose another --port" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_verify_a_whole_corpus(corpus: Path) -> None:
