@@ -1,4 +1,4 @@
-"""How long a build of three real sites takes, beside the least that any build must do, and how much memory its processes need.
+"""How long a build of three real sites takes, beside the least that any build must do, and how much memory it needs.
 
     python -m tests.bench.build [WORKERS]
 
@@ -62,7 +62,7 @@ def main() -> None:
         command = [m3w, "build", *files, "-o", str(root), "--", f"--direct_num_workers={workers}"]
         seconds, cpu, main_peak, worker_peak = measure(command)
         manifest = json.loads((root / "manifest.json").read_text())
-    rows = {suffix: 0 for suffix in ("documents", "windows")}
+    rows = {"documents": 0, "windows": 0}
     for entry in manifest["files"]:
         folder_name = entry["path"].partition("/")[0]
         if folder_name in rows and entry["path"].endswith(".parquet"):
