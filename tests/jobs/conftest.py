@@ -10,7 +10,7 @@ from tests.jobs.corpora import build_here, digests
 
 @pytest.fixture(scope="session")
 def web() -> Web:
-    return generate(pages=150, seed=5)
+    return generate(pages=120, seed=5)
 
 
 @pytest.fixture(scope="session")

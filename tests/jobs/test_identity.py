@@ -50,7 +50,7 @@ def test_killed_in_every_stage_and_continued(web_warc: Path, tmp_path: Path, exp
     assert not list(root.rglob("*.tmp")), "what a killed writer left is cleared"
 
 
-@pytest.mark.parametrize("stage", ["pages", "contents", "documents", "windows", "shards"])
+@pytest.mark.parametrize("stage", ["pages", "contents", "shards"])
 def test_a_killed_worker_ends_the_command_with_one_line(web_warc: Path, tmp_path: Path, stage: str) -> None:
     root = tmp_path / "corpus"
     build = start_build([web_warc], root)
@@ -72,8 +72,7 @@ def test_a_killed_worker_ends_the_command_with_one_line(web_warc: Path, tmp_path
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("number", "status", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])
 def test_interrupted_ends_at_once_with_one_line(
     web_warc: Path, tmp_path: Path, number: signal.Signals, status: int, workers: int
 ) -> None:
