@@ -4,7 +4,7 @@ BIN = .venv/bin
 DEMO ?= demo
 DEMO_PAGES ?= 800
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow browser lint bench clean
 
 setup: .venv/ready
 
@@ -23,11 +23,16 @@ demo: setup
 	$(BIN)/m3w train $(DEMO)/corpus
 	$(BIN)/m3w inspect $(DEMO)/corpus
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: setup
+test-slow: setup browser
 	$(BIN)/python -m pytest -m slow
+
+# The tests open the report and the viewer in a real browser.
+browser:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q >/dev/null && apt-get install -y -q chromium >/dev/null; } \
+		|| { echo "the tests open the report in a browser: install Debian's chromium first"; exit 1; }
 
 lint: setup
 	$(BIN)/ruff check .
