@@ -107,9 +107,15 @@ def intervals(rows: Sequence[dict[str, Any]], description: str) -> Markup:
             f'<text class="name" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(row["name"])}</text>'
             f'<line class="whisker" x1="{place(row["low"]):.1f}" x2="{place(row["high"]):.1f}" y1="{y}" y2="{y}"/>'
             f'<circle class="point" cx="{place(row["mean"]):.1f}" cy="{y}" r="4"/>'
-            f'<text class="top" x="{wide - 4}" y="{y + 4}" text-anchor="end">{row["mean"]:.3f}</text>'
+            f'<text class="top" x="{wide - 4}" y="{y + 4}" text-anchor="end">{signed(row["mean"])}</text>'
         )
     return _svg("".join(parts), wide, tall, description)
+
+
+def signed(number: float) -> str:
+    """Three decimals, a proper minus, and none before zero."""
+    text = f"{number:.3f}"
+    return text.replace("-", "−") if float(text) else text.removeprefix("-")
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:

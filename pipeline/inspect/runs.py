@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.inspect import plots
 from pipeline.inspect.finished import Finished
+from pipeline.inspect.samples import visible
 
 SHOWN = 3
 """Documents shown of those whose pictures say most, and of those whose pictures say least."""
@@ -74,7 +75,8 @@ def _lines(data: dict[str, Any]) -> list[str]:
     if _is_number(data.get("lm_nll")):
         text = f"The frozen language model alone needs {data['lm_nll']:.2f} bits per token for the same text"
         if _is_number(data.get("text_drift")):
-            text += f"; without pictures the trained model needs {data['text_drift']:+.3f} bits more or less"
+            drift = data["text_drift"]
+            text += f"; shown no pictures, the trained model needs {abs(drift):.3f} {'less' if drift < 0 else 'more'}"
         lines.append(text + ".")
     counts = [
         f"{corpus[key]:,} {key.replace('_', ' ')}"
@@ -102,7 +104,7 @@ def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[s
     ):
         parts = _part(data, key)
         most = sorted(parts, key=lambda name: -_tokens(parts[name]))[:ROWS]
-        order = list(parts) if key == "by_distance" else most
+        order = sorted(parts, key=_first_number) if key == "by_distance" else most
         if key == "by_distance" or len(parts) > 1:
             yield _intervals(title, "bits per token, 95 % interval", [_estimate(name, parts[name]) for name in order])
     curves = _part(data, "curves")
@@ -148,7 +150,7 @@ def _gates(curves: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
 def _estimate(name: str, row: Any) -> dict[str, Any] | None:
     if not isinstance(row, dict) or not all(_is_number(row.get(key)) for key in ("value", "low", "high")):
         return None
-    return {"name": name, "mean": row["value"], "low": row["low"], "high": row["high"]}
+    return {"name": visible(name)[:32], "mean": row["value"], "low": row["low"], "high": row["high"]}
 
 
 def _documents(rows: Any) -> list[tuple[str, float, int]]:
@@ -157,6 +159,12 @@ def _documents(rows: Any) -> list[tuple[str, float, int]]:
         for row in (rows if isinstance(rows, list) else [])[:SHOWN]
         if isinstance(row, dict) and "doc_id" in row and _is_number(row.get("gain")) and _is_number(row.get("tokens"))
     ]
+
+
+def _first_number(name: str) -> int:
+    """Of `8-32` 8: JSON has keys in the order of letters."""
+    digits = name.partition("-")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else 0
 
 
 def _part(data: Any, key: str) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def run_of(corpus: Path) -> dict[str, Any]:
         "gain": estimate(0.09),
         "control": estimate(0.001),
         "penalties": {"documents": estimate(0.2), "host": estimate(0.1), "document": {"value": None}},
-        "by_distance": {"0-8": estimate(0.2), "8-32": estimate(0.1)},
+        "by_distance": {"0-8": estimate(0.2), "32-128": estimate(0.1), "8-32": estimate(0.1)},
         "curves": {
             f"{arm}-{seed}": [
                 {"step": step, "loss": {"a": 5 - step / 9}, "gates": {"ffw": [step]}} for step in range(9)
@@ -141,7 +141,8 @@ def test_a_run_is_shown(small_corpus: Path, tmp_path: Path) -> None:
     page = report_of(corpus, tmp_path / "report.html")
     assert "Images carry 0.09 bits per token of the text they belong to &lt;script&gt;" in page
     assert "+0.500 bits per token over 90 tokens" in page
-    assert page.count("<polyline") == 3 and page.count('class="whisker"') == 6
+    assert page.count("<polyline") == 3 and page.count('class="whisker"') == 7
+    assert page.index(">0-8<") < page.index(">8-32<") < page.index(">32-128<")
 
 
 @pytest.mark.parametrize(
