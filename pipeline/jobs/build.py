@@ -119,7 +119,7 @@ class Build:
         path = self.corpus.work("split/census.json")
         saved = read_json(path)
         if saved is None or saved["key"] != key:
-            with self.runner.pipeline(1) as pipeline:
+            with self.runner.pipeline(0) as pipeline:
                 _ = (
                     pipeline
                     | "Parts" >> beam.Create([part.number for part in self.input.parts.parts])

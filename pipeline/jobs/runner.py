@@ -30,10 +30,11 @@ WARM_WORKER = "openm3w:env:warm_worker:v1"
 class WorkerDied(BuildError):
     """A worker process ended before its work was done. `crashed` tells a crash of its own from a kill from outside."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, pid: int) -> None:
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         hint = " (is memory short?)" if status == -signal.SIGKILL else ""
         super().__init__(f"a worker process {how}{hint}; give the same command again to continue")
+        self.pid = pid
         self.crashed = -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
@@ -85,14 +86,14 @@ class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
         self.control_conn.close()
         self.stop_worker()
 
-    def _exited(self, status: int) -> None:
+    def _exited(self, status: int, pid: int) -> None:
         self.status = status
         self._ended.set()
         if self._closing:
             return
         if self.pool.death is None:
-            self.pool.death = status
-        message = str(WorkerDied(status))
+            self.pool.death = (status, pid)
+        message = str(WorkerDied(status, pid))
 
         def refuse(request: Any) -> Any:
             if request is not worker_handlers.BeamFnControlServicer._DONE_MARKER:
@@ -150,15 +151,14 @@ class Runner:
 
     @contextmanager
     def pipeline(self, workers: int) -> Iterator[beam.Pipeline]:
-        """A pipeline that runs when the block ends, locally on at most `workers` processes.
+        """A pipeline that runs when the block ends, locally on at most `workers` processes; 0 is this process itself.
 
         Raises WorkerDied, or what a DoFn raised."""
         if self.remote:
             with beam.Pipeline(options=PipelineOptions(self.options)) as pipeline:
                 yield pipeline
             return
-        workers = min(workers, self.workers)
-        if workers > 1:
+        if min(workers, self.workers - 1) > 0:
             self.warm()
             assert self._pool is not None
             WarmWorkerHandler.pool = self._pool
@@ -166,19 +166,20 @@ class Runner:
         else:
             environment = environments.EmbeddedPythonEnvironment.default()
         options = PipelineOptions(self.options)
-        options.view_as(DirectOptions).direct_num_workers = workers
+        options.view_as(DirectOptions).direct_num_workers = max(1, min(workers, self.workers))
         options.view_as(DirectOptions).direct_running_mode = None
         pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
         yield pipeline
         with _quiet_beam_threads():
             try:
                 pipeline.run().wait_until_finish()
-            except RuntimeError as error:
+            except (RuntimeError, BuildError) as error:
                 if self._pool is not None and self._pool.death is not None:
                     death, self._pool.death = self._pool.death, None
-                    raise WorkerDied(death) from error
-                # Beam passes a DoFn's exception on as the text of its traceback
-                told = BUILD_ERROR.findall(str(error))
+                    raise WorkerDied(*death) from error
+                # Beam passes a worker's exception on as the text of its traceback, and adds to that of this process
+                text = f"pipeline.errors.BuildError: {error}" if isinstance(error, BuildError) else str(error)
+                told = BUILD_ERROR.findall(text)
                 if told:
                     raise BuildError(told[-1]) from error
                 raise

@@ -110,7 +110,7 @@ def run_stage(
             except WorkerDied as death:
                 # a crash of the worker's own is retried: the journal tells which record was in hand
                 pending = [task for task in pending if _marked(corpus, stage, task) is None]
-                if not death.crashed or not _blame(corpus, stage, pending):
+                if not blame(corpus, stage, pending, death.pid) or not death.crashed:
                     raise
     return _complete(corpus, stage)
 
@@ -128,7 +128,7 @@ def run_join(
     corpus.work(stage.name).mkdir(parents=True, exist_ok=True)
     for task in stage.tasks:
         stage.marker(corpus, task.number).unlink(missing_ok=True)
-    with progress.stage(stage, corpus, list(stage.tasks)), runner.pipeline(1) as pipeline:
+    with progress.stage(stage, corpus, list(stage.tasks)), runner.pipeline(0) as pipeline:
         _ = (
             pipeline
             | "Parts" >> beam.Create([task.number for task in stage.tasks])
@@ -238,26 +238,19 @@ class InHand:
 
 
 class Journal:
-    """Names the record that a task has in hand, so that the next attempt knows what a worker died of.
+    """Names the record that a task has in hand, so that it is known what a worker died of.
 
-    A file written in place with one system call a record: an `InHand`, then, as JSON, how often each record was in hand
-    when a worker died. `set_aside` are the records given up."""
+    An `InHand`, written in place with one system call a record. `set_aside` are the records that workers crashed at
+    too often (`blame`)."""
 
     FORMAT = struct.Struct("<qqdq")
 
     def __init__(self, path: Path) -> None:
-        deaths: dict[int, int] = {}
-        before = self.peek(path)
-        if before is not None:
-            history = json.loads(path.read_bytes()[self.FORMAT.size :] or b"{}")
-            deaths = {int(record): count for record, count in history.items()}
-            if before.record >= 0:
-                deaths[before.record] = deaths.get(before.record, 0) + 1
-        self.set_aside = {record for record, count in deaths.items() if count >= CRASHES}
+        deaths = read_json(_deaths(path)) or {}
+        self.set_aside = {int(record) for record, count in deaths.items() if count >= CRASHES}
         self._done = 0
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         self._write(-1)
-        os.pwrite(self._file, json.dumps(deaths).encode(), self.FORMAT.size)
 
     def begin(self, record: int) -> None:
         """Before a record is touched."""
@@ -305,7 +298,20 @@ def _watchdog(corpus: Corpus, runner: Runner, stage: Stage, tasks: list[Task], p
         thread.join()
 
 
-def _blame(corpus: Corpus, stage: Stage, pending: list[Task]) -> bool:
-    """Whether a record was in hand in any of the tasks when a worker crashed."""
-    journals = [Journal.peek(stage.journal(corpus, task.number)) for task in pending]
-    return any(journal is not None and journal.record >= 0 for journal in journals)
+def _deaths(journal: Path) -> Path:
+    return journal.with_suffix(".deaths.json")
+
+
+def blame(corpus: Corpus, stage: Stage, tasks: list[Task], pid: int) -> bool:
+    """Counts the record that a worker which died had in hand. False where it had none.
+
+    Only a death that was seen counts: when the whole build is killed, nobody is to blame."""
+    for task in tasks:
+        path = stage.journal(corpus, task.number)
+        journal = Journal.peek(path)
+        if journal is not None and journal.pid == pid and journal.record >= 0:
+            deaths = read_json(_deaths(path)) or {}
+            deaths[str(journal.record)] = deaths.get(str(journal.record), 0) + 1
+            write_json(_deaths(path), deaths)
+            return True
+    return False

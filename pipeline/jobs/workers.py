@@ -27,7 +27,8 @@ SINGLE_THREADED = dict.fromkeys(
 
 
 class WorkerPool:
-    """The forking process, as its parent sees it. `death` is the exit status of a worker that died at its work.
+    """The forking process, as its parent sees it. `death` are the exit status and the process id of the first
+    worker that died at its work.
 
     `start` asks for a worker; `on_exit` given with it is called (on a thread of the pool) with the worker's exit
     status, negative for a signal, when it ends.
@@ -46,13 +47,13 @@ class WorkerPool:
                 env=os.environ | SINGLE_THREADED,
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the workers
             )
-        self._on_exit: dict[str, Callable[[int], None]] = {}
+        self._on_exit: dict[str, Callable[[int, int], None]] = {}
         self.pids: dict[str, int] = {}
-        self.death: int | None = None
+        self.death: tuple[int, int] | None = None
         self._reader = threading.Thread(target=self._read, name="worker_pool", daemon=True)
         self._reader.start()
 
-    def start(self, worker: str, address: str, on_exit: Callable[[int], None]) -> None:
+    def start(self, worker: str, address: str, on_exit: Callable[[int, int], None]) -> None:
         self._on_exit[worker] = on_exit
         self._send({"start": worker, "address": address})
 
@@ -85,10 +86,10 @@ class WorkerPool:
             self._ended(worker, -signal.SIGKILL)
 
     def _ended(self, worker: str, status: int) -> None:
-        self.pids.pop(worker, None)
+        pid = self.pids.pop(worker, 0)
         on_exit = self._on_exit.pop(worker, None)
         if on_exit is not None:
-            on_exit(status)
+            on_exit(status, pid)
 
 
 def die_with_parent() -> None:
@@ -108,8 +109,10 @@ def main() -> None:
     from apache_beam.runners.worker import sdk_worker  # noqa: F401
 
     import pipeline.jobs.build  # noqa: F401
+    from filters.language import identify
 
     cv2.setNumThreads(1)
+    identify("loads the model, which every worker then shares")
     die_with_parent()
     workers: dict[int, str] = {}
     wake_read, wake_write = os.pipe()

@@ -5,8 +5,9 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pipeline.jobs.build import build
 from pipeline.jobs.progress import Progress
@@ -31,7 +32,12 @@ def build_here(
 
 
 def start_build(
-    inputs: Sequence[Path | str], root: Path, *options: str, workers: int = 2, cwd: Path | None = None
+    inputs: Sequence[Path | str],
+    root: Path,
+    *options: str,
+    workers: int = 2,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> "subprocess.Popen[str]":
     """The command, started."""
     settings = [part for setting in SMALL for part in ("--set", setting)]
@@ -43,7 +49,7 @@ def start_build(
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **environment},
     )
 
 

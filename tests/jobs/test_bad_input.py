@@ -76,25 +76,30 @@ def test_the_command_says_what_is_wrong(web_warc: Path, tmp_path: Path) -> None:
     assert status == 1 and "DirectRunner is not used here" in text
 
 
+# What a full disk does to a writer: an error in the middle of a file. (The language model unpacks itself into a file.)
+FULL_DISK = """
+import resource
+import py3langid
+py3langid.classify("words")
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+"""
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_is_named_and_the_build_goes_on_later(
     web_warc: Path, tmp_path: Path, expected: dict[str, str], workers: int
 ) -> None:
     root = tmp_path / "corpus"
-    # what a full disk does to a writer: it gets an error in the middle of a file
-    build = subprocess.Popen(
-        start_command := [*M3W, "build", str(web_warc), "-o", str(root), "--set", "windows.vocabulary=600",
-                          "--set", "windows.validation=0.2", "--", f"--direct_num_workers={workers}"],
-        stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)),
-    )  # fmt: skip
+    (tmp_path / "sitecustomize.py").write_text(FULL_DISK)
+    build = start_build([web_warc], root, workers=workers, environment={"PYTHONPATH": str(tmp_path)})
     _, errors = build.communicate(timeout=120)
     lines = [line for line in errors.splitlines() if line.startswith("m3w:")]
     assert build.returncode == 1, errors
     assert len(lines) == 1 and "File too large" in lines[0] and str(root) in lines[0]
     assert "Traceback" not in errors
     assert not list((root / "windows").glob("*.parquet"))
-    assert subprocess.run(start_command, capture_output=True, timeout=120).returncode == 0
+    build = start_build([web_warc], root, workers=workers)
+    assert build.communicate(timeout=120) and build.returncode == 0
     assert digests(root) == expected
 
 

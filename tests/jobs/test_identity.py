@@ -1,6 +1,5 @@
 """The same input and recipe give the same bytes: on any number of workers, however often the build was stopped."""
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.jobs.stage import Journal
 from tests.jobs.corpora import build_here, digests, start_build
 
 STAGES = [
@@ -101,18 +99,3 @@ def alive(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def test_a_record_that_crashes_its_worker_twice_is_set_aside(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    for attempt in range(3):
-        journal = Journal(path)
-        for record in range(5):
-            if record in journal.set_aside:
-                continue
-            journal.begin(record)
-            if record == 3:
-                break  # the worker dies here
-        assert journal.set_aside == ({3} if attempt == 2 else set())
-    found = Journal.peek(path)
-    assert found is not None and found.record == 4 and found.pid == os.getpid()

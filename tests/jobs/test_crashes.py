@@ -1,0 +1,59 @@
+"""Pages that crash or hang a worker: the build sets them aside and goes on."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tests.jobs.corpora import M3W
+
+# What a bug in native code does to a worker, on the pages that ask for it. Python imports sitecustomize at its start.
+SABOTAGE = """
+import os, signal, time
+import rensa
+
+class Sabotaged:
+    def __init__(self, **options):
+        self.inner = Original(**options)
+    def update(self, shingles):
+        if any("crashmeplease" in shingle for shingle in shingles):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if any("hangmeplease" in shingle for shingle in shingles):
+            time.sleep(600)
+        self.inner.update(shingles)
+    def digest(self):
+        return self.inner.digest()
+
+Original, rensa.RMinHash = rensa.RMinHash, Sabotaged
+"""
+
+
+def test_a_page_that_crashes_or_hangs_its_worker_is_set_aside(tmp_path: Path) -> None:
+    site, path = tmp_path / "site", tmp_path / "path"
+    site.mkdir()
+    path.mkdir()
+    (path / "sitecustomize.py").write_text(SABOTAGE)
+    for number in range(60):
+        word = {17: "crashmeplease", 42: "hangmeplease"}.get(number, "quiet")
+        words = " ".join(f"word{number}x{index}" for index in range(80))
+        page = (
+            f"<html><body><article><h1>Page {number}</h1><p>{word} {words}.</p><img src=a.png></article></body></html>"
+        )
+        (site / f"{number:02d}.html").write_text(page)
+    root = tmp_path / "corpus"
+    done = subprocess.run(
+        [*M3W, "build", str(site), "-o", str(root), "--set", "limits.record_seconds=3", "--", "--direct_num_workers=2"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env=os.environ | {"PYTHONPATH": str(path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    tables = [pq.read_table(file) for file in sorted((root / "work/records").glob("*.parquet"))]
+    rules = {row["url"]: row["rule"] for table in tables for row in table.select(["url", "rule"]).to_pylist()}
+    assert len(rules) == 60
+    crashed = {url for url, rule in rules.items() if rule == "record.crashed"}
+    assert crashed == {"file:///17.html", "file:///42.html"}
+    assert [rule for url, rule in rules.items() if url not in crashed] == [None] * 58
