@@ -81,4 +81,4 @@ def extract(
     if not any(isinstance(node, Text) for node in found):
         return None
     canonical = (resolve(page.head.canonical, base) if page.head.canonical else None) or ""
-    return Document(url, found, page.head.metadata(canonical))
+    return Document(url, found, page.head.metadata(url, canonical))

@@ -28,7 +28,7 @@ _KIND = {
         names(
             "script style template title textarea select datalist iframe object audio video canvas applet map"
             " noframes rp annotation annotation-xml svg picture ruby rt math amp-img amp-anim graphic lazy-image"
-            " gatsby-image nuxt-img"
+            " gatsby-image nuxt-img time"
         ),
         _SPECIAL,
     ),
@@ -257,6 +257,9 @@ class PageReader:
         """The state inside an element that is neither block nor plain inline."""
         if tag in CODE_TAGS:
             return state | CODE
+        if tag == "time":
+            self.page.head.time(attributes)
+            return state
         if tag == "picture":
             self.sources = []
         elif tag in IMAGE_TAGS:
