@@ -1,18 +1,22 @@
 """HTML to a `Document`: main content in reading order, images at their places."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.extract.charset import decode
 from pipeline.extract.document import nodes
 from pipeline.extract.page import PageLimit, read
-from pipeline.extract.selection import select
+from pipeline.extract.selection import select, select_around
 from pipeline.extract.urls import resolve
 from shards.records import Document, Text
 
 __all__ = ["ExtractOptions", "PageDropped", "extract"]
 
-MIN_CHARS = 1
+# Files that servers send as text/html: PDF, PNG, GIF, JPEG, gzip, ZIP, RIFF (WebP, AVI), ISO media (AVIF, MP4)
+NOT_HTML = re.compile(
+    rb"%PDF-|\x89PNG\r\n|GIF8[79]a|\xff\xd8\xff|\x1f\x8b\x08|PK\x03\x04|RIFF....WE|RIFF....AV|....ftyp", re.S
+)
 
 
 class PageDropped(ValueError):
@@ -27,8 +31,9 @@ class PageDropped(ValueError):
 class ExtractOptions:
     """How pages are read.
 
-    `max_image_width` (pixels) picks among the sizes a page offers for one picture; `max_bytes`, `max_depth` and
-    `max_elements` bound a page."""
+    `engine` chooses the main content: "openm3w", or "trafilatura" with the same placement of images. `comments` keeps
+    the readers' comments, `css_backgrounds` the pictures named in style attributes. `max_image_width` (pixels) picks
+    among the sizes a page offers for one picture; `max_bytes`, `max_depth` and `max_elements` bound a page."""
 
     engine: Literal["openm3w", "trafilatura"] = "openm3w"
     comments: bool = False
@@ -36,7 +41,7 @@ class ExtractOptions:
     max_image_width: int = 1024
     max_bytes: int = 16_000_000
     max_depth: int = 4_000
-    max_elements: int = 500_000
+    max_elements: int = 250_000
 
 
 def extract(
@@ -48,6 +53,8 @@ def extract(
     `page.not_html`."""
     if len(html) > options.max_bytes:
         raise PageDropped("page.too_large")
+    if NOT_HTML.match(html):
+        raise PageDropped("page.not_html")
     text = decode(html, content_type)
     try:
         page = read(
@@ -62,9 +69,16 @@ def extract(
     if not page.blocks or not page.tags:
         return None
     base = (resolve(page.head.base, url) if page.head.base else None) or url
-    kept, pictures = select(page, options.comments)
+    if options.engine == "trafilatura":
+        # imported here: it takes a second to load and only this engine needs it
+        from pipeline.extract.peer import trafilatura_blocks
+
+        kept = trafilatura_blocks(text, url, page, options.comments)
+        pictures = select_around(page, kept)
+    else:
+        kept, pictures = select(page, options.comments)
     found = nodes(page, kept.tolist(), pictures, base)
     if not any(isinstance(node, Text) for node in found):
         return None
     canonical = (resolve(page.head.canonical, base) if page.head.canonical else None) or ""
-    return Document(url, found, page.head.metadata(canonical))
+    return Document(url, found, page.head.metadata(url, canonical))

@@ -58,6 +58,7 @@ _ALIASES = {
     "iso-8859-8-i": "iso8859-8",
     "logical": "iso8859-8",
 }
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
 _TEXT_CODECS = re.compile(
     r"(?:cp\d+|iso8859-\d+|gb18030|big5hkscs|euc_jp|iso2022_jp|koi8-[rut]|mac-.*|utf-?8|utf-(?:16|32).*)$"
 )
@@ -112,7 +113,7 @@ def decode(html: bytes, content_type: str | None = None) -> str:
         # mostly UTF-8 with a few stray bytes is UTF-8; anything else goes to the detector
         text = html.decode("utf-8", "replace")
         stray = text.count("\ufffd")
-        if stray * 50 < sum(1 for _ in re.finditer(r"[^\x00-\x7f]", text)) + 50 * bool(declared) and stray < 200:
+        if stray * 5 < sum(1 for _ in _NON_ASCII.finditer(text)) - stray:
             return text
         return html.decode(_detect(html) or "cp1252", "replace")
     return html.decode(declared[0], "replace")
@@ -143,4 +144,6 @@ def _detect(html: bytes) -> str | None:
     sample = html[max(0, first - 200) : first + DETECTION_BYTES]
     sample = re.sub(rb"<[^<>]{0,2000}>", b" ", sample)
     found = UnicodeDammit(sample, user_encodings=[], is_html=False).original_encoding
-    return codec(found) if found else None
+    name = codec(found) if found else None
+    # the two differ in a few letters, and pages in the second are not on the web
+    return "cp1251" if name == "mac-cyrillic" else name

@@ -13,6 +13,7 @@ Matrix = NDArray[np.float32]
 
 WEIGHTS = Path(__file__).with_name("classifier.npz")
 CONTEXT = 2  # blocks on either side
+ROWS = 32  # rows x 167 x 32 stays under the 262144 products from which OpenBLAS uses threads
 
 
 @cache
@@ -26,17 +27,23 @@ def weights() -> dict[str, Matrix]:
 def probabilities(features: Matrix, chars: Matrix) -> Matrix:
     """The probability of each block, from `features` [blocks, features] and the blocks' lengths `chars` [blocks]."""
     w = weights()
-    hidden = np.maximum(features @ w["block"][:-1] + w["block"][-1], 0)
+    hidden = np.maximum(_product(features, w["block"][:-1]) + w["block"][-1], 0)
     share = (chars + 0.1) / (chars + 0.1).sum()
     mean = share @ hidden
     count, width = hidden.shape
     padded = np.zeros((count + 2 * CONTEXT, width), np.float32)
     padded[CONTEXT : CONTEXT + count] = hidden
     around = np.concatenate([padded[start : start + count] for start in range(2 * CONTEXT + 1)], 1)
-    context = np.maximum(around @ w["context"][:-1] + (w["context"][-1] + mean @ w["page"]), 0)
+    context = np.maximum(_product(around, w["context"][:-1]) + (w["context"][-1] + mean @ w["page"]), 0)
     logits = hidden @ w["out"][:width] + context @ w["out"][width:-1] + w["out"][-1]
     result: Matrix = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
     return result
+
+
+def _product(left: Matrix, right: Matrix) -> Matrix:
+    """left @ right, a few rows at a time: BLAS starts threads for larger products, which costs more than they save and
+    would make the last bits depend on their number."""
+    return np.concatenate([left[start : start + ROWS] @ right for start in range(0, len(left), ROWS)])
 
 
 def threshold(probability: Matrix, chars: Matrix) -> float:

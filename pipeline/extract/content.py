@@ -37,6 +37,7 @@ class Sums:
     images: list[int]
     items: list[int]
     headings: list[int]
+    table: NDArray[np.int64]  # [4, elements]: characters, characters in links, paragraphs, characters in headings
 
 
 def sums(page: Page) -> Sums:
@@ -45,25 +46,39 @@ def sums(page: Page) -> Sums:
     ends = np.array(page.ends, np.int64)
     starts = np.arange(len(ends))
 
-    def over(values: Iterable[int], low: NDArray[np.int64], high: NDArray[np.int64]) -> list[int]:
-        prefix = np.concatenate(([0], np.cumsum(np.fromiter(values, np.int64))))
-        sums: list[int] = (prefix[high] - prefix[low]).tolist()
-        return sums
+    def over(values: Iterable[int], low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+        prefix = np.concatenate(([0], np.cumsum(np.array(list(values), np.int64))))
+        difference: NDArray[np.int64] = prefix[high] - prefix[low]
+        return difference
 
     blocks = page.blocks
-    shown = [not block.state & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT) for block in blocks]
+    unseen = HIDDEN | MAYBE_HIDDEN | NOSCRIPT
+    shown = [block for block in blocks if not block.state & unseen]
+    if len(shown) < len(blocks):
+        counted = [not block.state & unseen for block in blocks]
+        chars = [b.chars * c for b, c in zip(blocks, counted, strict=True)]
+        links = [b.link_chars * c for b, c in zip(blocks, counted, strict=True)]
+        commas = [count_commas(b.text) if c else 0 for b, c in zip(blocks, counted, strict=True)]
+    else:
+        chars = [b.chars for b in blocks]
+        links = [b.link_chars for b in blocks]
+        commas = [count_commas(b.text) for b in blocks]
     pictures = [0] * len(page.tags)
     for picture in page.pictures:
         if not picture.noscript and not picture.hidden:
             pictures[picture.element] += 1
+    char_sums, link_sums = over(chars, first, last), over(links, first, last)
+    paragraphs = over((tag == "p" for tag in page.tags), starts, ends)
+    headings = over((b.chars if b.state & IN_HEADING else 0 for b in blocks), first, last)
     return Sums(
-        over((b.chars if s else 0 for b, s in zip(blocks, shown, strict=True)), first, last),
-        over((b.link_chars if s else 0 for b, s in zip(blocks, shown, strict=True)), first, last),
-        over((count_commas(b.text) if s else 0 for b, s in zip(blocks, shown, strict=True)), first, last),
-        over((tag == "p" for tag in page.tags), starts, ends),
-        over(pictures, starts, ends),
-        over((tag == "li" for tag in page.tags), starts, ends),
-        over((b.chars if b.state & IN_HEADING else 0 for b in blocks), first, last),
+        char_sums.tolist(),
+        link_sums.tolist(),
+        over(commas, first, last).tolist(),
+        paragraphs.tolist(),
+        over(pictures, starts, ends).tolist(),
+        over((tag == "li" for tag in page.tags), starts, ends).tolist(),
+        headings.tolist(),
+        np.stack([char_sums, link_sums, paragraphs, headings]),
     )
 
 

@@ -1,6 +1,5 @@
 """What the block classifier sees: one row of numbers per block, from the flat page alone."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,6 @@ _FUNCTION_WORDS = names(
 )
 _ENDS = frozenset(".!?…。！？।۔؟:;")
 _CLOSERS = "\"'”’)]»」 "
-_DIGITS = re.compile(r"\d")
 LEVELS = 4
 
 
@@ -72,42 +70,32 @@ def features(page: Page, total: Sums, found: Candidate) -> Matrix:
     if found.scores:
         scores[list(found.scores)] = list(found.scores.values())
         scores /= max(float(scores.max()), 1.0)
-    held_blocks = last - first
-    group_stats = np.stack(
+    held = last - first
+    # the nearest ancestor of each element that holds more blocks
+    wider = np.maximum(parents, 0)
+    for _ in range(8):
+        wider = np.where(held[wider] <= held, np.maximum(parents[wider], 0), wider)
+    char_sums, link_sums, paragraphs, headings = total.table.astype(np.float32)
+    images = np.array(total.images, np.float32)
+    stats = np.stack(
         [
-            np.array(total.chars, np.float32),
-            np.array(total.links, np.float32),
-            np.array(total.images, np.float32),
-            np.array(total.paragraphs, np.float32),
-            np.array(total.headings, np.float32),
-            (ends - np.arange(size)).astype(np.float32),
-            scores,
-        ]
-    )
-    # the nearest ancestors that hold more blocks than the level below
-    columns: list[NDArray[Any]] = []
-    up = elements
-    held = held_blocks[up]
-    for _ in range(LEVELS):
-        for _ in range(6):
-            above = parents[up]
-            climb = (held_blocks[up] <= held) & (above >= 0)
-            if not climb.any():
-                break
-            up = np.where(climb, above, up)
-        held = held_blocks[up]
-        group_chars, group_links, group_images, paragraphs, headings, elements_inside, score = group_stats[:, up]
-        columns += [
-            np.log1p(group_chars) / 4,
-            group_links / (group_chars + 1),
+            np.log1p(char_sums) / 4,
+            link_sums / (char_sums + 1),
             np.log1p(held) / 3,
-            np.log1p(group_chars / (held + 1)) / 3,
-            np.log1p(group_images) / 2,
+            np.log1p(char_sums / (held + 1)) / 3,
+            np.log1p(images) / 2,
             np.log1p(paragraphs) / 2,
-            headings / (group_chars + 1),
-            np.log1p(elements_inside) / 4,
-            score,
-        ]
+            headings / (char_sums + 1),
+            np.log1p(ends - np.arange(size)) / 4,
+            scores,
+        ],
+        1,
+    ).astype(np.float32)
+    groups_around = []
+    up = elements
+    for _ in range(LEVELS):
+        up = wider[up]
+        groups_around.append(stats[up])
     near = hints[elements] | hints[np.maximum(parents[elements], 0)]
     groups = np.array([_GROUP.get(page.tags[b.element], len(TAG_GROUPS)) for b in blocks])
     lengths = chars + 1
@@ -135,7 +123,7 @@ def features(page: Page, total: Sums, found: Candidate) -> Matrix:
         float("table" in page.tags),
         np.log1p(len(page.pictures)) / 3,
     ]
-    columns += [
+    columns: list[NDArray[Any]] = [
         np.log1p(chars) / 3,
         links / lengths,
         (links > 0.9 * chars) & (chars > 0),
@@ -157,6 +145,7 @@ def features(page: Page, total: Sums, found: Candidate) -> Matrix:
     ]
     matrix = np.concatenate(
         [
+            *groups_around,
             np.stack([np.asarray(column, np.float32) for column in columns], 1),
             texts,
             groups[:, None] == np.arange(len(TAG_GROUPS) + 1),
@@ -174,21 +163,19 @@ def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:
     """What the first words and the last character of a block say."""
     if not text:
         return (0.0,) * 9
-    head = text[:400]
+    head = text[:240]
     words = head.lower().split()
     count = len(words) or 1
     tail = text[-8:].rstrip(_CLOSERS)[-1:]
-    short = len(text) < 300
-    unique = set(words)
-    likeness = len(unique & title) / len(unique | title) if short and title and unique else 0.0
+    short = len(text) < 240
     return (
         head.count(",") / count * 5,
         (text.count(". ") + text.count("。") + text.count("、")) / 10,
         tail in _ENDS if tail else 0.0,
-        len(unique & _BOILERPLATE) / count * 3 if short else 0.0,
-        len(_DIGITS.findall(text[:100])) / min(len(text), 100),
+        sum(map(_BOILERPLATE.__contains__, words)) / count * 3 if short else 0.0,
+        (sum(map(head[:60].count, "0123456789")) / min(len(head), 60)) if short else 0.0,
         head[0].isupper(),
         short and head.isupper(),
         sum(map(_FUNCTION_WORDS.__contains__, words)) / count * 3,
-        likeness * 2,
+        len(title.intersection(words)) / max(count, len(title)) * 2 if short and title else 0.0,
     )

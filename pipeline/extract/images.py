@@ -37,15 +37,17 @@ LAZY = (
     "lazysrc",
     "file",
 )
+_LAZY_RANK = {name: rank for rank, name in enumerate(LAZY)}
 LAZY_SETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "lazy-srcset", "data-ll-srcset", "data-bgset")
 
 PICTURE_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|tiff?|jfif)(?:$|[?#])", re.I)
 _PLACEHOLDER = re.compile(
-    r"(?:^|[/_.-])(?:blank|spacer|space|pixel|placeholder|transparent|clear|empty|1x1|1px|dot|grey|gray|lazy|lazyload|lazy-load"
-    r"|loading|loader|spinner|preload|ajax-loader|trans|shim|fallback|default-image|no-?image)(?:[_.-]?\d{0,4}){0,2}"
-    r"\.(?:gif|png|svg|jpe?g|webp)(?:$|[?#])",
+    r"(?:.*[_.-])?(?:blank|spacer|space|pixel|placeholder|transparent|clear|empty|1x1|1px|dot|grey|gray|lazy|lazyload"
+    r"|loading|loader|spinner|preload|trans|shim|fallback|default-image|no-?image)(?:[_.-]?\d{0,4}){0,2}"
+    r"\.(?:gif|png|svg|jpe?g|webp)$",
     re.I,
 )
+_NOT_FETCHED = ("data:", "blob:", "about:", "javascript:", "#", "{", "<", "cid:")
 _SIZE = re.compile(r"\s*(\d{1,5})(?:\.\d+)?\s*(?:px)?\s*$", re.I)
 _STYLE_SIZE = {
     "width": re.compile(r"(?:^|[;\s])width\s*:\s*(\d{1,5})(?:\.\d+)?px", re.I),
@@ -55,7 +57,7 @@ BACKGROUND = re.compile(
     r"background(?:-image)?\s*:[^;]{0,200}?url\(\s*(?:\"([^\"]{1,4096})\"|'([^']{1,4096})'|([^\"')\s]{1,4096}))\s*\)",
     re.I,
 )
-_SPACE = "\t\n\f\r "
+_NUMBER = re.compile(r"\d{1,6}(?:\.\d{1,6})?$")
 
 
 def srcset(value: str) -> list[tuple[str, float, str]]:
@@ -63,42 +65,30 @@ def srcset(value: str) -> list[tuple[str, float, str]]:
 
     A comma inside a URL belongs to it; one at its end does not."""
     found: list[tuple[str, float, str]] = []
-    position, end = 0, len(value)
-    while position < end:
-        while position < end and value[position] in _SPACE + ",":
-            position += 1
-        start = position
-        while position < end and value[position] not in _SPACE:
-            position += 1
-        url = value[start:position]
+    words = value.split()
+    position = 0
+    while position < len(words):
+        url = words[position].lstrip(",")
+        position += 1
         if not url:
-            break
-        if url.startswith("data:") and not url.endswith(","):
-            pass
-        descriptors = ""
+            continue
+        number, unit = 1.0, "x"
         if url.endswith(","):
             url = url.rstrip(",")
         else:
-            stop = value.find(",", position)
-            stop = end if stop < 0 else stop
-            descriptors = value[position:stop].strip()
-            position = stop + 1
-        number, unit = 1.0, "x"
-        for word in descriptors.split()[:4]:
-            if word[-1:] in ("w", "x", "h") and (unit == "x" or word[-1] == "w"):
-                try:
-                    number, unit = float(word[:-1]), word[-1]
-                except ValueError:
-                    continue
+            while position < len(words):
+                head, comma, rest = words[position].partition(",")
+                if head[-1:] in ("w", "x", "h") and (unit == "x" or head[-1] == "w") and _NUMBER.match(head[:-1]):
+                    number, unit = float(head[:-1]), head[-1]
+                if rest:  # "a.jpg 1x,b.jpg 2x"
+                    words[position] = rest
+                else:
+                    position += 1
+                if comma:
+                    break
         if url:
             found.append((url, number, unit))
-    # scripts join candidates as "a.jpg 1x,b.jpg 2x" as well as "a.jpg,b.jpg"; the second form is one URL to a browser,
-    # and to us unless both halves are absolute
-    out: list[tuple[str, float, str]] = []
-    for url, number, unit in found:
-        parts = re.split(r",(?=https?://)", url) if ",http" in url and not url.startswith("data:") else [url]
-        out += [(part, number, unit) for part in parts]
-    return out
+    return found
 
 
 def by_size(candidates: list[tuple[str, float, str]], max_width: int, width: int | None) -> list[str]:
@@ -124,27 +114,25 @@ def dimension(attributes: dict[str, str], name: str) -> int | None:
 def is_placeholder(url: str) -> bool:
     """Whether a URL stands in for a picture that a script loads later, or is no picture at all."""
     head = url[:16].lstrip().lower()
-    return (
-        head.startswith(("data:", "blob:", "about:", "javascript:", "#", "{", "<", "cid:"))
-        or not head
-        or "{{" in url[:300]
-        or bool(_PLACEHOLDER.search(url[-300:]))
-    )
+    if not head or head.startswith(_NOT_FETCHED) or "{{" in url[:300]:
+        return True
+    name = url.split("?", 1)[0].split("#", 1)[0].rsplit("/", 1)[-1]
+    return len(name) < 100 and bool(_PLACEHOLDER.match(name))
 
 
 def offered(attributes: dict[str, str], sources: list[tuple[str, float, str]], max_width: int) -> list[str]:
     """Every URL that an image element and the sources of its picture element offer, best first, as written.
 
     Placeholders are left out, so the list may be empty."""
-    width = dimension(attributes, "width")
     candidates = list(sources)
-    for name in ("srcset", *LAZY_SETS):
-        if value := attributes.get(name):
-            candidates += srcset(value[:100_000])
-    urls = by_size(candidates, max_width, width) if candidates else []
-    for name in LAZY:
-        if name in attributes and (value := attributes[name].strip()) and looks_like_url(value):
-            urls.append(value)
+    lazy = []
+    for name in attributes:
+        if name == "srcset" or name in LAZY_SETS:
+            candidates += srcset(attributes[name][:100_000])
+        elif name in _LAZY_RANK and looks_like_url(value := attributes[name].strip()):
+            lazy.append((_LAZY_RANK[name], value))
+    urls = by_size(candidates, max_width, dimension(attributes, "width")) if candidates else []
+    urls += [value for _, value in sorted(lazy)]
     source = attributes.get("src", "").strip()
     if source:
         urls.append(source)
@@ -153,7 +141,7 @@ def offered(attributes: dict[str, str], sources: list[tuple[str, float, str]], m
         for name, value in attributes.items():
             if name not in ("alt", "title", "style", "class", "id", "src") and PICTURE_FILE.search(value[-300:]):
                 if " " in value.strip():
-                    urls += by_size(srcset(value[:100_000]), max_width, width)
+                    urls += by_size(srcset(value[:100_000]), max_width, dimension(attributes, "width"))
                 else:
                     urls.append(value.strip())
     return [url for url in dict.fromkeys(urls) if not is_placeholder(url)]

@@ -55,6 +55,7 @@ _FIELDS = {
 _RANK = {name: (kind, rank) for kind, names in _FIELDS.items() for rank, name in enumerate(names)}
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*$")
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?)?")
+_URL_DATE = re.compile(r"/((?:19|20)\d\d)[/-](0\d|1[0-2])[/-]([0-3]\d)(?:[/-]|$)")
 CREATIVE_COMMONS = re.compile(r"https?://(?:www\.)?creativecommons\.org/(?:licenses|publicdomain)/", re.I)
 _ARTICLES = (
     "article",
@@ -87,6 +88,7 @@ class Head:
         self.canonical = ""
         self.licence = ""
         self.root_language = ""
+        self.first_time = ""
 
     def root(self, attributes: dict[str, str]) -> None:
         self.root_language = attributes.get("lang") or attributes.get("xml:lang") or self.root_language
@@ -133,6 +135,11 @@ class Head:
             )
             if value and name in ("datepublished", "author", "headline", "license", "inlanguage"):
                 self.items.setdefault(name, " ".join(value[:1000].split()))
+
+    def time(self, attributes: dict[str, str]) -> None:
+        """A time element; the first one that holds a date counts where nothing else tells the page's."""
+        if not self.first_time and "datetime" in attributes:
+            self.first_time = iso_date(attributes["datetime"][:40])
 
     def licence_link(self, href: str) -> None:
         if not self.licence or (CREATIVE_COMMONS.match(href) and not CREATIVE_COMMONS.match(self.licence)):
@@ -193,7 +200,8 @@ class Head:
         if isinstance(publisher, dict) and isinstance(publisher.get("name"), str):
             self.ld.setdefault("site_name", publisher["name"])
 
-    def metadata(self, canonical_url: str) -> Metadata:
+    def metadata(self, url: str, canonical_url: str) -> Metadata:
+        """What was found, for the page at `url`."""
         said = {kind: value for kind, (_, value) in self.found.items()}
         title = (
             said.get("title")
@@ -233,3 +241,9 @@ def iso_date(text: str | None) -> str:
     if not (1 <= int(month) <= 12 and 1 <= int(day) <= 31):
         return ""
     return f"{year}-{month}-{day}" + (f"T{time}{zone or ''}" if time else "")
+
+
+def _url_date(url: str) -> str:
+    """The day that blogs and newspapers put into their addresses."""
+    match = _URL_DATE.search(url)
+    return iso_date("-".join(match.groups())) if match else ""

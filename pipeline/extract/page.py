@@ -4,15 +4,12 @@ No tree is built. libxml2's tokenizer calls back for every tag and every piece o
 lists, numbered in document order, so that sums over subtrees are one loop from the last row to the first."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from lxml import etree
 
 from pipeline.extract import images
 from pipeline.extract.hints import COUNT, HIDDEN_CLASS, bits, names
-from pipeline.extract.metadata import CREATIVE_COMMONS as _CREATIVE_COMMONS
 from pipeline.extract.metadata import Head
 
 BLOCK = names(
@@ -31,7 +28,7 @@ _KIND = {
         names(
             "script style template title textarea select datalist iframe object audio video canvas applet map"
             " noframes rp annotation annotation-xml svg picture ruby rt math amp-img amp-anim graphic lazy-image"
-            " gatsby-image nuxt-img"
+            " gatsby-image nuxt-img time"
         ),
         _SPECIAL,
     ),
@@ -67,6 +64,8 @@ def scope_bits(*tags: str) -> int:
     return sum(_SCOPES[tag] for tag in tags)
 
 
+_PLAIN = (0, 0, 0)
+_TAGS = {tag: (kind, _STATES.get(tag, 0), _SCOPES.get(tag, 0)) for tag, kind in _KIND.items()}
 # How far up the open elements an end tag is looked for
 MAX_UNCLOSED = 128
 
@@ -124,13 +123,13 @@ class Page:
     Elements `e : ends[e]` are element e and all inside it, blocks `first[e] : last[e]` what it holds. `inherited` joins
     the hints of an element and of everything around it, and SCOPE bits for the tags around it."""
 
-    tags: Sequence[str] = ()
-    parents: Sequence[int] = ()
-    states: Sequence[int] = ()
-    hints: Sequence[int] = ()
-    inherited: Sequence[int] = ()
-    depths: Sequence[int] = ()
-    first: Sequence[int] = ()
+    tags: list[str] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    states: list[int] = field(default_factory=list)
+    hints: list[int] = field(default_factory=list)
+    inherited: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -138,76 +137,68 @@ class Page:
     head: Head = field(default_factory=Head)
 
 
-class Frame(NamedTuple):
-    """An open element."""
-
-    element: int
-    tag: str
-    state: int
-    inherited: int
-    block: int
-
-
-_ROOT = Frame(-1, "", 0, 0, 0)
-
-
 class PageReader:
-    """The target of libxml2's HTML parser. `close` returns the `Page`."""
+    """The target of libxml2's HTML parser. `close` returns the `Page`.
+
+    What an element hands down is kept in plain lists by element number and in attributes for the innermost open one:
+    a container per element would keep Python's garbage collector busy."""
 
     def __init__(self, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool) -> None:
-        self.page = Page()
-        self.rows: list[tuple[str, int, int, int, int, int, int]] = []
+        self.page = page = Page()
+        self.tags, self.parents, self.states, self.hints = page.tags, page.parents, page.states, page.hints
+        self.inherited, self.depths, self.first, self.last = page.inherited, page.depths, page.first, page.last
+        self.ends, self.blocks = page.ends, page.blocks
+        self.block_of: list[int] = []  # the innermost block element at each element
         self.max_depth, self.max_elements = max_depth, max_elements
         self.max_image_width, self.css_backgrounds = max_image_width, css_backgrounds
-        self.stack: list[Frame] = [_ROOT]
-        self.top = _ROOT
+        self.top = -1
+        self.depth = 0
         self.state = 0
         self.run: list[str | int] = []
+        self.pictured = False  # whether the run holds a picture
         self.link_chars = 0.0
         self.sources: list[tuple[str, float, str]] | None = None
         self.link = ""
         self.raw: list[str] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        top = self.top
-        state = top.state
-        kind = _KIND.get(tag, 0)
+        kind, flags, scope = _TAGS.get(tag, _PLAIN)
         if kind == _EMPTY:
             self.empty(tag, attributes)
             return
-        rows = self.rows
-        element = len(rows)
+        element = len(self.tags)
         if element >= self.max_elements:
             raise PageLimit("page.too_large")
-        depth = len(self.stack)
-        if depth > self.max_depth:
+        if self.depth >= self.max_depth:
             raise PageLimit("page.too_deep")
+        self.depth += 1
+        top = self.top
+        state = self.state | flags
         hints = 0
-        block = top.block
         if kind == _BLOCK:
             if self.run:
                 self.flush()
-            block = element
-            state |= _STATES.get(tag, 0)
+            self.block_of.append(element)
             if tag == "noscript":
                 self.raw = []
             elif tag == "html":
                 self.page.head.root(attributes)
+        else:
+            self.block_of.append(self.block_of[top] if top >= 0 else 0)
         if attributes:
             label = attributes.get("class", "")
             if "id" in attributes:
                 label = f"{label} {attributes['id']}"
             role = attributes.get("role", "")
-            if label or role:
+            if (label or role) and tag not in ("body", "html"):
                 hints = bits(label, role)
-            if tag == "body" or tag == "html":
-                hints = 0
-            elif (
+            if (
                 "hidden" in attributes
-                or attributes.get("aria-hidden") == "true"
                 or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
+                or attributes.get("aria-hidden") == "true"
             ):
-                state |= HIDDEN if kind == _BLOCK else HIDDEN | INLINE_HIDDEN
+                if tag not in ("body", "html"):
+                    state |= HIDDEN if kind == _BLOCK else HIDDEN | INLINE_HIDDEN
             elif hints & HIDDEN_CLASS:
                 state |= MAYBE_HIDDEN if kind == _BLOCK else HIDDEN | INLINE_HIDDEN
             if "itemprop" in attributes:
@@ -220,10 +211,17 @@ class PageReader:
             state = self.anchor(attributes, state)
         elif kind == _SPECIAL:
             state = self.special(tag, attributes, state)
-        inherited = top.inherited | hints | _SCOPES.get(tag, 0)
-        rows.append((tag, top.element, state, hints, inherited, depth, len(self.page.blocks)))
-        self.top = top = Frame(element, tag, state, inherited, block)
-        self.stack.append(top)
+        inherited = hints | scope | self.inherited[top] if top >= 0 else hints
+        self.tags.append(tag)
+        self.parents.append(top)
+        self.states.append(state)
+        self.hints.append(hints)
+        self.inherited.append(inherited)
+        self.depths.append(self.depth)
+        self.first.append(len(self.blocks))
+        self.last.append(0)
+        self.ends.append(0)
+        self.top = element
         self.state = state
 
     def empty(self, tag: str, attributes: dict[str, str]) -> None:
@@ -251,7 +249,7 @@ class PageReader:
         if href is None:
             return state & ~(IN_LINK | IN_LOCAL_LINK)
         self.link = href
-        if "license" in attributes.get("rel", "").lower().split() or _CREATIVE_COMMONS.match(href):
+        if ("rel" in attributes and "license" in attributes["rel"].lower()) or "creativecommons.org/" in href:
             self.page.head.licence_link(href)
         return state | (IN_LINK | IN_LOCAL_LINK if href[:1] == "#" else IN_LINK)
 
@@ -259,6 +257,9 @@ class PageReader:
         """The state inside an element that is neither block nor plain inline."""
         if tag in CODE_TAGS:
             return state | CODE
+        if tag == "time":
+            self.page.head.time(attributes)
+            return state
         if tag == "picture":
             self.sources = []
         elif tag in IMAGE_TAGS:
@@ -295,22 +296,24 @@ class PageReader:
 
     def end(self, tag: str) -> None:
         top = self.top
-        if top.tag == tag:
-            self.leave(top)
+        if top >= 0 and self.tags[top] == tag:
+            self.leave(top, tag)
             return
         if _KIND.get(tag, 0) == _EMPTY:
             return
         # libxml2 closes some elements without saying so
-        stack = self.stack
-        for back in range(2, min(len(stack), MAX_UNCLOSED)):
-            if stack[-back].tag == tag:
-                for _ in range(back):
-                    self.leave(self.top)
+        element = top
+        for back in range(1, MAX_UNCLOSED):
+            if element < 0:
                 return
+            if self.tags[element] == tag:
+                for _ in range(back):
+                    self.leave(self.top, self.tags[self.top])
+                return
+            element = self.parents[element]
 
-    def leave(self, frame: Frame) -> None:
-        element, tag, state, _, _ = frame
-        page = self.page
+    def leave(self, element: int, tag: str) -> None:
+        """Close the innermost open element."""
         kind = _KIND.get(tag, 0)
         if kind == _BLOCK:
             if self.run:
@@ -318,6 +321,7 @@ class PageReader:
             if tag == "noscript" and self.raw:
                 self.noscript_source()
         elif kind == _SPECIAL:
+            state = self.states[element]
             if tag == "rt":
                 if state & RUBY:
                     self.run.append(")")
@@ -327,20 +331,14 @@ class PageReader:
                 text = "".join(self.raw)
                 self.raw = []
                 if state & JSON_LD:
-                    page.head.json_ld(text)
+                    self.page.head.json_ld(text)
                 else:
-                    page.head.title(text)
-        blocks, elements = len(page.blocks), len(self.rows)
-        last, ends = page.last, page.ends
-        if len(last) < elements:
-            missing = [0] * (elements - len(last))
-            last += missing
-            ends += missing
-        last[element] = blocks
-        ends[element] = elements
-        self.stack.pop()
-        self.top = top = self.stack[-1]
-        self.state = top.state
+                    self.page.head.title(text)
+        self.last[element] = len(self.blocks)
+        self.ends[element] = len(self.tags)
+        self.depth -= 1
+        self.top = parent = self.parents[element]
+        self.state = self.states[parent] if parent >= 0 else 0
 
     def data(self, text: str) -> None:
         state = self.state
@@ -360,15 +358,10 @@ class PageReader:
             self.link_chars += len(text.strip()) * (0.3 if state & IN_LOCAL_LINK else 1)
 
     def close(self) -> Page:
-        page = self.page
-        while len(self.stack) > 1:
-            self.leave(self.top)
+        while self.top >= 0:
+            self.leave(self.top, self.tags[self.top])
         self.flush()
-        if self.rows:
-            (page.tags, page.parents, page.states, page.hints, page.inherited, page.depths, page.first) = zip(
-                *self.rows, strict=True
-            )
-        return page
+        return self.page
 
     def image(self, attributes: dict[str, str]) -> None:
         page = self.page
@@ -382,7 +375,7 @@ class PageReader:
         urls = images.offered(attributes, self.sources or [], self.max_image_width)
         noscript = bool(state & NOSCRIPT)
         link = self.link if state & IN_LINK and images.is_picture_file(self.link) else ""
-        element = max(self.top.element, 0)
+        element = max(self.top, 0)
         previous = self.last_picture()
         if previous is not None and (noscript or previous.noscript) and self.twin(previous, urls, noscript):
             previous.urls = list(dict.fromkeys(previous.urls + urls if not previous.noscript else urls + previous.urls))
@@ -404,6 +397,7 @@ class PageReader:
             bits(label) if label != " " else 0,
         )
         self.run.append(len(page.pictures))
+        self.pictured = True
         page.pictures.append(picture)
 
     def last_picture(self) -> Picture | None:
@@ -427,15 +421,16 @@ class PageReader:
             return False
         if not previous.urls or not urls or set(previous.urls) & set(urls):
             return True
-        holder = (
-            next((frame for frame in reversed(self.stack) if frame.tag == "noscript"), _ROOT) if noscript else self.top
-        )
-        here = self.rows[holder.element][1] if noscript and holder.element >= 0 else holder.element
+        here = self.top
+        if noscript:
+            while here >= 0 and self.tags[here] != "noscript":
+                here = self.parents[here]
+            here = self.parents[here] if here >= 0 else -1
         there = previous.element
         if previous.noscript:
-            while there >= 0 and self.rows[there][0] != "noscript":
-                there = self.rows[there][1]
-            there = self.rows[there][1] if there >= 0 else -1
+            while there >= 0 and self.tags[there] != "noscript":
+                there = self.parents[there]
+            there = self.parents[there] if there >= 0 else -1
         return here == there
 
     def noscript_source(self) -> None:
@@ -462,14 +457,18 @@ class PageReader:
             return
         self.run, link_chars, self.link_chars = [], self.link_chars, 0.0
         pre = self.state & PREFORMATTED
-        pieces: list[str | int]
-        if not any(isinstance(piece, int) for piece in run):
-            text = _normalise("".join(run), pre)  # type: ignore[arg-type]
-            if not text.strip():
+        pieces: list[str | int] = []
+        if not self.pictured:
+            text = "".join(run)  # type: ignore[arg-type]
+            if pre or "\n" in text:
+                text = _normalise(text, pre).strip(" ")
+            else:
+                text = " ".join((text if text.isascii() else _DROPPED_CHARACTERS.sub("", text)).split())
+            if not text or text.isspace():
                 return
-            pieces = [text]
+            pieces.append(text)
         else:
-            pieces = []
+            self.pictured = False
             texts: list[str] = []
             for piece in run:
                 if isinstance(piece, str):
@@ -486,12 +485,12 @@ class PageReader:
                 pieces = [piece for piece in pieces if isinstance(piece, int)]
                 text = ""
         page = self.page
-        for piece in pieces:
-            if isinstance(piece, int):
-                page.pictures[piece].block = len(page.blocks)
-        top = self.top
-        element = top.block
-        state = self.rows[element][2] if self.rows else 0
+        if len(pieces) > 1 or isinstance(pieces[0], int):
+            for piece in pieces:
+                if isinstance(piece, int):
+                    page.pictures[piece].block = len(page.blocks)
+        element = self.block_of[self.top] if self.top >= 0 else 0
+        state = self.states[element] if self.states else 0
         if self.state & NOSCRIPT:
             state |= NOSCRIPT
         page.blocks.append(Block(element, pieces, len(text), min(int(link_chars), len(text)), state, text))
@@ -528,12 +527,16 @@ def _normalise(text: str, pre: int) -> str:
     return lead + joined + trail if joined else "\n"
 
 
-def read(text: str, *, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool = False) -> Page:
-    """The flat page of an HTML text. Raises PageLimit where it is nested deeper or holds more elements than allowed."""
+def read(
+    text: str | bytes, *, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool = False
+) -> Page:
+    """The flat page of an HTML text or of its UTF-8 bytes.
+
+    Raises PageLimit where it is nested deeper or holds more elements than allowed."""
     reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds)
     parser = etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True)
     try:
-        page: Page = etree.fromstring(text.encode("utf-8", "replace"), parser)
+        page: Page = etree.fromstring(text.encode("utf-8", "replace") if isinstance(text, str) else text, parser)
     except etree.XMLSyntaxError:
         return reader.close()
     return page

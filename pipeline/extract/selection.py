@@ -16,6 +16,7 @@ Flags = NDArray[np.bool_]
 MIN_SIDE = 3  # pixels; smaller declared sizes are tracking pixels and rules
 ICON_SIDE = 32
 LIKELY = 0.5
+VOTE = 0.25  # the weight of the best candidate beside the classifier
 MIN_LINKS = 200  # characters; a page whose content would be fewer, all of them links, has none
 # What surrounds pictures that belong to other pages, to people or to the site
 ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("nav", "aside", "footer", "button")
@@ -30,7 +31,8 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     hidden = np.array([bool(block.state & HIDDEN) for block in page.blocks])
     noscript = np.array([bool(block.state & NOSCRIPT) for block in page.blocks])
     found = candidate(page, total := sums(page))
-    probability = probabilities(features(page, total, found), chars)
+    inside = np.array([found.inside[block.element] for block in page.blocks], np.float32)
+    probability = (1 - VOTE) * probabilities(features(page, total, found), chars) + VOTE * inside
     probability[noscript] = 0
     shown = np.where(hidden, 0, probability).astype(np.float32)
     revealed = bool(hidden.any()) and float(shown @ chars) * 10 < float(probability @ chars)
@@ -45,6 +47,12 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     if not float((chars - links) @ kept) and float(chars @ kept) < MIN_LINKS:
         kept[:] = False
     return kept, _pictures(page, kept, shown, chars, found, revealed)
+
+
+def select_around(page: Page, kept: Flags) -> set[int]:
+    """The indexes of the pictures that belong to blocks which were chosen elsewhere."""
+    chars = np.array([block.chars for block in page.blocks], np.float32)
+    return _pictures(page, kept, kept.astype(np.float32), chars, candidate(page, sums(page)), False)
 
 
 def _readable(page: Page, chars: NDArray[np.float32]) -> Flags:

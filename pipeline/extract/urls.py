@@ -5,8 +5,10 @@ import re
 
 import idna
 
+# What most pages write and what needs no work: a lower-case host that is no number, no dot segment, nothing to escape
 _CLEAN = re.compile(
-    r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[1-9]\d{1,4})?/[A-Za-z0-9/_~!$&'()*+,;=:@-][A-Za-z0-9/_~!$&()*+,;=:@-]*(?:\.[A-Za-z0-9]{1,5})?(?:\?[A-Za-z0-9/_~!$&()*+,;=:@.%-]*)?$"
+    r"https?://(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*(?::[1-9]\d{1,3})?(?:/[A-Za-z0-9_~!$&'()*+,;=:@-]+)*/"
+    r"(?:[A-Za-z0-9_~!$&()*+,;=:@-]+(?:\.[A-Za-z0-9]{1,5})?)?(?:\?[A-Za-z0-9/_~!$&()*+,;=:@.%-]*)?$"
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _C0_AND_SPACE = "".join(map(chr, range(0x21)))
@@ -16,6 +18,7 @@ _QUERY_ESCAPE = re.compile(r"[^!$%&()*+,\-./0-9:;=?@A-Z\[\\\]^_`a-z{|}~]")
 _USER_ESCAPE = re.compile(r"[^!$%&'()*+,\-.0-9A-Z_a-z~]")
 _FORBIDDEN_HOST = re.compile(r"[\x00-\x20#/:<>?@\[\\\]^|%\x7f]")
 _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
+_DRIVE = re.compile(r"[A-Za-z][:|](?:/|$)")  # a Windows drive letter, with which a file path may begin
 _SINGLE_DOT = {".", "%2e", "%2E"}
 _DOUBLE_DOT = {"..", ".%2e", ".%2E", "%2e.", "%2E.", "%2e%2e", "%2E%2e", "%2e%2E", "%2E%2E"}
 _DEFAULT_PORT = {"http": 80, "https": 443, "file": None}
@@ -58,7 +61,7 @@ def parse(reference: str, base: str | None) -> Parts | None:
         if scheme not in _DEFAULT_PORT:
             return None
         rest = text[match.end() :]
-        if (base is not None and rest[:1] not in ("/", "\\") and scheme == base.split(":", 1)[0].lower()) or (
+        if (base is not None and rest[:2].replace("\\", "/") != "//" and scheme == base.split(":", 1)[0].lower()) or (
             scheme == "file" and base is not None and base.lower().startswith("file:")
         ):
             base_parts = parse(base, None)
@@ -94,6 +97,11 @@ def parse(reference: str, base: str | None) -> Parts | None:
             return None
         base_parts = ("file", "", "/", None)
     authority, base_path = base_parts[1], base_parts[2]
+    if scheme == "file":
+        if _DRIVE.match(path_text):
+            return scheme, authority, _path(path_text, scheme), query
+        if path_text.startswith("/") and _DRIVE.match(base_path[1:]) and not _DRIVE.match(path_text[1:]):
+            path_text = base_path[:3] + path_text
     if path_text.startswith("/"):
         return scheme, authority, _path(path_text[1:], scheme), query
     if not path_text:
@@ -177,7 +185,7 @@ def _host(text: str) -> str | None:
     if "%" in text:
         raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), text.encode("utf-8", "replace"))
         text = raw.decode("utf-8", "replace")
-    if text.isascii() and "xn--" not in text.lower():
+    if text.isascii():
         host = text.lower()
     else:
         try:
@@ -198,8 +206,6 @@ def _host(text: str) -> str | None:
 
 def _label(label: str) -> str:
     if label.isascii():
-        if label.startswith("xn--"):
-            idna.ulabel(label)
         return label
     if len(label) > 200:
         raise ValueError("a host label of more than 200 characters")
@@ -211,7 +217,7 @@ def _ipv4(labels: list[str]) -> str | None:
         return None
     numbers = []
     for label in labels:
-        if not label or len(label) > 16:
+        if not label or len(label) > 64:
             return None
         try:
             if label.startswith("0x"):

@@ -1,0 +1,62 @@
+"""The quality gate: figures on annotated real pages may not fall below their pinned floors.
+
+The floors lie a little under what was measured when they were set, and never under trafilatura's figures on the same
+pages. The fingerprint pins the pages: floors mean nothing on others. The classifier's weights were fitted to these
+pages; `python -m tests.bench.fit_extraction --folds 4` prints what it reaches on pages that it has not seen."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+FINGERPRINT = ""
+
+# word F1, shingle F1, image F1, placed of matched, placed of all; None where the set has no such annotation
+FLOORS: dict[str, tuple[float | None, ...]] = {}
+ILLUSTRATIONS = {}
+
+
+@pytest.fixture(scope="module")
+def bench(shared: Path):
+    from tests.bench import extraction
+
+    return extraction
+
+
+def test_fingerprint(shared: Path):
+    digest = hashlib.sha256()
+    for folder in ("extract", "gutenberg"):
+        for path in sorted((shared / "data" / folder).rglob("*")):
+            if path.is_file() and path.suffix in (".html", ".htm", ".gz", ".json", ".md", ".txt"):
+                digest.update(f"{path.relative_to(shared).as_posix()} {path.stat().st_size}\n".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    assert digest.hexdigest()[:32] == FINGERPRINT
+
+
+@pytest.mark.parametrize("name", sorted(FLOORS))
+def test_floors(bench, name):
+    figures = bench.measure(bench.openm3w, getattr(bench, name)())
+    reached = (
+        figures.word_f1,
+        figures.shingle_f1,
+        figures.image_f1,
+        figures.placed_matched,
+        figures.placed_all,
+    )
+    for got, floor in zip(reached, FLOORS[name], strict=True):
+        assert floor is None or got >= floor, figures
+
+
+def test_illustrations_of_books(bench):
+    shares = {page.name: round(bench.illustrations(bench.openm3w, page), 3) for page in bench.gutenberg()}
+    assert all(shares[name] >= floor for name, floor in ILLUSTRATIONS.items()), shares
+
+
+@pytest.mark.slow
+def test_not_below_trafilatura(bench):
+    ours, theirs = [], []
+    for pages in bench.data_sets().values():
+        ours.append(bench.measure(bench.openm3w, pages).word_f1)
+        theirs.append(bench.measure(bench.trafilatura, pages).word_f1)
+    assert all(a >= b for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
+    assert sum(ours) > sum(theirs)
