@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions
 from train_min import TrainError, validate
 from train_min.data import (
@@ -28,7 +29,7 @@ from train_min.data import (
     read_picture,
     training_windows,
 )
-from train_min.lm import NanoConfig, NanoLM
+from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
 from train_min.loop import LoopOptions, TrainingSet, fit, measured_peak, save, score, train_nano
 from train_min.model import Flamingo, ModelConfig
 from train_min.vision import Encoder, FeatureStore, fast_dtype, load_encoder
@@ -113,6 +114,7 @@ class Setting:
     store: Path
     patches: int
     features: int
+    vocabulary: int
     options: TrainOptions
     loop: LoopOptions
     device: str
@@ -146,7 +148,7 @@ def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> 
     return windows.with_images(images), replaced
 
 
-def load_lm(folder: Path, dtype: torch.dtype) -> NanoLM:
+def load_nano(folder: Path, dtype: torch.dtype) -> NanoLM:
     state = torch.load(folder / "checkpoint" / "lm.pt", map_location="cpu", weights_only=True)
     model = NanoLM(NanoConfig(**state["config"]), 0)
     model.load_state_dict(state["model"])
@@ -185,13 +187,19 @@ def first_job(kind: str, setting: Setting, *rest: Any) -> None:
 
 def build_model(setting: Setting, seed: int) -> Flamingo:
     device = torch.device(setting.device)
-    lm = load_lm(setting.out, fast_dtype(device))
     options = setting.options
+    lm: NanoLM | HuggingFaceLM
+    if options.lm == "nano":
+        lm, new = load_nano(setting.out, fast_dtype(device)), 0
+    else:
+        lm, new = load_causal_lm(options.lm, setting.vocabulary, fast_dtype(device)), 2
     config = ModelConfig(
         features=setting.features,
         every=options.every,
         n_latents=options.latents,
         n_resampler_layers=options.resampler_layers,
+        n_heads=head_count(lm.width),
+        n_new_tokens=new,
     )
     return Flamingo(lm, config, seed).to(device)
 
@@ -266,7 +274,7 @@ def prepare(
     corpus: Corpus, out: Path, options: TrainOptions, encoder: Encoder, device: torch.device
 ) -> tuple[Setting, dict[bytes, dict[str, Any]]]:
     """Write the windows of the run to files. Raises TrainError for too little data."""
-    tokenizer = corpus.tokenizer
+    tokenizer = run_tokenizer(corpus, options)
     training = training_windows(corpus, tokenizer, options.seed)
     if len(training) < 16:
         raise TrainError(
@@ -277,15 +285,29 @@ def prepare(
         raise TrainError(
             f"{corpus.folder} has no held-out documents with windows: build it with a larger windows.validation"
         )
-    text = cut_windows(corpus, tokenizer, "train", WindowOptions(policy="tile"))
+    text = training
+    if options.lm == "nano":
+        text = cut_windows(corpus, tokenizer, "train", WindowOptions(policy="tile"))
     (out / "data").mkdir(parents=True, exist_ok=True)
     for name, windows in (("train", training), ("validation", held_out), ("text", text)):
         windows.save(out / "data" / f"{name}.npz")
     hashes = {row.tobytes() for windows in (training, held_out) for row in windows.hashes}
     places = pictures(corpus, hashes)
     folder = feature_folder(corpus, out) / encoder.key
-    setting = Setting(out, folder, encoder.patches, encoder.width, options, options.loop(), str(device))
+    setting = Setting(
+        out, folder, encoder.patches, encoder.width, tokenizer.image_id, options, options.loop(), str(device)
+    )
     return setting, places
+
+
+def run_tokenizer(corpus: Corpus, options: TrainOptions) -> Tokenizer:
+    """The corpus' own for the nano model; another language model brings its own, and windows are cut anew."""
+    if options.lm == "nano":
+        return corpus.tokenizer
+    try:
+        return load_tokenizer(options.lm)
+    except TokenizerError as error:
+        raise TrainError(str(error)) from None
 
 
 def feature_folder(corpus: Corpus, out: Path) -> Path:
@@ -322,13 +344,16 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
     store.refresh()
     missing = store.missing(list(places))
-    report(f"{len(missing)} of {len(places)} pictures to encode, {options.lm_steps} steps of the language model")
-    jobs: list[tuple] = [] if (out / "checkpoint" / "lm.pt").exists() else [("lm", setting)]
+    lm_steps = options.lm_steps if options.lm == "nano" else 0
+    report(f"{len(missing)} of {len(places)} pictures to encode, {lm_steps} steps of the language model")
+    jobs: list[tuple] = []
+    if options.lm == "nano" and not (out / "checkpoint" / "lm.pt").exists():
+        jobs.append(("lm", setting))
     for start in range(0, len(missing), PIECE):
         jobs.append(
             ("encode", setting, opened, [(digest, places[digest]) for digest in missing[start : start + PIECE]])
         )
-    progress = Progress(out / "log.jsonl", report, options.lm_steps + len(missing))
+    progress = Progress(out / "log.jsonl", report, lm_steps + len(missing))
     for _ in run_jobs(first_job, jobs, workers, progress):
         pass
     prepared = time.monotonic() - started
@@ -390,7 +415,8 @@ def summarise(
         for scope in ("documents", "host", "document")
     }
     chosen = validate.seen_images(windows).image >= 0
-    width = validate.bytes_per_token(windows, corpus.tokenizer)
+    tokenizer = run_tokenizer(corpus, options)
+    width = validate.bytes_per_token(windows, tokenizer)
     lm = validate.mean_nll(windows, true[0]["lm"], chosen)
     blind = float(np.mean([validate.mean_nll(windows, entry["blind"], chosen) for entry in true]))
     gain = information["gain"]
@@ -398,7 +424,7 @@ def summarise(
         "sentence": validate.sentence(gain, control),
         "corpus": {
             "name": corpus.folder.name,
-            "tokenizer": corpus.tokenizer.id,
+            "tokenizer": tokenizer.id,
             "training_windows": len(training),
             "training_documents": len(training.units),
             "training_tokens": len(training.tokens),
