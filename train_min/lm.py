@@ -207,7 +207,7 @@ class HuggingFaceLM(nn.Module):
             )
         if len(head.weight) < vocabulary:
             raise TrainError(f"the language model knows {len(head.weight)} tokens, its tokenizer {vocabulary}")
-        self.model, self.vocabulary = model, vocabulary
+        self.model, self.vocabulary = model.eval().requires_grad_(False), vocabulary
         self._base: list[Any] = [base]  # in a list: as a submodule its weights would be listed twice
         self.blocks: nn.ModuleList = blocks[0]
 

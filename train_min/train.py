@@ -49,13 +49,15 @@ class TrainOptions:
     steps, rows, matrix_rate, rate, gate_rate, next_image: see `LoopOptions`.
     seeds: how many times every arm is trained. `seed` is the first.
     every: a gated layer before each every-th frozen block; 0 takes a third of the blocks.
+    ruler: `permutation` or `placement` also trains on copies of the corpus that are wrong in a tenth, a quarter, a half
+        and all of their documents, to show that the gain falls as it should.
     workers: training processes; None takes one for each core.
     device: `cpu`, `cuda`, or None for what there is.
     """
 
     lm: str = "nano"
     vision: str = "efficientnet-lite0"
-    steps: int = 100
+    steps: int = 80
     rows: int = 4
     matrix_rate: float = 0.04
     rate: float = 3e-3
@@ -66,7 +68,8 @@ class TrainOptions:
     every: int = 3
     latents: int = 16
     resampler_layers: int = 2
-    lm_steps: int = 80
+    ruler: str = ""
+    lm_steps: int = 70
     lm_rows: int = 8
     lm_rate: float = 0.01
     lm_matrix_rate: float = 0.04
@@ -230,6 +233,9 @@ def arm_job(setting: Setting, arm: Arm, log: Callable[[dict[str, Any]], None]) -
     losses = {"own": score(model, own, features)}
     if options.next_image:
         losses["next"] = score(model, own, features, follow=True)
+    if arm.name.startswith("dose"):
+        mixed, _ = rearranged(own, ("document", options.seed, 1.0))
+        losses["document"] = score(model, mixed, features)
     if arm.name == "true":
         for scope in ("documents", "host", "document"):
             other, _ = rearranged(held_out, (scope, options.seed, 1.0))
@@ -289,6 +295,7 @@ def prepare(
     if options.lm == "nano":
         text = cut_windows(corpus, tokenizer, "train", WindowOptions(policy="tile"))
     (out / "data").mkdir(parents=True, exist_ok=True)
+    (out / "tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
     for name, windows in (("train", training), ("validation", held_out), ("text", text)):
         windows.save(out / "data" / f"{name}.npz")
     hashes = {row.tobytes() for windows in (training, held_out) for row in windows.hashes}
@@ -320,12 +327,22 @@ def feature_folder(corpus: Corpus, out: Path) -> Path:
     return folder
 
 
+RULERS = {"permutation": "documents", "placement": "place"}
+DOSES = (0.1, 0.25, 0.5, 1.0)
+
+
 def arms_of(options: TrainOptions) -> list[Arm]:
+    """Every arm of a run. Raises TrainError for a ruler that there is not."""
+    if options.ruler and options.ruler not in RULERS:
+        raise TrainError(f"no ruler {options.ruler!r}: permutation or placement")
     arms = []
     for seed in range(options.seed, options.seed + options.seeds):
         arms.append(Arm("true", seed))
         arms.append(Arm("reference", seed, ("documents", 1000 + seed, 1.0)))
         arms.append(Arm("control", seed, ("documents", 2000 + seed, 1.0)))
+        for dose in DOSES if options.ruler else ():
+            if (options.ruler, dose) != ("permutation", 1.0):  # that is the control
+                arms.append(Arm(f"dose-{dose:g}", seed, (RULERS[options.ruler], 2000 + seed, dose)))
     return arms
 
 
@@ -374,12 +391,13 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     return Result(out, data["sentence"], data)
 
 
-def claim(out: Path, corpus: Corpus, options: TrainOptions) -> None:
+def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None = None) -> None:
     """Make `out` the folder of this run. Raises TrainError where it is another's."""
     stamp = json.dumps(
         {
             "corpus": str(corpus.folder.resolve()),
             "tokenizer": corpus.tokenizer.id,
+            "against": str(other.folder.resolve()) if other else None,
             "options": asdict(replace(options, workers=None)),
         },
         sort_keys=True,
@@ -440,6 +458,7 @@ def summarise(
         **{name: information[name] for name in ("by_distance", "by_language", "by_host", "per_seed")},
         "next": validate.information(windows, true, reference, "next", True) if options.next_image else None,
         "penalties": penalties,
+        "ruler": ruler(windows, losses, options) if options.ruler else None,
         "lm_nll": lm,
         "nll": {
             name: float(np.mean([validate.mean_nll(windows, entry["own"], chosen) for entry in entries]))
@@ -451,6 +470,32 @@ def summarise(
         ),
         "curves": curves(log),
     }
+
+
+def ruler(windows: Windows, losses: dict[str, list[dict[str, np.ndarray]]], options: TrainOptions) -> dict[str, Any]:
+    """How the gain, and under `placement` the penalty within the document, fall with the share of wrong documents; and
+    by how much each dose is told from the corpus as it is."""
+    chosen = validate.seen_images(windows).image >= 0
+    points = []
+    for dose in (0.0, *DOSES):
+        name = "true" if dose == 0 else f"dose-{dose:g}"
+        arms = losses.get(name) or losses["control"]
+        point: dict[str, Any] = {"dose": dose}
+        point["gain"] = validate.information(windows, arms, losses["reference"])["gain"]
+        if dose:
+            differences = [arm["own"] - true["own"] for arm, true in zip(arms, losses["true"], strict=True)]
+            point["lost"] = validate.estimate(windows, differences, chosen).row()
+        if "document" in arms[0]:
+            penalties = []
+            for seed, arm in zip(range(options.seed, options.seed + options.seeds), arms, strict=True):
+                scope = RULERS[options.ruler]
+                own = rearranged(windows, (scope, 2000 + seed, dose))[0] if dose else windows
+                replaced = rearranged(own, ("document", options.seed, 1.0))[1]
+                penalties.append(validate.penalty(windows, [arm], "document", replaced)["value"])
+            known = [value for value in penalties if value is not None]
+            point["within_document"] = float(np.mean(known)) if known else None
+        points.append(point)
+    return {"kind": options.ruler, "points": points}
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
