@@ -14,6 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m train_min", description="Train a small Flamingo on a corpus.")
     parser.add_argument("corpus", type=Path)
+    parser.add_argument("--against", type=Path, help="another corpus: which of the two teaches more?")
     parser.add_argument("-o", "--out", type=Path, help="folder of the run (default: CORPUS/runs/default)")
     for option in fields(TrainOptions):
         kind = str if option.default is None or isinstance(option.default, str) else type(option.default)
@@ -21,9 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
             kind = int
         parser.add_argument(f"--{option.name.replace('_', '-')}", type=kind, default=option.default)
     parsed = vars(parser.parse_args(arguments))
-    corpus, out = parsed.pop("corpus"), parsed.pop("out")
+    corpus, out, against = (parsed.pop(name) for name in ("corpus", "out", "against"))
+    out = out or corpus / "runs" / ("default" if against is None else f"against-{against.name}")
+
+    def report(line: str) -> None:
+        print(line, flush=True)
+
     try:
-        run(corpus, out or corpus / "runs" / "default", TrainOptions(**parsed), lambda line: print(line, flush=True))
+        if against is None:
+            run(corpus, out, TrainOptions(**parsed), report)
+        else:
+            from train_min.against import run_against
+
+            run_against(corpus, against, out, TrainOptions(**parsed), report)
     except TrainError as error:
         print(f"train_min: {error}", file=sys.stderr)
         return 1

@@ -1,16 +1,20 @@
 """Causal language models: a nano one of our own, and one way to drive any of Hugging Face's.
 
-Flamingo needs few things of a language model, the attributes and `run` of `CausalLM`. Everything is frozen: whoever
-trains the nano model does so before it is wrapped.
+Flamingo needs few things of a language model, what `NanoLM` and `HuggingFaceLM` have in common. Everything is frozen:
+whoever trains the nano model does so before it is wrapped.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from train_min import TrainError
 
 Cache = list[tuple[Tensor, Tensor]]
 BeforeBlock = Callable[[int, Tensor], Tensor]
@@ -92,6 +96,11 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], -1)
 
 
+def head_count(width: int) -> int:
+    """Attention heads of a layer of this width: as wide as 128, which on CPU costs half of 64, where it divides."""
+    return next((width // size for size in (128, 64, 32, 16) if width % size == 0), 1)
+
+
 class NanoBlock(nn.Module):
     def __init__(self, config: NanoConfig, generator: torch.Generator):
         super().__init__()
@@ -146,6 +155,9 @@ class NanoLM(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         return F.embedding(tokens, self.embedding)
 
+    def new_cache(self) -> Cache:
+        return []
+
     def run(
         self,
         x: Tensor,
@@ -167,8 +179,112 @@ class NanoLM(nn.Module):
         for index in range(first, last):
             if before is not None:
                 x = before(index, x)
-            past = cache[index] if cache else None
+            past = cache[index] if cache is not None and index < len(cache) else None
             x, keys_values = self.blocks[index](x, angles, bias, past)
             if cache is not None:
                 cache[index : index + 1] = [keys_values]
         return self.norm(x) if last == self.n_layers else x
+
+
+class HuggingFaceLM(nn.Module):
+    """Any causal language model of transformers, driven like `NanoLM`.
+
+    `vocabulary` is how many of its rows the tokenizer knows; an embedding padded beyond that is cut there. Gated layers
+    come in by hooks before its blocks, so that no model's code is copied or replaced."""
+
+    def __init__(self, model: nn.Module, vocabulary: int):
+        super().__init__()
+        base = model.base_model
+        blocks = [child for child in base.children() if isinstance(child, nn.ModuleList)]  # type: ignore[union-attr]
+        head = model.get_output_embeddings()  # type: ignore[operator]
+        if len(blocks) != 1 or head is None:
+            raise TrainError(
+                f"{type(model).__name__} is no decoder with one stack of blocks and a head: choose another --lm"
+            )
+        if getattr(head, "bias", None) is not None:
+            raise TrainError(
+                f"{type(model).__name__} has a bias in its head, which is not supported: choose another --lm"
+            )
+        if len(head.weight) < vocabulary:
+            raise TrainError(f"the language model knows {len(head.weight)} tokens, its tokenizer {vocabulary}")
+        self.model, self.vocabulary = model.eval().requires_grad_(False), vocabulary
+        self._base: list[Any] = [base]  # in a list: as a submodule its weights would be listed twice
+        self.blocks: nn.ModuleList = blocks[0]
+
+    @property
+    def width(self) -> int:
+        return self.head.shape[1]
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def head(self) -> Tensor:
+        return self.model.get_output_embeddings().weight[: self.vocabulary]  # type: ignore[operator]
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return self.model.get_input_embeddings()(tokens)  # type: ignore[operator]
+
+    def new_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache()
+
+    def run(
+        self, x: Tensor, positions: Tensor, bias: Tensor, before: BeforeBlock | None = None, cache: Any = None
+    ) -> Tensor:
+        """As `NanoLM.run`."""
+
+        def hook(index: int) -> Callable[..., Any]:
+            def change(block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+                assert before is not None
+                if args:
+                    return (before(index, args[0]), *args[1:]), kwargs
+                return args, {**kwargs, "hidden_states": before(index, kwargs["hidden_states"])}
+
+            return change
+
+        handles = [
+            block.register_forward_pre_hook(hook(index), with_kwargs=True)
+            for index, block in enumerate(self.blocks)
+            if before is not None
+        ]
+        try:
+            result = self._base[0](
+                inputs_embeds=x,
+                position_ids=positions,
+                attention_mask=bias,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+        finally:
+            for handle in handles:
+                handle.remove()
+        return result.last_hidden_state
+
+
+def load_causal_lm(name: str, vocabulary: int, dtype: torch.dtype) -> HuggingFaceLM:
+    """A GGUF file, a folder or a Hugging Face name. Raises TrainError, in one line, where it cannot be had."""
+    try:
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+    except ImportError:
+        raise TrainError("language models other than nano need transformers: pip install 'openm3w[train]'") from None
+    logging.disable_progress_bar()
+    path = Path(name)
+    try:
+        if name.endswith(".gguf"):
+            if not path.is_file():
+                raise TrainError(f"no language model {name}: no such file")
+            model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+    except TrainError:
+        raise
+    except Exception as error:  # whatever a file that is no model, or an unreachable hub, makes of it
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TrainError(
+            f"no language model {name!r}: {reason}; give a GGUF file, a folder or a Hugging Face name"
+        ) from None
+    return HuggingFaceLM(model, vocabulary)

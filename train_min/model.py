@@ -129,11 +129,16 @@ class Media:
 def see_media(latents: Tensor, row: Tensor, slot: Tensor, media_index: Tensor) -> Media:
     """Each token of `media_index` (B, T) sees all latents of one item, or of none (-1)."""
     slots = int(slot.max()) + 1
-    mask = media_index[:, :, None] == torch.arange(slots, device=slot.device)
+    return Media(latents, row, slot, *visible(media_index, slots, latents.shape[1], latents.dtype))
+
+
+def visible(media_index: Tensor, slots: int, n_latents: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """`bias` and `sees` of `Media`."""
+    mask = media_index[:, :, None] == torch.arange(slots, device=media_index.device)
     sees = mask.any(-1, keepdim=True)
     # A softmax over nothing has no value: such rows see everything here, and `sees` makes their result exactly 0.
-    mask = (mask | ~sees).repeat_interleave(latents.shape[1], -1)[:, None]
-    return Media(latents, row, slot, as_bias(mask, latents.dtype), sees.to(latents.dtype))
+    mask = (mask | ~sees).repeat_interleave(n_latents, -1)[:, None]
+    return as_bias(mask, dtype), sees.to(dtype)
 
 
 class GatedCrossAttention(nn.Module):

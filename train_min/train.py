@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions
 from train_min import TrainError, validate
 from train_min.data import (
@@ -28,7 +29,7 @@ from train_min.data import (
     read_picture,
     training_windows,
 )
-from train_min.lm import NanoConfig, NanoLM
+from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
 from train_min.loop import LoopOptions, TrainingSet, fit, measured_peak, save, score, train_nano
 from train_min.model import Flamingo, ModelConfig
 from train_min.vision import Encoder, FeatureStore, fast_dtype, load_encoder
@@ -48,13 +49,15 @@ class TrainOptions:
     steps, rows, matrix_rate, rate, gate_rate, next_image: see `LoopOptions`.
     seeds: how many times every arm is trained. `seed` is the first.
     every: a gated layer before each every-th frozen block; 0 takes a third of the blocks.
+    ruler: `permutation` or `placement` also trains on copies of the corpus that are wrong in a tenth, a quarter, a half
+        and all of their documents, to show that the gain falls as it should.
     workers: training processes; None takes one for each core.
     device: `cpu`, `cuda`, or None for what there is.
     """
 
     lm: str = "nano"
     vision: str = "efficientnet-lite0"
-    steps: int = 100
+    steps: int = 80
     rows: int = 4
     matrix_rate: float = 0.04
     rate: float = 3e-3
@@ -65,7 +68,8 @@ class TrainOptions:
     every: int = 3
     latents: int = 16
     resampler_layers: int = 2
-    lm_steps: int = 80
+    ruler: str = ""
+    lm_steps: int = 70
     lm_rows: int = 8
     lm_rate: float = 0.01
     lm_matrix_rate: float = 0.04
@@ -113,6 +117,7 @@ class Setting:
     store: Path
     patches: int
     features: int
+    vocabulary: int
     options: TrainOptions
     loop: LoopOptions
     device: str
@@ -146,7 +151,7 @@ def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> 
     return windows.with_images(images), replaced
 
 
-def load_lm(folder: Path, dtype: torch.dtype) -> NanoLM:
+def load_nano(folder: Path, dtype: torch.dtype) -> NanoLM:
     state = torch.load(folder / "checkpoint" / "lm.pt", map_location="cpu", weights_only=True)
     model = NanoLM(NanoConfig(**state["config"]), 0)
     model.load_state_dict(state["model"])
@@ -185,13 +190,19 @@ def first_job(kind: str, setting: Setting, *rest: Any) -> None:
 
 def build_model(setting: Setting, seed: int) -> Flamingo:
     device = torch.device(setting.device)
-    lm = load_lm(setting.out, fast_dtype(device))
     options = setting.options
+    lm: NanoLM | HuggingFaceLM
+    if options.lm == "nano":
+        lm, new = load_nano(setting.out, fast_dtype(device)), 0
+    else:
+        lm, new = load_causal_lm(options.lm, setting.vocabulary, fast_dtype(device)), 2
     config = ModelConfig(
         features=setting.features,
         every=options.every,
         n_latents=options.latents,
         n_resampler_layers=options.resampler_layers,
+        n_heads=head_count(lm.width),
+        n_new_tokens=new,
     )
     return Flamingo(lm, config, seed).to(device)
 
@@ -222,6 +233,9 @@ def arm_job(setting: Setting, arm: Arm, log: Callable[[dict[str, Any]], None]) -
     losses = {"own": score(model, own, features)}
     if options.next_image:
         losses["next"] = score(model, own, features, follow=True)
+    if arm.name.startswith("dose"):
+        mixed, _ = rearranged(own, ("document", options.seed, 1.0))
+        losses["document"] = score(model, mixed, features)
     if arm.name == "true":
         for scope in ("documents", "host", "document"):
             other, _ = rearranged(held_out, (scope, options.seed, 1.0))
@@ -266,7 +280,7 @@ def prepare(
     corpus: Corpus, out: Path, options: TrainOptions, encoder: Encoder, device: torch.device
 ) -> tuple[Setting, dict[bytes, dict[str, Any]]]:
     """Write the windows of the run to files. Raises TrainError for too little data."""
-    tokenizer = corpus.tokenizer
+    tokenizer = run_tokenizer(corpus, options)
     training = training_windows(corpus, tokenizer, options.seed)
     if len(training) < 16:
         raise TrainError(
@@ -277,15 +291,30 @@ def prepare(
         raise TrainError(
             f"{corpus.folder} has no held-out documents with windows: build it with a larger windows.validation"
         )
-    text = cut_windows(corpus, tokenizer, "train", WindowOptions(policy="tile"))
+    text = training
+    if options.lm == "nano":
+        text = cut_windows(corpus, tokenizer, "train", WindowOptions(policy="tile"))
     (out / "data").mkdir(parents=True, exist_ok=True)
+    (out / "tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
     for name, windows in (("train", training), ("validation", held_out), ("text", text)):
         windows.save(out / "data" / f"{name}.npz")
     hashes = {row.tobytes() for windows in (training, held_out) for row in windows.hashes}
     places = pictures(corpus, hashes)
     folder = feature_folder(corpus, out) / encoder.key
-    setting = Setting(out, folder, encoder.patches, encoder.width, options, options.loop(), str(device))
+    setting = Setting(
+        out, folder, encoder.patches, encoder.width, tokenizer.image_id, options, options.loop(), str(device)
+    )
     return setting, places
+
+
+def run_tokenizer(corpus: Corpus, options: TrainOptions) -> Tokenizer:
+    """The corpus' own for the nano model; another language model brings its own, and windows are cut anew."""
+    if options.lm == "nano":
+        return corpus.tokenizer
+    try:
+        return load_tokenizer(options.lm)
+    except TokenizerError as error:
+        raise TrainError(str(error)) from None
 
 
 def feature_folder(corpus: Corpus, out: Path) -> Path:
@@ -298,12 +327,22 @@ def feature_folder(corpus: Corpus, out: Path) -> Path:
     return folder
 
 
+RULERS = {"permutation": "documents", "placement": "place"}
+DOSES = (0.1, 0.25, 0.5, 1.0)
+
+
 def arms_of(options: TrainOptions) -> list[Arm]:
+    """Every arm of a run. Raises TrainError for a ruler that there is not."""
+    if options.ruler and options.ruler not in RULERS:
+        raise TrainError(f"no ruler {options.ruler!r}: permutation or placement")
     arms = []
     for seed in range(options.seed, options.seed + options.seeds):
         arms.append(Arm("true", seed))
         arms.append(Arm("reference", seed, ("documents", 1000 + seed, 1.0)))
         arms.append(Arm("control", seed, ("documents", 2000 + seed, 1.0)))
+        for dose in DOSES if options.ruler else ():
+            if (options.ruler, dose) != ("permutation", 1.0):  # that is the control
+                arms.append(Arm(f"dose-{dose:g}", seed, (RULERS[options.ruler], 2000 + seed, dose)))
     return arms
 
 
@@ -322,13 +361,16 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
     store.refresh()
     missing = store.missing(list(places))
-    report(f"{len(missing)} of {len(places)} pictures to encode, {options.lm_steps} steps of the language model")
-    jobs: list[tuple] = [] if (out / "checkpoint" / "lm.pt").exists() else [("lm", setting)]
+    lm_steps = options.lm_steps if options.lm == "nano" else 0
+    report(f"{len(missing)} of {len(places)} pictures to encode, {lm_steps} steps of the language model")
+    jobs: list[tuple] = []
+    if options.lm == "nano" and not (out / "checkpoint" / "lm.pt").exists():
+        jobs.append(("lm", setting))
     for start in range(0, len(missing), PIECE):
         jobs.append(
             ("encode", setting, opened, [(digest, places[digest]) for digest in missing[start : start + PIECE]])
         )
-    progress = Progress(out / "log.jsonl", report, options.lm_steps + len(missing))
+    progress = Progress(out / "log.jsonl", report, lm_steps + len(missing))
     for _ in run_jobs(first_job, jobs, workers, progress):
         pass
     prepared = time.monotonic() - started
@@ -349,12 +391,13 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     return Result(out, data["sentence"], data)
 
 
-def claim(out: Path, corpus: Corpus, options: TrainOptions) -> None:
+def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None = None) -> None:
     """Make `out` the folder of this run. Raises TrainError where it is another's."""
     stamp = json.dumps(
         {
             "corpus": str(corpus.folder.resolve()),
             "tokenizer": corpus.tokenizer.id,
+            "against": str(other.folder.resolve()) if other else None,
             "options": asdict(replace(options, workers=None)),
         },
         sort_keys=True,
@@ -390,7 +433,8 @@ def summarise(
         for scope in ("documents", "host", "document")
     }
     chosen = validate.seen_images(windows).image >= 0
-    width = validate.bytes_per_token(windows, corpus.tokenizer)
+    tokenizer = run_tokenizer(corpus, options)
+    width = validate.bytes_per_token(windows, tokenizer)
     lm = validate.mean_nll(windows, true[0]["lm"], chosen)
     blind = float(np.mean([validate.mean_nll(windows, entry["blind"], chosen) for entry in true]))
     gain = information["gain"]
@@ -398,7 +442,7 @@ def summarise(
         "sentence": validate.sentence(gain, control),
         "corpus": {
             "name": corpus.folder.name,
-            "tokenizer": corpus.tokenizer.id,
+            "tokenizer": tokenizer.id,
             "training_windows": len(training),
             "training_documents": len(training.units),
             "training_tokens": len(training.tokens),
@@ -414,6 +458,7 @@ def summarise(
         **{name: information[name] for name in ("by_distance", "by_language", "by_host", "per_seed")},
         "next": validate.information(windows, true, reference, "next", True) if options.next_image else None,
         "penalties": penalties,
+        "ruler": ruler(windows, losses, options) if options.ruler else None,
         "lm_nll": lm,
         "nll": {
             name: float(np.mean([validate.mean_nll(windows, entry["own"], chosen) for entry in entries]))
@@ -425,6 +470,32 @@ def summarise(
         ),
         "curves": curves(log),
     }
+
+
+def ruler(windows: Windows, losses: dict[str, list[dict[str, np.ndarray]]], options: TrainOptions) -> dict[str, Any]:
+    """How the gain, and under `placement` the penalty within the document, fall with the share of wrong documents; and
+    by how much each dose is told from the corpus as it is."""
+    chosen = validate.seen_images(windows).image >= 0
+    points = []
+    for dose in (0.0, *DOSES):
+        name = "true" if dose == 0 else f"dose-{dose:g}"
+        arms = losses.get(name) or losses["control"]
+        point: dict[str, Any] = {"dose": dose}
+        point["gain"] = validate.information(windows, arms, losses["reference"])["gain"]
+        if dose:
+            differences = [arm["own"] - true["own"] for arm, true in zip(arms, losses["true"], strict=True)]
+            point["lost"] = validate.estimate(windows, differences, chosen).row()
+        if "document" in arms[0]:
+            penalties = []
+            for seed, arm in zip(range(options.seed, options.seed + options.seeds), arms, strict=True):
+                scope = RULERS[options.ruler]
+                own = rearranged(windows, (scope, 2000 + seed, dose))[0] if dose else windows
+                replaced = rearranged(own, ("document", options.seed, 1.0))[1]
+                penalties.append(validate.penalty(windows, [arm], "document", replaced)["value"])
+            known = [value for value in penalties if value is not None]
+            point["within_document"] = float(np.mean(known)) if known else None
+        points.append(point)
+    return {"kind": options.ruler, "points": points}
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from train_min.data import (
     training_windows,
 )
 
-IMAGE, EOC = 8, 9
+IMAGE, EOC = 100, 101
 
 
 def windows_of(spec: list[list[tuple[int, list[int]]]], sites: list[str] | None = None) -> Windows:

@@ -1,0 +1,235 @@
+"""`m3w evaluate`: few-shot accuracy of a trained run on a folder of labelled images.
+
+The task cannot be guessed from text: in every episode the labels are dealt out anew among the classes, so that only the
+shots tell which picture goes with which word. Beside each figure stands the same with shuffled images, and what always
+answering the commonest label would give.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shards.records import Text
+from shards.stream import token_stream
+from shards.tokenizer import Tokenizer, load_tokenizer
+from train_min import TrainError
+from train_min.generate import Prompt, beam, greedy, likelihoods
+from train_min.model import Flamingo
+from train_min.train import Setting, TrainOptions, build_model, choose_device
+from train_min.vision import FeatureStore, load_encoder
+
+PICTURE = object()
+ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """shots: how many examples; 0 shows two answers without their images, as Flamingo does.
+
+    mode: `closed` ranks the labels by likelihood, `greedy` and `beam` generate.
+    permute: deal the labels out anew in every episode. rices: take as shots the most similar pictures, the most similar
+    last (Yang et al. 2022, as Flamingo uses it), instead of random ones."""
+
+    shots: tuple[int, ...] = (0, 4, 8, 16, 32)
+    episodes: int = 100
+    mode: str = "closed"
+    permute: bool = True
+    rices: bool = False
+    prefix: str = "Output:"
+    seed: int = 0
+    arm_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Item:
+    path: Path
+    label: str
+
+
+def load_task(folder: Path) -> list[Item]:
+    """Pictures in folders named by their labels, or pictures with a .txt of the same name beside them.
+
+    Raises TrainError where there are fewer than two labels."""
+    items = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in ENDINGS:
+            caption = path.with_suffix(".txt")
+            text = caption.read_text(encoding="utf-8", errors="replace") if caption.exists() else path.parent.name
+            items.append(Item(path, " ".join(text.split())))
+    if len({item.label for item in items}) < 2:
+        raise TrainError(
+            f"{folder}: pictures of at least two labels are needed, as LABEL/*.jpg or with a .txt beside each"
+        )
+    return items
+
+
+def prompt_tokens(tokenizer: Tokenizer, answers: list[str], prefix: str, images: bool = True) -> np.ndarray:
+    """`<image>Output: ANSWER<EOC>` for each answer, then `<image>Output:`. Without `images` the shots are text only."""
+    parts = []
+    for answer in answers:
+        nodes = [Text(f"{prefix} {answer}")]
+        parts.append(token_stream([PICTURE, *nodes] if images else nodes, tokenizer).ids)
+    parts.append(token_stream([PICTURE, Text(prefix)], tokenizer, close=False).ids)
+    return np.concatenate(parts)
+
+
+def answer_tokens(tokenizer: Tokenizer, answer: str, prefix: str) -> np.ndarray:
+    """The ids of ` ANSWER<EOC>` as they stand behind the prefix."""
+    whole = token_stream([Text(f"{prefix} {answer}")], tokenizer).ids
+    return whole[len(tokenizer.encode(prefix)) :]
+
+
+def episode(
+    items: list[Item], query: int, shots: int, options: EvaluateOptions, similar: Tensor | None
+) -> tuple[list[int], dict[str, str]]:
+    """The items that are shown before the query, and what each label is called in this episode."""
+    stamp = hashlib.sha256(f"{options.seed}\n{query}\n{shots}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(stamp[:8], "big"))
+    others = np.array([index for index in range(len(items)) if index != query])
+    count = min(shots or 2, len(others))
+    if similar is not None and shots:
+        nearest = similar[query].clone()
+        nearest[query] = -float("inf")
+        chosen = nearest.topk(count).indices.flip(0).tolist()
+    else:
+        chosen = rng.choice(others, count, replace=False).tolist()
+    labels = sorted({item.label for item in items})
+    names = rng.permutation(labels).tolist() if options.permute else labels
+    return chosen, dict(zip(labels, names, strict=True))
+
+
+def answer(
+    model: Flamingo,
+    tokenizer: Tokenizer,
+    prompt: Prompt,
+    labels: list[str],
+    options: EvaluateOptions,
+) -> str:
+    if options.mode == "closed":
+        answers = [answer_tokens(tokenizer, label, options.prefix) for label in labels]
+        scores = likelihoods(model, prompt, answers, tokenizer.image_id)
+        return labels[int(np.argmax(scores))]
+    if options.mode == "greedy":
+        (tokens,) = greedy(model, [prompt], tokenizer.image_id, tokenizer.eoc_id)
+    else:
+        tokens, _ = beam(model, prompt, tokenizer.image_id, tokenizer.eoc_id)
+    return tokenizer.decode(tokens).strip()
+
+
+def accuracy(
+    model: Flamingo,
+    tokenizer: Tokenizer,
+    items: list[Item],
+    features: Tensor,
+    shots: int,
+    options: EvaluateOptions,
+    shuffled: bool = False,
+) -> float:
+    """The share of episodes answered right. `features` (n, S, V) are those of the items; `shuffled` shows every picture
+    in the place of another."""
+    order = np.arange(len(items))
+    if shuffled:
+        order = np.random.default_rng(options.seed).permutation(len(items))
+    similar = None
+    if options.rices:
+        pooled = torch.nn.functional.normalize(features.float().mean(1), dim=-1)
+        similar = pooled @ pooled.T
+    queries = np.random.default_rng(options.seed + 1).permutation(len(items))[: options.episodes].tolist()
+    labels = sorted({item.label for item in items})
+    right = 0
+    for query in queries:
+        chosen, names = episode(items, query, shots, options, similar)
+        tokens = prompt_tokens(tokenizer, [names[items[i].label] for i in chosen], options.prefix, images=shots > 0)
+        shown = [*chosen, query] if shots else [query]
+        prompt = Prompt(tokens, features[order[shown]])
+        found = answer(model, tokenizer, prompt, [names[label] for label in labels], options)
+        right += found == names[items[query].label]
+    return right / len(queries)
+
+
+def load_run(run: Path, arm: str = "true", seed: int = 0) -> tuple[Flamingo, Tokenizer, Setting]:
+    """The trained model of an arm of a run. Raises TrainError where there is none."""
+    try:
+        stamp = json.loads((run / "options.json").read_text())
+        known = {entry.name for entry in fields(TrainOptions)}
+        options = TrainOptions(**{name: value for name, value in stamp["options"].items() if name in known})
+        state = torch.load(run / "checkpoint" / f"{arm}-{seed}.pt", map_location="cpu", weights_only=True)
+        tokenizer = load_tokenizer(str(run / "tokenizer.json"))
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
+    device = choose_device(options.device)
+    encoder = load_encoder(options.vision, device)
+    folder = run / "features" / encoder.key
+    setting = Setting(
+        run, folder, encoder.patches, encoder.width, tokenizer.image_id, options, options.loop(), str(device)
+    )
+    model = build_model(setting, seed)
+    model.load_state_dict(state["model"], strict=False)
+    return model.eval(), tokenizer, setting
+
+
+def encode_items(items: list[Item], setting: Setting) -> Tensor:
+    """Features (n, S, V) of the items, kept in the run."""
+    encoder = load_encoder(setting.options.vision, torch.device(setting.device))
+    contents = {hashlib.sha256(content).digest(): content for content in (item.path.read_bytes() for item in items)}
+    store = FeatureStore(setting.store, encoder.patches, encoder.width)
+    store.refresh()
+    missing = store.missing(list(contents))
+    if missing:
+        store.add(encoder, ((digest, contents[digest]) for digest in missing), lambda n: None)
+        store.refresh()
+    hashes = np.array([list(hashlib.sha256(item.path.read_bytes()).digest()) for item in items], np.uint8)
+    return store.table(hashes)(np.arange(len(items)))
+
+
+def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callable[[str], None]) -> dict[str, Any]:
+    """Few-shot figures of a run on the pictures of the folder `task`; RUN/evaluate.json. Raises TrainError."""
+    if options.mode not in ("closed", "greedy", "beam"):
+        raise TrainError(f"no mode {options.mode!r}: closed, greedy or beam")
+    items = load_task(task)
+    model, tokenizer, setting = load_run(run, seed=options.arm_seed)
+    features = encode_items(items, setting)
+    counts = Counter(item.label for item in items)
+    majority = 1 / len(counts) if options.permute else max(counts.values()) / len(items)
+    rows = []
+    for shots in options.shots:
+        row = {
+            "shots": shots,
+            "accuracy": accuracy(model, tokenizer, items, features, shots, options),
+            "shuffled": accuracy(model, tokenizer, items, features, shots, options, shuffled=True),
+            "majority": majority,
+        }
+        rows.append(row)
+        report(
+            f"{shots:2d} shots: {row['accuracy']:.3f}, with shuffled images {row['shuffled']:.3f}, "
+            f"commonest label {majority:.3f}"
+        )
+    result = {"task": task.name, "mode": options.mode, "permute": options.permute, "rices": options.rices, "rows": rows}
+    (run / "evaluate.json").write_text(json.dumps(result, indent=1, sort_keys=True))
+    return result
+
+
+def captions(run: Path, n: int = 12, seed: int = 0) -> list[dict[str, str]]:
+    """Generated text behind pictures of held-out documents, for the report: sha256 and text."""
+    model, tokenizer, setting = load_run(run, seed=seed)
+    windows = setting.windows("validation")
+    stamp = json.loads((run / "options.json").read_text())
+    shared = Path(stamp["corpus"]) / "work" / "features" / setting.store.name
+    store = FeatureStore(shared if shared.exists() else setting.store, setting.patches, setting.features)
+    store.refresh()
+    lookup = store.table(windows.hashes)
+    shown = list(dict.fromkeys(windows.images[windows.images >= 0].tolist()))[:n]
+    prompts = [Prompt(np.array([tokenizer.image_id]), lookup(np.array([index]))) for index in shown]
+    texts = greedy(model, prompts, tokenizer.image_id, tokenizer.eoc_id, length=32)
+    return [
+        {"sha256": windows.hashes[index].tobytes().hex(), "text": tokenizer.decode(text).strip()}
+        for index, text in zip(shown, texts, strict=True)
+    ]
