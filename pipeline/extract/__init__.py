@@ -55,7 +55,8 @@ def extract(
         raise PageDropped("page.too_large")
     if NOT_HTML.match(html):
         raise PageDropped("page.not_html")
-    text = decode(html, content_type)
+    # the tree construction of HTML ignores U+0000 in text; libxml2 would make a replacement character of it
+    text = decode(html, content_type).replace("\0", "")
     try:
         page = read(
             text,
