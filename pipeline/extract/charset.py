@@ -3,7 +3,7 @@
 import codecs
 import re
 
-from bs4.dammit import UnicodeDammit
+from bs4.dammit import EncodingDetector
 
 # How far a declaration is looked for: HTML standard, 13.2.3.2, "prescan a byte stream"
 PRESCAN_BYTES = 1024
@@ -91,7 +91,7 @@ def decode(html: bytes, content_type: str | None = None) -> str:
         wide = _utf16_without_mark(head)
         if wide:
             return html.decode(wide, "replace")
-    escaped = b"\x1b$" in html or b"\x1b(" in html
+    escaped = b"\x1b" in html and (b"\x1b$" in html or b"\x1b(" in html)
     if not escaped:
         try:
             return html.decode("utf-8")
@@ -143,7 +143,14 @@ def _detect(html: bytes) -> str | None:
     first = next(re.finditer(rb"[\x80-\xff]", html)).start() if not html.isascii() else 0
     sample = html[max(0, first - 200) : first + DETECTION_BYTES]
     sample = re.sub(rb"<[^<>]{0,2000}>", b" ", sample)
-    found = UnicodeDammit(sample, user_encodings=[], is_html=False).original_encoding
-    name = codec(found) if found else None
-    # the two differ in a few letters, and pages in the second are not on the web
-    return "cp1251" if name == "mac-cyrillic" else name
+    for found in EncodingDetector(sample).encodings:
+        name = codec(found)
+        if name == "mac-cyrillic":  # a few letters apart, and pages in it are not on the web
+            name = "cp1251"
+        if name:
+            try:
+                sample.decode(name)
+            except UnicodeDecodeError:
+                continue
+            return name
+    return None

@@ -3,7 +3,6 @@
 The scoring is that of mozilla/readability (Readability.js, grabArticle and _cleanConditionally), computed on the flat
 page: sums over subtrees are one backward loop, and no element is visited twice."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,8 +45,8 @@ def sums(page: Page) -> Sums:
     ends = np.array(page.ends, np.int64)
     starts = np.arange(len(ends))
 
-    def over(values: Iterable[int], low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
-        prefix = np.concatenate(([0], np.cumsum(np.array(list(values), np.int64))))
+    def over(values: list[int], low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+        prefix = np.concatenate(([0], np.cumsum(np.array(values, np.int64))))
         difference: NDArray[np.int64] = prefix[high] - prefix[low]
         return difference
 
@@ -68,15 +67,15 @@ def sums(page: Page) -> Sums:
         if not picture.noscript and not picture.hidden:
             pictures[picture.element] += 1
     char_sums, link_sums = over(chars, first, last), over(links, first, last)
-    paragraphs = over((tag == "p" for tag in page.tags), starts, ends)
-    headings = over((b.chars if b.state & IN_HEADING else 0 for b in blocks), first, last)
+    paragraphs = over([tag == "p" for tag in page.tags], starts, ends)
+    headings = over([b.chars if b.state & IN_HEADING else 0 for b in blocks], first, last)
     return Sums(
         char_sums.tolist(),
         link_sums.tolist(),
         over(commas, first, last).tolist(),
         paragraphs.tolist(),
         over(pictures, starts, ends).tolist(),
-        over((tag == "li" for tag in page.tags), starts, ends).tolist(),
+        over([tag == "li" for tag in page.tags], starts, ends).tolist(),
         headings.tolist(),
         np.stack([char_sums, link_sums, paragraphs, headings]),
     )

@@ -51,6 +51,7 @@ _FUNCTION_WORDS = names(
 _ENDS = frozenset(".!?…。！？।۔؟:;")
 _CLOSERS = "\"'”’)]»」 "
 LEVELS = 4
+HEAD = 200  # characters at the start of a block that are looked at
 
 
 def features(page: Page, total: Sums, found: Candidate) -> Matrix:
@@ -163,19 +164,18 @@ def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:
     """What the first words and the last character of a block say."""
     if not text:
         return (0.0,) * 9
-    head = text[:240]
+    head = text[:HEAD]
     words = head.lower().split()
     count = len(words) or 1
-    tail = text[-8:].rstrip(_CLOSERS)[-1:]
-    short = len(text) < 240
+    short = len(text) <= HEAD
     return (
         head.count(",") / count * 5,
-        (text.count(". ") + text.count("。") + text.count("、")) / 10,
-        tail in _ENDS if tail else 0.0,
-        sum(map(_BOILERPLATE.__contains__, words)) / count * 3 if short else 0.0,
-        (sum(map(head[:60].count, "0123456789")) / min(len(head), 60)) if short else 0.0,
+        (head.count(". ") if head.isascii() else head.count(". ") + head.count("。") + head.count("、")) / 3,
+        text[-8:].rstrip(_CLOSERS)[-1:] in _ENDS,
+        len(_BOILERPLATE.intersection(words)) / count * 3 if short else 0.0,
+        sum(map(str.isnumeric, words)) / count,
         head[0].isupper(),
         short and head.isupper(),
-        sum(map(_FUNCTION_WORDS.__contains__, words)) / count * 3,
+        len(_FUNCTION_WORDS.intersection(words)) / count * 3,
         len(title.intersection(words)) / max(count, len(title)) * 2 if short and title else 0.0,
     )

@@ -223,7 +223,9 @@ class Head:
             author=author,
             date=iso_date(self.ld.get("date"))
             or iso_date(said.get("date"))
-            or iso_date(self.items.get("datepublished")),
+            or iso_date(self.items.get("datepublished"))
+            or self.first_time
+            or _url_date(url),
             language=language.replace("_", "-") if _LANGUAGE.match(language) else "",
             licence=self.licence or self.ld.get("licence") or self.items.get("license") or said.get("licence") or "",
             site_name=said.get("site_name") or self.ld.get("site_name") or "",

@@ -77,6 +77,7 @@ _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
     "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
 )
+_PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # what links of headings to themselves show
 _MARKUP = re.compile("<img", re.I)
 
 
@@ -186,12 +187,11 @@ class PageReader:
         else:
             self.block_of.append(self.block_of[top] if top >= 0 else 0)
         if attributes:
-            label = attributes.get("class", "")
-            if "id" in attributes:
-                label = f"{label} {attributes['id']}"
-            role = attributes.get("role", "")
-            if (label or role) and tag not in ("body", "html"):
-                hints = bits(label, role)
+            if tag not in ("body", "html"):
+                if "class" in attributes or "role" in attributes:
+                    hints = bits(attributes.get("class", ""), attributes.get("role", ""))
+                if "id" in attributes:
+                    hints |= bits(attributes["id"])
             if (
                 "hidden" in attributes
                 or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
@@ -353,6 +353,8 @@ class PageReader:
                 return
             if "\n" in text:
                 text = text.replace("\n", " ")
+        if state & IN_LOCAL_LINK and text in _PERMALINKS:
+            return
         self.run.append(text)
         if state & IN_LINK:
             self.link_chars += len(text.strip()) * (0.3 if state & IN_LOCAL_LINK else 1)

@@ -307,6 +307,12 @@ def test_paragraphs_and_headings():
     ) == ("Oil\n\nThe oil came by ship, in barrels.\n\nWicks\n\nWicks were made of cotton.")
 
 
+def test_links_of_headings_to_themselves_are_left_out():
+    assert text(
+        '<h2 id="oil">Oil<a class="headerlink" href="#oil">¶</a></h2><p>The oil came by ship, in barrels.</p>'
+    ) == ("Oil\n\nThe oil came by ship, in barrels.")
+
+
 def test_list_items_are_lines():
     assert text(
         "<p>He needed three things every night:</p><ul><li>oil for the lamp</li><li>a <b>wick</b><li>matches</ul>"
@@ -474,3 +480,22 @@ def test_images_of_boilerplate_are_left_out():
 def test_page_without_content_is_none(body):
     found = extract(page(body), URL)
     assert found is None
+
+
+# -- trafilatura as engine ---------------------------------------------------------------------------------------------
+
+
+def test_trafilatura_chooses_the_text_and_we_place_the_images():
+    figure = '<figure><img data-src="lamp.jpg"><figcaption>The lamp in 1911, before the fire.</figcaption></figure>'
+    body = MENU + STORY.replace(f"<p>{MIDDLE}</p>", f"<p>{MIDDLE}</p>{figure}") + FOOTER
+    found = extract(page(body), URL, options=ExtractOptions(engine="trafilatura"))
+    assert found is not None
+    at = next(i for i, node in enumerate(found.nodes) if isinstance(node, Image))
+    assert found.nodes[at].url == ROOT + "lamp.jpg"
+    assert found.nodes[at - 1].text.endswith(MIDDLE)
+    assert found.nodes[at + 1].text.endswith(AFTER)
+    assert "rights" not in found.nodes[-1].text
+
+
+def test_trafilatura_without_content_is_none():
+    assert extract(b"<p></p>", URL, options=ExtractOptions(engine="trafilatura")) is None

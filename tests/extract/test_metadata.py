@@ -26,8 +26,8 @@ def test_nothing_said():
 def test_meta_elements():
     head = (
         '<title>Keeper | Example</title><meta property="og:title" content="The  keeper">'
-        '<meta name=author content="A. Holm"><meta property="article:published_time" content="2021-03-04T05:06:07+01:00">'
-        '<meta property="og:site_name" '
+        '<meta name=author content="A. Holm"><meta property="article:published_time" '
+        'content="2021-03-04T05:06:07+01:00"><meta property="og:site_name" '
         'content="Example"><meta name="description" content="A story."><link rel=canonical href="/keeper">'
         '<meta name="robots" content="NoAI, noimageai"><link rel="license" '
         'href="https://creativecommons.org/licenses/by/4.0/">'
