@@ -2,6 +2,6 @@
 
 from pipeline.fetch.address import Networks
 from pipeline.fetch.client import Client
-from pipeline.fetch.response import FetchFailed, Limits, Response
+from pipeline.fetch.response import DEFAULT_LIMITS, FetchFailed, Limits, Response
 
-__all__ = ["Client", "FetchFailed", "Limits", "Networks", "Response"]
+__all__ = ["DEFAULT_LIMITS", "Client", "FetchFailed", "Limits", "Networks", "Response"]

@@ -12,8 +12,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Public by IANA's registries, but a metadata service that a cloud's machines reach (Azure's wire server).
 METADATA_SERVICES = {ipaddress.ip_address("168.63.129.16")}
 
-# Not global by IANA's special-purpose registries, which the ipaddress module of older Pythons follows only in part: IETF
-# protocol assignments (a cloud's metadata service among them), 6to4 relays, documentation.
+# Not global by IANA's special-purpose registries, which the ipaddress module of older Pythons follows only in part:
+# IETF protocol assignments (a cloud's metadata service among them), 6to4 relays, documentation.
 NOT_GLOBAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16", "2001::/23")))
 # RFC 6052: IPv6 addresses that a translator turns into the IPv4 address in their last 32 bits.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -74,6 +74,9 @@ class Networks:
         """Whether an address, as the socket layer writes it, may be connected to."""
         address = _parse(text)
         return address is not None and (is_public(address) or self.named(text))
+
+
+NO_NETWORKS = Networks()
 
 
 def _parse(text: str) -> Address | None:

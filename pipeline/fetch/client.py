@@ -17,8 +17,8 @@ from types import TracebackType
 import h11
 
 from pipeline.extract import urls
-from pipeline.fetch.address import Networks
-from pipeline.fetch.response import FetchFailed, Limits, Response
+from pipeline.fetch.address import NO_NETWORKS, Networks
+from pipeline.fetch.response import DEFAULT_LIMITS, FetchFailed, Limits, Response
 
 READ = 1 << 16
 IDLE_CONNECTIONS = 256
@@ -82,8 +82,8 @@ class Client:
     `contact` must be set for hosts that are not in `private`: who asks the open web says who it is."""
 
     contact: str | None = None
-    private: Networks = Networks()
-    limits: Limits = Limits()
+    private: Networks = NO_NETWORKS
+    limits: Limits = DEFAULT_LIMITS
     resolve: Resolve | None = None
     _idle: OrderedDict[Origin, list[_Connection]] = field(default_factory=OrderedDict)
     _names: OrderedDict[tuple[str, int], tuple[float, list[str]]] = field(default_factory=OrderedDict)
@@ -104,7 +104,9 @@ class Client:
                 connection.close()
         self._idle.clear()
 
-    async def fetch(self, url: str, check: Callable[[str], Awaitable[None]] | None = None) -> tuple[Response, list[str]]:
+    async def fetch(
+        self, url: str, check: Callable[[str], Awaitable[None]] | None = None
+    ) -> tuple[Response, list[str]]:
         """The response at the end of the redirects, and the URLs that led there, the first one first.
 
         `check` is awaited for each URL before it is asked for; it refuses one by raising FetchFailed. Raises
@@ -125,10 +127,11 @@ class Client:
                 raise FetchFailed("redirects", f"more than {self.limits.redirects}")
             path.append(target)
 
-    async def exchange(self, url: str) -> Response:
+    async def exchange(self, url: str, wanted: Callable[[int, str], bool] | None = None) -> Response:
         """One request and its response, whatever its status; redirects are not followed.
 
-        Raises FetchFailed."""
+        `wanted` sees status and media type before the body is read: where it says no, the fetch fails with the reason
+        media_type. Raises FetchFailed."""
         origin, authority, target = origin_of(url)
         request = (
             f"GET {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {user_agent(self.contact)}\r\n"
@@ -144,7 +147,7 @@ class Client:
                     if connection is None:
                         connection = await self._connect(origin)
                     try:
-                        head, raw, message = await self._talk(connection, request, authority, target)
+                        head, raw, message = await self._talk(connection, request, (authority, target), wanted)
                         break
                     except FetchFailed as error:
                         connection.close()
@@ -176,11 +179,15 @@ class Client:
         )
 
     async def _talk(
-        self, connection: _Connection, request: bytes, authority: str, target: str
+        self,
+        connection: _Connection,
+        request: bytes,
+        asked: tuple[str, str],
+        wanted: Callable[[int, str], bool] | None,
     ) -> tuple[bytes, bytes, h11.Response]:
         """(head, body as sent, h11's response) of one exchange on a connection."""
         limits, http = self.limits, connection.http
-        http.send(h11.Request(method="GET", target=target, headers=[("Host", authority)]))
+        http.send(h11.Request(method="GET", target=asked[1], headers=[("Host", asked[0])]))
         http.send(h11.EndOfMessage())
         begin = time.monotonic()
         received = bytearray()
@@ -215,6 +222,10 @@ class Client:
                     declared = next((value for name, value in event.headers if name == b"content-length"), b"0")
                     if int(declared) > limits.body_bytes:
                         raise FetchFailed("too_large", f"Content-Length {int(declared)}")
+                    media_type = next((value for name, value in event.headers if name == b"content-type"), b"")
+                    media_type = media_type.partition(b";")[0].strip().lower()
+                    if wanted is not None and not wanted(event.status_code, media_type.decode("latin-1")):
+                        raise FetchFailed("media_type", media_type.decode("latin-1")[:100])
                     head = bytes(received[: _end_of_head(received)])
                 elif isinstance(event, h11.EndOfMessage):
                     break

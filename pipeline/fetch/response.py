@@ -28,10 +28,13 @@ class Limits:
     grace: float = 10.0
 
 
+DEFAULT_LIMITS = Limits()
+
+
 class FetchFailed(Exception):
     """There is no response. `reason` is a word for statistics: scheme, url, dns, address, contact, connect, tls,
-    timeout, slow, reset, protocol, header_too_large, too_large, coding, overload, redirects, redirect_loop, robots,
-    http."""
+    timeout, slow, reset, protocol, header_too_large, too_large, coding, media_type, overload, redirects, redirect_loop,
+    robots, http."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
