@@ -247,8 +247,11 @@ class PartitionRound:
             rights = host.origins.setdefault(origin, Rights())
             if rights.missing is not None:
                 host.put_back(entry, attempts)
-                host.next_time = loop.time() + host.delay
+                started = loop.time()
+                host.next_time = started + host.delay
                 await self._ask_rights(host, origin, rights)
+                if host.delay < self.options.delay and rights.attempts == 0:
+                    host.next_time = started + host.delay
                 return
             refused = self._refused(entry.url, rights)
             if refused is not None:
@@ -328,7 +331,6 @@ class PartitionRound:
         if name == "robots.txt":
             rights.robots = rules
             self._set_delay(host, rights)
-            host.next_time = max(host.next_time, loop.time() - self.options.delay + host.delay)
             self._follow_sitemaps(host, origin, rules)
         else:
             rights.ai = rules
