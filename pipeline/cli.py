@@ -98,6 +98,63 @@ def crawl(
     typer.echo(f"{summary.discovered:>10}  discovered, {summary.waiting} of them waiting for another run")
 
 
+@app.command()
+def inspect(
+    corpus: CorpusDir,
+    as_json: Annotated[bool, typer.Option("--json", help="Print funnel and figures as JSON, write nothing.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The report [CORPUS/report.html].")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--what-if", metavar="SECTION.KEY=VALUE", help="Only tell what another threshold would change."),
+    ] = None,
+) -> None:
+    """Tell what a corpus holds and what was dropped, and write report.html."""
+    from pipeline.inspect.command import inspect as run
+
+    run(corpus, as_json, html, settings or [])
+
+
+@app.command()
+def view(corpus: CorpusDir, port: Annotated[int, typer.Option(help="0: any free one.")] = 0) -> None:
+    """Look at documents and windows in a browser."""
+    from pipeline.inspect.command import view as run
+
+    run(corpus, port)
+
+
+@app.command()
+def verify(corpus: CorpusDir) -> None:
+    """Check every hash, count and reference of a corpus."""
+    from pipeline.inspect.command import verify as run
+
+    run(corpus)
+
+
+@app.command()
+def train(
+    corpus: CorpusDir,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="RUN", help="Default: CORPUS/runs/default.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many times each arm is trained.")] = 3,
+    steps: Annotated[int, typer.Option(help="Updates of each arm.")] = 100,
+    lm: Annotated[str, typer.Option(help="nano, or a causal language model by path or Hugging Face name.")] = "nano",
+    vision: Annotated[str, typer.Option(help="efficientnet-lite0, or open_clip:MODEL/WEIGHTS.")] = "efficientnet-lite0",
+) -> None:
+    """Train a small Flamingo and tell what the corpus' images are worth."""
+    try:
+        from train_min import TrainError
+        from train_min.train import TrainOptions
+        from train_min.train import run as run_training
+    except ImportError as error:
+        sys.exit(_failed(f"training needs {error.name}: pip install 'openm3w[train]'"))
+    options = TrainOptions(seeds=seeds, steps=steps, lm=lm, vision=vision)
+    try:
+        run_training(corpus, output or corpus / "runs" / "default", options, lambda line: typer.echo(line))
+    except TrainError as error:
+        sys.exit(_failed(str(error)))
+
+
 @recipes.command("list")
 def list_recipes() -> None:
     """Name the presets."""
@@ -139,8 +196,14 @@ def main() -> None:
     try:
         app(arguments)
     except BuildError as error:
-        print(f"m3w: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(_failed(str(error)))
+    except OSError as error:
+        sys.exit(_failed(str(BuildError.of(error))))
+
+
+def _failed(message: str) -> int:
+    print(f"m3w: {message}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -3,3 +3,9 @@
 
 class BuildError(Exception):
     """Something outside this program is wrong: an input, an option, the disk. The message says what and what to do."""
+
+    @classmethod
+    def of(cls, error: OSError) -> "BuildError":
+        """What the operating system refused."""
+        where = f"{error.filename}: " if error.filename else ""
+        return cls(f"{where}{error.strerror or error}; mend that and give the same command again to continue")

@@ -73,8 +73,23 @@ def document_id(url: str, capture: str) -> str:
 
 METADATA_FIELDS = tuple(Metadata.__dataclass_fields__)
 
-# An image as it stands in a document on disk: what the page says of it (declared sizes in CSS pixels), what was fetched
-# (`sha256`, original sizes), and what is stored (`stored_sha256`, sizes, and its bytes at `offset` of images/`tar`).
+STORED = [
+    ("sha256", pa.binary(32)),
+    ("stored_sha256", pa.binary(32)),
+    ("phash", pa.uint64()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("original_width", pa.int32()),
+    ("original_height", pa.int32()),
+    ("format", pa.string()),
+    ("tar", pa.string()),
+    ("offset", pa.int64()),
+    ("length", pa.int32()),
+]
+"""What was fetched (`sha256`, original sizes in pixels, upright), and what is stored: its hash, sizes, and its bytes at
+`offset` of images/`tar`."""
+
+# An image as it stands in a document on disk: what the page says of it (declared sizes in CSS pixels), and `STORED`.
 IMAGE = pa.struct(
     [
         ("url", pa.string()),
@@ -84,17 +99,7 @@ IMAGE = pa.struct(
         ("declared_width", pa.int32()),
         ("declared_height", pa.int32()),
         ("fetched_url", pa.string()),
-        ("sha256", pa.binary(32)),
-        ("stored_sha256", pa.binary(32)),
-        ("phash", pa.uint64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("original_width", pa.int32()),
-        ("original_height", pa.int32()),
-        ("format", pa.string()),
-        ("tar", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int32()),
+        *STORED,
     ]
 )
 

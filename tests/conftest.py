@@ -16,3 +16,21 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the folder shared/ with real pages and WARCs is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished corpus of a small generated web. Read it only; `shutil.copytree` it to change something."""
+    from pipeline.jobs.build import build
+    from pipeline.jobs.progress import Progress
+    from pipeline.miniweb import generate, write_warc
+    from pipeline.recipe import load
+
+    folder = tmp_path_factory.mktemp("small_corpus")
+    write_warc(generate(pages=120, seed=3), folder / "miniweb.warc.gz")
+    settings = ["windows.vocabulary=600", "windows.tokens=64", "windows.validation=0.2"]
+    recipe = load("web", settings)
+    with (folder / "progress.txt").open("w") as stream:
+        options = ["--direct_num_workers=1"]
+        warc = str(folder / "miniweb.warc.gz")
+        return build([warc], folder / "corpus", recipe, "file:///", options, Progress(stream)).root

@@ -1,1 +1,5 @@
-"""A small Flamingo that tells whether the images of a corpus say something about its text."""
+"""A small Flamingo (Alayrac et al. 2022, arXiv 2204.14198) that says whether a corpus' images inform its text."""
+
+
+class TrainError(Exception):
+    """One line for the user: what was wrong with which input, and what to do."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.extract.charset import decode
-from pipeline.extract.content import keep
-from pipeline.extract.document import nodes, pictures
+from pipeline.extract.document import nodes
 from pipeline.extract.page import PageLimit, read
+from pipeline.extract.selection import select
 from pipeline.extract.urls import resolve
 from shards.records import Document, Text
 
@@ -62,8 +62,8 @@ def extract(
     if not page.blocks or not page.tags:
         return None
     base = (resolve(page.head.base, url) if page.head.base else None) or url
-    kept, inside = keep(page)
-    found = nodes(page, kept, pictures(page, inside), base)
+    kept, pictures = select(page, options.comments)
+    found = nodes(page, kept.tolist(), pictures, base)
     if not any(isinstance(node, Text) for node in found):
         return None
     canonical = (resolve(page.head.canonical, base) if page.head.canonical else None) or ""

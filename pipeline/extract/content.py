@@ -3,11 +3,15 @@
 The scoring is that of mozilla/readability (Readability.js, grabArticle and _cleanConditionally), computed on the flat
 page: sums over subtrees are one backward loop, and no element is visited twice."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.extract import hints as H
 from pipeline.extract.hints import names
-from pipeline.extract.page import CODE, HEADINGS, HIDDEN, IN_FIGURE, NOSCRIPT, Page
+from pipeline.extract.page import CODE, HEADINGS, HIDDEN, IN_FIGURE, IN_HEADING, MAYBE_HIDDEN, NOSCRIPT, Page
 
 _INITIAL = {
     **dict.fromkeys(("pre", "td", "blockquote"), 3),
@@ -24,7 +28,7 @@ ENOUGH = 500
 
 @dataclass(slots=True)
 class Sums:
-    """Per element, over the blocks inside it."""
+    """Per element, over everything inside it. Hidden blocks do not count."""
 
     chars: list[int]
     links: list[int]
@@ -36,36 +40,31 @@ class Sums:
 
 
 def sums(page: Page) -> Sums:
-    count = len(page.tags)
-    chars, links, commas, paragraphs, images, items, headings = ([0] * count for _ in range(7))
-    for block in page.blocks:
-        element = block.element
-        if block.state & (HIDDEN | NOSCRIPT):
-            continue
-        chars[element] += block.chars
-        links[element] += block.link_chars
-        commas[element] += count_commas(block.text)
+    """Sums over subtrees: elements and blocks are in document order, so each is a difference of two prefix sums."""
+    first, last = np.array(page.first, np.int64), np.array(page.last, np.int64)
+    ends = np.array(page.ends, np.int64)
+    starts = np.arange(len(ends))
+
+    def over(values: Iterable[int], low: NDArray[np.int64], high: NDArray[np.int64]) -> list[int]:
+        prefix = np.concatenate(([0], np.cumsum(np.fromiter(values, np.int64))))
+        sums: list[int] = (prefix[high] - prefix[low]).tolist()
+        return sums
+
+    blocks = page.blocks
+    shown = [not block.state & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT) for block in blocks]
+    pictures = [0] * len(page.tags)
     for picture in page.pictures:
         if not picture.noscript and not picture.hidden:
-            images[picture.element] += 1
-    for element in range(count - 1, -1, -1):
-        tag = page.tags[element]
-        if tag == "p":
-            paragraphs[element] += 1
-        elif tag == "li":
-            items[element] += 1
-        elif tag in HEADINGS:
-            headings[element] += chars[element]
-        parent = page.parents[element]
-        if parent >= 0:
-            chars[parent] += chars[element]
-            links[parent] += links[element]
-            commas[parent] += commas[element]
-            paragraphs[parent] += paragraphs[element]
-            images[parent] += images[element]
-            items[parent] += items[element]
-            headings[parent] += headings[element]
-    return Sums(chars, links, commas, paragraphs, images, items, headings)
+            pictures[picture.element] += 1
+    return Sums(
+        over((b.chars if s else 0 for b, s in zip(blocks, shown, strict=True)), first, last),
+        over((b.link_chars if s else 0 for b, s in zip(blocks, shown, strict=True)), first, last),
+        over((count_commas(b.text) if s else 0 for b, s in zip(blocks, shown, strict=True)), first, last),
+        over((tag == "p" for tag in page.tags), starts, ends),
+        over(pictures, starts, ends),
+        over((tag == "li" for tag in page.tags), starts, ends),
+        over((b.chars if b.state & IN_HEADING else 0 for b in blocks), first, last),
+    )
 
 
 def count_commas(text: str) -> int:
@@ -78,23 +77,39 @@ def class_weight(bits: int) -> int:
     return (25 if bits & H.POSITIVE else 0) - (25 if bits & H.NEGATIVE else 0)
 
 
-def keep(page: Page) -> tuple[list[bool], list[bool]]:
-    """For each block, and for each element, whether it is main content."""
-    total = sums(page)
+@dataclass(slots=True)
+class Candidate:
+    """The part of a page that scores best: for each element whether it lies in the part (`region`), and whether it also
+    survives cleaning (`inside`); the scores that led there; how many rules had to be given up (`attempt`)."""
+
+    region: list[bool]
+    inside: list[bool]
+    scores: dict[int, float]
+    top: int
+    attempt: int = 0
+
+
+def candidate(page: Page, total: Sums) -> Candidate:
+    """The best part of a page; rules are given up one by one while it has fewer than ENOUGH characters."""
     best = -1
-    result: tuple[list[bool], list[bool]] = ([False] * len(page.blocks), [False] * len(page.tags))
-    for strip, weigh, clean in ((True, True, True), (False, True, True), (False, False, True), (False, False, False)):
-        inside = _attempt(page, total, strip, weigh, clean)
-        kept = [bool(inside) and inside[b.element] and not b.state & (HIDDEN | NOSCRIPT) for b in page.blocks]
-        size = sum(block.chars for block, k in zip(page.blocks, kept, strict=True) if k)
+    result = None
+    rules = ((True, True, True), (False, True, True), (False, False, True), (False, False, False))
+    for attempt, (strip, weigh, clean) in enumerate(rules):
+        found = _attempt(page, total, strip, weigh, clean)
+        found.attempt = attempt
+        inside = found.inside
+        size = sum(
+            b.chars for b in page.blocks if inside[b.element] and not b.state & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT)
+        )
         if size > best:
-            best, result = size, (kept, inside)
+            best, result = size, found
         if size >= ENOUGH:
             break
+    assert result is not None
     return result
 
 
-def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> list[bool]:
+def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> Candidate:
     tags, parents, bits = page.tags, page.parents, page.hints
     count = len(tags)
     out = [False] * count  # elements left out, with all that is in them
@@ -104,7 +119,7 @@ def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> 
             out[element] = True
             continue
         if (
-            page.states[element] & (HIDDEN | NOSCRIPT)
+            page.states[element] & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT)
             or (
                 strip
                 and bits[element] & H.UNLIKELY
@@ -135,7 +150,8 @@ def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> 
             ancestor = parents[ancestor]
             level += 1
     if not scores:
-        return [not left for left in out]
+        body = [not left for left in out]
+        return Candidate(body, body, {}, 0)
     density = {e: total.links[e] / total.chars[e] if total.chars[e] else 0 for e in scores}
     for element in scores:
         scores[element] *= 1 - density[element]
@@ -166,15 +182,17 @@ def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> 
                 break
             last = scores[ancestor]
         ancestor = parents[ancestor]
-    children: dict[int, list[int]] = {}
-    for element in range(count):
-        children.setdefault(parents[element], []).append(element)
-    while parents[top] >= 0 and tags[parents[top]] not in ("body", "html") and len(children[parents[top]]) == 1:
-        top = parents[top]
+    ends = page.ends
+    while (parent := parents[top]) >= 0 and tags[parent] not in ("body", "html"):
+        if top != parent + 1 or ends[top] != ends[parent]:
+            break
+        top = parent
     roots = {top}
     bar = max(10, scores.get(top, 0) * 0.2)
     if parents[top] >= 0:
-        for sibling in children[parents[top]]:
+        after = parents[top] + 1
+        while after < ends[parents[top]]:
+            sibling, after = after, ends[after]
             if sibling == top or out[sibling]:
                 continue
             bonus = 0.0
@@ -188,12 +206,14 @@ def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> 
                 if (chars > 80 and links < 0.25) or (0 < chars < 80 and links == 0):
                     roots.add(sibling)
     inside = [False] * count
-    for element in range(count):
+    region = [False] * count
+    for element in range(min(roots), max(ends[root] for root in roots)):
         parent = parents[element]
+        region[element] = element in roots or (parent >= 0 and region[parent])
         inside[element] = (element in roots or (parent >= 0 and inside[parent])) and not out[element]
         if inside[element] and element != top and _drop(page, total, element, weigh, clean):
             inside[element] = False
-    return inside
+    return Candidate(region, inside, scores, top)
 
 
 def _ancestors(page: Page, element: int) -> list[int]:

@@ -1,24 +1,24 @@
 """From kept blocks to the nodes of a document."""
 
 import re
+from collections.abc import Sequence
 
 from pipeline.extract import hints as H
 from pipeline.extract.page import Page, Picture
 from pipeline.extract.urls import resolve
 from shards.records import Image, Node, Text
 
-MIN_SIDE = 3
 _TRACKER = re.compile(
     r"(?:^https?://(?:[^/]*\.)?(?:doubleclick\.net|google-analytics\.com|scorecardresearch\.com|quantserve\.com|facebook\.com/tr"
     r"|pixel\.wp\.com|stats\.wordpress\.com|b\.scorecardresearch|sb\.scorecardresearch|feedburner\.com|feeds\.wordpress\.com"
     r"|amazon-adsystem\.com|assoc-amazon|ad\.|ads\.|adserver))|/(?:pixel|beacon|tracking|count(?:er)?)(?:[./?]|$)",
     re.I,
 )
-_SPRITE = re.compile(r"[/_-]sprites?[./_-]", re.I)
 _CELLS = ("td", "th")
+THUMBNAIL = 200  # pixels of declared width up to which the picture behind a link is the better one
 
 
-def nodes(page: Page, kept: list[bool], chosen_pictures: set[int], base: str) -> tuple[Node, ...]:
+def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str) -> tuple[Node, ...]:
     """Text and images of the kept blocks in reading order; images are those whose index is in `pictures`."""
     result: list[Node] = []
     text: list[str] = []
@@ -117,7 +117,7 @@ def _paragraphs(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n ")
 
 
-def _captions(page: Page, kept: list[bool]) -> dict[int, str]:
+def _captions(page: Page, kept: Sequence[bool]) -> dict[int, str]:
     """Caption text by the element that holds picture and caption."""
     found: dict[int, list[str]] = {}
     for index, block in enumerate(page.blocks):
@@ -161,22 +161,9 @@ def _image(page: Page, picture: Picture, captions: dict[int, str], base: str) ->
 
 def image_urls(picture: Picture, base: str) -> list[str]:
     """The absolute URLs of a picture, best first."""
-    urls = [*picture.urls, picture.link] if picture.link else picture.urls
+    urls = picture.urls
+    if picture.link:
+        thumbnail = picture.width is not None and picture.width <= THUMBNAIL
+        urls = [picture.link, *urls] if thumbnail else [*urls, picture.link]
     absolute = (resolve(url, base) for url in urls)
     return [url for url in dict.fromkeys(absolute) if url and not _TRACKER.search(url[:500])]
-
-
-def pictures(page: Page, inside: list[bool]) -> set[int]:
-    """The indexes of the pictures that belong to the main content."""
-    chosen = set()
-    for index, picture in enumerate(page.pictures):
-        if not inside[picture.element] or not picture.urls:
-            continue
-        if (picture.width is not None and picture.width <= MIN_SIDE) or (
-            picture.height is not None and picture.height <= MIN_SIDE
-        ):
-            continue
-        if picture.hints & H.AVATAR or _SPRITE.search(picture.urls[0][-200:]):
-            continue
-        chosen.add(index)
-    return chosen

@@ -1,53 +1,105 @@
 """What the class, id and role of an element say about its part in the page, as bits."""
 
 import re
+from functools import lru_cache
 
-UNLIKELY, MAYBE, POSITIVE, NEGATIVE, CAPTION, COMMENT, AVATAR, SHARE, COOKIE, NAVIGATION, RELATED = (
-    1 << n for n in range(11)
-)
+# Patterns for single words of a label, in lower case. The first four are the lists of mozilla/readability
+# (Readability.js, REGEXPS).
+_PATTERNS = {
+    "UNLIKELY": (
+        r"^ads?$|ai2html|banner|breadcrumb|combx|comment|community|disqus|extra|footer|gdpr|header|legends"
+        r"|menu|related|remark|replies|rss|shoutbox|sidebar|skyscraper|social|sponsor|supplemental|agegate"
+        r"|pagination|pager|popup|remote|cookie|consent|newsletter|subscribe"
+    ),
+    "MAYBE": r"and|article|body|column|content|main|mathjax|shadow",
+    "POSITIVE": r"article|body|content|entry|main|page|pagination|post|text|blog|story",
+    "NEGATIVE": (
+        r"^ads?$|hidden|^hid$|banner|combx|comment|com$|contact|footer|gdpr|masthead|media|meta"
+        r"|outbrain|promo|related|scroll|share|shoutbox|sidebar|skyscraper|sponsor|shopping|tags|widget"
+    ),
+    "CAPTION": r"caption|^credits?$",
+    "COMMENT": r"comment|disqus|^respond|^repl(?:y|ies)",
+    "AVATAR": r"avatar|userpic|^mugshot|^headshot|byline",
+    "SHARE": r"^shar(?:e|ing)|social|addtoany|sociable|^tweet|^facebook|^twitter|^like",
+    "COOKIE": r"cookie|consent|gdpr|onetrust|privacy",
+    "NAVIGATION": r"^nav|menu|breadcrumb|pagination|^pager|^toc$|^topbar|^crumb",
+    "RELATED": (
+        r"related|recommend|^more$|^also|outbrain|taboola|trending|popular|^recent|^similar|^suggest|^upsell|^teaser"
+    ),
+    "HEADER": r"^header|masthead|^banner|^topper|^hero",
+    "FOOTER": r"^foot(?:er)?$|copyright|colophon|contentinfo|^bottom",
+    "SIDEBAR": r"sidebar|^aside|^rail|complementary|^side$|^sidenav|widget",
+    "ADVERTISEMENT": r"^ads?$|advert|sponsor|^promo|^dfp|banner|^cta$|^campaign",
+    "META": r"^meta|^date|^time|publish|^posted|^info|^tags?$|^categor|^author|^bio|^topic|^label",
+    "FORM": r"^form|^search|^login|^signin|^signup|^subscri|newsletter|^modal|^popup|^overlay|^dialog|^alert|^notice",
+    "ARTICLE": r"article|^story|^post|^entry|hentry|^blog|^news",
+    "MAIN": r"^main|^content|^body|^text|^page|^wrapper|^container",
+    "PROSE": r"^prose|^markdown|^richtext|^rte|^wysiwyg|^paragraph|^copy|^descri|^summary|^excerpt|^intro|^lead|^lede",
+    "PRODUCT": r"product|^price|^cart|^shop|^sku|^spec|^feature|^detail|^variant|^rating|^review",
+    "THREAD": r"thread|^message|^forum|^topic|^question|^answer|^discussion|^reply|^user",
+    "LIST": r"^list|^grid|^card|^item|^tile|^carousel|^slide|^swiper|^gallery|^row|^col",
+    "TAB": r"^tabs?$|^accordion|^collaps|^panel|^faq|^expand|^toggle",
+    "DOCUMENTATION": r"^doc|^wiki|^code|^highlight|^api|^section|^mw|^sphinx|^step|^recipe|^ingredient|^instruction",
+    "BUTTON": r"^btn|^button|^link|^action|^icon",
+}
+_BITS = {name: 1 << n for n, name in enumerate(_PATTERNS)}
+COUNT = len(_PATTERNS) + 1
+UNLIKELY, MAYBE, POSITIVE, NEGATIVE = (_BITS[name] for name in ("UNLIKELY", "MAYBE", "POSITIVE", "NEGATIVE"))
+CAPTION, COMMENT, AVATAR, SHARE = (_BITS[name] for name in ("CAPTION", "COMMENT", "AVATAR", "SHARE"))
+COOKIE, NAVIGATION, RELATED = (_BITS[name] for name in ("COOKIE", "NAVIGATION", "RELATED"))
+HIDDEN_CLASS = 1 << len(_PATTERNS)
 
-_PATTERNS = (
-    # the first four are the lists of mozilla/readability (Readability.js, REGEXPS)
-    (
-        UNLIKELY,
-        r"-ad-|ai2html|banner|breadcrumb|combx|comment|community|cover-wrap|disqus|extra|footer|gdpr|header|legends"
-        r"|menu|related|remark|replies|rss|shoutbox|sidebar|skyscraper|social|sponsor|supplemental|ad-break|agegate"
-        r"|pagination|pager|popup|yom-remote|cookie|consent|newsletter|subscribe|role:(?:menu|menubar|complementary"
-        r"|navigation|alert|alertdialog|dialog|search|banner|contentinfo)",
-    ),
-    (MAYBE, r"and|article|body|column|content|main|mathjax|shadow"),
-    (POSITIVE, r"article|body|content|entry|hentry|h-entry|main|page|pagination|post|text|blog|story"),
-    (
-        NEGATIVE,
-        r"-ad-|hidden|^hid$| hid$| hid |^hid |banner|combx|comment|com-|contact|footer|gdpr|masthead|media|meta"
-        r"|outbrain|promo|related|scroll|share|shoutbox|sidebar|skyscraper|sponsor|shopping|tags|widget",
-    ),
-    (CAPTION, r"caption|(?:^|[\s_-])credit"),
-    (COMMENT, r"comment|disqus|respond|replies"),
-    (AVATAR, r"avatar|gravatar|author-?(?:image|photo|pic|img)|userpic|profile-?(?:image|photo|pic|img)|byline"),
-    (SHARE, r"shar(?:e|ing)|social|addtoany|sociable|jp-relatedposts"),
-    (COOKIE, r"cookie|consent|gdpr|onetrust|privacy-?(?:banner|notice)"),
-    (NAVIGATION, r"(?:^|[\s_-])(?:nav|navbar|navigation|navbox|menu|toc|breadcrumbs?)(?:$|[\s_-])|role:navigation"),
-    (
-        RELATED,
-        r"related|recommend|read-?more|more-?(?:stories|articles|posts)|also-?like|outbrain|taboola|trending|popular",
-    ),
+_ROLES = {
+    **dict.fromkeys(("menu", "menubar", "navigation", "tablist"), UNLIKELY | NAVIGATION),
+    **dict.fromkeys(("alert", "alertdialog", "dialog", "search"), UNLIKELY | _BITS["FORM"]),
+    "complementary": UNLIKELY | _BITS["SIDEBAR"],
+    "banner": UNLIKELY | _BITS["HEADER"],
+    "contentinfo": UNLIKELY | _BITS["FOOTER"],
+    "main": _BITS["MAIN"],
+    "article": _BITS["ARTICLE"],
+}
+_COMPILED = tuple((_BITS[name], re.compile(pattern)) for name, pattern in _PATTERNS.items())
+_ANY = re.compile("|".join(_PATTERNS.values()))
+_WORD = re.compile("[a-z]+")
+_HIDDEN = frozenset(
+    [
+        *("visually-hidden", "visuallyhidden", "sr-only", "screen-reader", "screen-reader-text", "screen-reader-only"),
+        *(
+            "hidden",
+            "hide",
+            "d-none",
+            "is-hidden",
+            "u-hidden",
+            "offscreen",
+            "print-only",
+            "a11y-hidden",
+            "display-none",
+        ),
+    ]
 )
-_BITS = tuple((bit, re.compile(pattern, re.I)) for bit, pattern in _PATTERNS)
 MAX_LABEL = 500
 
 
-class Hints(dict[str, int]):
-    """Bits by label (class, id and role in one string), computed once per label."""
+@lru_cache(maxsize=20_000)
+def bits(label: str, role: str = "") -> int:
+    """The bits of an element: `label` is its class and id in one string."""
+    label = label[:MAX_LABEL].lower()
+    found = _ROLES.get(role, 0)
+    for word in _WORD.findall(label):
+        found |= _word(word)
+    if not _HIDDEN.isdisjoint(label.split()):
+        found |= HIDDEN_CLASS
+    return found
 
-    def __missing__(self, label: str) -> int:
-        text = label[:MAX_LABEL]
-        bits = 0
-        for bit, pattern in _BITS:
-            if pattern.search(text):
-                bits |= bit
-        self[label] = bits
-        return bits
+
+@lru_cache(maxsize=50_000)
+def _word(word: str) -> int:
+    found = 0
+    if _ANY.search(word):
+        for bit, pattern in _COMPILED:
+            if pattern.search(word):
+                found |= bit
+    return found
 
 
 def names(text: str) -> frozenset[str]:

@@ -159,6 +159,11 @@ def offered(attributes: dict[str, str], sources: list[tuple[str, float, str]], m
     return [url for url in dict.fromkeys(urls) if not is_placeholder(url)]
 
 
+def is_picture_file(url: str) -> bool:
+    """Whether a URL names a picture file, and not a page about one as `/wiki/File:Lamp.jpg` does."""
+    return bool(PICTURE_FILE.search(url[-300:])) and ":" not in url.rsplit("/", 1)[-1]
+
+
 def looks_like_url(value: str) -> bool:
     """Whether an attribute's value is a URL rather than JSON, a number or a flag."""
     return (

@@ -55,7 +55,7 @@ _FIELDS = {
 _RANK = {name: (kind, rank) for kind, names in _FIELDS.items() for rank, name in enumerate(names)}
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*$")
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?)?")
-_CREATIVE_COMMONS = re.compile(r"https?://(?:www\.)?creativecommons\.org/(?:licenses|publicdomain)/", re.I)
+CREATIVE_COMMONS = re.compile(r"https?://(?:www\.)?creativecommons\.org/(?:licenses|publicdomain)/", re.I)
 _ARTICLES = (
     "article",
     "blogposting",
@@ -135,7 +135,7 @@ class Head:
                 self.items.setdefault(name, " ".join(value[:1000].split()))
 
     def licence_link(self, href: str) -> None:
-        if not self.licence or (_CREATIVE_COMMONS.match(href) and not _CREATIVE_COMMONS.match(self.licence)):
+        if not self.licence or (CREATIVE_COMMONS.match(href) and not CREATIVE_COMMONS.match(self.licence)):
             self.licence = href.strip()
 
     def json_ld(self, text: str) -> None:

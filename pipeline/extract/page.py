@@ -4,12 +4,15 @@ No tree is built. libxml2's tokenizer calls back for every tag and every piece o
 lists, numbered in document order, so that sums over subtrees are one loop from the last row to the first."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lxml import etree
 
 from pipeline.extract import images
-from pipeline.extract.hints import Hints, names
+from pipeline.extract.hints import COUNT, HIDDEN_CLASS, bits, names
+from pipeline.extract.metadata import CREATIVE_COMMONS as _CREATIVE_COMMONS
 from pipeline.extract.metadata import Head
 
 BLOCK = names(
@@ -17,25 +20,57 @@ BLOCK = names(
     " figure footer form frameset h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav noscript ol optgroup"
     " option p pre search section summary table tbody td tfoot th thead tr ul"
 )
-VOID = names("area base br col embed hr img input link meta param source track wbr")
 HEADINGS = names("h1 h2 h3 h4 h5 h6")
-# Elements whose content is never text of the page
-SKIPPED = names(
-    "script style template title textarea select datalist iframe object audio video canvas applet map noframes rp-none"
-    " annotation annotation-xml svg xmp-none frameset"
-)
+CODE_TAGS = names("code tt kbd samp")
 IMAGE_TAGS = names("img amp-img amp-anim image graphic lazy-image gatsby-image nuxt-img")
+_EMPTY, _BLOCK, _SPECIAL = 1, 2, 3
+_KIND = {
+    **dict.fromkeys(BLOCK, _BLOCK),
+    # what holds no text of the page, or needs a word of its own
+    **dict.fromkeys(
+        names(
+            "script style template title textarea select datalist iframe object audio video canvas applet map"
+            " noframes rp annotation annotation-xml svg picture ruby rt math amp-img amp-anim graphic lazy-image"
+            " gatsby-image nuxt-img"
+        ),
+        _SPECIAL,
+    ),
+    **dict.fromkeys(CODE_TAGS, _SPECIAL),
+    **dict.fromkeys(
+        names("area base br col embed hr img image input link meta param source track wbr basefont bgsound keygen"),
+        _EMPTY,
+    ),
+}
 
 # What an element hands down to everything inside it
 IN_LINK, HIDDEN, PREFORMATTED, SKIP, NOSCRIPT, IN_FIGURE, CODE = 1, 2, 4, 8, 16, 32, 64
 IN_TABLE, IN_HEADING, INLINE_HIDDEN, JSON_LD, TITLE, RUBY, IN_LOCAL_LINK = 128, 256, 512, 1024, 2048, 4096, 8192
+MAYBE_HIDDEN = 16384  # by the name of a class, which a style sheet may overrule
+
+_STATES = {
+    "pre": PREFORMATTED,
+    "figure": IN_FIGURE,
+    "table": IN_TABLE,
+    "noscript": NOSCRIPT,
+    **dict.fromkeys(HEADINGS, IN_HEADING),
+}
+# Tags whose presence around a block says something, as bits above those of the hints
+SCOPES = (
+    *("nav", "header", "footer", "aside", "form", "article", "main", "section", "table", "ul", "ol", "dl"),
+    *("figure", "blockquote", "details", "dialog", "address", "button"),
+)
+_SCOPES = {tag: 1 << COUNT + index for index, tag in enumerate(SCOPES)}
+
+
+def scope_bits(*tags: str) -> int:
+    """The bits of `Page.inherited` that say that one of `tags` is around."""
+    return sum(_SCOPES[tag] for tag in tags)
+
+
+# How far up the open elements an end tag is looked for
+MAX_UNCLOSED = 128
 
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
-_HIDDEN_CLASS = re.compile(
-    r"(?:^|\s)(?:visually-?hidden|sr-only|screen-reader(?:-text|-only)?|screenreader\S*|hidden|hide|d-none|is-hidden|u-hidden"
-    r"|visuallyhidden|offscreen|print-only|a11y-hidden|noprint-none)(?:\s|$)",
-    re.I,
-)
 _DROPPED_CHARACTERS = re.compile("[\u00ad\ufeff\u2060\u200e\u200f]")
 _BREAK = "\n"
 _EMOJI_CLASS = re.compile(r"emoji|smiley|smilie|emoticon|wp-smiley", re.I)
@@ -86,17 +121,34 @@ class Block:
 class Page:
     """Elements as parallel lists in document order, blocks, pictures, and what the head says.
 
-    Blocks `first[e] : last[e]` lie inside element e."""
+    Elements `e : ends[e]` are element e and all inside it, blocks `first[e] : last[e]` what it holds. `inherited` joins
+    the hints of an element and of everything around it, and SCOPE bits for the tags around it."""
 
-    tags: list[str] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    states: list[int] = field(default_factory=list)
-    hints: list[int] = field(default_factory=list)
-    first: list[int] = field(default_factory=list)
+    tags: Sequence[str] = ()
+    parents: Sequence[int] = ()
+    states: Sequence[int] = ()
+    hints: Sequence[int] = ()
+    inherited: Sequence[int] = ()
+    depths: Sequence[int] = ()
+    first: Sequence[int] = ()
     last: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     head: Head = field(default_factory=Head)
+
+
+class Frame(NamedTuple):
+    """An open element."""
+
+    element: int
+    tag: str
+    state: int
+    inherited: int
+    block: int
+
+
+_ROOT = Frame(-1, "", 0, 0, 0)
 
 
 class PageReader:
@@ -104,221 +156,221 @@ class PageReader:
 
     def __init__(self, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool) -> None:
         self.page = Page()
+        self.rows: list[tuple[str, int, int, int, int, int, int]] = []
         self.max_depth, self.max_elements = max_depth, max_elements
         self.max_image_width, self.css_backgrounds = max_image_width, css_backgrounds
-        self.stack: list[int] = []
-        self.open: dict[str, int] = {}
-        self.hinter = Hints()
+        self.stack: list[Frame] = [_ROOT]
+        self.top = _ROOT
         self.state = 0
-        self.block_element = 0
         self.run: list[str | int] = []
         self.link_chars = 0.0
         self.sources: list[tuple[str, float, str]] | None = None
         self.link = ""
         self.raw: list[str] = []
-        self.areas: dict[str, str] = {}
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        page = self.page
-        state = self.state
-        if tag in ("br", "hr", "wbr"):
-            if tag == "br" and not state & SKIP:
-                self.run.append(_BREAK)
-            elif tag == "hr":
+        top = self.top
+        state = top.state
+        kind = _KIND.get(tag, 0)
+        if kind == _EMPTY:
+            self.empty(tag, attributes)
+            return
+        rows = self.rows
+        element = len(rows)
+        if element >= self.max_elements:
+            raise PageLimit("page.too_large")
+        depth = len(self.stack)
+        if depth > self.max_depth:
+            raise PageLimit("page.too_deep")
+        hints = 0
+        block = top.block
+        if kind == _BLOCK:
+            if self.run:
                 self.flush()
-            if tag != "wbr":
-                return
-            return
-        if tag in ("meta", "link", "base"):
-            page.head.element(tag, attributes)
-            return
-        if tag in ("input", "source", "area", "col", "param", "embed", "track") and tag != "source":
-            return
-        if tag in IMAGE_TAGS:
+            block = element
+            state |= _STATES.get(tag, 0)
+            if tag == "noscript":
+                self.raw = []
+            elif tag == "html":
+                self.page.head.root(attributes)
+        if attributes:
+            label = attributes.get("class", "")
+            if "id" in attributes:
+                label = f"{label} {attributes['id']}"
+            role = attributes.get("role", "")
+            if label or role:
+                hints = bits(label, role)
+            if tag == "body" or tag == "html":
+                hints = 0
+            elif (
+                "hidden" in attributes
+                or attributes.get("aria-hidden") == "true"
+                or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
+            ):
+                state |= HIDDEN if kind == _BLOCK else HIDDEN | INLINE_HIDDEN
+            elif hints & HIDDEN_CLASS:
+                state |= MAYBE_HIDDEN if kind == _BLOCK else HIDDEN | INLINE_HIDDEN
+            if "itemprop" in attributes:
+                self.page.head.item(tag, attributes)
+            if self.css_backgrounds and "style" in attributes and not state & SKIP:
+                found = images.BACKGROUND.search(attributes["style"][:10_000])
+                if found:
+                    self.image({"src": next(filter(None, found.groups()))})
+        if tag == "a":
+            state = self.anchor(attributes, state)
+        elif kind == _SPECIAL:
+            state = self.special(tag, attributes, state)
+        inherited = top.inherited | hints | _SCOPES.get(tag, 0)
+        rows.append((tag, top.element, state, hints, inherited, depth, len(self.page.blocks)))
+        self.top = top = Frame(element, tag, state, inherited, block)
+        self.stack.append(top)
+        self.state = state
+
+    def empty(self, tag: str, attributes: dict[str, str]) -> None:
+        """An element without content."""
+        state = self.state
+        if tag == "br":
+            if not state & SKIP:
+                self.run.append(_BREAK)
+        elif tag == "img" or tag == "image":
             if not state & SKIP or state & NOSCRIPT:
-                self.image(tag, attributes)
-            if tag == "img" or tag == "image":
-                return
-        if tag == "source":
+                self.image(attributes)
+        elif tag == "hr":
+            self.flush()
+        elif tag == "source":
             if self.sources is not None:
                 for name in ("srcset", *images.LAZY_SETS, "data-src", "src"):
                     if value := attributes.get(name):
                         self.sources += images.srcset(value[:100_000])
-            return
-        element = len(page.tags)
-        if element >= self.max_elements:
-            raise PageLimit("page.too_large")
-        stack = self.stack
-        if len(stack) >= self.max_depth:
-            raise PageLimit("page.too_deep")
-        hints = 0
-        if attributes:
-            label = attributes.get("class", "")
-            if identifier := attributes.get("id"):
-                label = f"{label} {identifier}"
-            if role := attributes.get("role"):
-                label = f"{label} role:{role}"
-            if label:
-                hints = self.hinter[label]
-            if (
-                "hidden" in attributes
-                or attributes.get("aria-hidden") == "true"
-                or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
-                or (label and _HIDDEN_CLASS.search(label[:1000]))
-            ) and tag not in ("html", "body"):
-                state |= HIDDEN if tag in BLOCK else HIDDEN | INLINE_HIDDEN
-            if "itemprop" in attributes:
-                page.head.item(tag, attributes)
-        is_block = tag in BLOCK
-        if is_block:
-            if self.run:
-                self.flush()
-            self.block_element = element
-            if tag == "pre":
-                state |= PREFORMATTED
-            elif tag == "figure":
-                state |= IN_FIGURE
-            elif tag == "table":
-                state |= IN_TABLE
-            elif tag in HEADINGS:
-                state |= IN_HEADING
-            elif tag == "noscript":
-                state |= NOSCRIPT
-                self.raw = []
-        elif tag == "a":
-            href = attributes.get("href")
-            if href is not None:
-                state |= IN_LINK
-                if href.startswith("#"):
-                    state |= IN_LOCAL_LINK
-                self.link = href
-            else:
-                state &= ~(IN_LINK | IN_LOCAL_LINK)
-            if attributes.get("rel") == "license" or attributes.get("rel") == "license noopener":
-                page.head.licence_link(href or "")
-        elif tag in SKIPPED:
-            state |= SKIP
-            if tag == "script":
-                if "ld+json" in attributes.get("type", "").lower():
-                    state |= JSON_LD
-                    self.raw = []
-            elif tag == "title":
-                state |= TITLE
-                self.raw = []
-            elif tag == "video" and attributes.get("poster"):
-                self.image(
-                    tag,
-                    {
-                        "src": attributes["poster"],
-                        "alt": attributes.get("title", ""),
-                        "width": attributes.get("width", ""),
-                        "height": attributes.get("height", ""),
-                    },
-                )
-            elif tag == "object":
-                kind = attributes.get("type", "")
-                data = attributes.get("data", "")
-                if kind.startswith("image/") or (not kind and images.PICTURE_FILE.search(data[-300:])):
-                    self.image(tag, {**attributes, "src": data})
-                else:
-                    state &= ~SKIP
-            elif tag == "svg":
-                pass
-        elif tag == "picture":
+        elif tag in ("meta", "link", "base"):
+            self.page.head.element(tag, attributes)
+
+    def anchor(self, attributes: dict[str, str], state: int) -> int:
+        """The state inside a link; an anchor without href is none."""
+        href = attributes.get("href")
+        if href is None:
+            return state & ~(IN_LINK | IN_LOCAL_LINK)
+        self.link = href
+        if "license" in attributes.get("rel", "").lower().split() or _CREATIVE_COMMONS.match(href):
+            self.page.head.licence_link(href)
+        return state | (IN_LINK | IN_LOCAL_LINK if href[:1] == "#" else IN_LINK)
+
+    def special(self, tag: str, attributes: dict[str, str], state: int) -> int:
+        """The state inside an element that is neither block nor plain inline."""
+        if tag in CODE_TAGS:
+            return state | CODE
+        if tag == "picture":
             self.sources = []
+        elif tag in IMAGE_TAGS:
+            if not state & SKIP:
+                self.image(attributes)
         elif tag == "ruby":
-            state |= RUBY
-        elif tag in ("rt", "rp"):
-            if tag == "rt" and state & RUBY and not (self.run and self.run[-1] == "("):
+            return state | RUBY
+        elif tag == "rt":
+            if state & RUBY:
                 self.run.append("(")
-            elif tag == "rp":
-                state |= SKIP
-        elif tag == "html":
-            page.head.root(attributes)
-        elif tag == "math" and (text := attributes.get("alttext")):
-            self.run.append(text)
-            state |= SKIP
-        elif tag in ("code", "tt", "kbd", "samp"):
-            state |= CODE
-        if self.css_backgrounds and "style" in attributes and not state & SKIP:
-            found = images.BACKGROUND.search(attributes["style"][:10_000])
-            if found:
-                self.image(tag, {"src": next(filter(None, found.groups()))})
-        page.tags.append(tag)
-        page.parents.append(stack[-1] if stack else -1)
-        page.states.append(state)
-        page.hints.append(hints)
-        page.first.append(len(page.blocks))
-        page.last.append(-1)
-        stack.append(element)
-        self.open[tag] = self.open.get(tag, 0) + 1
-        self.state = state
+        elif tag == "math":
+            if text := attributes.get("alttext"):
+                self.run.append(text)
+                return state | SKIP
+        elif tag == "script":
+            self.raw = []
+            return state | (SKIP | JSON_LD if "ld+json" in attributes.get("type", "").lower() else SKIP)
+        elif tag == "title":
+            self.raw = []
+            return state | SKIP | TITLE
+        elif tag == "video":
+            if attributes.get("poster"):
+                self.image({**attributes, "src": attributes["poster"], "alt": attributes.get("title", "")})
+            return state | SKIP
+        elif tag == "object":
+            kind = attributes.get("type", "")
+            data = attributes.get("data", "")
+            if kind.startswith("image/") or (not kind and images.is_picture_file(data)):
+                self.image({**attributes, "src": data})
+                return state | SKIP
+        else:
+            return state | SKIP
+        return state
 
     def end(self, tag: str) -> None:
-        if not self.open.get(tag):
-            if tag == "p":
-                self.flush()
+        top = self.top
+        if top.tag == tag:
+            self.leave(top)
             return
-        page = self.page
+        if _KIND.get(tag, 0) == _EMPTY:
+            return
+        # libxml2 closes some elements without saying so
         stack = self.stack
-        while stack:
-            element = stack.pop()
-            name = page.tags[element]
-            self.open[name] -= 1
-            self.leave(element, name)
-            if name == tag:
-                break
+        for back in range(2, min(len(stack), MAX_UNCLOSED)):
+            if stack[-back].tag == tag:
+                for _ in range(back):
+                    self.leave(self.top)
+                return
 
-    def leave(self, element: int, tag: str) -> None:
+    def leave(self, frame: Frame) -> None:
+        element, tag, state, _, _ = frame
         page = self.page
-        if tag in BLOCK:
+        kind = _KIND.get(tag, 0)
+        if kind == _BLOCK:
             if self.run:
                 self.flush()
-            if tag == "noscript":
+            if tag == "noscript" and self.raw:
                 self.noscript_source()
-        elif tag == "rt":
-            self.run.append(")")
-        elif tag == "picture":
-            self.sources = None
-        elif tag in ("script", "title") and self.raw:
-            state = page.states[element]
-            if state & JSON_LD:
-                page.head.json_ld("".join(self.raw))
+        elif kind == _SPECIAL:
+            if tag == "rt":
+                if state & RUBY:
+                    self.run.append(")")
+            elif tag == "picture":
+                self.sources = None
+            elif state & (JSON_LD | TITLE) and self.raw:
+                text = "".join(self.raw)
                 self.raw = []
-            elif state & TITLE:
-                page.head.title("".join(self.raw))
-                self.raw = []
-        page.last[element] = len(page.blocks)
-        parent = page.parents[element]
-        self.state = page.states[parent] if parent >= 0 else 0
-        if tag in BLOCK:
-            while parent >= 0 and page.tags[parent] not in BLOCK:
-                parent = page.parents[parent]
-            self.block_element = max(parent, 0)
+                if state & JSON_LD:
+                    page.head.json_ld(text)
+                else:
+                    page.head.title(text)
+        blocks, elements = len(page.blocks), len(self.rows)
+        last, ends = page.last, page.ends
+        if len(last) < elements:
+            missing = [0] * (elements - len(last))
+            last += missing
+            ends += missing
+        last[element] = blocks
+        ends[element] = elements
+        self.stack.pop()
+        self.top = top = self.stack[-1]
+        self.state = top.state
 
     def data(self, text: str) -> None:
         state = self.state
         if state & (SKIP | INLINE_HIDDEN | NOSCRIPT):
-            if state & (JSON_LD | TITLE):
+            if state & (JSON_LD | TITLE) or (state & NOSCRIPT and not state & SKIP):
                 self.raw.append(text)
-            elif state & NOSCRIPT and not state & (SKIP | INLINE_HIDDEN):
-                self.run.append(text)
-                if _MARKUP.search(text):
-                    self.raw.append(text)
             return
-        self.run.append(text if state & PREFORMATTED else text.replace("\n", " "))
+        if not state & PREFORMATTED:
+            if text.isspace():
+                if self.run:
+                    self.run.append(" ")
+                return
+            if "\n" in text:
+                text = text.replace("\n", " ")
+        self.run.append(text)
         if state & IN_LINK:
             self.link_chars += len(text.strip()) * (0.3 if state & IN_LOCAL_LINK else 1)
 
     def close(self) -> Page:
         page = self.page
-        while self.stack:
-            element = self.stack.pop()
-            self.leave(element, page.tags[element])
+        while len(self.stack) > 1:
+            self.leave(self.top)
         self.flush()
+        if self.rows:
+            (page.tags, page.parents, page.states, page.hints, page.inherited, page.depths, page.first) = zip(
+                *self.rows, strict=True
+            )
         return page
 
-    def image(self, tag: str, attributes: dict[str, str]) -> None:
+    def image(self, attributes: dict[str, str]) -> None:
         page = self.page
         state = self.state
         alt = " ".join(attributes.get("alt", "")[:10_000].split())
@@ -329,14 +381,15 @@ class PageReader:
             return
         urls = images.offered(attributes, self.sources or [], self.max_image_width)
         noscript = bool(state & NOSCRIPT)
-        link = self.link if state & IN_LINK and images.PICTURE_FILE.search(self.link[-300:]) else ""
-        element = self.stack[-1] if self.stack else 0
+        link = self.link if state & IN_LINK and images.is_picture_file(self.link) else ""
+        element = max(self.top.element, 0)
         previous = self.last_picture()
         if previous is not None and (noscript or previous.noscript) and self.twin(previous, urls, noscript):
             previous.urls = list(dict.fromkeys(previous.urls + urls if not previous.noscript else urls + previous.urls))
             previous.alt = previous.alt or alt
             previous.width, previous.height = previous.width or width, previous.height or height
             previous.noscript = previous.noscript and noscript
+            previous.hidden = previous.hidden and bool(state & HIDDEN)
             previous.link = previous.link or link
             return
         picture = Picture(
@@ -348,7 +401,7 @@ class PageReader:
             noscript,
             bool(state & HIDDEN),
             link,
-            self.hinter[label] if label != " " else 0,
+            bits(label) if label != " " else 0,
         )
         self.run.append(len(page.pictures))
         page.pictures.append(picture)
@@ -374,22 +427,22 @@ class PageReader:
             return False
         if not previous.urls or not urls or set(previous.urls) & set(urls):
             return True
-        stack = self.stack
-        tags = self.page.tags
-        holder = next((e for e in reversed(stack) if tags[e] == "noscript"), -1)
-        here = self.page.parents[holder] if noscript else (stack[-1] if stack else -1)
+        holder = (
+            next((frame for frame in reversed(self.stack) if frame.tag == "noscript"), _ROOT) if noscript else self.top
+        )
+        here = self.rows[holder.element][1] if noscript and holder.element >= 0 else holder.element
         there = previous.element
         if previous.noscript:
-            while there >= 0 and tags[there] != "noscript":
-                there = self.page.parents[there]
-            there = self.page.parents[there] if there >= 0 else -1
+            while there >= 0 and self.rows[there][0] != "noscript":
+                there = self.rows[there][1]
+            there = self.rows[there][1] if there >= 0 else -1
         return here == there
 
     def noscript_source(self) -> None:
         """Images that stand in a noscript element as escaped markup."""
         source = "".join(self.raw)
         self.raw = []
-        if not source:
+        if not _MARKUP.search(source):
             return
         reader = _ImageTags()
         try:
@@ -399,43 +452,46 @@ class PageReader:
         except etree.XMLSyntaxError:
             return
         for attributes in reader.found:
-            self.image("img", attributes)
+            self.image(attributes)
         self.flush()
 
     def flush(self) -> None:
+        """End a block."""
         run = self.run
         if not run:
             return
         self.run, link_chars, self.link_chars = [], self.link_chars, 0.0
-        pieces: list[str | int] = []
-        texts: list[str] = []
         pre = self.state & PREFORMATTED
-        for piece in run:
-            if isinstance(piece, int):
+        pieces: list[str | int]
+        if not any(isinstance(piece, int) for piece in run):
+            text = _normalise("".join(run), pre)  # type: ignore[arg-type]
+            if not text.strip():
+                return
+            pieces = [text]
+        else:
+            pieces = []
+            texts: list[str] = []
+            for piece in run:
+                if isinstance(piece, str):
+                    texts.append(piece)
+                    continue
                 if texts:
                     pieces.append(_normalise("".join(texts), pre))
                     texts = []
                 pieces.append(piece)
-            else:
-                texts.append(piece)
-        if texts:
-            pieces.append(_normalise("".join(texts), pre))
-        text = (
-            pieces[0]
-            if len(pieces) == 1 and isinstance(pieces[0], str)
-            else "".join(p for p in pieces if isinstance(p, str))
-        )
-        if not text.strip():
-            pieces = [p for p in pieces if isinstance(p, int)]
-            text = ""
-            if not pieces:
-                return
+            if texts:
+                pieces.append(_normalise("".join(texts), pre))
+            text = "".join(piece for piece in pieces if isinstance(piece, str))
+            if not text.strip():
+                pieces = [piece for piece in pieces if isinstance(piece, int)]
+                text = ""
         page = self.page
         for piece in pieces:
             if isinstance(piece, int):
                 page.pictures[piece].block = len(page.blocks)
-        element = self.block_element
-        state = page.states[element] if page.states else 0
+        top = self.top
+        element = top.block
+        state = self.rows[element][2] if self.rows else 0
         if self.state & NOSCRIPT:
             state |= NOSCRIPT
         page.blocks.append(Block(element, pieces, len(text), min(int(link_chars), len(text)), state, text))

@@ -101,7 +101,8 @@ class Build:
         self._manifest(census)
 
     def _tasks(self, name: str, key: str, tasks: tuple[Task, ...], work: Work) -> None:
-        self.files[name] = run_stage(self.corpus, self.runner, self.progress, Stage(name, key, tasks), work)
+        stage, patience = Stage(name, key, tasks), self.recipe.limits.record_seconds
+        self.files[name] = run_stage(self.corpus, self.runner, self.progress, stage, work, patience)
 
     def _join(self, name: str, key: str, transform: beam.PTransform) -> None:
         tasks = tuple(Task(part.number, part.weight) for part in self.input.parts.parts)
@@ -169,6 +170,8 @@ def build(
     corpus = Corpus(root.resolve())
     _claim(corpus, recipe, paths)
     with corpus.locked():
+        for left_over in corpus.root.rglob(".*.tmp"):  # of a writer that was killed
+            left_over.unlink()
         runner = Runner.from_options(beam_options, corpus.work("worker.log"), os.cpu_count() or 1)
         runner.warm()
         try:

@@ -4,6 +4,7 @@ Never Beam's DirectRunner, named or by default: since 2.68 it tries Prism first,
 and runs all Python in one process. See docs/ARCHITECTURE.md.
 """
 
+import re
 import signal
 import threading
 import traceback
@@ -15,12 +16,14 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.transforms import environments
 
 from pipeline.errors import BuildError
 from pipeline.jobs.workers import WorkerPool
 
+BUILD_ERROR = re.compile(r"^pipeline\.errors\.BuildError: (.*?)(?: \[while running .*\])?$", re.M)
 WARM_WORKER = "openm3w:env:warm_worker:v1"
 
 
@@ -87,15 +90,18 @@ class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
         self._ended.set()
         if self._closing:
             return
-        error = WorkerDied(status)
+        if self.pool.death is None:
+            self.pool.death = status
+        message = str(WorkerDied(status))
 
         def refuse(request: Any) -> Any:
-            if request is worker_handlers.BeamFnControlServicer._DONE_MARKER:
-                return None
-            raise error
+            if request is not worker_handlers.BeamFnControlServicer._DONE_MARKER:
+                raise RuntimeError(message)
 
         self.control_conn.push = refuse  # type: ignore[method-assign,assignment]
-        self.control_conn.abort(error)
+        # not control_conn.abort: a thread that waits for a bundle's output does not look at an aborted future
+        for future in list(self.control_conn._futures_by_id.values()):
+            future.set(beam_fn_api_pb2.InstructionResponse(error=message))
         for worker in list(self.pool.pids):
             self.pool.kill(worker)
 
@@ -138,9 +144,9 @@ class Runner:
             self._pool.close()
             self._pool = None
 
-    @property
-    def pool(self) -> WorkerPool | None:
-        return self._pool
+    def worker_pids(self) -> set[int]:
+        """The local worker processes that run now."""
+        return set(self._pool.pids.values()) if self._pool is not None else set()
 
     @contextmanager
     def pipeline(self, workers: int) -> Iterator[beam.Pipeline]:
@@ -165,7 +171,17 @@ class Runner:
         pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
         yield pipeline
         with _quiet_beam_threads():
-            pipeline.run().wait_until_finish()
+            try:
+                pipeline.run().wait_until_finish()
+            except RuntimeError as error:
+                if self._pool is not None and self._pool.death is not None:
+                    death, self._pool.death = self._pool.death, None
+                    raise WorkerDied(death) from error
+                # Beam passes a DoFn's exception on as the text of its traceback
+                told = BUILD_ERROR.findall(str(error))
+                if told:
+                    raise BuildError(told[-1]) from error
+                raise
 
 
 @contextmanager

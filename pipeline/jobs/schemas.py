@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, WINDOWS
+from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, STORED, WINDOWS
 
 RECORDS = pa.schema(
     [
@@ -86,44 +86,12 @@ REFERENCES = pa.schema(
 which record holds it, its content's hash and the part that stores it."""
 
 CONTENTS = pa.schema(
-    [
-        ("content", pa.binary(16)),
-        ("rule", pa.string()),
-        ("detail", pa.string()),
-        ("sha256", pa.binary(32)),
-        ("stored_sha256", pa.binary(32)),
-        ("phash", pa.uint64()),
-        ("spread", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("original_width", pa.int32()),
-        ("original_height", pa.int32()),
-        ("format", pa.string()),
-        ("tar", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int32()),
-    ]
+    [("content", pa.binary(16)), ("rule", pa.string()), ("detail", pa.string()), ("spread", pa.float64()), *STORED]
 )
 """work/contents: each distinct image that a part stores, or the rule under which it could not be."""
 
 IMAGES = pa.schema(
-    [
-        ("url", pa.string()),
-        ("key", pa.string()),
-        ("status", pa.string()),
-        ("error_message", pa.string()),
-        ("sha256", pa.binary(32)),
-        ("stored_sha256", pa.binary(32)),
-        ("phash", pa.uint64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("original_width", pa.int32()),
-        ("original_height", pa.int32()),
-        ("format", pa.string()),
-        ("tar", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int32()),
-    ]
+    [("url", pa.string()), ("key", pa.string()), ("status", pa.string()), ("error_message", pa.string()), *STORED]
 )
 """images/*.parquet: one row per distinct URL, with img2dataset's column names. A picture that several URLs lead to is
 stored once: their rows name the same tar and offset."""

@@ -9,9 +9,12 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -83,9 +86,12 @@ class Stage:
         return files if _all_there(corpus, files) else None
 
 
-def run_stage(corpus: Corpus, runner: Runner, progress: Progress, stage: Stage, work: Work) -> list[FileEntry]:
+def run_stage(
+    corpus: Corpus, runner: Runner, progress: Progress, stage: Stage, work: Work, patience: float
+) -> list[FileEntry]:
     """Runs the tasks that have no marker yet and returns the files of all of them, in the order of tasks.
 
+    A local worker that has one record in hand for more than `patience` seconds is ended, which counts as a crash.
     Raises WorkerDied, or BuildError where a task failed for a reason outside the program."""
     files = stage.finished(corpus)
     if files is not None:
@@ -96,7 +102,7 @@ def run_stage(corpus: Corpus, runner: Runner, progress: Progress, stage: Stage, 
     # the longest first: the last task to end is then a short one
     pending.sort(key=lambda task: (-task.weight, task.number))
     run_task = RunTask(corpus, stage.name, stage.key, work)
-    with progress.stage(stage, corpus, pending):
+    with progress.stage(stage, corpus, pending), _watchdog(corpus, runner, stage, pending, patience):
         while pending:
             try:
                 _run_pipeline(corpus, runner, stage, pending, run_task)
@@ -192,11 +198,13 @@ class RunTask:
 
     def __call__(self, task: Task) -> int:
         stage = Stage(self.stage, self.key, ())
-        entries = self.work(task)
-        write_json(
-            stage.marker(self.corpus, task.number), {"key": self.key, "files": [vars(entry) for entry in entries]}
-        )
-        stage.journal(self.corpus, task.number).unlink(missing_ok=True)
+        try:
+            entries = self.work(task)
+            marker = {"key": self.key, "files": [vars(entry) for entry in entries]}
+            write_json(stage.marker(self.corpus, task.number), marker)
+            stage.journal(self.corpus, task.number).unlink(missing_ok=True)
+        except OSError as error:
+            raise BuildError.of(error) from error
         return task.number
 
 
@@ -272,6 +280,29 @@ class Journal:
         except FileNotFoundError:
             return None
         return InHand(*cls.FORMAT.unpack_from(data)) if len(data) >= cls.FORMAT.size else None
+
+
+@contextmanager
+def _watchdog(corpus: Corpus, runner: Runner, stage: Stage, tasks: list[Task], patience: float) -> Iterator[None]:
+    """Ends workers that are stuck at a record, by SIGABRT: a crash of their own, for which the record is to blame."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            pids = runner.worker_pids()
+            for task in tasks if pids else ():
+                journal = Journal.peek(stage.journal(corpus, task.number))
+                stuck = journal is not None and journal.record >= 0 and time.time() - journal.since > patience
+                if journal is not None and stuck and journal.pid in pids:
+                    os.kill(journal.pid, signal.SIGABRT)
+
+    thread = threading.Thread(target=watch, name="watchdog", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _blame(corpus: Corpus, stage: Stage, pending: list[Task]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import BuildError
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.stage import FileEntry
 from shards.files import write_table
@@ -53,7 +54,10 @@ class Rows:
 
 def write(corpus: Corpus, path: Path, table: pa.Table) -> FileEntry:
     """Writes a table whole or not at all, the same bytes for the same rows."""
-    written = write_table(path, table)
+    try:
+        written = write_table(path, table)
+    except OSError as error:
+        raise BuildError.of(error) from error
     return FileEntry(corpus.relative(path), table.num_rows, written.size, written.sha256)
 
 

@@ -27,7 +27,7 @@ SINGLE_THREADED = dict.fromkeys(
 
 
 class WorkerPool:
-    """The forking process, as its parent sees it.
+    """The forking process, as its parent sees it. `death` is the exit status of a worker that died at its work.
 
     `start` asks for a worker; `on_exit` given with it is called (on a thread of the pool) with the worker's exit
     status, negative for a signal, when it ends.
@@ -48,6 +48,7 @@ class WorkerPool:
             )
         self._on_exit: dict[str, Callable[[int], None]] = {}
         self.pids: dict[str, int] = {}
+        self.death: int | None = None
         self._reader = threading.Thread(target=self._read, name="worker_pool", daemon=True)
         self._reader.start()
 

@@ -25,15 +25,19 @@ def payload(headers: dict[str, str], body: bytes, limit: int) -> bytes:
         coding = coding.strip()
         if coding in ("gzip", "x-gzip") and body[:2] == b"\x1f\x8b":
             body = _inflate(body, 31, limit)
-        elif coding == "deflate" and body:
+        elif coding == "deflate" and body and not _markup(body):
             # RFC 9110 8.4.1.2 means the zlib format; many servers send raw deflate
             zlib_header = body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
             body = _inflate(body, 15 if zlib_header else -15, limit)
-        elif coding == "br" and body.lstrip()[:1] != b"<":
+        elif coding == "br" and not _markup(body):
             body = _unbrotli(body, limit)
     if len(body) > limit:
         raise TooLarge
     return body
+
+
+def _markup(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"<"
 
 
 def _inflate(body: bytes, window: int, limit: int) -> bytes:

@@ -165,7 +165,7 @@ def _frames(file: BinaryIO, start: int, stop: int, size: int, limit: int) -> Ite
         else:
             over = _end_of(file, held[0], last, end)
             yield held[0], last, over - last
-            if over < end:
+            if over < end and not _blank(file, over, end):
                 yield None, over, end - over
         position = end
 
@@ -249,6 +249,12 @@ def _end_of(file: BinaryIO, raw: _Raw, offset: int, stop: int) -> int:
     except zlib.error:
         return stop
     return min(file.tell() - len(inflater.unused_data), stop)
+
+
+def _blank(file: BinaryIO, start: int, stop: int) -> bool:
+    """Some writers put more blank lines between records than the standard's one."""
+    file.seek(start)
+    return stop - start < 4096 and not file.read(stop - start).strip()
 
 
 def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Record:

@@ -1,0 +1,46 @@
+# Every target works as the first command after a clone: it makes .venv and installs what it needs.
+PYTHON ?= python3
+BIN = .venv/bin
+DEMO ?= demo
+DEMO_PAGES ?= 800
+
+.PHONY: setup demo test test-slow browser lint bench clean
+
+setup: .venv/ready
+
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else "openm3w needs Python 3.11 or 3.12, this is %d.%d: make PYTHON=python3.11 ..." % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch .venv/ready
+
+demo: setup
+	rm -rf $(DEMO)
+	$(BIN)/python -m pipeline.miniweb -o $(DEMO)/web --pages $(DEMO_PAGES)
+	$(BIN)/m3w build $(DEMO)/web/miniweb.warc.gz -o $(DEMO)/corpus --set windows.validation=0.15
+	$(BIN)/m3w train $(DEMO)/corpus
+	$(BIN)/m3w inspect $(DEMO)/corpus
+
+test: setup browser
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+test-slow: setup browser
+	$(BIN)/python -m pytest -m slow
+
+# The tests open the report and the viewer in a real browser.
+browser:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q >/dev/null && apt-get install -y -q chromium >/dev/null; } \
+		|| { echo "the tests open the report in a browser: install Debian's chromium first"; exit 1; }
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis $(DEMO)

@@ -1,0 +1,194 @@
+"""What the block classifier sees: one row of numbers per block, from the flat page alone."""
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.extract import hints as H
+from pipeline.extract.content import Candidate, Sums
+from pipeline.extract.hints import names
+from pipeline.extract.page import (
+    CODE,
+    HIDDEN,
+    IN_FIGURE,
+    IN_HEADING,
+    IN_TABLE,
+    MAYBE_HIDDEN,
+    PREFORMATTED,
+    SCOPES,
+    Page,
+)
+
+Matrix = NDArray[np.float32]
+
+TAG_GROUPS: tuple[tuple[str, ...], ...] = (
+    ("p",),
+    ("li",),
+    ("h1",),
+    ("h2",),
+    ("h3", "h4", "h5", "h6"),
+    ("td", "th"),
+    ("pre",),
+    ("blockquote",),
+    ("dt", "dd"),
+    ("figcaption", "caption", "figure"),
+    ("button", "label", "legend", "summary", "option"),
+    ("div", "section", "article", "main", "center"),
+    ("body", "html"),
+)
+_GROUP = {tag: index for index, group in enumerate(TAG_GROUPS) for tag in group}
+_BOILERPLATE = names(
+    "© copyright reserved. cookie cookies privacy policy terms subscribe sign login log newsletter more share follow"
+    " advertisement comment comments reply related also powered click skip cart view load previous next filed posted"
+    " rights email tags read search menu home contact help account sponsored updated published"
+)
+# The commonest words of a few languages: running text has many of them, lists of links have few
+_FUNCTION_WORDS = names(
+    "the a of to and in is that for was with you it on be are as at this der die und das ist nicht zu den le la et les"
+    " des que en el los un una de och att det som i w na z się и в не на что"
+)
+_ENDS = frozenset(".!?…。！？।۔؟:;")
+_CLOSERS = "\"'”’)]»」 "
+_DIGITS = re.compile(r"\d")
+LEVELS = 4
+
+
+def features(page: Page, total: Sums, found: Candidate) -> Matrix:
+    """An array [blocks, features] of float32, every value in [-4, 4]."""
+    blocks = page.blocks
+    count = len(blocks)
+    size = len(page.tags)
+    elements = np.array([b.element for b in blocks], np.int64)
+    chars = np.array([b.chars for b in blocks], np.float32)
+    links = np.array([b.link_chars for b in blocks], np.float32)
+    states = np.array([b.state for b in blocks], np.int64)
+    parents = np.array(page.parents, np.int64)
+    first, last, ends = np.array(page.first), np.array(page.last), np.array(page.ends)
+    hints = np.array(page.hints, np.int64)
+    inherited = np.array(page.inherited, np.int64)[elements]
+    scores = np.zeros(size, np.float32)
+    if found.scores:
+        scores[list(found.scores)] = list(found.scores.values())
+        scores /= max(float(scores.max()), 1.0)
+    held_blocks = last - first
+    group_stats = np.stack(
+        [
+            np.array(total.chars, np.float32),
+            np.array(total.links, np.float32),
+            np.array(total.images, np.float32),
+            np.array(total.paragraphs, np.float32),
+            np.array(total.headings, np.float32),
+            (ends - np.arange(size)).astype(np.float32),
+            scores,
+        ]
+    )
+    # the nearest ancestors that hold more blocks than the level below
+    columns: list[NDArray[Any]] = []
+    up = elements
+    held = held_blocks[up]
+    for _ in range(LEVELS):
+        for _ in range(6):
+            above = parents[up]
+            climb = (held_blocks[up] <= held) & (above >= 0)
+            if not climb.any():
+                break
+            up = np.where(climb, above, up)
+        held = held_blocks[up]
+        group_chars, group_links, group_images, paragraphs, headings, elements_inside, score = group_stats[:, up]
+        columns += [
+            np.log1p(group_chars) / 4,
+            group_links / (group_chars + 1),
+            np.log1p(held) / 3,
+            np.log1p(group_chars / (held + 1)) / 3,
+            np.log1p(group_images) / 2,
+            np.log1p(paragraphs) / 2,
+            headings / (group_chars + 1),
+            np.log1p(elements_inside) / 4,
+            score,
+        ]
+    near = hints[elements] | hints[np.maximum(parents[elements], 0)]
+    groups = np.array([_GROUP.get(page.tags[b.element], len(TAG_GROUPS)) for b in blocks])
+    lengths = chars + 1
+    title = frozenset(page.head.titles[0].lower().split()) if page.head.titles else frozenset()
+    seen: dict[str, int] = {}
+    for block in blocks:
+        seen[block.text] = seen.get(block.text, 0) + 1
+    texts = np.array([_text(block.text, title) for block in blocks], np.float32)
+    region = np.array([found.region[b.element] for b in blocks], np.float32)
+    inside = np.array([found.inside[b.element] for b in blocks], np.float32)
+    order = np.arange(count, dtype=np.float32)
+    h1 = next((i for i, b in enumerate(blocks) if page.tags[b.element] == "h1"), -1)
+    all_chars = float(chars.sum()) + 1
+    page_wide = [
+        np.log1p(all_chars) / 5,
+        float(links.sum()) / all_chars,
+        np.log1p(count) / 3,
+        float((chars * inside).sum()) / all_chars,
+        float((chars * region).sum()) / all_chars,
+        found.attempt / 2,
+        float(h1 >= 0),
+        page.tags.count("article") / 5,
+        float("main" in page.tags),
+        np.log1p(total.paragraphs[0]) / 3,
+        float("table" in page.tags),
+        np.log1p(len(page.pictures)) / 3,
+    ]
+    columns += [
+        np.log1p(chars) / 3,
+        links / lengths,
+        (links > 0.9 * chars) & (chars > 0),
+        np.log([seen[b.text] for b in blocks]),
+        region,
+        inside,
+        order < first[found.top],
+        order >= last[found.top],
+        (order < h1),
+        np.clip((order - h1) / 20, 0, 2) * (h1 >= 0),
+        order / max(count, 1),
+        np.cumsum(chars) / all_chars,
+        np.log1p(order) / 4,
+        np.log1p(count - order) / 4,
+        np.array([page.depths[b.element] for b in blocks]) / 12,
+        np.array([len(b.pieces) > 1 or isinstance(b.pieces[0], int) for b in blocks]),
+        chars == 0,
+        *((states & flag) > 0 for flag in (HIDDEN, MAYBE_HIDDEN, PREFORMATTED, CODE, IN_TABLE, IN_FIGURE, IN_HEADING)),
+    ]
+    matrix = np.concatenate(
+        [
+            np.stack([np.asarray(column, np.float32) for column in columns], 1),
+            texts,
+            groups[:, None] == np.arange(len(TAG_GROUPS) + 1),
+            inherited[:, None] >> np.arange(H.COUNT + len(SCOPES)) & 1,
+            near[:, None] >> np.arange(H.COUNT) & 1,
+            np.broadcast_to(np.array(page_wide, np.float32), (count, len(page_wide))),
+        ],
+        1,
+        dtype=np.float32,
+    )
+    return np.clip(matrix, -4, 4, out=matrix)
+
+
+def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:
+    """What the first words and the last character of a block say."""
+    if not text:
+        return (0.0,) * 9
+    head = text[:400]
+    words = head.lower().split()
+    count = len(words) or 1
+    tail = text[-8:].rstrip(_CLOSERS)[-1:]
+    short = len(text) < 300
+    unique = set(words)
+    likeness = len(unique & title) / len(unique | title) if short and title and unique else 0.0
+    return (
+        head.count(",") / count * 5,
+        (text.count(". ") + text.count("。") + text.count("、")) / 10,
+        tail in _ENDS if tail else 0.0,
+        len(unique & _BOILERPLATE) / count * 3 if short else 0.0,
+        len(_DIGITS.findall(text[:100])) / min(len(text), 100),
+        head[0].isupper(),
+        short and head.isupper(),
+        sum(map(_FUNCTION_WORDS.__contains__, words)) / count * 3,
+        likeness * 2,
+    )

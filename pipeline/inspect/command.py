@@ -1,0 +1,103 @@
+"""What the commands inspect, view and verify do."""
+
+import io
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.errors import BuildError
+from pipeline.inspect.figures import figures
+from pipeline.inspect.finished import Finished, open_corpus
+from pipeline.inspect.funnel import funnel, write_funnel
+from pipeline.inspect.report import write_report
+from pipeline.inspect.samples import sample_windows, visible
+from pipeline.inspect.terminal import print_corpus, print_what_if
+from pipeline.inspect.view import server
+from pipeline.inspect.whatif import what_if
+from shards.verify import file_problem
+from shards.verify import verify as check
+
+
+def inspect(corpus: Path, as_json: bool, html: Path | None, settings: list[str]) -> None:
+    """Prints funnel and figures; writes funnel.json and the report. With settings only tells what they would change.
+
+    Raises BuildError without a finished corpus."""
+    opened = open_corpus(corpus)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII alone shows bars as question marks
+    console = Console(width=None if sys.stdout.isatty() else 120, emoji=False, markup=False, highlight=False)
+    if settings:
+        told = what_if(opened, settings)
+        if as_json:
+            _print_json(told)
+        else:
+            print_what_if(console, told)
+        return
+    counted, measured = funnel(opened), figures(opened)
+    if as_json:
+        _print_json({"funnel": counted, "figures": measured})
+        return
+    windows = [window for split in ("train", "validation") for window in sample_windows(opened, split, 1)]
+    print_corpus(console, opened.root.resolve().name, counted, measured, windows)
+    report = html or opened.root / "report.html"
+    try:
+        write_funnel(opened, counted)
+        write_report(opened, report, counted, measured)
+    except OSError as error:
+        raise BuildError(f"{error.filename or report}: {error.strerror}: choose another place with --html") from None
+    console.print(f"report: {report}")
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True) + "\n")
+
+
+def view(corpus: Path, port: int) -> None:
+    """Serves a page on this machine until it is interrupted. Raises BuildError for what cannot be served."""
+    serving = server(open_corpus(corpus), port)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    print(f"{corpus}: http://127.0.0.1:{serving.server_address[1]}/ (Ctrl-C ends)", flush=True)
+    try:
+        serving.serve_forever()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        serving.server_close()
+
+
+def verify(corpus: Path) -> None:
+    """Checks every file, hash, count and reference. Raises BuildError where anything is wrong, after telling what."""
+    opened = open_corpus(corpus)
+    report = check(opened.root, opened.manifest)
+    problems = [*report.problems, *work_problems(opened)]
+    if opened.recipe.hash() != opened.manifest["recipe"]:
+        problems.append("recipe.toml: not the recipe that the manifest names")
+    for problem in problems:
+        print(visible(problem), file=sys.stderr)
+    if problems:
+        raise BuildError(f"{corpus} is damaged: {len(problems)} problems, told above")
+    print(
+        f"{corpus} is whole: {report.files:,} files, {report.bytes:,} bytes, {report.documents:,} documents, "
+        f"{report.pictures:,} pictures, {report.windows:,} windows"
+    )
+
+
+def work_problems(corpus: Finished) -> list[str]:
+    """What is wrong below work/, where it was not deleted: a file of a stage, or a funnel that does not add up."""
+    if not corpus.has_work:
+        return []
+    problems = []
+    try:
+        for folder in ("records", "pages", "text", "references", "contents", "verdicts", "split", "windows"):
+            for entry in corpus.work(folder):
+                problem = file_problem(corpus.root, entry._asdict())
+                problems += [f"{entry.path}: {problem}"] if problem else []
+        if not problems:
+            funnel(corpus)
+    except BuildError as error:
+        problems.append(str(error))
+    return problems

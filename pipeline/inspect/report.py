@@ -1,0 +1,262 @@
+"""report.html: one file that needs no network, runs no script, and shows a corpus as a reader would see it."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jinja2
+from markupsafe import Markup, escape
+
+from pipeline.inspect import plots, rules
+from pipeline.inspect.finished import Finished
+from pipeline.inspect.pictures import SIDE, Pictures, Place, places
+from pipeline.inspect.runs import Run, latest_run
+from pipeline.inspect.samples import (
+    SampleDocument,
+    SampleWindow,
+    documents_by_id,
+    harmless,
+    paragraphs,
+    sample_documents,
+    sample_dropped,
+    sample_windows,
+    visible,
+)
+from shards.files import atomic
+from shards.records import Text
+from shards.stream import EOC_MARKER
+
+HERE = Path(__file__).parent
+PICTURES = 40
+"""Pictures in a report: at about 15 kB each it stays under a megabyte."""
+DOCUMENTS = 4
+WINDOWS = {"train": 3, "validation": 2}
+PER_DOCUMENT = 6
+"""Pictures of a document that are shown; the others are marks."""
+NODES = 24
+"""Nodes of a document that are shown."""
+RUN_PICTURES = 12
+PER_RANKED = 2
+
+TITLES = {
+    "records": ("Records of the input", "records", "used"),
+    "pages": ("Pages", "HTML pages", "documents"),
+    "pictures": ("Distinct pictures behind the references", "found in the input", "stored"),
+    "images": ("Image references of surviving pages", "references", "kept"),
+    "windows": ("Windows", "cut from documents", "written"),
+}
+TILES = {
+    "tokens_per_window": "Tokens per window",
+    "images_per_window": "Images per window",
+    "image_token": "Where in a window images stand (token)",
+    "windows_per_document": "Windows per document",
+    "images_per_document": "Images per document",
+    "document_characters": "Text per document (characters)",
+    "image_position": "Where in a document images stand",
+    "image_longest_side": "Longest side as fetched (pixels)",
+    "image_aspect": "Width to height",
+}
+RANKINGS = {"formats": "Formats as fetched", "languages": "Languages", "hosts": "Hosts"}
+
+
+def environment() -> jinja2.Environment:
+    """Templates in which every value is escaped unless this package made it."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    made.filters |= {
+        "visible": visible,
+        "harmless": harmless,
+        "is_web": is_web,
+        "cut": cut,
+        "marks": marks,
+        "paragraphs": paragraphs,
+    }
+    return made
+
+
+def is_web(url: str) -> bool:
+    """Whether a URL may become a link: http or https, and readable as such."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and visible(url) == url
+
+
+def cut(text: str, limit: int) -> str:
+    """The beginning of a text, ended at a space where there is one near."""
+    head = text[:limit]
+    space = head.rfind(" ", limit - 60)
+    return head[:space] if space > 0 else head
+
+
+def marks(text: str) -> Markup:
+    """A window's text with its end-of-chunk signs set apart."""
+    sign = Markup('<span class="eoc" title="end of chunk">¶</span>')
+    return sign.join(escape(piece) for piece in text.split(EOC_MARKER))
+
+
+def style() -> Markup:
+    return Markup((HERE / "style.css").read_text())
+
+
+def write_report(corpus: Finished, path: Path, funnel: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Writes the report, the same bytes for the same corpus. Raises OSError where `path` cannot be written."""
+    pictures = Pictures(corpus, PICTURES)
+    documents = [shown_document(document, pictures, PER_DOCUMENT) for document in sample_documents(corpus, DOCUMENTS)]
+    windows = [window for split, count in WINDOWS.items() for window in sample_windows(corpus, split, count)]
+    where = places(corpus, (image["stored_sha256"] for window in windows for image in window.images))
+    run = shown_run(corpus, latest_run(corpus), pictures)
+    page = (
+        environment()
+        .get_template("report.html")
+        .render(
+            name=corpus.root.resolve().name,
+            style=style(),
+            headline=headline(funnel, figures),
+            funnel=funnel,
+            levels=[shown_level(level) for level in funnel["levels"]],
+            documents=documents,
+            windows=[shown_window(window, where, pictures) for window in windows],
+            dropped=list(sample_dropped(corpus).items()),
+            explained=rules.EXPLAINED,
+            tiles=[tile(title, figures[name]) for name, title in TILES.items()],
+            rankings=[shown_ranking(title, figures[name]) for name, title in RANKINGS.items()],
+            run=run,
+            build=build_facts(corpus),
+            recipe=corpus.recipe.toml(),
+            shown_pictures=pictures.shown,
+            side=SIDE,
+            version=corpus.manifest["tool"]["version"],
+        )
+    )
+    with atomic(path) as file:
+        file.write(page.encode("utf-8", "replace"))
+
+
+def headline(funnel: dict[str, Any], figures: dict[str, Any]) -> list[tuple[str, int]]:
+    kept = funnel["kept"]
+    pages = next((level["in"] for level in funnel["levels"] if level["level"] == "pages"), None)
+    return [
+        *([("pages read", pages)] if pages is not None else []),
+        ("documents", sum(kept["documents"].values())),
+        ("images in them", kept["images"]),
+        ("distinct pictures", figures["distinct_pictures"]),
+        ("training windows", kept["windows"].get("train", 0)),
+        ("validation windows", kept["windows"].get("validation", 0)),
+    ]
+
+
+def shown_level(level: dict[str, Any]) -> dict[str, Any]:
+    """A level of the funnel with what is left after each rule, and widths in percent."""
+    title, came_in, stayed = TITLES[level["level"]]
+    left, rows = level["in"], []
+    for row in level["rules"]:
+        left -= row["count"]
+        rows.append(
+            row
+            | {"left": left, "why": rules.EXPLAINED.get(row["rule"], "")}
+            | {"share": percent(row["count"], level["in"]), "left_share": percent(left, level["in"])}
+        )
+    names = {"page": "pages", "image": "images", "link": "redirects and revisits", "leak": "left out as leaks"}
+    parts = ", ".join(f"{count:,} {names.get(name, name)}" for name, count in level["out"].items())
+    return {
+        "title": title,
+        "came_in": came_in,
+        "stayed": stayed,
+        "in": level["in"],
+        "rows": rows,
+        "left": left,
+        "lost": level["in"] - left,
+        "parts": parts if len(level["out"]) > 1 else "",
+        "shares": [percent(count, level["in"]) for count in level["out"].values()],
+    }
+
+
+def percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 3) if whole else 0.0
+
+
+def tile(title: str, figure: dict[str, Any]) -> dict[str, Any]:
+    note = summary(figure)
+    return {"title": title, "note": note, "plot": plots.histogram(figure["bins"], f"{title}: {note}")}
+
+
+def summary(figure: dict[str, Any]) -> str:
+    """Median, mean and range in words."""
+    if not figure["count"]:
+        return "none"
+    low, high = f"{figure['min']:,}", f"{figure['max']:,}"
+    return f"median {figure['median']:,}, mean {figure['mean']:,}, from {low} to {high}"
+
+
+def shown_ranking(title: str, figure: dict[str, Any]) -> dict[str, Any]:
+    rows = list(figure["rows"])
+    if figure["others"]:
+        rows.append({"name": f"{figure['distinct'] - len(rows):,} others", "count": figure["others"]})
+    most = max((row["count"] for row in rows), default=1)
+    shown = [row | {"share": percent(row["count"], most)} for row in rows]
+    return {"title": title, "note": f"{figure['distinct']:,} different", "rows": shown}
+
+
+def shown_document(document: SampleDocument, pictures: Pictures, most: int) -> dict[str, Any]:
+    """A document with its first `most` pictures, the others as marks."""
+    nodes: list[dict[str, Any]] = []
+    given = 0
+    for node in document.nodes[:NODES]:
+        if isinstance(node, Text):
+            nodes.append({"text": node.text})
+            continue
+        given += 1
+        place = Place(node.tar, node.offset, node.length) if given <= most else None
+        nodes.append(shown_image(node.row(), pictures.uri(place)))
+    return vars(document) | {"nodes": nodes, "more": len(document.nodes) - len(nodes)}
+
+
+def shown_window(window: SampleWindow, where: dict[bytes, Place], pictures: Pictures) -> dict[str, Any]:
+    images = [shown_image(image, pictures.uri(where.get(image["stored_sha256"]))) for image in window.images]
+    return vars(window) | {"images": images}
+
+
+def shown_image(image: dict[str, Any], src: str | None) -> dict[str, Any]:
+    """Sizes are those stored; the note tells the size and format as fetched where they differ."""
+    note = ""
+    if image.get("original_width") and image["original_width"] != image["width"]:
+        note = f", fetched as {image['format']} {image['original_width']}×{image['original_height']}"
+    return {"src": src, "width": image["width"], "height": image["height"], "alt": image["alt"] or "", "note": note}
+
+
+def shown_run(corpus: Finished, run: Run | None, pictures: Pictures) -> dict[str, Any] | None:
+    """A run with the documents in which pictures say most and least about the text."""
+    if run is None:
+        return None
+    pictures.left += RUN_PICTURES
+    known = documents_by_id(corpus, {doc_id for doc_id, _, _ in [*run.best, *run.worst]})
+    shown = []
+    for title, ranked in (
+        ("Documents whose pictures say most", run.best),
+        ("Documents whose pictures say least", run.worst),
+    ):
+        documents = [
+            (f"{gain:+.3f} bits per token over {tokens:,} tokens", shown_document(known[doc_id], pictures, PER_RANKED))
+            for doc_id, gain, tokens in ranked
+            if doc_id in known
+        ]
+        if documents:
+            shown.append((title, documents))
+    return vars(run) | {"documents": shown}
+
+
+def build_facts(corpus: Finished) -> list[tuple[str, str]]:
+    manifest = corpus.manifest
+    split = manifest["split"]
+    return [
+        ("input", ", ".join(source["name"] for source in manifest["input"])),
+        ("recipe", f"{corpus.recipe.name} ({manifest['recipe'][:12]})"),
+        ("split", f"by {split['unit']}, {split['sites']} sites"),
+        ("tokenizer", manifest["tokenizer"][:12]),
+        ("built with", ", ".join(f"{name} {number}" for name, number in manifest["packages"].items())),
+        ("on", f"Python {manifest['python']}, {manifest['machine']}"),
+        ("files", f"{len(manifest['files']):,}, {sum(entry['bytes'] for entry in manifest['files']):,} bytes"),
+    ]

@@ -1,0 +1,173 @@
+"""What a training run found, as its result.json says; a file that says something else is passed over, never trusted."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.inspect import plots
+from pipeline.inspect.finished import Finished
+
+SHOWN = 3
+"""Documents shown of those whose pictures say most, and of those whose pictures say least."""
+ROWS = 12
+PENALTIES = {
+    "documents": "pictures of other documents",
+    "host": "pictures of other pages of the host",
+    "document": "pictures of the same page, moved",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the report shows it. `best` and `worst` are (doc_id, bits per token, tokens)."""
+
+    name: str
+    sentence: str
+    lines: list[str]
+    tiles: list[dict[str, Any]]
+    best: list[tuple[str, float, int]]
+    worst: list[tuple[str, float, int]]
+
+
+def latest_run(corpus: Finished) -> Run | None:
+    """The run that ended last, or None."""
+    found = []
+    for path in (corpus.root / "runs").glob("*/result.json"):
+        try:
+            found.append((path.stat().st_mtime_ns, path))
+        except OSError:
+            continue
+    for _, path in sorted(found, reverse=True):
+        run = read_run(path)
+        if run is not None:
+            return run
+    return None
+
+
+def read_run(path: Path) -> Run | None:
+    """The run whose result.json this is; None where it holds no sentence and no gain."""
+    try:
+        data = json.loads(path.read_bytes())
+        gain = _estimate("information gain", data["gain"])
+        sentence = str(data["sentence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    documents = _part(data, "documents")
+    return Run(
+        path.parent.name,
+        sentence[:1].upper() + sentence[1:] + ".",
+        _lines(data),
+        [tile for tile in _tiles(data, gain) if tile["plot"]],
+        _documents(documents.get("best")),
+        _documents(documents.get("worst")),
+    )
+
+
+def _lines(data: dict[str, Any]) -> list[str]:
+    corpus, per_byte = _part(data, "corpus"), _part(data, "gain_per_byte")
+    lines = []
+    if _is_number(per_byte.get("value")):
+        lines.append(f"Per byte of text: {per_byte['value']:.4f} bits.")
+    if _is_number(data.get("lm_nll")):
+        text = f"The frozen language model alone needs {data['lm_nll']:.2f} bits per token for the same text"
+        if _is_number(data.get("text_drift")):
+            text += f"; without pictures the trained model needs {data['text_drift']:+.3f} bits more or less"
+        lines.append(text + ".")
+    counts = [
+        f"{corpus[key]:,} {key.replace('_', ' ')}"
+        for key in ("training_windows", "training_documents", "validation_windows", "validation_documents", "pictures")
+        if _is_number(corpus.get(key))
+    ]
+    if counts:
+        lines.append("Trained and validated on " + ", ".join(counts) + ".")
+    return lines
+
+
+def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[str, Any]]:
+    penalties = _part(data, "penalties")
+    rows = [gain, _estimate("a corpus with shuffled images", data.get("control"))]
+    yield _intervals("What pictures are worth", "bits per token, 95 % interval", rows)
+    yield _intervals(
+        "Mismatch penalty",
+        "bits per token lost with wrong pictures; above zero also without information: a diagnostic",
+        [_estimate(name, penalties.get(key)) for key, name in PENALTIES.items()],
+    )
+    for key, title in (
+        ("by_distance", "By distance from the picture (tokens)"),
+        ("by_language", "By language"),
+        ("by_host", "By site"),
+    ):
+        parts = _part(data, key)
+        most = sorted(parts, key=lambda name: -_tokens(parts[name]))[:ROWS]
+        order = list(parts) if key == "by_distance" else most
+        if key == "by_distance" or len(parts) > 1:
+            yield _intervals(title, "bits per token, 95 % interval", [_estimate(name, parts[name]) for name in order])
+    curves = _part(data, "curves")
+    for arms, title in (
+        (("lm",), "Loss of the language model"),
+        (("true", "reference", "control"), "Loss of the Flamingo"),
+    ):
+        series = {arm: points for arm in arms if (points := _mean_loss(curves, arm))}
+        yield {"title": title, "note": "nats per token", "plot": plots.lines(series, title, "step")}
+    gates = _gates(curves)
+    yield {"title": "Gates", "note": "tanh, by layer", "plot": plots.lines(gates, "Gates over time", "step")}
+
+
+def _intervals(title: str, note: str, rows: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
+    known = [row for row in rows if row is not None]
+    return {"title": title, "note": note, "plot": plots.intervals(known, f"{title}, {note}")}
+
+
+def _mean_loss(curves: dict[str, Any], arm: str) -> list[tuple[float, float]]:
+    """The loss at each step, averaged over seeds and added up over sets."""
+    by_step: dict[float, list[float]] = {}
+    for name, points in curves.items():
+        if name.rpartition("-")[0] == arm and isinstance(points, list):
+            for point in points:
+                losses = list(_part(point, "loss").values())
+                if losses and _is_number(point.get("step")) and all(map(_is_number, losses)):
+                    by_step.setdefault(point["step"], []).append(sum(losses))
+    return [(step, sum(values) / len(values)) for step, values in sorted(by_step.items())]
+
+
+def _gates(curves: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
+    """The gates of the first seed that saw the true pictures."""
+    name = min((name for name in curves if name.startswith("true-")), default=None)
+    series: dict[str, list[tuple[float, float]]] = {}
+    for point in curves[name] if name and isinstance(curves[name], list) else ():
+        for kind, values in sorted(_part(point, "gates").items()):
+            for layer, value in enumerate(values if isinstance(values, list) else ()):
+                if _is_number(value) and _is_number(point.get("step")):
+                    series.setdefault(f"{kind} {layer}", []).append((point["step"], value))
+    return series
+
+
+def _estimate(name: str, row: Any) -> dict[str, Any] | None:
+    if not isinstance(row, dict) or not all(_is_number(row.get(key)) for key in ("value", "low", "high")):
+        return None
+    return {"name": name, "mean": row["value"], "low": row["low"], "high": row["high"]}
+
+
+def _documents(rows: Any) -> list[tuple[str, float, int]]:
+    return [
+        (str(row["doc_id"]), row["gain"], row["tokens"])
+        for row in (rows if isinstance(rows, list) else [])[:SHOWN]
+        if isinstance(row, dict) and "doc_id" in row and _is_number(row.get("gain")) and _is_number(row.get("tokens"))
+    ]
+
+
+def _part(data: Any, key: str) -> dict[str, Any]:
+    value = data.get(key) if isinstance(data, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _tokens(row: Any) -> float:
+    tokens = row.get("tokens") if isinstance(row, dict) else None
+    return float(tokens) if isinstance(tokens, int | float) else 0.0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

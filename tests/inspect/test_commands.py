@@ -1,0 +1,106 @@
+"""The commands as a user gives them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+
+
+def m3w(*arguments: str | Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+
+
+@pytest.fixture
+def corpus(small_corpus: Path, tmp_path: Path) -> Path:
+    shutil.copytree(small_corpus, tmp_path / "corpus")
+    return tmp_path / "corpus"
+
+
+def test_inspect_prints_and_writes_a_report(corpus: Path) -> None:
+    done = m3w("inspect", corpus)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "record.media_type" in done.stdout and "[image " in done.stdout and "\x1b" not in done.stdout
+    report = (corpus / "report.html").read_bytes()
+    again = m3w("inspect", corpus, "--html", corpus / "again.html")
+    assert again.returncode == 0 and (corpus / "again.html").read_bytes() == report
+    assert json.loads((corpus / "funnel.json").read_bytes())["levels"][1]["level"] == "pages"
+
+
+def test_json_is_all_that_is_printed(corpus: Path) -> None:
+    done = m3w("inspect", corpus, "--json")
+    told = json.loads(done.stdout)
+    assert set(told) == {"funnel", "figures"} and told["figures"]["tokens"] > 0
+    assert not (corpus / "report.html").exists() and not (corpus / "funnel.json").exists()
+
+
+def test_inspect_without_work(corpus: Path) -> None:
+    shutil.rmtree(corpus / "work")
+    done = m3w("inspect", corpus)
+    assert done.returncode == 0 and "can no longer be told" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "view"])
+def test_what_is_no_corpus_gets_one_line(command: str, tmp_path: Path) -> None:
+    done = m3w(command, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("m3w: ") and "not a corpus" in done.stderr
+
+
+def test_what_if_tells_and_writes_nothing(corpus: Path) -> None:
+    done = m3w("inspect", corpus, "--what-if", "image.min_side=200")
+    assert done.returncode == 0 and "image.min_side: 64 -> 200" in done.stdout
+    assert not (corpus / "report.html").exists()
+    done = m3w("inspect", corpus, "--what-if", "image.nothing=1")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+def test_view_serves_until_it_is_interrupted(small_corpus: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "view", str(small_corpus)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as serving:
+        assert serving.stdout is not None and serving.stderr is not None
+        url = re.search(r"http://127\.0\.0\.1:\d+/", serving.stdout.readline())
+        assert url is not None
+        with urllib.request.urlopen(url[0] + "documents", timeout=20) as answer:
+            assert b"/document/0" in answer.read()
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(timeout=20) == 0
+        assert serving.stderr.read() == ""
+
+
+def test_a_port_that_is_taken_gets_one_line(small_corpus: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = m3w("view", small_corpus, "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1 and "choose another --port" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_verify_a_whole_corpus(corpus: Path) -> None:
+    done = m3w("verify", corpus)
+    assert done.returncode == 0 and "is whole" in done.stdout
+
+
+def test_verify_finds_damage_below_work_too(corpus: Path) -> None:
+    path = corpus / "work" / "verdicts" / "00000.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    done = m3w("verify", corpus)
+    assert done.returncode == 1 and "work/verdicts/00000.parquet: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_damaged_file_is_named_by_inspect(corpus: Path) -> None:
+    path = corpus / "documents" / "00000.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    done = m3w("inspect", corpus)
+    assert done.returncode == 1
+    assert "documents/00000.parquet" in done.stderr and done.stderr.count("\n") == 1

@@ -1,0 +1,178 @@
+"""The report shows a corpus in reading order, asks the network for nothing, and runs nothing that a page wrote."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.inspect.figures import figures
+from pipeline.inspect.finished import open_corpus
+from pipeline.inspect.funnel import funnel
+from pipeline.inspect.report import PICTURES, RUN_PICTURES, is_web, shown_level, write_report
+from pipeline.inspect.samples import harmless, sample_documents, visible
+from shards.records import Text
+from tests.inspect.conftest import HOSTILE, URL
+
+
+def report_of(corpus: Path, path: Path) -> str:
+    opened = open_corpus(corpus)
+    write_report(opened, path, funnel(opened), figures(opened))
+    return path.read_text()
+
+
+class Tags(HTMLParser):
+    """Every element of a page with its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attributes)))
+
+
+def test_the_report_is_one_small_file_that_is_the_same_each_time(small_corpus: Path, tmp_path: Path) -> None:
+    page = report_of(small_corpus, tmp_path / "report.html")
+    assert page == report_of(small_corpus, tmp_path / "again.html")
+    assert 20_000 < len(page) < 2_500_000
+    assert 5 < page.count("<img ") <= PICTURES + RUN_PICTURES
+    for tag, attributes in Tags(page).found:
+        assert tag not in ("script", "link", "iframe", "object")
+        assert (attributes.get("src") or "data:image/").startswith("data:image/")
+
+
+def test_the_funnel_in_the_report_ends_at_what_was_kept(small_corpus: Path) -> None:
+    for level in funnel(small_corpus)["levels"]:
+        shown = shown_level(level)
+        assert shown["left"] == sum(level["out"].values())
+        assert sum(shown["shares"]) + sum(row["share"] for row in shown["rows"]) == pytest.approx(100, abs=0.01)
+
+
+def test_hostile_pages_are_text(hostile_corpus: Path, tmp_path: Path) -> None:
+    page = report_of(hostile_corpus, tmp_path / "report.html")
+    found = Tags(page).found
+    assert "script" not in {tag for tag, _ in found}
+    assert not any(name.startswith("on") for _, attributes in found for name in attributes)
+    links = [attributes for tag, attributes in found if tag == "a" and not (attributes["href"] or "").startswith("#")]
+    assert all((link["href"] or "").startswith("http") for link in links)
+    assert all(link["rel"] == "noopener noreferrer nofollow" for link in links)
+    assert page.count("</style>") == 1
+    assert "{{ 7*7 }}" in page
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e]", page)
+    assert "&lt;script&gt;" in page and "⟨202E⟩" in page
+
+
+def test_the_browser_shows_every_picture_in_order_and_asks_for_nothing(
+    small_corpus: Path, tmp_path: Path, browser: Any
+) -> None:
+    path = tmp_path / "report.html"
+    report_of(small_corpus, path)
+    said, asked = [], []
+    page = browser.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+    assert widths and min(widths) > 0
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+    # the order of a document's nodes is the order on the page
+    first = sample_documents(open_corpus(small_corpus), 4)[0]
+    shown = page.evaluate(
+        "[...document.querySelector('#documents .sheet').querySelectorAll(':scope > p.text, :scope > figure')]"
+        ".map(node => node.tagName === 'FIGURE' ? 'image' : 'text')"
+    )
+    kinds = [
+        kind
+        for node in first.nodes
+        for kind in (["text"] * len(node.text.split("\n\n")) if isinstance(node, Text) else ["image"])
+    ]
+    assert shown == kinds and "image" in kinds
+    page.close()
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_page_is_never_wider_than_the_window(
+    hostile_corpus: Path, tmp_path: Path, browser: Any, width: int
+) -> None:
+    path = tmp_path / "report.html"
+    report_of(hostile_corpus, path)
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.title() != "taken"
+    page.close()
+
+
+def estimate(value: float) -> dict[str, Any]:
+    return {"value": value, "low": value - 0.01, "high": value + 0.01, "tokens": 900, "documents": 40, "enough": True}
+
+
+def run_of(corpus: Path) -> dict[str, Any]:
+    documents = sample_documents(open_corpus(corpus), 3)
+    return {
+        "sentence": "images carry 0.09 bits per token of the text they belong to <script>",
+        "gain": estimate(0.09),
+        "control": estimate(0.001),
+        "penalties": {"documents": estimate(0.2), "host": estimate(0.1), "document": {"value": None}},
+        "by_distance": {"0-8": estimate(0.2), "8-32": estimate(0.1)},
+        "curves": {
+            f"{arm}-{seed}": [
+                {"step": step, "loss": {"a": 5 - step / 9}, "gates": {"ffw": [step]}} for step in range(9)
+            ]
+            for arm in ("true", "reference")
+            for seed in (0, 1)
+        },
+        "documents": {"best": [{"doc_id": documents[0].doc_id, "gain": 0.5, "tokens": 90}], "worst": [{"doc_id": 3}]},
+    }
+
+
+def test_a_run_is_shown(small_corpus: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(small_corpus, corpus)
+    (corpus / "runs" / "a").mkdir(parents=True)
+    (corpus / "runs" / "a" / "result.json").write_text(json.dumps(run_of(corpus)))
+    page = report_of(corpus, tmp_path / "report.html")
+    assert "Images carry 0.09 bits per token of the text they belong to &lt;script&gt;" in page
+    assert "+0.500 bits per token over 90 tokens" in page
+    assert page.count("<polyline") == 3 and page.count('class="whisker"') == 6
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"gain": 3, "sentence": "x"}', '{"gain": {}, "curves": {"true-0": [3]}}']
+)
+def test_a_result_that_is_none_changes_nothing(small_corpus: Path, tmp_path: Path, content: str) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(small_corpus, corpus)
+    before = report_of(corpus, tmp_path / "before.html")
+    (corpus / "runs" / "a").mkdir(parents=True)
+    (corpus / "runs" / "a" / "result.json").write_text(content)
+    after = report_of(corpus, tmp_path / "report.html")
+    assert "Traceback" not in after and (after == before or 'id="training"' in after)
+
+
+def test_what_may_become_a_link() -> None:
+    assert is_web("https://example.org/a?b=c") and is_web("http://127.0.0.1:80/")
+    for url in (
+        URL,
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "data:text/html,x",
+        "//host/x",
+        "https://",
+        "http://[",
+        "https://a\u202eb/",
+    ):
+        assert not is_web(url), url
+
+
+def test_signs_that_act_are_named_or_left_out() -> None:
+    assert visible("a\u202eb\x1b[0m\nc") == "a⟨202E⟩b⟨001B⟩[0m c"
+    assert harmless("a\u202eb\n\nc\x00") == "ab\n\nc"
+    assert "\x1b" not in visible(HOSTILE)

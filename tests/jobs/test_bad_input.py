@@ -1,0 +1,181 @@
+"""What goes wrong outside of the program ends in one line that says what and what to do."""
+
+import os
+import resource
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import BuildError
+from tests.jobs.corpora import M3W, build_here, digests, start_build
+
+
+def column(root: Path, stage: str, name: str) -> list:
+    return [value for path in sorted((root / "work" / stage).glob("*.parquet")) for value in
+            pq.read_table(path, columns=[name])[name].to_pylist()]  # fmt: skip
+
+
+def test_what_cannot_be_built_is_said_in_one_line(web_warc: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="missing: no such file"):
+        build_here([tmp_path / "missing"], tmp_path / "a")
+    text = tmp_path / "notes.warc"
+    text.write_text("just text")
+    with pytest.raises(BuildError, match=r"notes\.warc: neither WARC nor ARC"):
+        build_here([text], tmp_path / "b")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BuildError, match="the folder is empty"):
+        build_here([tmp_path / "empty"], tmp_path / "c")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.doc").write_text("years of work")
+    with pytest.raises(BuildError, match=r"holds something else \(thesis\.doc\)"):
+        build_here([web_warc], other)
+    assert [path.name for path in other.iterdir()] == ["thesis.doc"]
+    with pytest.raises(BuildError, match="is a file"):
+        build_here([web_warc], text)
+    with pytest.raises(BuildError, match="holds the input itself"):
+        build_here([web_warc], web_warc.parent)
+
+
+def test_a_corpus_of_another_recipe_input_or_version_is_left_alone(
+    undisturbed: Path, shared: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(undisturbed, root)
+    before = digests(root)
+    warc = shared / "data/warc/odd/example.warc.gz"
+    with pytest.raises(BuildError, match=r"another recipe \(image\.min_side differs\)"):
+        build_here([warc], root, ["image.min_side=70"])
+    with pytest.raises(BuildError, match="another input"):
+        build_here([warc], root)
+    manifest = (root / "manifest.json").read_text()
+    (root / "manifest.json").write_text(manifest.replace('"format": 1', '"format": 999'))
+    with pytest.raises(BuildError, match="another version"):
+        build_here([warc], root)
+    assert digests(root) == before
+
+
+def test_the_command_says_what_is_wrong(web_warc: Path, tmp_path: Path) -> None:
+    def run(*arguments: str | Path) -> tuple[int, str]:
+        done = subprocess.run([*M3W, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stderr
+
+    assert run()[0] == 2
+    assert run("build", web_warc)[0] == 2
+    assert run("build", web_warc, "-o", tmp_path / "a", "--no-such-option")[0] == 2
+    status, text = run("build", web_warc, "-o", tmp_path / "a", "--set", "image.min_side=small")
+    assert status == 1 and text == "m3w: image.min_side must be a whole number, not 'small'\n"
+    status, text = run("build", web_warc, "-o", tmp_path / "a", "--recipe", "obelix")
+    assert status == 1 and "no recipe is called 'obelix'" in text
+    status, text = run("build", web_warc, "-o", tmp_path / "a", "--", "--runner=DirectRunner")
+    assert status == 1 and "DirectRunner is not used here" in text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_named_and_the_build_goes_on_later(
+    web_warc: Path, tmp_path: Path, expected: dict[str, str], workers: int
+) -> None:
+    root = tmp_path / "corpus"
+    # what a full disk does to a writer: it gets an error in the middle of a file
+    build = subprocess.Popen(
+        start_command := [*M3W, "build", str(web_warc), "-o", str(root), "--set", "windows.vocabulary=600",
+                          "--set", "windows.validation=0.2", "--", f"--direct_num_workers={workers}"],
+        stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)),
+    )  # fmt: skip
+    _, errors = build.communicate(timeout=120)
+    lines = [line for line in errors.splitlines() if line.startswith("m3w:")]
+    assert build.returncode == 1, errors
+    assert len(lines) == 1 and "File too large" in lines[0] and str(root) in lines[0]
+    assert "Traceback" not in errors
+    assert not list((root / "windows").glob("*.parquet"))
+    assert subprocess.run(start_command, capture_output=True, timeout=120).returncode == 0
+    assert digests(root) == expected
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_no_permission(web_warc: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(BuildError, match="Permission denied"):
+        build_here([web_warc], tmp_path / "corpus")
+
+
+def test_a_folder_named_dedup_in_the_current_directory_changes_nothing(
+    web_warc: Path, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    for name in ("dedup", "filters", "shards", "pipeline"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong package')")
+    build = start_build([web_warc], tmp_path / "corpus", cwd=tmp_path)
+    _, errors = build.communicate(timeout=120)
+    assert build.returncode == 0, errors
+    assert digests(tmp_path / "corpus") == expected
+
+
+def test_a_second_build_of_the_same_directory_is_refused(web_warc: Path, tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    first = start_build([web_warc], root)
+    while not (root / "work/pages/queue").exists():
+        assert first.poll() is None
+    with pytest.raises(BuildError, match="another build is writing"):
+        build_here([web_warc], root)
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+
+
+def test_odd_warcs_build_with_every_record_counted(shared: Path, tmp_path: Path) -> None:
+    odd = sorted(path for path in (shared / "data/warc/odd").iterdir() if path.name != "bad.arc")
+    root = build_here(odd, tmp_path / "corpus", ["text.min_words=1"])
+    kinds = Counter(column(root, "records", "kind"))
+    rules = Counter(column(root, "records", "rule"))
+    assert sum(kinds.values()) == sum(rules.values())
+    assert rules["record.truncated"] == 1 and rules["record.corrupt"] == 2
+    assert rules[None] == sum(use is not None for use in column(root, "records", "use"))
+
+
+HOSTILE = {
+    "deep.html": b"<div>" * 100_000 + b"bottom of it",
+    "nul.html": b"<p>" + b"words and \0 more words " * 20 + b"<img src=a.png>",
+    "large.html": b"<p>" + b"word " * 11_000_000,
+    "binary.html": bytes(range(256)) * 100,
+    "charset.html": b'<meta charset="utf-16"><p>' + "Grüße aus München ".encode("latin-1") * 20,
+    "empty.html": b"",
+    "not.html": b"%PDF-1.4 \xff\xfe",
+    "unclosed.html": b"<table><tr><td><p>" + b"some words <b>bold <i>both</b> " * 30 + b"<img src=a.png",
+    "bomb.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4) + (60_000).to_bytes(4) + b"\x08\x02\0\0\0",
+}
+
+
+def test_hostile_pages_and_images_are_counted_within_bounds(shared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(shared / "data/images/undecodable", folder / "images")
+    for path in (folder / "images").iterdir():
+        path.chmod(0o644)
+    for name, body in HOSTILE.items():
+        (folder / name).write_bytes(body)
+    names = sorted(path.name for path in (folder / "images").iterdir())
+    pictures = "".join(
+        f"<p>A picture is called {name} and shows nothing at all.<img src='images/{name}'>" for name in names
+    )
+    (folder / "gallery.html").write_text(
+        f"<html><body><article><h1>Pictures</h1>{pictures}<img src=bomb.png></article>"
+    )
+    build = subprocess.run(
+        [*M3W, "build", str(folder), "-o", str(tmp_path / "corpus"), "--", "--direct_num_workers=2"],
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert build.returncode == 0, build.stderr
+    root = tmp_path / "corpus"
+    rules = dict(zip(column(root, "pages", "url"), column(root, "pages", "rule"), strict=True))
+    assert rules["file:///deep.html"] in ("page.too_deep", "page.no_image", "page.no_content")
+    records = dict(zip(column(root, "records", "url"), column(root, "records", "rule"), strict=True))
+    assert records["file:///large.html"] == "record.too_large"
+    assert records["file:///empty.html"] == "record.empty"
+    assert Counter(column(root, "contents", "rule"))["image.too_many_pixels"] >= 2
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    assert children < 1.5 * 2**30

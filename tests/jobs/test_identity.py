@@ -1,0 +1,118 @@
+"""The same input and recipe give the same bytes: on any number of workers, however often the build was stopped."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.jobs.stage import Journal
+from tests.jobs.corpora import build_here, digests, start_build
+
+STAGES = [
+    *("pages", "text", "references", "contents", "images", "verdicts"),
+    *("split", "documents", "tokenizer", "windows", "shards"),
+]
+
+
+def test_two_workers_give_the_same_bytes(web_warc: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+    assert digests(build_here([web_warc], tmp_path / "corpus", workers=2)) == expected
+
+
+def test_every_bundle_twice_gives_the_same_bytes(web_warc: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+    twice = ["--direct_runner_bundle_repeat=1"]
+    assert digests(build_here([web_warc], tmp_path / "corpus", options=twice)) == expected
+
+
+def test_killed_in_every_stage_and_continued(web_warc: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+    root = tmp_path / "corpus"
+    for before, stage in zip([None, *STAGES], STAGES, strict=False):
+        build = start_build([web_warc], root)
+        assert build.stderr is not None
+        if before is None:
+            while not (root / "work/pages/queue").exists():
+                assert build.poll() is None
+        else:
+            # a stage's line is printed when it is over, or was found complete
+            while not (line := build.stderr.readline()).startswith(f"{before} "):
+                assert line, f"the build ended before {stage}"
+        time.sleep(0.02)
+        build.send_signal(signal.SIGKILL)
+        build.communicate(timeout=60)
+        assert not (root / f"work/{stage}/manifest.json").exists(), f"{stage} was over before the kill"
+        assert not (root / "manifest.json").exists()
+    build = start_build([web_warc], root)
+    _, errors = build.communicate(timeout=120)
+    assert build.returncode == 0, errors
+    assert digests(root) == expected
+    assert not list(root.rglob("*.tmp")), "what a killed writer left is cleared"
+
+
+@pytest.mark.parametrize("stage", ["pages", "contents", "shards"])
+def test_a_killed_worker_ends_the_command_with_one_line(web_warc: Path, tmp_path: Path, stage: str) -> None:
+    root = tmp_path / "corpus"
+    build = start_build([web_warc], root)
+    victim = None
+    while victim is None:
+        assert build.poll() is None, build.communicate()[1]
+        if (root / "work" / stage / "queue").exists():
+            workers = list(psutil.Process(build.pid).children(recursive=True))[1:]
+            victim = workers[-1] if workers else None
+    victim.send_signal(signal.SIGKILL)
+    begin = time.monotonic()
+    _, errors = build.communicate(timeout=30)
+    lines = [line for line in errors.splitlines() if line.startswith("m3w:")]
+    if build.returncode == 0:
+        pytest.fail("the worker was killed after its work was done: the stage is too short for this test")
+    assert time.monotonic() - begin < 5
+    assert build.returncode == 1
+    assert len(lines) == 1 and "SIGKILL" in lines[0] and "same command" in lines[0]
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("number", "status", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])
+def test_interrupted_ends_at_once_with_one_line(
+    web_warc: Path, tmp_path: Path, number: signal.Signals, status: int, workers: int
+) -> None:
+    root = tmp_path / "corpus"
+    build = start_build([web_warc], root, workers=workers)
+    while not (root / "work/pages/queue").exists():
+        assert build.poll() is None
+        time.sleep(0.01)
+    children = psutil.Process(build.pid).children(recursive=True)
+    begin = time.monotonic()
+    build.send_signal(number)
+    _, errors = build.communicate(timeout=30)
+    assert time.monotonic() - begin < 5
+    assert build.returncode == status
+    assert "Traceback" not in errors
+    assert len([line for line in errors.splitlines() if line.startswith("m3w:")]) == 1
+    end = time.monotonic() + 5
+    while any(alive(child) for child in children):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; a process without a parent may lie about dead until init comes round."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_record_that_crashes_its_worker_twice_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    for attempt in range(3):
+        journal = Journal(path)
+        for record in range(5):
+            if record in journal.set_aside:
+                continue
+            journal.begin(record)
+            if record == 3:
+                break  # the worker dies here
+        assert journal.set_aside == ({3} if attempt == 2 else set())
+    found = Journal.peek(path)
+    assert found is not None and found.record == 4 and found.pid == os.getpid()

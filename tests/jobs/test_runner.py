@@ -1,0 +1,61 @@
+"""Where pipelines run: never on Beam's switching runner, never on Prism."""
+
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipeline.errors import BuildError
+from pipeline.jobs.runner import WARM_WORKER, Runner
+
+
+def runner(tmp_path: Path, *options: str) -> Runner:
+    return Runner.from_options(list(options), tmp_path / "log", cores=2)
+
+
+@pytest.mark.parametrize("name", ["DirectRunner", "PrismRunner", "SwitchingDirectRunner"])
+def test_a_runner_that_leads_to_prism_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BuildError, match="is not used here"):
+        runner(tmp_path, f"--runner={name}")
+
+
+def test_the_options_choose(tmp_path: Path) -> None:
+    assert (runner(tmp_path).workers, runner(tmp_path).remote) == (2, False)
+    assert runner(tmp_path, "--direct_num_workers=5").workers == 5
+    assert runner(tmp_path, "--direct_num_workers=0").workers == 2
+    assert runner(tmp_path, "--runner=FlinkRunner").remote
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_pipeline_resolves_to_prism_or_the_switching_runner(tmp_path: Path, workers: int) -> None:
+    mine = runner(tmp_path, f"--direct_num_workers={workers}")
+    try:
+        with mine.pipeline(workers) as pipeline:
+            assert type(pipeline.runner) is FnApiRunner
+            urns = [environment.urn for environment in environments(pipeline)]
+            assert any(urn == WARM_WORKER for urn in urns) == (workers > 1)
+            _ = pipeline | beam.Create([1, 2, 3]) | beam.Map(write_pid, folder=str(tmp_path))
+    finally:
+        mine.close()
+    assert len(list(tmp_path.glob("*.pid"))) >= 1
+
+
+def environments(pipeline: beam.Pipeline) -> list:
+    proto = pipeline.to_runner_api(default_environment=pipeline.runner._default_environment)
+    return list(proto.components.environments.values())
+
+
+def write_pid(value: int, folder: str = "") -> int:
+    import os
+
+    Path(folder, f"{os.getpid()}.pid").write_text(str(value))
+    return value
+
+
+def test_every_pipeline_of_the_build_is_made_by_the_runner() -> None:
+    sources = Path(__file__).resolve().parents[2]
+    for package in ("pipeline", "dedup", "filters", "shards"):
+        for path in (sources / package).rglob("*.py"):
+            if path.name != "runner.py":
+                assert "beam.Pipeline(" not in path.read_text() and "TestPipeline" not in path.read_text(), path

@@ -1,0 +1,47 @@
+"""A folder of HTML: what is read, under which URL, and what is refused."""
+
+import os
+from pathlib import Path
+
+from pipeline.sources import folder
+
+
+def test_files_come_in_order_with_urls_below_the_base(tmp_path: Path) -> None:
+    for name in ("b/ö x.html", "a.html", "b/picture 1.png", "a#b.html", "b?c.html"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"<p>" + name.encode())
+    names = [name for name, _, _ in folder.files(tmp_path)]
+    assert names == sorted(names) and len(names) == 5
+    records = list(folder.read(tmp_path, names, "https://host.example/", 1000))
+    urls = {record.url: record.content_type for record in records}
+    assert urls == {
+        "https://host.example/a.html": "text/html",
+        "https://host.example/a%23b.html": "text/html",
+        "https://host.example/b%3Fc.html": "text/html",
+        "https://host.example/b/%C3%B6%20x.html": "text/html",
+        "https://host.example/b/picture%201.png": "image/png",
+    }
+
+
+def test_what_is_no_readable_file_is_counted(tmp_path: Path) -> None:
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (tmp_path / "secret.html").write_text("secret")
+    (inside / "link.html").symlink_to(tmp_path / "secret.html")
+    (inside / "dangling.html").symlink_to(tmp_path / "nowhere")
+    (inside / "good.html").symlink_to(inside / "page.html")
+    (inside / "page.html").write_text("page")
+    (inside / "empty.html").write_text("")
+    (inside / "large.html").write_text("x" * 2000)
+    os.mkfifo(inside / "pipe.html")
+    names = [name for name, _, _ in folder.files(inside)]
+    rules = {record.url: record.rule for record in folder.read(inside, names, "file:///", 1000)}
+    assert rules == {
+        "file:///dangling.html": "record.not_a_file",
+        "file:///empty.html": "record.empty",
+        "file:///good.html": None,
+        "file:///large.html": "record.too_large",
+        "file:///link.html": "record.not_a_file",
+        "file:///page.html": None,
+        "file:///pipe.html": "record.not_a_file",
+    }

@@ -1,0 +1,238 @@
+"""The loop: accumulation, mixture, resume, several processes, and what it says when training breaks."""
+
+import copy
+import itertools
+import math
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from shards.windows import WindowOptions
+from tests.train_min.test_model import FEATURES, batch_of, tiny
+from train_min import TrainError
+from train_min.data import Windows, cut_windows, open_corpus, training_rows
+from train_min.lm import NanoConfig, NanoLM
+from train_min.loop import (
+    LoopOptions,
+    TrainingSet,
+    accumulate,
+    draw_batches,
+    fit,
+    rate_factor,
+    score,
+    step_flops,
+    train_nano,
+)
+from train_min.model import Flamingo, ModelConfig
+
+
+def features_of(windows: Windows) -> Any:
+    table = torch.randn(len(windows.hashes), 4, FEATURES, generator=torch.Generator().manual_seed(0))
+    return lambda rows: table[torch.from_numpy(rows)]
+
+
+@pytest.fixture(scope="module")
+def windows(corpus_folder: Path) -> Windows:
+    corpus = open_corpus(corpus_folder)
+    return cut_windows(corpus, corpus.tokenizer, "train", WindowOptions(policy="tile"))
+
+
+def small(windows: Windows) -> Flamingo:
+    lm = NanoLM(NanoConfig(windows.eoc_id + 1, 32, 2, 2), 0)
+    return Flamingo(lm, ModelConfig(FEATURES, every=1, n_latents=4, n_resampler_layers=1), 0)
+
+
+def gradients(model: Flamingo) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in model.trained().items() if p.grad is not None}
+
+
+def test_micro_batches_add_up_to_one_batch() -> None:
+    model = tiny().train()
+    index, slots = [[0, 0, 0, 1, 1, 1], [-1, 0, 0, 0, 0, 0]], [(0, 0), (0, 1), (1, 0)]
+    whole = batch_of(index, slots)
+    whole.targets[1, 1:4] = -1  # the parts differ in how many losses they have
+    parts = []
+    for row in range(2):
+        part = copy.copy(whole)
+        for name in ("tokens", "segments", "positions", "media_index", "targets"):
+            setattr(part, name, getattr(whole, name)[row : row + 1])
+        chosen = whole.media_row == row
+        part.features = [whole.features[0][chosen]]
+        part.media_row, part.media_slot = torch.zeros(int(chosen.sum()), dtype=torch.long), whole.media_slot[chosen]
+        parts.append(part)
+    losses = accumulate(model, [(1.0, [whole])], model.nll)
+    expected = gradients(model)
+    model.zero_grad()
+    assert accumulate(model, [(1.0, parts)], model.nll) == pytest.approx(losses, abs=1e-6)
+    assert all((gradients(model)[name] - value).abs().max() <= 1e-6 for name, value in expected.items())
+
+
+def test_a_mixture_has_the_weighted_sum_of_gradients() -> None:
+    model = tiny().train()
+    first, second = batch_of([[0] * 6], [(0, 0)]), batch_of([[0] * 4], [(0, 0)], seed=5)
+    parts = []
+    for batch in (first, second):
+        model.zero_grad()
+        model.nll(batch).mean().backward()
+        parts.append(gradients(model))
+    model.zero_grad()
+    accumulate(model, [(1.0, [first]), (0.2, [second])], model.nll)
+    for name, value in gradients(model).items():
+        assert (value - parts[0][name] - 0.2 * parts[1][name]).abs().max() <= 1e-6
+
+
+def test_rates_rise_then_fall_to_zero() -> None:
+    options = LoopOptions(100, warmup=0.1)
+    factors = [rate_factor(step, options) for step in range(100)]
+    assert factors[0] == 0.1 and factors[9] == 1.0 and factors[10] == 1.0
+    assert factors[99] == pytest.approx(1 / 90)
+    assert all(left >= right for left, right in itertools.pairwise(factors[10:]))
+
+
+def run_fit(windows: Windows, steps: int, stop: int | None = None, checkpoint: Path | None = None) -> Flamingo:
+    model = small(windows)
+    rows = []
+
+    def log(row: dict) -> None:
+        rows.append(row)
+        if stop is not None and row["step"] + 1 == stop:
+            raise KeyboardInterrupt
+
+    options = LoopOptions(steps, rows=2, context=64, save_every=2, next_image=0.5)
+    try:
+        fit(model, [TrainingSet("windows", windows, features_of(windows))], options, 3, log, checkpoint)
+    except KeyboardInterrupt:
+        pass
+    return model
+
+
+def test_an_interrupted_run_ends_bit_identical(windows: Windows, tmp_path: Path) -> None:
+    straight = run_fit(windows, 7)
+    run_fit(windows, 7, stop=5, checkpoint=tmp_path / "c.pt")  # the checkpoint is of step 4
+    resumed = run_fit(windows, 7, checkpoint=tmp_path / "c.pt")
+    for name, value in straight.trained().items():
+        assert torch.equal(value, resumed.trained()[name]), name
+    assert any(not torch.equal(value, small(windows).trained()[name]) for name, value in straight.trained().items())
+
+
+def test_a_checkpoint_of_other_options_is_refused(windows: Windows, tmp_path: Path) -> None:
+    run_fit(windows, 3, checkpoint=tmp_path / "c.pt")
+    with pytest.raises(TrainError, match="other options"):
+        run_fit(windows, 5, checkpoint=tmp_path / "c.pt")
+
+
+def test_training_leaves_language_model_and_features_as_they_are(windows: Windows) -> None:
+    before = {name: value.clone() for name, value in small(windows).lm.state_dict().items()}
+    after = run_fit(windows, 3).lm.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_one_line(windows: Windows) -> None:
+    broken = features_of(windows)
+    options = LoopOptions(3, rows=1, context=64)
+    with pytest.raises(TrainError, match=r"not a number at step 0.*lower --matrix-rate"):
+        fit(
+            small(windows),
+            [TrainingSet("windows", windows, lambda rows: broken(rows) * math.nan)],
+            options,
+            0,
+            lambda row: None,
+        )
+
+
+def test_log_rows_hold_what_the_report_draws(windows: Windows) -> None:
+    rows: list[dict] = []
+    model = small(windows)
+    sets = [
+        TrainingSet("windows", windows, features_of(windows)),
+        TrainingSet("pairs", windows, features_of(windows), 0.2),
+    ]
+    fit(model, sets, LoopOptions(3, rows=1, context=64), 0, rows.append, peak=1e12)
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    assert set(rows[0]["loss"]) == {"windows", "pairs"}
+    assert rows[2]["gates"]["attention"] == model.gates()["attention"] or len(rows[2]["gates"]["attention"]) == 2
+    assert rows[0]["tokens_per_second"] > 0 and rows[0]["mfu"] > 0 and rows[2]["seconds_left"] == 0
+
+
+def test_scores_are_the_losses_of_each_token_wherever_it_is_packed(windows: Windows) -> None:
+    model = small(windows)
+    few = replace(
+        windows,
+        tokens=windows.tokens[: windows.starts[12]],
+        starts=windows.starts[:13],
+        images=windows.images[: windows.image_starts[12]],
+        image_starts=windows.image_starts[:13],
+        unit=windows.unit[:12],
+    )
+    scores = score(model, few, features_of(windows))
+    from train_min.data import make_batch
+
+    for index in range(12):
+        batch = make_batch(few, [[index]], features_of(windows))
+        with torch.no_grad():
+            nll = model.nll(batch).numpy()
+        span = slice(few.starts[index], few.starts[index + 1])
+        taken = ~np.isnan(scores[span])
+        assert not taken[0] and not taken[few.tokens[span] == few.image_id].any()
+        assert np.allclose(scores[span][taken], nll, atol=1e-4)
+
+
+def test_floating_point_operations_are_counted_by_hand() -> None:
+    model = tiny(every=2)  # width 32, 4 blocks, gated before blocks 1 and 3, 4 latents, 2 resampler layers
+    batch = batch_of([[0] * 6], [(0, 0)])
+    d, tokens, latents, patches = 32, 6, 4, 9
+    frozen = 12 * d * d * tokens * (2 + 4 + 4 + 4) + 4 * 5 * 64 * d
+    gated = 2 * 6 * (tokens * (2 * d * d + 8 * d * d) + latents * 2 * d * d)
+    resampler = 6 * patches * FEATURES * d + 2 * 6 * (latents * 12 * d * d + patches * 2 * d * d)
+    assert step_flops(model, batch) == frozen + gated + resampler
+
+
+def test_the_nano_model_learns_its_text(windows: Windows) -> None:
+    rows: list[dict] = []
+    config = NanoConfig(windows.eoc_id + 1, 64, 2, 2)
+    train_nano(windows, config, LoopOptions(25, rows=4, rate=0.01), 0, torch.float32, rows.append)
+    assert rows[-1]["loss"]["text"] < rows[0]["loss"]["text"] - 2
+
+
+def one_step(windows: Windows) -> dict[str, torch.Tensor]:
+    """The gradients of a step's batches, which several processes share among them."""
+    model = small(windows).train()
+    for layer in model.gated.values():
+        layer.attention_gate.data.fill_(0.5)
+    training = TrainingSet("windows", windows, features_of(windows))
+    options = LoopOptions(1, rows=5, context=64, accumulate=2)
+    accumulate(model, [(1.0, draw_batches(training, training_rows(windows, 64, 1), options, 1, 0))], model.nll)
+    return gradients(model)
+
+
+def in_process(rank: int, folder: str, port: int) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    found = one_step(Windows.load(Path(folder) / "w.npz"))
+    torch.save(found, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_have_the_gradients_of_one(windows: Windows, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    windows.save(tmp_path / "w.npz")
+    context = torch.multiprocessing.get_context("spawn")
+    processes = [context.Process(target=in_process, args=(rank, str(tmp_path), port)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    alone = one_step(windows)
+    for process in processes:
+        process.join(240)
+        assert process.exitcode == 0
+    for rank in range(2):
+        together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert set(together) == set(alone)
+        for name, value in alone.items():
+            assert torch.allclose(value, together[name], rtol=0, atol=1e-5), name

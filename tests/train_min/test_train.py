@@ -1,0 +1,161 @@
+"""A whole run, from a corpus on disk to result.json, and what it says about bad input."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.train_min.synthetic import write_corpus
+from train_min import TrainError
+from train_min.__main__ import main
+from train_min.train import Result, TrainOptions, run
+from train_min.workers import run_jobs
+
+QUICK = TrainOptions(steps=24, rows=2, lm_steps=16, lm_rows=4, seeds=1, workers=1, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def finished(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, list[str]]:
+    lines: list[str] = []
+    return run(corpus_folder, tmp_path_factory.mktemp("runs") / "run", QUICK, lines.append), lines
+
+
+def test_drawn_pictures_carry_information_and_shuffled_ones_none(finished: tuple[Result, list[str]]) -> None:
+    result, lines = finished
+    gain, control = result.data["gain"], result.data["control"]
+    assert gain["low"] > 0.02
+    assert abs(control["value"]) < 0.01
+    assert lines[-1] == result.sentence and result.sentence.startswith("images carry 0.")
+    assert "a corpus with shuffled images carries" in result.sentence
+    assert result.data["penalties"]["documents"]["value"] > gain["value"] / 2
+
+
+def test_the_result_holds_what_a_report_shows(finished: tuple[Result, list[str]]) -> None:
+    result, _ = finished
+    data = json.loads((result.folder / "result.json").read_text())
+    assert data["sentence"] == result.sentence
+    for name in ("gain", "gain_per_byte", "control", "by_distance", "by_language", "by_host", "penalties", "lm_nll"):
+        assert data[name], name
+    assert data["gain_per_byte"]["value"] < data["gain"]["value"]
+    best = data["documents"]["best"][0]
+    assert best["gain"] >= data["documents"]["best"][1]["gain"]
+    assert set(best["images"][0]) >= {"sha256", "tar", "offset", "length", "url"}
+    assert set(data["curves"]) == {"lm-0", "true-0", "reference-0", "control-0"}
+    assert len(data["curves"]["true-0"]) == 24 and data["curves"]["true-0"][0]["gates"]["attention"] == [0.0, 0.0]
+    assert data["text_drift"] is not None and data["lm_nll"] > 0
+    rows = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+    assert sum(row["arm"] == "true" for row in rows) == 24
+    assert {"lm.pt", "true-0.pt", "reference-0.pt"} <= {path.name for path in (result.folder / "checkpoint").iterdir()}
+
+
+def test_a_run_given_again_takes_what_is_there_and_says_the_same(
+    finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
+) -> None:
+    result, _ = finished
+    copied = tmp_path / "run"
+    shutil.copytree(result.folder, copied)
+    (copied / "arms" / "true-0.npz").unlink()  # as if killed after its training
+    again = run(corpus_folder, copied, QUICK, lambda line: None)
+    for name in ("gain", "control", "penalties", "documents", "curves"):
+        assert again.data[name] == result.data[name]
+
+
+def test_a_run_on_two_processes_finds_the_same(
+    finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
+) -> None:
+    result, _ = finished
+    options = dataclasses.replace(QUICK, workers=2)
+    parallel = run(corpus_folder, tmp_path / "run", options, lambda line: None)
+    assert parallel.data["gain"] == result.data["gain"]
+
+
+def test_another_runs_folder_is_left_alone(
+    finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
+) -> None:
+    result, _ = finished
+    with pytest.raises(TrainError, match=r"other options.*choose another -o"):
+        run(corpus_folder, result.folder, dataclasses.replace(QUICK, steps=99), lambda line: None)
+    (tmp_path / "letter.txt").write_text("dear reader")
+    with pytest.raises(TrainError, match="holds no run"):
+        run(corpus_folder, tmp_path, QUICK, lambda line: None)
+
+
+def test_too_little_data_is_said_so(tmp_path: Path) -> None:
+    few = write_corpus(tmp_path / "few", 12)
+    with pytest.raises(TrainError, match="training windows, at least 16"):
+        run(few, tmp_path / "run", QUICK, lambda line: None)
+
+
+def test_no_held_out_documents_are_said_so(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 24, held_out=1000)
+    documents = corpus / "documents" / "00000.parquet"
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(documents).slice(1)
+    pq.write_table(table, documents)
+    with pytest.raises(TrainError, match=r"windows\.validation"):
+        run(corpus, tmp_path / "run", QUICK, lambda line: None)
+
+
+def test_a_handful_of_held_out_documents_is_too_few_to_say(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 60)
+    options = dataclasses.replace(QUICK, steps=2, lm_steps=2)
+    result = run(corpus, tmp_path / "run", options, lambda line: None)
+    assert result.sentence.startswith("too few to say")
+
+
+def test_the_module_runs_by_itself_and_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "nowhere"), "-o", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("train_min: ") and error.count("\n") == 1 and "m3w build" in error
+    with pytest.raises(SystemExit) as wrong:
+        main([])
+    assert wrong.value.code == 2
+
+
+def fail(number: int, log: object) -> int:
+    if number == 3:
+        raise TrainError("three is too many")
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+def test_jobs_give_their_results_and_their_errors() -> None:
+    assert dict(run_jobs(fail, [(1,), (2,)], 1, lambda row: None)) == {0: 1, 1: 4}
+    with pytest.raises(TrainError, match="three is too many"):
+        dict(run_jobs(fail, [(1,), (3,)], 2, lambda row: None))
+
+
+def test_a_worker_that_is_killed_ends_the_run_in_one_line() -> None:
+    with pytest.raises(TrainError, match="most likely for want of memory"):
+        dict(run_jobs(fail, [(1,), (5,)], 2, lambda row: None))
+
+
+@pytest.mark.slow
+def test_workers_do_not_outlive_a_killed_run(corpus_folder: Path, tmp_path: Path) -> None:
+    import time
+
+    command = [sys.executable, "-m", "train_min", str(corpus_folder), "-o", str(tmp_path / "run"), "--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "trainings" in line:
+            break
+    time.sleep(8)
+
+    def children() -> list[str]:
+        return subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+
+    pids = children()
+    assert len(pids) >= 2
+    process.kill()
+    process.wait()
+    time.sleep(2)
+    assert not any(Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text() for pid in pids)

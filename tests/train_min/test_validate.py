@@ -1,0 +1,133 @@
+"""Estimates and their intervals, against numbers known beforehand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.train_min.test_data import EOC, IMAGE, windows_of
+from train_min import validate
+from train_min.data import permute
+from train_min.validate import Estimate, documents, estimate, information, penalty, seen_images, sentence, unit_sums
+
+BIT = np.log(2)
+
+
+def corpus(n: int = 60, hosts: int = 60) -> Any:
+    return windows_of([[(10, [2 * k, 2 * k + 1])] for k in range(n)], [f"h{k % hosts}" for k in range(n)])
+
+
+def losses(windows: Any, seed: int, gain: float = 0.0, own: float = 0.0) -> dict[str, np.ndarray]:
+    """Noise shared by the arms of a seed, and `gain` bits more in the reference."""
+    noise = np.random.default_rng(0).exponential(2.0, len(windows.tokens))
+    return {
+        "own": (noise + own + gain * BIT + np.random.default_rng(seed).normal(0, 0.1, len(noise))).astype(np.float32)
+    }
+
+
+def test_text_sees_the_image_of_the_token_before_it() -> None:
+    windows = windows_of([[(3, [0, 1])]])  # <image> 0 1 2 <image> 0 1 2
+    seen = seen_images(windows)
+    assert seen.image.tolist() == [-1, 0, 0, 0, -1, 1, 1, 1]
+    assert seen.distance[[1, 2, 3, 5, 6, 7]].tolist() == [0, 1, 2, 0, 1, 2]
+    follows = seen_images(windows, follow=True)
+    assert follows.image.tolist() == [-1, 1, 1, 1, -1, -1, -1, -1]
+    assert follows.distance[[1, 2, 3]].tolist() == [4, 3, 2]
+
+
+def test_markers_do_not_count_as_text() -> None:
+    windows = windows_of([[(3, [0])]])
+    windows.tokens[3] = EOC
+    assert windows.tokens[0] == IMAGE
+    assert seen_images(windows).image.tolist() == [-1, 0, 0, -1]
+
+
+@pytest.mark.parametrize("hosts", [60, 5])
+def test_a_known_gain_lies_in_its_interval(hosts: int) -> None:
+    windows = corpus(hosts=hosts)
+    found = information(
+        windows, [losses(windows, s) for s in range(3)], [losses(windows, s + 9, 0.1) for s in range(3)]
+    )
+    gain = found["gain"]
+    assert gain["low"] < 0.1 < gain["high"] and gain["high"] - gain["low"] < 0.06
+    assert gain["value"] == pytest.approx(0.1, abs=0.02)
+    assert gain["documents"] == 60 and gain["tokens"] == 60 * 20
+    assert sum(part["tokens"] for part in found["by_distance"].values()) == gain["tokens"]
+    assert list(found["by_distance"]) == ["0-8", "8-32"]
+    assert len(found["by_host"]) == hosts and len(found["per_seed"]) == 3
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    windows = corpus(40)
+    covered = 0
+    for trial in range(60):
+        rng = np.random.default_rng(trial)
+        of_unit = rng.normal(0.05, 0.3, 40)  # documents differ
+        token = np.repeat(of_unit, np.diff(windows.starts)) * BIT
+        differences = [token + rng.normal(0, 0.3, len(token)) for _ in range(3)]
+        found = estimate(windows, differences, seen_images(windows).image >= 0)
+        covered += found.low <= 0.05 <= found.high
+    assert covered >= 50
+
+
+def test_documents_that_differ_widen_the_interval_and_hosts_more() -> None:
+    rng = np.random.default_rng(0)
+    alike, apart = corpus(100, 100), corpus(100, 20)
+    of_host = rng.normal(0, 1, 20)
+    token = np.repeat(of_host[np.arange(100) % 20], np.diff(alike.starts))
+    chosen = seen_images(alike).image >= 0
+    by_document = estimate(alike, [token], chosen)
+    by_host = estimate(apart, [token], chosen)
+    assert by_host.high - by_host.low > 1.5 * (by_document.high - by_document.low)
+
+
+def test_a_penalty_counts_tokens_whose_image_was_replaced() -> None:
+    windows = windows_of([[(4, [0, 1])], [(4, [2])]])
+    images, replaced = permute(windows, "document", 0)
+    assert replaced.tolist() == [True, True, False] and images.tolist() == [1, 0, 2]
+    own = np.zeros(len(windows.tokens), np.float32)
+    other = np.arange(len(own), dtype=np.float32)
+    found = penalty(windows, [{"own": own, "document": other}], "document", replaced)
+    assert found["tokens"] == 8 and found["documents"] == 1
+    assert found["value"] == pytest.approx(np.mean([1, 2, 3, 4, 6, 7, 8, 9]) / BIT, rel=1e-4)
+
+
+def test_nothing_to_count_is_said_so() -> None:
+    windows = windows_of([[(4, [])]])
+    found = estimate(windows, [np.zeros(4)], seen_images(windows).image >= 0)
+    assert found.tokens == 0 and found.row()["value"] is None
+
+
+def test_the_best_and_worst_documents_are_named_with_windows_and_pictures() -> None:
+    windows = corpus(8)
+    true, reference = losses(windows, 0), losses(windows, 0)
+    reference["own"] = true["own"] + np.repeat(np.arange(8) * 0.1 * BIT, np.diff(windows.starts)).astype(np.float32)
+    ranked = documents(windows, [true], [reference], lambda digest: {"url": digest.hex()[:4]}, n=3)
+    assert [entry["doc_id"] for entry in ranked["best"]] == ["d7", "d6", "d5"]
+    assert [entry["doc_id"] for entry in ranked["worst"]] == ["d0", "d1", "d2"]
+    assert ranked["best"][0]["gain"] == pytest.approx(0.7, abs=1e-3)
+    assert ranked["best"][0]["windows"] == [windows.window_ids[7]]
+    assert [image["sha256"] for image in ranked["best"][0]["images"]] == [
+        windows.hashes[k].tobytes().hex() for k in (14, 15)
+    ]
+
+
+def row(value: float, low: float, high: float, documents: int = 100) -> dict:
+    return Estimate(value, low, high, 1000, documents).row()
+
+
+def test_the_sentence() -> None:
+    assert sentence(row(0.09, 0.08, 0.1), row(0.0001, -0.01, 0.01)) == (
+        "images carry 0.09 bits per token of the text they belong to, 95 % interval 0.08 to 0.10; "
+        "a corpus with shuffled images carries 0.00"
+    )
+    assert "not distinguishable from zero" in sentence(row(0.01, -0.01, 0.02), None)
+    assert sentence(row(0.09, 0.08, 0.1, 29), None).startswith("too few to say: 29 held-out documents")
+    assert sentence(row(0.014, 0.008, 0.02), None).count("0.014 bits") == 1
+
+
+def test_unit_sums_add_the_tokens_of_each_document() -> None:
+    windows = windows_of([[(2, [0]), (2, [1])], [(3, [2])]])
+    values = np.ones(len(windows.tokens))
+    assert unit_sums(windows, values, np.ones(len(values), bool)).tolist() == [6.0, 4.0]
+    assert pytest.approx(1.442695) == validate.BITS

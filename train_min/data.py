@@ -1,0 +1,358 @@
+"""Windows of a corpus as flat arrays, permuted copies of them, and batches of packed rows.
+
+A training run reads token ids and content hashes; pictures themselves are read once, by `train_min.vision`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from shards.readers import read_documents
+from shards.tar import read_member
+from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
+from shards.windows import WindowOptions, document_windows
+from train_min import TrainError
+from train_min.model import Batch
+
+UNIT_TOKENS = 20 * 256
+"""A book-length page counts as several documents, of this many tokens each."""
+
+PICTURE = ("url", "alt", "tar", "offset", "length")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus on disk: its folder, its tokenizer and the files of its manifest."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    files: tuple[str, ...]
+
+    def paths(self, prefix: str) -> list[Path]:
+        return [self.folder / name for name in self.files if name.startswith(prefix) and name.endswith(".parquet")]
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Raises TrainError where `folder` is no finished corpus."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        files = tuple(sorted(entry["path"] for entry in manifest["files"]))
+    except FileNotFoundError:
+        raise TrainError(f"{folder} holds no manifest.json, so it is no finished corpus: run m3w build first") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainError(f"{folder}/manifest.json cannot be read ({error}): build the corpus again") from None
+    missing = [name for name in files if not (folder / name).exists()]
+    if missing:
+        raise TrainError(f"{folder} lacks {missing[0]}, which its manifest lists: run m3w verify, or build it again")
+    for path in (folder / "tokenizer" / FILE_NAME, folder / FILE_NAME):
+        if path.exists():
+            try:
+                return Corpus(folder, load_tokenizer(str(path)), files)
+            except TokenizerError as error:
+                raise TrainError(str(error)) from None
+    raise TrainError(f"{folder} has no tokenizer/{FILE_NAME}: build the corpus again")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """W windows with T tokens and I images in all, of U units: documents, or pieces of book-length ones.
+
+    `tokens` (T,) int32 and `starts` (W + 1,); `images` (I,) int32, rows of `hashes` (H, 32), -1 where there is no
+    picture, in the order of the `<image>` tokens, and `image_starts` (W + 1,); `unit` (W,) int32 into `units`, each a
+    dict of doc_id, url, site, language; `window_ids` (W,).
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray
+    images: np.ndarray
+    image_starts: np.ndarray
+    unit: np.ndarray
+    hashes: np.ndarray
+    units: list[dict[str, str]]
+    window_ids: list[str]
+    image_id: int
+    eoc_id: int
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+    def of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and images of one window."""
+        return (
+            self.tokens[self.starts[index] : self.starts[index + 1]],
+            self.images[self.image_starts[index] : self.image_starts[index + 1]],
+        )
+
+    def image_units(self) -> np.ndarray:
+        """(I,) the unit of each image."""
+        return np.repeat(self.unit, np.diff(self.image_starts))
+
+    def with_images(self, images: np.ndarray) -> "Windows":
+        return replace(self, images=images.astype(np.int32))
+
+    def save(self, path: Path) -> None:
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        rest = {name: value for name, value in vars(self).items() if name not in arrays}
+        arrays["rest"] = np.frombuffer(json.dumps(rest).encode(), np.uint8)
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+
+    @staticmethod
+    def load(path: Path) -> "Windows":
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        return Windows(**json.loads(arrays.pop("rest").tobytes()), **arrays)
+
+
+def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
+    """Flat arrays from rows with doc_id, url, site, language, window_id, token_start, input_ids, hashes."""
+    tokens, starts, images, image_starts, unit, window_ids = [], [0], [], [0], [], []
+    hashes: dict[bytes, int] = {}
+    units: dict[tuple[str, int], int] = {}
+    described: list[dict[str, str]] = []
+    for row in rows:
+        ids = np.asarray(row["input_ids"], np.int32)
+        if len(ids) and ids.max() >= tokenizer.vocab_size:
+            raise TrainError(
+                f"window {row['window_id']} holds token {ids.max()}, the tokenizer has {tokenizer.vocab_size}: "
+                "it does not belong to these windows; build the corpus again"
+            )
+        markers = int((ids == tokenizer.image_id).sum())
+        if markers != len(row["hashes"]):
+            raise TrainError(f"window {row['window_id']}: {markers} <image> tokens but {len(row['hashes'])} pictures")
+        key = (row["doc_id"], row["token_start"] // UNIT_TOKENS)
+        if key not in units:
+            units[key] = len(units)
+            described.append({name: row[name] or "" for name in ("doc_id", "url", "site", "language")})
+        tokens.append(ids)
+        starts.append(starts[-1] + len(ids))
+        images += [-1 if digest is None else hashes.setdefault(digest, len(hashes)) for digest in row["hashes"]]
+        image_starts.append(len(images))
+        unit.append(units[key])
+        window_ids.append(row["window_id"])
+    return Windows(
+        tokens=np.concatenate(tokens) if tokens else np.zeros(0, np.int32),
+        starts=np.array(starts, np.int64),
+        images=np.array(images, np.int32),
+        image_starts=np.array(image_starts, np.int64),
+        unit=np.array(unit, np.int32),
+        hashes=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
+        units=described,
+        window_ids=window_ids,
+        image_id=tokenizer.image_id,
+        eoc_id=tokenizer.eoc_id,
+    )
+
+
+def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows:
+    """The corpus' own windows where they are of `tokenizer`, else windows cut anew from its documents."""
+    if tokenizer.id != corpus.tokenizer.id:
+        return cut_windows(corpus, tokenizer, "train", WindowOptions(), seed)
+    columns = ["window_id", "doc_id", "url", "site", "language", "input_ids", "token_start", "tokenizer"]
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for path in corpus.paths("windows/train-"):
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(1024, columns=[*columns, "image_metadata.list.element.stored_sha256"]):
+                    for row in batch.to_pylist():
+                        if row["tokenizer"] != tokenizer.id:
+                            raise TrainError(
+                                f"{path} was cut with another tokenizer than {corpus.folder}/tokenizer: "
+                                "build the corpus again"
+                            )
+                        row["hashes"] = [image["stored_sha256"] for image in row["image_metadata"]]
+                        yield row
+
+    return collect(rows(), tokenizer)
+
+
+def cut_windows(corpus: Corpus, tokenizer: Tokenizer, split: str, options: WindowOptions, seed: int = 0) -> Windows:
+    """Windows of the documents of `split`. As tiles each token stands in exactly one."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for document in read_documents(corpus.paths("documents/")):
+            for cut in document_windows(document, tokenizer, options, seed=seed):
+                for window in cut.windows if cut.split == split else ():
+                    yield {
+                        "window_id": window.window_id, "doc_id": window.doc_id, "url": window.url,
+                        "site": window.site, "language": window.language, "token_start": window.token_start,
+                        "input_ids": window.input_ids, "hashes": [image.stored_sha256 for image in window.images],
+                    }  # fmt: skip
+
+    return collect(rows(), tokenizer)
+
+
+def pictures(corpus: Corpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
+    """Where the picture of each content hash lies (url, alt, tar, offset, length), for those of `hashes`.
+
+    Raises TrainError where documents/ does not know one."""
+    found: dict[bytes, dict[str, Any]] = {}
+    for document in read_documents(corpus.paths("documents/"), columns=["images"]):
+        for image in document["images"]:
+            if image is not None and image["stored_sha256"] in hashes:
+                found.setdefault(image["stored_sha256"], {name: image[name] for name in PICTURE})
+    missing = hashes - set(found)
+    if missing:
+        raise TrainError(
+            f"{corpus.folder}: no document has the picture {min(missing).hex()} that a window shows: run m3w verify"
+        )
+    return found
+
+
+def read_picture(corpus: Corpus, place: dict[str, Any]) -> bytes:
+    return read_member(corpus.folder / "images" / place["tar"], place["offset"], place["length"])
+
+
+def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Other pictures for the windows: `images` (I,) and where they differ from the true ones, (I,) bool.
+
+    Within a document a picture that occurs again (windows overlap) is replaced by the same one. Across `documents` the
+    pictures are dealt out anew, each as often as before, so that the set of pictures says nothing; within the `host`
+    they come from other documents of the same site, within the `document` from the same one. A picture is never
+    replaced by an equal one; where none can be had it stays. With `fraction` < 1 only that share of the units, drawn
+    by hash, is touched.
+    """
+    rng = np.random.default_rng(_seed(f"{scope}-{seed}"))
+    image_units = windows.image_units()
+    present = windows.images >= 0
+    pairs, inverse = np.unique(
+        np.stack([image_units[present], windows.images[present]], 1), axis=0, return_inverse=True
+    )
+    unit, image = pairs.T if len(pairs) else np.zeros((2, 0), np.int64)
+    chosen = np.array(
+        [_seed(f"{seed}\n{entry['doc_id']}\n{number}") / 2**64 < fraction for number, entry in enumerate(windows.units)]
+    )
+    members = np.flatnonzero(chosen[unit]) if len(pairs) else np.zeros(0, np.int64)
+    documents = np.unique([entry["doc_id"] for entry in windows.units], return_inverse=True)[1].reshape(-1)
+    hosts = np.unique([entry["site"] for entry in windows.units], return_inverse=True)[1].reshape(-1)
+    # a page in several pieces is one document unless the corpus has hardly any others
+    apart = documents if len(set(documents.tolist())) >= 10 else np.arange(len(documents))
+    group = {"documents": np.zeros_like(apart), "host": hosts, "document": np.arange(len(apart))}[scope]
+    result = image.copy()
+    for value in np.unique(group[unit[members]]) if len(members) else ():
+        inside = members[group[unit[members]] == value]
+        result[inside] = _derange(image[inside], apart[unit[inside]] if scope != "document" else None, rng)
+    images = windows.images.copy()
+    images[present] = result[inverse.reshape(-1)]
+    return images, images != windows.images
+
+
+def _derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """A permutation of `image` (n,) that gives nobody an equal picture, nor one of the same `owner`; those for whom
+    none is found after many exchanges keep their own."""
+    order = rng.permutation(len(image))
+
+    def wrong(places: np.ndarray, sources: np.ndarray) -> np.ndarray:
+        same = image[places] == image[sources]
+        return same if owner is None else same | (owner[places] == owner[sources])
+
+    places = np.arange(len(image))
+    for _ in range(200):
+        bad = np.flatnonzero(wrong(places, order))
+        if not len(bad):
+            break
+        for place in bad.tolist():
+            other = int(rng.integers(len(image)))
+            swapped = np.array([order[other], order[place]])
+            pair = np.array([place, other])
+            if wrong(pair, swapped).sum() < wrong(pair, order[pair]).sum():
+                order[pair] = swapped
+    bad = wrong(places, order)
+    return np.where(bad, image, image[order])
+
+
+def displace(windows: Windows, seed: int, fraction: float = 1.0) -> np.ndarray:
+    """Images (I,) where, in a share of the units, every image takes the place of the next one, the last of a window
+    that of the first: the pairing error of an interleaved loader that sorts pictures and markers differently."""
+    images = windows.images.copy()
+    for index in range(len(windows)):
+        entry = windows.units[windows.unit[index]]
+        if _seed(f"place\n{seed}\n{entry['doc_id']}") / 2**64 < fraction:
+            span = slice(windows.image_starts[index], windows.image_starts[index + 1])
+            images[span] = np.roll(images[span], 1)
+    return images
+
+
+def _seed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def rows_of(windows: Windows, order: Iterable[int], context: int) -> Iterator[list[int]]:
+    """Windows packed into rows of at most `context` tokens, each put into the first of eight open rows that has
+    room."""
+    open_rows: list[list[int]] = []
+    room: list[int] = []
+    for index in order:
+        length = int(windows.starts[index + 1] - windows.starts[index])
+        place = next((row for row, left in enumerate(room) if left >= length), None)
+        if place is None:
+            if len(open_rows) == 8:
+                fullest = room.index(min(room))
+                room.pop(fullest)
+                yield open_rows.pop(fullest)
+            open_rows.append([])
+            room.append(max(context, length))
+            place = len(room) - 1
+        open_rows[place].append(index)
+        room[place] -= length
+    yield from open_rows
+
+
+def training_rows(windows: Windows, context: int, seed: int) -> Iterator[list[int]]:
+    """Rows without end: all windows in a new order in every epoch."""
+    epoch = 0
+    while True:
+        order = np.random.default_rng([seed, epoch]).permutation(len(windows))
+        yield from rows_of(windows, order.tolist(), context)
+        epoch += 1
+
+
+def media_places(tokens: np.ndarray, image_id: int, images: np.ndarray, follow: bool) -> np.ndarray:
+    """(T,) which of the window's images each token sees: the last at or before it, or, if `follow`, the next after it;
+    -1 for none. A marker whose image is missing gives the tokens that it rules no image."""
+    marker = tokens == image_id
+    place = np.cumsum(marker) - (0 if follow else 1)
+    known = np.append(np.where(images >= 0, np.arange(len(images)), -1), -1)
+    return known[np.minimum(place, len(images))]
+
+
+def make_batch(windows: Windows, rows: list[list[int]], features, *, follow: np.ndarray | None = None) -> Batch:  # type: ignore[no-untyped-def]
+    """`rows` of windows as one `Batch`. `features(indexes)` gives the features (n, S, V) of rows of `windows.hashes`;
+    `follow` (W,) says whose text is tied to the next image."""
+    length = max(sum(len(windows.of(index)[0]) for index in row) for row in rows)
+    shape = (len(rows), length)
+    tokens = np.zeros(shape, np.int64)
+    segments, positions = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
+    media_index, targets = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
+    wanted: list[int] = []
+    media_row: list[int] = []
+    media_slot: list[int] = []
+    for number, row in enumerate(rows):
+        start = slot = 0
+        for segment, index in enumerate(row):
+            ids, images = windows.of(index)
+            span = slice(start, start + len(ids))
+            tokens[number, span], segments[number, span] = ids, segment
+            positions[number, span] = np.arange(len(ids))
+            places = media_places(ids, windows.image_id, images, bool(follow is not None and follow[index]))
+            present = np.flatnonzero(images >= 0)
+            slots = np.full(len(images) + 1, -1)
+            slots[present] = slot + np.arange(len(present))
+            media_index[number, span] = slots[places]
+            targets[number, start : start + len(ids) - 1] = np.where(ids[1:] == windows.image_id, -1, ids[1:])
+            wanted += images[present].tolist()
+            media_row += [number] * len(present)
+            media_slot += range(slot, slot + len(present))
+            start, slot = start + len(ids), slot + len(present)
+    arrays = [torch.from_numpy(array) for array in (tokens, segments, positions, media_index, targets)]
+    batch = Batch(*arrays)  # type: ignore[arg-type]
+    if wanted:
+        batch.features = [features(np.array(wanted))[:, None]]
+        batch.media_row, batch.media_slot = torch.tensor(media_row), torch.tensor(media_slot)
+    return batch

@@ -1,0 +1,174 @@
+"""Causal language models: a nano one of our own, and one way to drive any of Hugging Face's.
+
+Flamingo needs few things of a language model, the attributes and `run` of `CausalLM`. Everything is frozen: whoever
+trains the nano model does so before it is wrapped.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Cache = list[tuple[Tensor, Tensor]]
+BeforeBlock = Callable[[int, Tensor], Tensor]
+
+
+class Linear(nn.Linear):
+    """A product without bias in the type of its input: weights stay float32 for the optimizer."""
+
+    def __init__(self, inputs: int, outputs: int, generator: torch.Generator):
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = inputs, outputs
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, generator=generator) / math.sqrt(inputs))
+        self.register_parameter("bias", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+class LayerNorm(nn.Module):
+    """Layer norm with a scale and no bias: torch's kernel for it is twice as fast on CPU as the one for RMSNorm."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype))
+
+
+def heads(x: Tensor, n_heads: int) -> Tensor:
+    """(B, T, D) to (B, heads, T, D / heads)."""
+    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention of (B, heads, T, d) over (B, heads, K, d) with an additive `bias` that broadcasts to (B, heads, T, K).
+
+    On CPU written out: in bfloat16 torch's fused kernel takes three times as long backwards."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(-1) @ v
+
+
+def as_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where `mask` is true, minus infinity where it is false."""
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
+
+
+def packed_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, 1, T, T): a token sees those at or before it in its own segment."""
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    return as_bias(((segments[:, :, None] == segments[:, None]) & causal)[:, None], dtype)
+
+
+@dataclass(frozen=True)
+class NanoConfig:
+    vocabulary: int
+    width: int = 256
+    n_layers: int = 6
+    n_heads: int = 2
+
+
+ROTARY_BASE = 10_000.0  # Su et al. 2021, arXiv 2104.09864
+
+
+def rotary(positions: Tensor, head_width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (B, 1, T, head_width / 2) of `positions` (B, T)."""
+    exponents = torch.arange(0, head_width, 2, device=positions.device) / head_width
+    angles = positions[:, None, :, None].float() * ROTARY_BASE**-exponents
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], -1)
+
+
+class NanoBlock(nn.Module):
+    def __init__(self, config: NanoConfig, generator: torch.Generator):
+        super().__init__()
+        width, self.n_heads = config.width, config.n_heads
+        self.norm_attention, self.norm_ffw = LayerNorm(width), LayerNorm(width)
+        self.qkv = Linear(width, 3 * width, generator)
+        self.out = Linear(width, width, generator)
+        self.up = Linear(width, 4 * width, generator)
+        self.down = Linear(4 * width, width, generator)
+        for last in (self.out, self.down):  # the residual stream starts as the embedding
+            nn.init.zeros_(last.weight)
+
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], bias: Tensor | None, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        q, k, v = (heads(part, self.n_heads) for part in self.qkv(self.norm_attention(x)).chunk(3, -1))
+        q, k = rotate(q, *angles), rotate(k, *angles)
+        if past is not None:
+            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+        y = attention(q, k, v, bias)
+        x = x + self.out(y.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.norm_ffw(x)))), (k, v)
+
+
+class NanoLM(nn.Module):
+    """A decoder of `NanoConfig`'s size: rotary positions, pre-norm, tied head."""
+
+    def __init__(self, config: NanoConfig, seed: int):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.config = config
+        self.embedding = nn.Parameter(torch.randn(config.vocabulary, config.width, generator=generator) * 0.02)
+        self.blocks = nn.ModuleList(NanoBlock(config, generator) for _ in range(config.n_layers))
+        self.norm_in, self.norm = LayerNorm(config.width), LayerNorm(config.width)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.config.vocabulary
+
+    @property
+    def width(self) -> int:
+        return self.config.width
+
+    @property
+    def n_layers(self) -> int:
+        return self.config.n_layers
+
+    @property
+    def head(self) -> Tensor:
+        return self.embedding
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self.embedding)
+
+    def run(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        bias: Tensor,
+        before: BeforeBlock | None = None,
+        cache: Cache | None = None,
+        blocks: slice = slice(None),
+    ) -> Tensor:
+        """Embeddings (B, T, D) to what the head reads (B, T, D).
+
+        `bias` (B, 1, T, past + T) is 0 where a token sees another, minus infinity elsewhere. `before(i, x)` may change
+        what enters block i. A `cache` is read and extended in place. `blocks` runs a part of the stack: one that
+        begins at 0 takes embeddings, one that goes to the end gives what the head reads."""
+        first, last, _ = blocks.indices(self.n_layers)
+        if first == 0:
+            x = self.norm_in(x)
+        angles = rotary(positions, self.width // self.config.n_heads, x.dtype)
+        for index in range(first, last):
+            if before is not None:
+                x = before(index, x)
+            past = cache[index] if cache else None
+            x, keys_values = self.blocks[index](x, angles, bias, past)
+            if cache is not None:
+                cache[index : index + 1] = [keys_values]
+        return self.norm(x) if last == self.n_layers else x

@@ -1,0 +1,302 @@
+"""The training loop: of the nano language model, and of the trained parts of a Flamingo."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train_min import TrainError
+from train_min.data import Windows, make_batch, rows_of, training_rows
+from train_min.lm import NanoConfig, NanoLM, packed_bias
+from train_min.model import Batch, Flamingo, ResamplerLayer
+from train_min.optim import make_optimizers
+
+Features = Callable[[np.ndarray], Tensor]
+Log = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """`rows` of `context` tokens a step; warm-up over `warmup` of the steps, then down to zero in a straight line.
+
+    Matrices learn at `matrix_rate` (Muon), norms, latents and embeddings at `rate` (AdamW). The gates start at 0 and
+    Adam moves a number by about the learning rate a step, so in a
+    short run they need a `gate_rate` far above. `next_image` is the share of windows whose text is tied to the next
+    image (Flamingo's p_next)."""
+
+    steps: int
+    rows: int = 4
+    context: int = 256
+    matrix_rate: float = 0.04
+    rate: float = 3e-3
+    gate_rate: float = 0.2
+    weight_decay: float = 0.0
+    warmup: float = 0.05
+    clip: float = 1.0
+    accumulate: int = 1
+    next_image: float = 0.0
+    save_every: int = 200
+
+    def optimizers(self, model: nn.Module) -> list[torch.optim.Optimizer]:
+        return make_optimizers(model, self.matrix_rate, self.rate, self.gate_rate, self.weight_decay)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Windows, their features, and the weight of their loss (Flamingo: 1.0 for M3W, 0.2 for pairs, 0.03 for video)."""
+
+    name: str
+    windows: Windows
+    features: Features | None
+    weight: float = 1.0
+
+
+def rate_factor(step: int, options: LoopOptions) -> float:
+    """What the learning rates are multiplied with at `step`, counted from 0."""
+    warm = max(1, round(options.warmup * options.steps))
+    return min((step + 1) / warm, (options.steps - step) / max(1, options.steps - warm))
+
+
+def set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["base"] * factor
+
+
+def accumulate(model: nn.Module, sets: list[tuple[float, list[Batch]]], nll: Callable[[Batch], Tensor]) -> list[float]:
+    """Add to the gradients those of the sum over sets of weight * sum of NLL / count, where sum and count run over all
+    batches of the set, and over all processes where there are several. Returns the loss of each set."""
+    losses = []
+    distributed = torch.distributed.is_initialized()
+    for weight, batches in sets:
+        total = torch.zeros(2, dtype=torch.float64)
+        total[1] = sum(int((batch.targets >= 0).sum()) for batch in batches)
+        if distributed:
+            torch.distributed.all_reduce(total)
+        for batch in batches:
+            loss = nll(batch).sum()
+            (loss * (weight / max(1.0, float(total[1])))).backward()
+            total[0] += float(loss.detach())
+        if distributed:
+            torch.distributed.all_reduce(total[:1])
+        losses.append(float(total[0] / max(1.0, float(total[1]))))
+    if distributed:
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+    return losses
+
+
+def draw_batches(
+    training: TrainingSet, rows: Iterator[list[int]], options: LoopOptions, seed: int, step: int
+) -> list[Batch]:
+    """The batches of one step; of several processes each takes its share of the rows."""
+    follow = None
+    if options.next_image:
+        follow = np.random.default_rng([seed, step]).random(len(training.windows)) < options.next_image
+    rank, world = 0, 1
+    if torch.distributed.is_initialized():
+        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    drawn = [[next(rows) for _ in range(options.rows)] for _ in range(options.accumulate)]
+    return [
+        make_batch(training.windows, part[rank::world], training.features, follow=follow)
+        for part in drawn
+        if part[rank::world]
+    ]
+
+
+def fit(
+    model: Flamingo,
+    sets: list[TrainingSet],
+    options: LoopOptions,
+    seed: int,
+    log: Log,
+    checkpoint: Path | None = None,
+    peak: float | None = None,
+) -> None:
+    """Train what `model` trains. With a `checkpoint` file the run goes on where an interrupted one stopped, bit for bit
+    on CPU. Raises TrainError where the loss is no longer a number."""
+    device = model.new_rows.device
+    model.train()
+    optimizers = options.optimizers(model)
+    streams = [training_rows(entry.windows, options.context, seed) for entry in sets]
+    first = 0
+    trained = model.trained()
+    if checkpoint is not None and checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["options"] != asdict(options) or state["seed"] != seed:
+            raise TrainError(f"{checkpoint} is of a run with other options: choose another -o, or delete it")
+        model.load_state_dict(state["model"], strict=False)
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        first = state["step"]
+        for stream in streams:
+            for _ in range(first * options.rows * options.accumulate):
+                next(stream)
+    begun = time.monotonic()
+    for step in range(first, options.steps):
+        started = time.monotonic()
+        factor = rate_factor(step, options)
+        set_rates(optimizers, factor)
+        drawn = [
+            (entry.weight, [batch.to(device) for batch in draw_batches(entry, stream, options, seed, step)])
+            for entry, stream in zip(sets, streams, strict=True)
+        ]
+        losses = accumulate(model, drawn, model.nll)
+        norm = float(nn.utils.clip_grad_norm_(trained.values(), options.clip))
+        if not math.isfinite(sum(losses)) or not math.isfinite(norm):
+            raise TrainError(
+                f"the loss is not a number at step {step} (seed {seed}): lower --matrix-rate "
+                f"({options.matrix_rate:g}), or look for damaged pictures with m3w verify"
+            )
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        seconds = time.monotonic() - started
+        batches = [batch for _, part in drawn for batch in part]
+        tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
+        row = {
+            "step": step,
+            "loss": {entry.name: round(loss, 5) for entry, loss in zip(sets, losses, strict=True)},
+            "rate_factor": round(factor, 4),
+            "norm": round(norm, 4),
+            "gates": model.gates(),
+            "tokens_per_second": round(tokens / seconds),
+            "seconds_left": round((time.monotonic() - begun) / (step + 1 - first) * (options.steps - step - 1), 1),
+        }
+        if peak:
+            row["mfu"] = round(sum(step_flops(model, batch) for batch in batches) / seconds / peak, 4)
+        log(row)
+        if checkpoint is not None and ((step + 1) % options.save_every == 0 or step + 1 == options.steps):
+            state = {
+                "config": asdict(model.config),
+                "options": asdict(options),
+                "seed": seed,
+                "step": step + 1,
+                "model": {name: parameter.detach() for name, parameter in trained.items()},
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            }
+            save(state, checkpoint)
+    model.eval()
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint that is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def step_flops(model: Flamingo, batch: Batch) -> float:
+    """Floating-point operations that one step on `batch` needs, counted honestly: a frozen weight costs 2 a token
+    forwards and 2 backwards, and backwards only from the first gated block up; a trained weight 6 a token. The products
+    of attention are left out."""
+    tokens = int((batch.segments >= 0).sum())
+    predicted = int((batch.targets >= 0).sum())
+    items = len(batch.media_row)
+    patches = sum(group.shape[0] * group.shape[1] * group.shape[2] for group in batch.features)
+    latents = items * len(model.resampler.latents)
+    first = min(map(int, model.gated), default=model.lm.n_layers)
+    flops = 0.0
+    for index, block in enumerate(model.lm.blocks):
+        flops += (4 if index >= first else 2) * tokens * matrix_weights(block)
+    flops += 4 * predicted * model.lm.head.numel()
+    for layer in model.gated.values():
+        on_latents = layer.kv.weight.numel()
+        flops += 6 * (tokens * (matrix_weights(layer) - on_latents) + latents * on_latents)
+    flops += 6 * patches * model.resampler.project.weight.numel()
+    for resampling in model.resampler.layers:
+        assert isinstance(resampling, ResamplerLayer)
+        on_patches = resampling.kv.weight.numel()
+        flops += 6 * (latents * matrix_weights(resampling) + patches * on_patches)
+    return flops
+
+
+def matrix_weights(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim == 2)
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second that this processor, with the threads it has, reaches in a large product."""
+    size = 2048 if device.type == "cpu" else 8192
+    left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = math.inf
+    for _ in range(4):
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        started = time.monotonic()
+        left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.monotonic() - started)
+    return 2 * size**3 / best
+
+
+def train_nano(
+    windows: Windows, config: NanoConfig, options: LoopOptions, seed: int, dtype: torch.dtype, log: Log
+) -> NanoLM:
+    """A nano language model of the text of `windows`, markers included, pictures not. Its head and rows for `<image>`
+    and EOC are trained with the rest, so that the frozen model knows where pictures stand."""
+    model = NanoLM(config, seed)
+    optimizers = options.optimizers(model)
+    text = windows.with_images(np.full_like(windows.images, -1))
+    rows = training_rows(text, options.context, seed)
+    training = TrainingSet("text", text, None)
+    for step in range(options.steps):
+        started = time.monotonic()
+        factor = rate_factor(step, options)
+        set_rates(optimizers, factor)
+        (loss,) = accumulate(
+            model,
+            [(1.0, draw_batches(training, rows, options, seed, step))],
+            lambda batch: F.cross_entropy(
+                (lm_hidden(model, batch, dtype)[batch.targets >= 0] @ model.head.T.to(dtype)).float(),
+                batch.targets[batch.targets >= 0],
+                reduction="none",
+            ),
+        )
+        if not math.isfinite(loss):
+            raise TrainError(f"the language model's loss is not a number at step {step}: lower --lm-rate")
+        nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        log({"step": step, "loss": {"text": round(loss, 5)}, "seconds": round(time.monotonic() - started, 3)})
+    return model.to(dtype)
+
+
+def lm_hidden(model: NanoLM, batch: Batch, dtype: torch.dtype) -> Tensor:
+    return model.run(model.embed(batch.tokens).to(dtype), batch.positions, packed_bias(batch.segments, dtype))
+
+
+@torch.no_grad()
+def score(model: Flamingo, windows: Windows, features: Features, *, follow: bool = False, rows: int = 16) -> np.ndarray:
+    """(T,) float32: the NLL in nats of every token of `windows`; NaN where none is taken, at the first token of a
+    window and at `<image>`."""
+    model.eval()
+    device = model.new_rows.device
+    follows = np.full(len(windows), follow)
+    nll = np.full(len(windows.tokens), np.nan, np.float32)
+    packed = list(rows_of(windows, range(len(windows)), 256))
+    for start in range(0, len(packed), rows):
+        part = packed[start : start + rows]
+        batch = make_batch(windows, part, features, follow=follows)
+        places = np.full(batch.tokens.shape, -1, np.int64)
+        for number, row in enumerate(part):
+            spans = [np.arange(windows.starts[index], windows.starts[index + 1]) for index in row]
+            flat = np.concatenate(spans)
+            places[number, : len(flat)] = flat
+        wanted = (batch.targets >= 0).numpy()
+        nll[places[wanted] + 1] = model.nll(batch.to(device)).float().cpu().numpy()
+    return nll

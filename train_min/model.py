@@ -1,0 +1,311 @@
+"""Flamingo around a frozen causal language model (Alayrac et al. 2022, arXiv 2204.14198, sections 2.1 to 2.3).
+
+Shapes: B rows of T tokens, N media items in the batch, R latents per item, D the language model's width, S patches of
+width V per frame, F frames per item. Media are ragged: `Batch` says which row and which place in that row an item has.
+Weights are float32; every product runs in the type of its input.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train_min.lm import LayerNorm, Linear, as_bias, attention, heads, packed_bias
+
+
+@dataclass
+class Batch:
+    """Rows of packed windows.
+
+    `segments` numbers the window a token belongs to, -1 is padding; a token sees tokens of its own segment only.
+    `positions` count from 0 in each segment. `media_index[b, t]` is the place in row b of the item that token t sees,
+    -1 for none. `features` holds the media, in groups of equal frame count (n, F, S, V), concatenated in the order of
+    `media_row` and `media_slot` (N each): item i stands in place media_slot[i] of row media_row[i].
+    `targets[b, t]` is the token to be predicted at t, -1 where no loss is taken.
+    """
+
+    tokens: Tensor
+    segments: Tensor
+    positions: Tensor
+    media_index: Tensor
+    targets: Tensor
+    features: list[Tensor] = field(default_factory=list)
+    media_row: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    media_slot: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+
+    def to(self, device: torch.device) -> "Batch":
+        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items() if name != "features"}
+        return Batch(features=[group.to(device, non_blocking=True) for group in self.features], **moved)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, width: int, generator: torch.Generator):
+        super().__init__()
+        self.norm = LayerNorm(width)
+        self.up = Linear(width, 4 * width, generator)
+        self.down = Linear(4 * width, width, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(self.norm(x))))
+
+
+class ResamplerLayer(nn.Module):
+    """latents += Attention(q = LN(latents), kv = [LN(x), LN(latents)]); latents += FFW(latents)."""
+
+    def __init__(self, width: int, n_heads: int, generator: torch.Generator):
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm_x, self.norm_latents = LayerNorm(width), LayerNorm(width)
+        self.q = Linear(width, width, generator)
+        self.kv = Linear(width, 2 * width, generator)
+        self.out = Linear(width, width, generator)
+        self.ffw = FeedForward(width, generator)
+
+    def forward(self, latents: Tensor, x: Tensor) -> Tensor:
+        normed = self.norm_latents(latents)
+        q = heads(self.q(normed), self.n_heads)
+        k, v = self.kv(torch.cat([self.norm_x(x), normed], 1)).chunk(2, -1)
+        y = attention(q, heads(k, self.n_heads), heads(v, self.n_heads), None)
+        latents = latents + self.out(y.transpose(1, 2).flatten(2))
+        return latents + self.ffw(latents)
+
+
+class PerceiverResampler(nn.Module):
+    """Media items (N, F, S, V) to latents (N, R, D), whatever F and S are.
+
+    `frames` time embeddings are learnt; another number of frames interpolates between them (section 2.1)."""
+
+    def __init__(
+        self,
+        features: int,
+        width: int,
+        n_latents: int,
+        n_layers: int,
+        n_heads: int,
+        generator: torch.Generator,
+        frames: int = 8,
+    ):
+        super().__init__()
+        self.norm_in = LayerNorm(features)
+        self.project = Linear(features, width, generator)
+        self.latents = nn.Parameter(torch.randn(n_latents, width, generator=generator))
+        self.time = nn.Parameter(torch.randn(frames, width, generator=generator) * 0.02)
+        self.layers = nn.ModuleList(ResamplerLayer(width, n_heads, generator) for _ in range(n_layers))
+        self.norm = LayerNorm(width)
+
+    def time_embeddings(self, frames: int) -> Tensor:
+        """(frames, D). As many frames as are learnt gives the learnt ones, bit for bit."""
+        if frames == len(self.time):
+            return self.time
+        if frames == 1:
+            return self.time[:1]
+        return F.interpolate(self.time.T[None], size=frames, mode="linear", align_corners=True)[0].T
+
+    def forward(self, features: Tensor) -> Tensor:
+        n, frames, _, _ = features.shape
+        x = self.project(self.norm_in(features))
+        x = (x + self.time_embeddings(frames).to(x.dtype)[None, :, None]).flatten(1, 2)
+        latents = self.latents.to(x.dtype).expand(n, -1, -1)
+        for layer in self.layers:
+            latents = layer(latents, x)
+        return self.norm(latents)
+
+
+@dataclass
+class Media:
+    """The media of a batch as the gated layers see them.
+
+    `latents` (N, R, D); item i stands at place slot[i] of row row[i]. `bias` (B, 1, T, I * R) is 0 where a token sees
+    a latent; `sees` (B, T, 1) is 1 for tokens that see an item and 0 for the others."""
+
+    latents: Tensor
+    row: Tensor
+    slot: Tensor
+    bias: Tensor
+    sees: Tensor
+
+
+def see_media(latents: Tensor, row: Tensor, slot: Tensor, media_index: Tensor) -> Media:
+    """Each token of `media_index` (B, T) sees all latents of one item, or of none (-1)."""
+    slots = int(slot.max()) + 1
+    mask = media_index[:, :, None] == torch.arange(slots, device=slot.device)
+    sees = mask.any(-1, keepdim=True)
+    # A softmax over nothing has no value: such rows see everything here, and `sees` makes their result exactly 0.
+    mask = (mask | ~sees).repeat_interleave(latents.shape[1], -1)[:, None]
+    return Media(latents, row, slot, as_bias(mask, latents.dtype), sees.to(latents.dtype))
+
+
+class GatedCrossAttention(nn.Module):
+    """y += tanh(a) * Attention(LN(y), media); y += tanh(b) * FFW(LN(y)), with a = b = 0 at the start."""
+
+    def __init__(self, width: int, n_heads: int, generator: torch.Generator):
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm = LayerNorm(width)
+        self.q = Linear(width, width, generator)
+        self.kv = Linear(width, 2 * width, generator)
+        self.out = Linear(width, width, generator)
+        self.ffw = FeedForward(width, generator)
+        self.attention_gate = nn.Parameter(torch.zeros(()))
+        self.ffw_gate = nn.Parameter(torch.zeros(()))
+
+    def keys_values(self, media: Media) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, heads, I * R, D / heads): computed for items that exist, zero in empty places."""
+        kv = self.kv(media.latents)
+        slots = media.bias.shape[-1] // kv.shape[1]
+        rows = kv.new_zeros(len(media.sees), slots, *kv.shape[1:])
+        rows = rows.index_put((media.row, media.slot), kv)
+        k, v = rows.flatten(1, 2).chunk(2, -1)
+        return heads(k, self.n_heads), heads(v, self.n_heads)
+
+    def forward(self, y: Tensor, media: Media | None, keys_values: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """`y` is (B, T, D). Without media only the feed-forward acts. `keys_values` are those kept of an earlier
+        call."""
+        if media is not None:
+            k, v = keys_values or self.keys_values(media)
+            attended = attention(heads(self.q(self.norm(y)), self.n_heads), k, v, media.bias)
+            attended = attended.transpose(1, 2).flatten(2) * media.sees
+            y = y + self.attention_gate.tanh().to(y.dtype) * self.out(attended)
+        return y + self.ffw_gate.tanh().to(y.dtype) * self.ffw(y)
+
+
+def head_logits(hidden: Tensor, weight: Tensor, new_rows: Tensor) -> Tensor:
+    """Logits (n, V + new) of the frozen head's V rows and the trained rows of the new tokens behind them."""
+    logits = hidden @ weight.T
+    return torch.cat([logits, hidden @ new_rows.T.to(hidden.dtype)], -1) if len(new_rows) else logits
+
+
+class TokenLoss(torch.autograd.Function):
+    """Negative log-likelihood (n, nats, float32) of `targets` (n) under softmax(hidden @ [weight; new_rows].T).
+
+    The head is frozen but for `new_rows`, so the gradient of the hidden states is formed chunk by chunk in the forward
+    pass: the logits of a whole batch never exist, and each chunk stays in the processor's cache."""
+
+    CHUNK = 128
+
+    @staticmethod
+    def forward(ctx, hidden, weight, new_rows, targets):  # type: ignore[no-untyped-def]
+        needs = hidden.requires_grad or new_rows.requires_grad
+        nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        d_hidden = torch.empty_like(hidden if needs else hidden[:0])
+        d_new = torch.empty(len(d_hidden), len(new_rows), device=hidden.device)
+        known = len(weight)
+        for start in range(0, len(hidden), TokenLoss.CHUNK):
+            part = slice(start, start + TokenLoss.CHUNK)
+            logits = head_logits(hidden[part], weight, new_rows).float()
+            target = targets[part, None]
+            top = logits.amax(-1, keepdim=True)
+            wanted = logits.gather(-1, target)
+            exponentials = logits.sub_(top).exp_()
+            total = exponentials.sum(-1, keepdim=True)
+            nll[part] = (total.log() + top - wanted).squeeze(-1)
+            if needs:
+                d_logits = exponentials.div_(total)
+                d_logits.scatter_add_(-1, target, torch.full_like(total, -1.0))
+                d_hidden[part] = d_logits[:, :known].to(hidden.dtype) @ weight
+                if len(new_rows):
+                    d_new[part] = d_logits[:, known:]
+                    d_hidden[part] += d_logits[:, known:].to(hidden.dtype) @ new_rows.to(hidden.dtype)
+        ctx.save_for_backward(hidden, d_hidden, d_new)
+        return nll
+
+    @staticmethod
+    def backward(ctx, d_nll):  # type: ignore[no-untyped-def]
+        hidden, d_hidden, d_new = ctx.saved_tensors
+        d_new_rows = (d_new * d_nll[:, None]).T @ hidden.float() if d_new.shape[1] else None
+        return d_hidden * d_nll[:, None].to(d_hidden.dtype), None, d_new_rows, None
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`every`: a gated layer before each every-th frozen block (3B: 1, 9B: 4, 80B: 7)."""
+
+    features: int
+    every: int = 3
+    n_latents: int = 16
+    n_resampler_layers: int = 2
+    n_heads: int = 2
+    frames: int = 8
+    n_new_tokens: int = 0
+
+
+class Flamingo(nn.Module):
+    """A frozen language model `lm` with a resampler and gated layers, the only parts that are trained.
+
+    Tokens from `lm.vocabulary` on are new: their rows stand in `new_rows`, apart from the frozen embedding, and serve
+    as input and as output."""
+
+    def __init__(self, lm, config: ModelConfig, seed: int):  # type: ignore[no-untyped-def]
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.config = config
+        self.lm = lm.eval().requires_grad_(False)
+        width = lm.width
+        self.resampler = PerceiverResampler(
+            config.features,
+            width,
+            config.n_latents,
+            config.n_resampler_layers,
+            config.n_heads,
+            generator,
+            config.frames,
+        )
+        # before blocks every - 1, 2 * every - 1, ..., as open_flamingo counts them
+        self.gated: dict[str, GatedCrossAttention] = nn.ModuleDict(  # type: ignore[assignment]
+            {
+                str(index): GatedCrossAttention(width, config.n_heads, generator)
+                for index in range(config.every - 1, lm.n_layers, config.every)
+            }
+        )
+        spread = lm.head.float().std() if config.n_new_tokens else 0.0
+        self.new_rows = nn.Parameter(torch.randn(config.n_new_tokens, width, generator=generator) * spread)
+
+    def train(self, mode: bool = True) -> "Flamingo":
+        super().train(mode)
+        self.lm.eval()  # frozen parts have no dropout and update no statistics
+        return self
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        if not len(self.new_rows):
+            return self.lm.embed(tokens)
+        new = tokens - self.lm.vocabulary
+        known = self.lm.embed(tokens.clamp(max=self.lm.vocabulary - 1))
+        return torch.where((new >= 0)[..., None], F.embedding(new.clamp(min=0), self.new_rows).to(known.dtype), known)
+
+    def media(self, batch: Batch, dtype: torch.dtype) -> Media | None:
+        if not batch.features:
+            return None
+        latents = torch.cat([self.resampler(group.to(dtype)) for group in batch.features])
+        return see_media(latents, batch.media_row, batch.media_slot, batch.media_index)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """What the head reads, (B, T, D)."""
+        x = self.embed(batch.tokens)
+        media = self.media(batch, x.dtype)
+
+        def before(index: int, x: Tensor) -> Tensor:
+            name = str(index)
+            return self.gated[name](x, media) if name in self.gated else x
+
+        return self.lm.run(x, batch.positions, packed_bias(batch.segments, x.dtype), before)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(B, T, V + new)."""
+        return head_logits(self.hidden(batch), self.lm.head, self.new_rows)
+
+    def nll(self, batch: Batch) -> Tensor:
+        """Negative log-likelihood (n, nats) at the places of `batch.targets` that are not -1, row by row. Only these
+        pass through the head."""
+        wanted = batch.targets >= 0
+        return TokenLoss.apply(self.hidden(batch)[wanted], self.lm.head, self.new_rows, batch.targets[wanted])
+
+    def gates(self) -> dict[str, list[float]]:
+        """tanh of the gates, layer by layer."""
+        return {
+            "attention": [layer.attention_gate.tanh().item() for layer in self.gated.values()],
+            "ffw": [layer.ffw_gate.tanh().item() for layer in self.gated.values()],
+        }
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return {name: parameter for name, parameter in self.named_parameters() if not name.startswith("lm.")}

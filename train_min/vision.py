@@ -1,0 +1,208 @@
+"""Frozen image encoders, and their features kept on disk: each distinct picture is encoded once."""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from train_min import TrainError
+from train_min.efficientnet import CHANNELS, GRID, MEAN, SIDE, STD, load_efficientnet
+
+BATCH = 16
+PART = 4096
+"""Pictures in a part of the feature store: what an interrupted run loses at most (128 MB at 49 x 320)."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen encoder: `encode(images)` takes (N, 3, side, side), normalised, to features (N, patches, width).
+
+    `id` names the weights; together with `transform` it names the features."""
+
+    id: str
+    encode: Callable[[Tensor], Tensor]
+    side: int
+    patches: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    flops: float = 0.0
+
+    @property
+    def transform(self) -> str:
+        return f"fit-{self.side}-on-mean"
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(f"{self.id}\n{self.transform}".encode()).hexdigest()[:16]
+
+    def prepare(self, content: bytes) -> Tensor:
+        """A picture (3, side, side): whole, its aspect kept, on the mean colour (Flamingo, section A.3.1)."""
+        with Image.open(io.BytesIO(content)) as image:
+            image.draft("RGB", (self.side, self.side))
+            picture = image.convert("RGB")
+        picture.thumbnail((self.side, self.side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        scale = min(self.side / picture.width, self.side / picture.height)
+        if scale > 1:
+            size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
+        canvas = Image.new("RGB", (self.side, self.side), tuple(round(255 * value) for value in self.mean))
+        canvas.paste(picture, ((self.side - picture.width) // 2, (self.side - picture.height) // 2))
+        pixels = torch.from_numpy(np.array(canvas)).permute(2, 0, 1).float() / 255
+        return (pixels - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where its products are faster than float32's."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return (
+        torch.bfloat16 if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else torch.float32
+    )
+
+
+def run_frozen(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    dtype = fast_dtype(device)
+    model = model.eval().requires_grad_(False).to(device, dtype)
+    model = model.to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def encode(images: Tensor) -> Tensor:
+        return model(images.to(device, dtype, memory_format=torch.channels_last)).to("cpu", torch.bfloat16)
+
+    return encode
+
+
+def load_encoder(name: str, device: torch.device) -> Encoder:
+    """`efficientnet-lite0`, or `open_clip:MODEL/WEIGHTS` with the name of published weights or the path of a file."""
+    if name == "efficientnet-lite0":
+        encode = run_frozen(load_efficientnet(), device)
+        precision = str(fast_dtype(device)).removeprefix("torch.")
+        return Encoder(f"{name}-{precision}", encode, SIDE, GRID, CHANNELS, (MEAN,) * 3, (STD,) * 3)
+    if name.startswith("open_clip:"):
+        return load_open_clip(name.removeprefix("open_clip:"), device)
+    raise TrainError(f"no image encoder {name!r}: efficientnet-lite0, contrastive, or open_clip:MODEL/WEIGHTS")
+
+
+class Tokens(nn.Module):
+    """The patch tokens (N, patches, width) of an open_clip tower, class token left out."""
+
+    def __init__(self, visual: nn.Module):
+        super().__init__()
+        visual.output_tokens = True  # type: ignore[assignment]
+        self.visual = visual
+
+    def forward(self, images: Tensor) -> Tensor:
+        result = self.visual(images)
+        if not isinstance(result, tuple) or result[1].ndim != 3:
+            raise TrainError("this open_clip tower gives no patch tokens: choose a ViT")
+        return result[1]
+
+
+def load_open_clip(name: str, device: torch.device) -> Encoder:
+    """`MODEL/WEIGHTS`: an open_clip architecture and either a file of weights or a name of published ones.
+
+    Raises TrainError where there is no such architecture or its weights cannot be had."""
+    try:
+        import open_clip
+    except ImportError:
+        raise TrainError("open_clip is not installed: pip install 'openm3w[train]'") from None
+    architecture, _, weights = name.partition("/")
+    if architecture not in open_clip.list_models():
+        raise TrainError(
+            f"open_clip has no model {architecture!r}: python -c 'import open_clip; print(*open_clip.list_models())'"
+        )
+    file = Path(weights)
+    if not file.is_file() and weights not in open_clip.list_pretrained_tags_by_model(architecture):
+        raise TrainError(f"{weights!r} is neither a file nor published weights of open_clip's {architecture}")
+    try:
+        model = open_clip.create_model(architecture, pretrained=str(file) if file.is_file() else weights)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TrainError(f"the weights {weights} of {architecture} cannot be loaded: {reason}") from None
+    side = model.visual.image_size if isinstance(model.visual.image_size, int) else model.visual.image_size[0]
+    mean = tuple(getattr(model.visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN)
+    std = tuple(getattr(model.visual, "image_std", None) or open_clip.OPENAI_DATASET_STD)
+    encode = run_frozen(Tokens(model.visual), device)
+    patches, width = encode(torch.zeros(1, 3, side, side)).shape[1:]
+    stamp = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else weights
+    precision = str(fast_dtype(device)).removeprefix("torch.")
+    return Encoder(f"open_clip-{architecture}-{stamp}-{precision}", encode, side, patches, width, mean, std)
+
+
+class FeatureStore:
+    """Features (patches, width) in bfloat16 of pictures by content hash, memory-mapped.
+
+    The folder holds parts that are written once and never changed: NAME.features, raw bfloat16 (n, patches, width), and
+    NAME.hashes, n times 32 bytes, which appears last. Several runs may add to it at the same time."""
+
+    def __init__(self, folder: Path, patches: int, width: int):
+        self.folder, self.patches, self.width = folder, patches, width
+        self.parts: list[np.ndarray] = []
+        self.place: dict[bytes, tuple[int, int]] = {}
+        self.known: set[str] = set()
+
+    def refresh(self) -> None:
+        """Map the parts that have been added since."""
+        for index in sorted(self.folder.glob("*.hashes")):
+            if index.name in self.known:
+                continue
+            content = index.read_bytes()
+            shape = (len(content) // 32, self.patches, self.width)
+            try:
+                self.parts.append(np.memmap(index.with_suffix(".features"), np.uint16, "r", shape=shape))
+            except (OSError, ValueError) as error:
+                raise TrainError(f"the feature store {self.folder} is damaged ({error}): delete it") from None
+            for row in range(shape[0]):
+                self.place.setdefault(content[32 * row : 32 * row + 32], (len(self.parts) - 1, row))
+            self.known.add(index.name)
+
+    def missing(self, hashes: list[bytes]) -> list[bytes]:
+        return sorted({digest for digest in hashes if digest not in self.place})
+
+    def add(self, encoder: Encoder, pictures: Iterator[tuple[bytes, bytes]], report: Callable[[int], None]) -> None:
+        """Encode (hash, content) pairs as one new part. Raises TrainError for a picture that cannot be decoded."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        hashes: list[bytes] = []
+        temporary = self.folder / f".{os.getpid()}.features.tmp"
+        with temporary.open("wb") as file:
+            while True:
+                batch = [pair for _, pair in zip(range(BATCH), pictures, strict=False)]
+                if not batch:
+                    break
+                prepared = []
+                for digest, content in batch:
+                    try:
+                        prepared.append(encoder.prepare(content))
+                    except Exception as error:
+                        raise TrainError(
+                            f"picture {digest.hex()} cannot be decoded ({error}): run m3w verify"
+                        ) from None
+                    hashes.append(digest)
+                features = encoder.encode(torch.stack(prepared))
+                file.write(features.contiguous().view(torch.uint16).numpy().tobytes())
+                report(len(batch))
+        name = hashlib.sha256(b"".join(hashes)).hexdigest()[:16]
+        temporary.replace(self.folder / f"{name}.features")
+        index = self.folder / f".{name}.hashes.tmp"
+        index.write_bytes(b"".join(hashes))
+        index.replace(self.folder / f"{name}.hashes")
+
+    def table(self, hashes: np.ndarray) -> Callable[[np.ndarray], Tensor]:
+        """A function from rows of `hashes` (H, 32) to their features (n, patches, width)."""
+        places = np.array([self.place[row.tobytes()] for row in hashes]).reshape(-1, 2)
+
+        def lookup(rows: np.ndarray) -> Tensor:
+            features = np.empty((len(rows), self.patches, self.width), np.uint16)
+            for index, (part, row) in enumerate(places[rows].tolist()):
+                features[index] = self.parts[part][row]
+            return torch.from_numpy(features).view(torch.bfloat16)
+
+        return lookup

@@ -1,0 +1,110 @@
+"""Independent pieces of a run on processes of their own: on CPU one thread each beats several threads together."""
+
+import ctypes
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from train_min import TrainError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+PR_SET_PDEATHSIG = 1  # sys/prctl.h
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what tensors free instead of giving it back to the system: getting it again costs page faults, and
+    a nano step takes half the time without them. Elsewhere than on glibc nothing happens."""
+    if sys.platform.startswith("linux"):
+        try:
+            mallopt = ctypes.CDLL(None).mallopt
+        except (OSError, AttributeError):
+            return
+        mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_jobs(
+    function: Callable[..., Any],
+    jobs: Sequence[tuple],
+    workers: int,
+    on_log: Callable[[dict[str, Any]], None],
+) -> Iterator[tuple[int, Any]]:
+    """`function(*job, log)` for each job; yields (index, result) as they finish. `log` takes dicts, which reach
+    `on_log` in this process. With one worker everything runs here. Raises TrainError as the job did, or where a worker
+    died."""
+    if workers <= 1 or len(jobs) <= 1:
+        for index, job in enumerate(jobs):
+            yield index, function(*job, on_log)
+        return
+    context = multiprocessing.get_context("spawn")
+    tasks, messages = context.Queue(), context.Queue()
+    for index, job in enumerate(jobs):
+        tasks.put((index, job))
+    workers = min(workers, len(jobs))
+    threads = max(1, available_cores() // workers)
+    processes = [
+        context.Process(target=_work, args=(function, tasks, messages, threads, os.getpid()), daemon=True)
+        for _ in range(workers)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        left = len(jobs)
+        while left:
+            try:
+                kind, index, payload = messages.get(timeout=1.0)
+            except queue.Empty:
+                dead = [process.exitcode for process in processes if process.exitcode is not None]
+                if dead:
+                    raise TrainError(
+                        f"a training process ended with status {dead[0]}, most likely for want of memory: "
+                        "try --workers 1 or a smaller --lm"
+                    ) from None
+                continue
+            if kind == "log":
+                on_log(payload)
+            elif kind == "error":
+                raise payload
+            else:
+                left -= 1
+                yield index, payload
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+        for process in processes:
+            if process.pid is not None:
+                process.join()
+
+
+def _work(function: Callable[..., Any], tasks: Any, messages: Any, threads: int, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its workers
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            return
+    keep_freed_memory()
+    import torch
+
+    torch.set_num_threads(threads)
+    while True:
+        index, job = tasks.get()
+        try:
+            result = function(*job, lambda row: messages.put(("log", -1, row)))
+        except TrainError as error:
+            messages.put(("error", index, error))
+        except Exception as error:
+            import traceback
+
+            text = "".join(traceback.format_exception(error))
+            messages.put(("error", index, RuntimeError(f"in a training process:\n{text}")))
+        else:
+            messages.put(("result", index, result))
