@@ -21,6 +21,12 @@ app.add_typer(recipes, name="recipe")
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a recipe's key.")
 ]
+Contact = Annotated[
+    str | None, typer.Option(help="A URL or mail address of yours: every request's User-Agent says it.")
+]
+AllowPrivate = Annotated[
+    list[str] | None, typer.Option(metavar="CIDR", help="A network that may be reached though it is not public.")
+]
 CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")]
 
 
@@ -32,17 +38,76 @@ def build(
     recipe: Annotated[str, typer.Option(help="A preset's name or a TOML file.")] = "web",
     settings: Settings = None,
     base_url: Annotated[str, typer.Option(help="The URL of a folder's root.")] = "file:///",
+    fetch: Annotated[bool, typer.Option(help="Fetch images that the input does not hold (needs --contact).")] = True,
+    retry_failed: Annotated[bool, typer.Option(help="Ask again for images that could not be fetched.")] = False,
+    contact: Contact = None,
+    allow_private: AllowPrivate = None,
+    warc_prefix: Annotated[str, typer.Option(help="What the lines of *.paths lists are relative to.")] = "",
 ) -> None:
     """Build a corpus from web pages. Options for Beam follow after --."""
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
+    from pipeline.crawl.inputs import with_lists
     from pipeline.jobs.build import build as run
+    from pipeline.jobs.fetch import Network
     from pipeline.jobs.progress import Progress
     from pipeline.recipe import load
 
-    corpus = run(inputs, output, load(recipe, settings or ()), base_url, _beam_options, Progress())
+    network = Network(fetch, retry_failed, contact, tuple(allow_private or ()))
+    resolved = load(recipe, settings or ())
+    named = with_lists(inputs, output, warc_prefix, network, _beam_options)
+    corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
     typer.echo(f"built {corpus.root}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+def crawl(
+    context: typer.Context,
+    seeds: Annotated[
+        list[str], typer.Argument(metavar="SEED...", help="URLs, sitemaps, or files with one URL a line.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the WARC files go.")],
+    depth: Annotated[int, typer.Option(help="Links followed from a seed.")] = 3,
+    scope: Annotated[str, typer.Option(help="Links to the same host, the same domain, or any.")] = "host",
+    include: Annotated[list[str] | None, typer.Option(help="A regular expression that page URLs must match.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="One that it must not match.")] = None,
+    delay: Annotated[float, typer.Option(help="Seconds between two requests to a host without a Crawl-delay.")] = 1.0,
+    images: Annotated[bool, typer.Option(help="Fetch the pictures of pages too.")] = True,
+    sitemaps: Annotated[bool, typer.Option(help="Follow the sitemaps and feeds of the seeds' hosts.")] = True,
+    pages: Annotated[int, typer.Option(help="At most so many pages.")] = 1_000_000,
+    pages_per_host: Annotated[int, typer.Option(help="At most so many pages of a host.")] = 10_000,
+    max_bytes: Annotated[int, typer.Option(help="At most about so many bytes.")] = 100_000_000_000,
+    hours: Annotated[float | None, typer.Option(help="Stop after so long; the same command goes on.")] = None,
+    contact: Contact = None,
+    allow_private: AllowPrivate = None,
+) -> None:
+    """Crawl politely to WARC files, which m3w build reads. Options for Beam follow after --."""
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
+    from pipeline.crawl.options import CrawlOptions
+    from pipeline.crawl.rounds import crawl as run
+
+    options = CrawlOptions(
+        depth=depth,
+        scope=scope,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        delay=delay,
+        images=images,
+        sitemaps=sitemaps,
+        pages_per_host=pages_per_host,
+        pages=pages,
+        bytes=max_bytes,
+        seconds=None if hours is None else hours * 3600,
+        contact=contact,
+        allow_private=tuple(allow_private or ()),
+    )
+    summary = run(seeds, output, options, _beam_options)
+    for name, count in summary.counts.items():
+        typer.echo(f"{count:>10}  {name}")
+    typer.echo(f"{summary.discovered:>10}  discovered, {summary.waiting} of them waiting for another run")
 
 
 @app.command()

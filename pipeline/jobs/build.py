@@ -13,10 +13,11 @@ import apache_beam as beam
 
 import pipeline.recipe as recipes
 from pipeline.errors import BuildError
+from pipeline.jobs import fetch, tables
 from pipeline.jobs import parts as cutting
-from pipeline.jobs import tables
 from pipeline.jobs.corpus import FORMAT_VERSION, Corpus, read_json, write_json
 from pipeline.jobs.documents import AssignSplits, Census, CountSites, Split, WriteDocuments
+from pipeline.jobs.fetch import OFFLINE, Network
 from pipeline.jobs.images import IndexImages, StoreImages
 from pipeline.jobs.pages import ExtractPages
 from pipeline.jobs.progress import Progress
@@ -32,7 +33,7 @@ from shards.files import atomic
 STAGES = ("pages", "records", "text", "references", "contents", "images", "verdicts", "split", "documents", "windows")
 PACKAGES = ("openm3w", "apache-beam", "lxml", "numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg")
 """Packages whose version can change what a corpus holds; the manifest names them."""
-OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images", "windows", "work", "runs"}
+OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images", "windows", "work", "runs", "warc"}
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Build:
     input: cutting.Input
     runner: Runner
     progress: Progress
+    network: Network = OFFLINE
     files: dict[str, list[FileEntry]] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -65,8 +67,10 @@ class Build:
         text = stage_key("text", pages, asdict(recipe.dedup))
         self._join("text", text, JudgeText(corpus, recipe.dedup))
 
-        references = stage_key("references", text)
-        self._join("references", references, FindImages(corpus, self._has_links()))
+        parts, links = len(tasks), self._has_links()
+        fetched = self._fetch(text, links)
+        references = stage_key("references", text, [entry.sha256 for entry in fetched])
+        self._join("references", references, FindImages(corpus, links, parts=parts, lists=len(fetched)))
 
         stored = {name: image[name] for name in ("max_pixels", "max_bytes", "max_side", "quality", "store")}
         contents = stage_key("contents", references, stored, packages=PACKAGES)
@@ -107,6 +111,23 @@ class Build:
     def _join(self, name: str, key: str, transform: beam.PTransform) -> None:
         tasks = tuple(Task(part.number, part.weight) for part in self.input.parts.parts)
         self.files[name] = run_join(self.corpus, self.runner, self.progress, Stage(name, key, tasks), transform)
+
+    def _fetch(self, text: str, links: bool) -> list[FileEntry]:
+        """The tables of the pictures fetched from the network; without one, what an earlier run fetched."""
+        corpus, network = self.corpus, self.network
+        before = read_json(corpus.work("fetched/manifest.json"))
+        if not network.open:
+            return [] if before is None else [FileEntry(**entry) for entry in before["files"]]
+        wanted = stage_key("wanted", text)
+        self._join("wanted", wanted, FindImages(corpus, links, "wanted"))
+        counts = fetch.write_lists(corpus, (part.number for part in self.input.parts.parts))
+        if not any(counts):
+            return []
+        key = stage_key("fetched", wanted, fetch.attempt_of(corpus, wanted, network.retry_failed))
+        fetch.begun(corpus, key)
+        work = fetch.FetchImages(corpus, network, self.recipe.image.max_bytes, key[:8])
+        self._tasks("fetched", key, tuple(map(Task, range(len(counts)), counts)), work)
+        return self.files["fetched"]
 
     def _has_links(self) -> bool:
         return any(
@@ -159,7 +180,13 @@ class Build:
 
 
 def build(
-    inputs: Sequence[str], root: Path, recipe: Recipe, base_url: str, beam_options: list[str], progress: Progress
+    inputs: Sequence[str],
+    root: Path,
+    recipe: Recipe,
+    base_url: str,
+    beam_options: list[str],
+    progress: Progress,
+    network: Network = OFFLINE,
 ) -> Corpus:
     """Builds a corpus at `root`, or goes on with one that was begun.
 
@@ -179,7 +206,7 @@ def build(
             _same_input(corpus, cut)
             with atomic(corpus.root / "recipe.toml") as file:
                 file.write(recipe.toml().encode())
-            Build(corpus, recipe, cut, runner, progress).run()
+            Build(corpus, recipe, cut, runner, progress, network).run()
         finally:
             runner.close()
     return corpus
@@ -188,7 +215,8 @@ def build(
 def _claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
     """Makes the directory ours, or raises BuildError where it is something else's or another recipe's."""
     root = corpus.root
-    if any(path == root or root in path.parents for path in paths):
+    own = root / "warc"  # what a list of URLs was crawled into
+    if any(path == root or (root in path.parents and own not in path.parents) for path in paths):
         raise BuildError(f"{root} holds the input itself: choose another -o")
     try:
         if root.exists() and not root.is_dir():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
-from pipeline.jobs import tables
+from pipeline.jobs import fetch, tables
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.parts import Input
 from pipeline.jobs.schemas import CONTENTS, IMAGES
@@ -16,7 +16,7 @@ from pipeline.jobs.stage import FileEntry, Journal, Stage, Task
 from pipeline.recipe import ImageRules
 from pipeline.sources import warc
 from shards.files import atomic
-from shards.tar import TarWriter
+from shards.tar import TarWriter, read_member
 from shards.writers import image_extension
 
 
@@ -77,6 +77,12 @@ class StoreImages:
             yield from self._read(record_part, records)
 
     def _read(self, part: int, wanted: dict[int, bytes]) -> Iterator[tuple[bytes, bytes]]:
+        if part >= len(self.input.parts.parts):
+            rows = fetch.fetched(self.corpus, part - len(self.input.parts.parts), ["tar", "offset", "length"])
+            for number, content in wanted.items():
+                path = self.corpus.work("fetched") / rows[number]["tar"]
+                yield content, read_member(path, rows[number]["offset"], rows[number]["length"])
+            return
         cut = self.input.part(part)
         source, path = self.input.parts.sources[cut.source], self.input.paths[cut.source]
         limit = self.rules.max_bytes
@@ -134,13 +140,16 @@ class IndexImages:
         contents = contents_of(self.corpus, task.number)
         rows = tables.Rows(IMAGES)
         number = 0
-        for reference in tables.read(self.corpus.part("references", task.number)).to_pylist():
+        references = tables.read(self.corpus.part("references", task.number)).to_pylist()
+        asked = fetch.failures(self.corpus, (row["url"] for row in references if row["first"] and not row["found"]))
+        for reference in references:
             if not reference["first"]:
                 continue
             row = {"url": reference["url"], "key": f"{task.number:05d}{number:06d}"}
             number += 1
             if not reference["found"]:
-                row |= {"status": "not_fetched", "error_message": "image.not_fetched"}
+                status, error = asked.get(reference["url"], ("not_fetched", "image.not_fetched"))
+                row |= {"status": status, "error_message": error}
             else:
                 content = contents[reference["content"]]
                 dropped = content["rule"] is not None

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedup.exact import first_of_each
-from pipeline.jobs import packed, tables
+from pipeline.jobs import fetch, packed, tables
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.packed import Block, Join
 from pipeline.jobs.schemas import REFERENCES
@@ -65,15 +65,19 @@ class State:
 
 @dataclass(eq=False)
 class FindImages(beam.PTransform):
-    """Input: part numbers. Output: (part, file entry) of work/references."""
+    """Input: part numbers. Output: (part, file entry) of work/STAGE. List i of `lists` lists of fetched pictures is
+    record part `parts` + i."""
 
     corpus: Corpus
     links: bool
+    stage: str = "references"
+    parts: int = 1
+    lists: int = 0
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus
         # Output: (part, State)
-        state = parts | "Load" >> beam.Map(partial(_load, corpus))
+        state = parts | "Load" >> beam.Map(partial(_load, corpus, self.parts, self.lists))
         for hop in range(HOPS if self.links else 0):
             state = (
                 state
@@ -85,7 +89,7 @@ class FindImages(beam.PTransform):
             | "Locate" >> Join(_supply_and_needs, _locate)
             | "Choose" >> beam.MapTuple(_choose)
             | "Own" >> Join(_shared, _own)
-            | "Write" >> beam.MapTuple(partial(_write, corpus))
+            | "Write" >> beam.MapTuple(partial(_write, corpus, self.stage))
         )
 
 
@@ -94,7 +98,7 @@ def hash_of(url: str) -> bytes:
     return tables.short_hash(url.partition("#")[0])
 
 
-def _load(corpus: Corpus, part: int) -> tuple[int, State]:
+def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State]:
     records = tables.read(corpus.part("records", part), ["use", "number", "url", "sha256", "digest", "target"])
     rows = [dict(row) for row in records.to_pylist()]
     images = [row for row in rows if row["use"] == "image"]
@@ -104,6 +108,14 @@ def _load(corpus: Corpus, part: int) -> tuple[int, State]:
         [(hash_of(row["url"]), row["number"], row["sha256"][:16]) for row in images]
         + [(_digest(row), row["number"], row["sha256"][:16]) for row in images if row["digest"]],
     )
+    fetched = [
+        _block(
+            SUPPLY,
+            parts + number,
+            [(hash_of(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16]) for row in found],
+        )
+        for number, found in fetch.supply(corpus, part, parts, lists)
+    ]
     links = [row for row in rows if row["use"] == "link"]
     leads = _block(
         LINK,
@@ -122,7 +134,7 @@ def _load(corpus: Corpus, part: int) -> tuple[int, State]:
                 candidates["node"].append(node)
                 candidates["url"].append(url)
     schema = pa.schema([("row", pa.int32()), ("node", pa.int32()), ("url", pa.string())])
-    return part, State(supply, leads, pa.table(candidates, schema=schema))
+    return part, State(np.concatenate([supply, *fetched]), leads, pa.table(candidates, schema=schema))
 
 
 def _digest(row: dict[str, Any]) -> bytes:
@@ -242,7 +254,7 @@ def _own(rows: Block) -> Block:
     return owned
 
 
-def _write(corpus: Corpus, part: int, both: tuple[State, Block]) -> tuple[int, FileEntry]:
+def _write(corpus: Corpus, stage: str, part: int, both: tuple[State, Block]) -> tuple[int, FileEntry]:
     state, owned = both
     assert state.chosen is not None
     first = np.zeros(len(state.chosen), bool)
@@ -253,4 +265,4 @@ def _write(corpus: Corpus, part: int, both: tuple[State, Block]) -> tuple[int, F
         for row in owned[owned["kind"] == BY_CONTENT]:
             owner[row["index"]] = int(row["owner"])
     table = state.chosen.append_column("first", pa.array(first)).append_column("owner", pa.array(owner, pa.int32()))
-    return part, tables.write(corpus, corpus.part("references", part), table.select(REFERENCES.names).cast(REFERENCES))
+    return part, tables.write(corpus, corpus.part(stage, part), table.select(REFERENCES.names).cast(REFERENCES))

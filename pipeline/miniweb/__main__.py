@@ -1,10 +1,12 @@
-"""`python -m pipeline.miniweb -o DIR`: writes a small web and the truth about it."""
+"""`python -m pipeline.miniweb -o DIR`: writes a small web and the truth about it, or serves it on loopback."""
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 
 from pipeline.miniweb import folder_base, generate, write_folder, write_truth, write_warc
+from pipeline.miniweb.serve import Addresses, Server, answer_from
 from pipeline.miniweb.web import example_base
 
 
@@ -20,12 +22,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--format",
-        choices=("warc", "folder"),
+        choices=("warc", "folder", "serve"),
         default="warc",
-        help="folder: read it with --base-url https://miniweb.example/",
+        help="folder: read it with --base-url https://miniweb.example/; serve: answer on 127.1.0.x until ended, with "
+        "truth.jsonl and the home pages' URLs in seeds.txt",
     )
+    parser.add_argument("--port", type=int, default=8099, help="where to serve")
     options = parser.parse_args(arguments)
     try:
+        if options.format == "serve":
+            serve(options.pages, options.seed, options.port, options.output)
+            return 0
         web = generate(options.pages, options.seed, folder_base if options.format == "folder" else example_base)
         options.output.mkdir(parents=True, exist_ok=True)
         if options.format == "folder":
@@ -37,6 +44,21 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"miniweb: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def serve(pages: int, seed: int, port: int, output: Path) -> None:
+    """Serves a web until the process is ended. seeds.txt is written when the servers answer."""
+    addresses = Addresses(port)
+    web = generate(pages, seed, addresses)
+    resources = web.resources
+    output.mkdir(parents=True, exist_ok=True)
+    seeds = output / "seeds.txt"
+    seeds.unlink(missing_ok=True)
+    write_truth(web.truth, output / "truth.jsonl")
+    homes = [f"{addresses(host)}/" for host in addresses.hosts if f"{addresses(host)}/" in resources]
+    with Server(list(addresses.hosts.values()), port, answer_from(resources, port)):
+        seeds.write_text("".join(f"{url}\n" for url in homes))
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""A polite crawl to WARC files."""

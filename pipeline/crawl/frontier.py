@@ -1,0 +1,168 @@
+"""URLs to fetch: what is known of one, how blocks of them travel between partitions, and the sorted file that a
+partition works off in a round."""
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from pipeline.extract import urls
+from shards.files import atomic
+
+PAGE, IMAGE, SITEMAP = "page", "image", "sitemap"
+_RANK = {SITEMAP: 0, PAGE: 1, IMAGE: 2}
+
+
+class Entry(NamedTuple):
+    """A URL to fetch. `depth` counts the links from a seed, `hops` the redirects that led here, `via` is where it was
+    found. `left` is a limit under which it will not be fetched. `known` entries were in a frontier before."""
+
+    url: str
+    kind: str
+    depth: int
+    hops: int = 0
+    via: str = ""
+    left: str = ""
+    known: bool = False
+
+    @property
+    def host(self) -> str:
+        return host_of(self.url)
+
+    def line(self) -> bytes:
+        return json.dumps(self, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+
+    @classmethod
+    def of_line(cls, line: bytes) -> "Entry":
+        return cls(*json.loads(line))
+
+
+def normal(url: str) -> str | None:
+    """The URL under which a page is known: WHATWG form, no fragment, no credentials, no default port."""
+    parts = urls.parse(url, None)
+    if parts is None or parts[0] not in ("http", "https") or len(url) > urls.MAX_URL:
+        return None
+    scheme, authority, path, query = parts
+    return urls.serialise((scheme, authority.rpartition("@")[2], path, query))
+
+
+def host_of(url: str) -> str:
+    """The name under which a server is asked politely, whatever the port and scheme."""
+    return urlsplit(url).hostname or ""
+
+
+def partition_of(host: str, partitions: int) -> int:
+    return int.from_bytes(sha256(host.encode()).digest()[:8]) % partitions
+
+
+def url_hash(url: str) -> int:
+    """64 bits: of 10^8 URLs, two share one with a likelihood of 3 in 10,000."""
+    return int.from_bytes(sha256(url.encode("utf-8", "surrogatepass")).digest()[:8])
+
+
+def pack(entries: Iterable[Entry]) -> bytes:
+    """A block of entries, as it travels."""
+    return zlib.compress(b"".join(entry.line() for entry in entries), 1)
+
+
+def unpack(block: bytes) -> Iterator[Entry]:
+    return map(Entry.of_line, zlib.decompress(block).splitlines())
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a frontier file holds."""
+
+    pages: int
+    others: int
+    hosts: int
+
+    @property
+    def total(self) -> int:
+        return self.pages + self.others
+
+
+def merge(
+    blocks: Iterable[bytes], seen: np.ndarray, pages_of_host: dict[str, int], pages_per_host: int
+) -> tuple[list[Entry], np.ndarray]:
+    """(entries of a new frontier sorted by host, the URL hashes seen by then).
+
+    Of several entries for a URL the one nearest to a seed counts. `pages_of_host` is brought up to date."""
+    best: dict[str, Entry] = {}
+    for block in blocks:
+        for entry in unpack(block):
+            other = best.get(entry.url)
+            if other is None or _order(entry) < _order(other):
+                best[entry.url] = entry
+    candidates = sorted(best.values(), key=lambda entry: entry.url)
+    hashes = np.fromiter((url_hash(entry.url) for entry in candidates), np.uint64, len(candidates))
+    is_new = ~np.isin(hashes, seen) if len(seen) else np.ones(len(candidates), bool)
+    chosen = [entry for entry, new in zip(candidates, is_new, strict=True) if new or entry.known]
+    chosen.sort(key=lambda entry: (entry.host, entry.depth, _RANK[entry.kind], entry.url))
+    out = []
+    for entry in chosen:
+        if entry.kind == PAGE and not entry.known and not entry.left:
+            count = pages_of_host.get(entry.host, 0)
+            if count >= pages_per_host:
+                entry = entry._replace(left="limit.pages_per_host")
+            else:
+                pages_of_host[entry.host] = count + 1
+        out.append(entry)
+    return out, np.union1d(seen, hashes).astype(np.uint64)
+
+
+def _order(entry: Entry) -> tuple[bool, int, int, int, str]:
+    return not entry.known, entry.depth, _RANK[entry.kind], entry.hops, entry.via
+
+
+def write(path: Path, entries: list[Entry]) -> Counts:
+    """Writes a frontier file and tells what is in it."""
+    with atomic(path) as file:
+        for start in range(0, len(entries), 1000):
+            file.write(b"".join(entry.line() for entry in entries[start : start + 1000]))
+    pages = sum(entry.kind == PAGE and not entry.left for entry in entries)
+    return Counts(pages, len(entries) - pages, len({entry.host for entry in entries}))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The entries of one host: `count` lines from byte `offset` on, `pages` of them pages to fetch."""
+
+    host: str
+    offset: int
+    count: int
+    pages: int
+
+
+def slices(path: Path) -> list[Slice]:
+    """The hosts of a frontier file."""
+    found: list[Slice] = []
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            entry = Entry.of_line(line)
+            page = int(entry.kind == PAGE and not entry.left)
+            if found and found[-1].host == entry.host:
+                found[-1] = replace(found[-1], count=found[-1].count + 1, pages=found[-1].pages + page)
+            else:
+                found.append(Slice(entry.host, offset, 1, page))
+            offset += len(line)
+    return found
+
+
+def read(path: Path, part: Slice, batch: int = 64) -> Iterator[Entry]:
+    """The entries of one host, some at a time, so that many hosts can be read from one file."""
+    offset, left = part.offset, part.count
+    while left:
+        with path.open("rb") as file:
+            file.seek(offset)
+            lines = [file.readline() for _ in range(min(batch, left))]
+        offset += sum(map(len, lines))
+        left -= len(lines)
+        yield from map(Entry.of_line, lines)

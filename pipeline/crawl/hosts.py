@@ -1,0 +1,104 @@
+"""One host's queue: what is next, when it may be asked for, and what the host allows."""
+
+import heapq
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+from pipeline.crawl.frontier import Entry
+from pipeline.fetch import Response
+from pipeline.fetch.robots import Rules
+
+ATTEMPTS = 3
+BACK_OFF = 1.0
+"""Seconds before the second attempt; doubled for each further one."""
+LONGEST_WAIT = 300.0
+"""A server that asks to come back later than this (Retry-After) is taken at its word: not in this round."""
+DOWN = 6
+"""Failed connections in a row after which a host counts as down for the round."""
+
+
+@dataclass
+class Rights:
+    """What an origin (scheme, host, port) allows: robots.txt and ai.txt. None: not asked yet."""
+
+    robots: Rules | None = None
+    ai: Rules | None = None
+    attempts: int = 0
+    hops: int = 0
+    url: str = ""
+
+    @property
+    def missing(self) -> str | None:
+        """The file to ask for next."""
+        if self.robots is None:
+            return "robots.txt"
+        return "ai.txt" if self.ai is None and self.robots.text is not None else None
+
+
+@dataclass(eq=False)
+class Host:
+    """The polite queue of one host. Times are of the event loop's clock."""
+
+    name: str
+    fresh: Iterator[Entry]
+    delay: float
+    next_time: float
+    failures: int = 0
+    origins: dict[str, Rights] = field(default_factory=dict)
+    _again: list[tuple[float, int, int, Entry]] = field(default_factory=list)
+    _head: list[Entry] = field(default_factory=list)
+    _count: int = 0
+    _over: bool = False
+
+    def take(self, now: float) -> tuple[Entry, int] | None:
+        """The next entry and how often it was tried; None where there is none, or none yet."""
+        if self._again and self._again[0][0] <= now:
+            _, _, attempts, entry = heapq.heappop(self._again)
+            return entry, attempts
+        if self._head:
+            return self._head.pop(), 0
+        fresh = next(self.fresh, None)
+        self._over = self._over or fresh is None
+        return None if fresh is None else (fresh, 0)
+
+    def put_back(self, entry: Entry, attempts: int) -> None:
+        """The entry comes next: something else must be asked first."""
+        if attempts:
+            self.later(entry, attempts, 0.0)
+        else:
+            self._head.append(entry)
+
+    def later(self, entry: Entry, attempts: int, when: float) -> None:
+        self._count += 1
+        heapq.heappush(self._again, (when, self._count, attempts, entry))
+
+    def rest(self) -> Iterator[Entry]:
+        """Every entry that is not done, which empties the queue."""
+        yield from self._head
+        yield from (entry for _, _, _, entry in sorted(self._again))
+        self._head, self._again, self._over = [], [], True
+        yield from self.fresh
+
+    def wake(self) -> float | None:
+        """When there is something to do; None where all is done."""
+        if self._head or not self._over:
+            return self.next_time
+        return max(self.next_time, self._again[0][0]) if self._again else None
+
+
+def back_off(attempts: int, seed: str) -> float:
+    """Seconds to wait after so many attempts, spread by up to a half so that not all come back at once."""
+    return BACK_OFF * 2 ** (attempts - 1) * (1 + random.Random(f"{seed} {attempts}").random() / 2)
+
+
+def retry_after(response: Response, now: float) -> float | None:
+    """The seconds that a server asks to wait (RFC 9110, section 10.2.3); None where it does not say."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None

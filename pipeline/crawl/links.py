@@ -1,0 +1,164 @@
+"""What a page leads to: links, pictures, its canonical URL, and what it refuses. One pass of libxml2's parser, no
+tree."""
+
+from dataclasses import dataclass, field
+from html import unescape
+
+from lxml import etree
+from trafilatura.feeds import FeedParameters, find_links
+from trafilatura.sitemaps import DETECT_SITEMAP_LINK, SitemapObject
+
+from pipeline.extract import urls
+from pipeline.extract.charset import decode
+from pipeline.extract.images import offered, srcset
+
+MAX_LINKS = 10_000
+MAX_IMAGE_WIDTH = 1024
+"""Of a srcset the widest picture up to this is taken, as in extraction (`extract.max_image_width`)."""
+FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json")
+
+
+@dataclass(slots=True)
+class Links:
+    """Absolute URLs in the order of the page, each once. `robots` is in the form of `Metadata.robots`."""
+
+    pages: dict[str, None] = field(default_factory=dict)
+    images: dict[str, None] = field(default_factory=dict)
+    feeds: dict[str, None] = field(default_factory=dict)
+    canonical: str = ""
+    robots: str = ""
+
+    @property
+    def nofollow(self) -> bool:
+        words = {word.rpartition(":")[2].strip() for word in self.robots.lower().split(",")}
+        return not words.isdisjoint(("nofollow", "none"))
+
+
+def links_of(html: bytes, url: str, content_type: str | None) -> Links:
+    """The links of a page."""
+    reader = _Reader(url)
+    parser = etree.HTMLParser(target=reader, no_network=True, huge_tree=True)
+    # without NUL, at which libxml2 ends
+    text = decode(html, content_type).replace("\0", "")
+    try:
+        parser.feed(text)
+        parser.close()
+    except (etree.LxmlError, ValueError, AssertionError):
+        pass  # what was read up to here counts
+    return reader.finish()
+
+
+class _Reader:
+    """The target of lxml's parser."""
+
+    def __init__(self, url: str) -> None:
+        self.base = url
+        self.based = False
+        self.found: list[tuple[str, str]] = []
+        self.robots: list[str] = []
+        self.canonical = ""
+        self.sources: list[tuple[str, float, str]] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if tag == "a" or tag == "area":
+            href = attributes.get("href")
+            if href and "nofollow" not in attributes.get("rel", "").lower():
+                self.add("page", href)
+        elif tag == "img":
+            named = dict(attributes)
+            chosen = offered(named, self.sources, MAX_IMAGE_WIDTH)
+            # the best of what the element offers, and what it shows where that one is gone
+            for reference in dict.fromkeys([*chosen[:1], *([named["src"]] if named.get("src") in chosen else [])]):
+                self.add("image", reference)
+        elif tag == "source":
+            self.sources += srcset(attributes.get("srcset", "")[:100_000])
+        elif tag == "picture":
+            self.sources = []
+        elif tag in ("frame", "iframe"):
+            if attributes.get("src"):
+                self.add("page", attributes["src"])
+        elif tag == "link":
+            self.link(attributes.get("rel", "").lower().split(), attributes)
+        elif tag == "meta":
+            self.meta(attributes)
+        elif tag == "base" and not self.based and attributes.get("href"):
+            self.based = True
+            self.base = urls.resolve(attributes["href"], self.base) or self.base
+
+    def end(self, tag: str) -> None:
+        if tag == "picture":
+            self.sources = []
+
+    def data(self, data: str) -> None:
+        pass
+
+    def comment(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def add(self, kind: str, reference: str) -> None:
+        if len(self.found) < 4 * MAX_LINKS:
+            self.found.append((kind, reference))
+
+    def link(self, rel: list[str], attributes: dict[str, str]) -> None:
+        href = attributes.get("href")
+        if not href:
+            return
+        if "canonical" in rel:
+            self.canonical = self.canonical or href
+        elif "alternate" in rel and attributes.get("type", "").lower() in FEEDS:
+            self.add("feed", href)
+        elif "next" in rel or "prev" in rel:
+            self.add("page", href)
+
+    def meta(self, attributes: dict[str, str]) -> None:
+        content = attributes.get("content", "")
+        name = (attributes.get("name") or attributes.get("http-equiv") or "").lower().strip()
+        if name == "robots":
+            self.robots.append(content.strip().lower())
+        elif name.startswith("tdm-"):
+            self.robots.append(f"{name}={content.strip()}")
+        elif name == "refresh":
+            target = content.partition("=")[2].strip().strip("'\"")
+            if target and "url" in content.lower():
+                self.add("page", target)
+
+    def finish(self) -> Links:
+        links = Links(robots=", ".join(dict.fromkeys(self.robots)))
+        for kind, reference in self.found:
+            known = {"page": links.pages, "image": links.images, "feed": links.feeds}[kind]
+            if len(known) < MAX_LINKS and (url := urls.resolve(reference, self.base)) and url.startswith("http"):
+                known[url] = None
+        links.canonical = (urls.resolve(self.canonical, self.base) if self.canonical else None) or ""
+        return links
+
+
+class _Sitemap(SitemapObject):
+    """trafilatura's reading of a sitemap, URLs as they stand: its own cleaning takes slashes and parameters away, which
+    makes other URLs of them."""
+
+    def handle_link(self, link: str) -> None:
+        (self.sitemap_urls if DETECT_SITEMAP_LINK.search(link) else self.urls).append(link)
+
+
+def sitemap_links(body: bytes, url: str) -> tuple[list[str], list[str]]:
+    """(pages, further sitemaps) that a sitemap (XML or text) or a feed (RSS, Atom, JSON) names.
+
+    Only URLs of a sitemap's own host count (sitemaps.org, "Sitemap file location"); a feed may name others."""
+    text = body.decode("utf-8-sig", "replace")
+    head = text[:2000].lower()
+    host = url.split("/")[2]
+    if "<rss" in head or "<feed" in head or "<rdf" in head or head.lstrip().startswith("{"):
+        return _absolute(find_links(text.strip(), FeedParameters(url, host, url)), url), []
+    reader = _Sitemap(url, host, [])
+    reader.content, reader.current_url = text, url
+    reader.process()
+    pages, further = _absolute(reader.urls, url), _absolute(reader.sitemap_urls, url)
+    return [found for found in pages if found.split("/")[2] == host], [found for found in further if found != url]
+
+
+def _absolute(references: list[str], base: str) -> list[str]:
+    found = (urls.resolve(unescape(reference.strip()), base) for reference in dict.fromkeys(references[:50_000]))
+    return [url for url in found if url and url.startswith("http")]

@@ -1,0 +1,239 @@
+"""The crawl as rounds of a Beam pipeline.
+
+A round takes every URL known and not yet done: each partition fetches those of its hosts and yields what they lead to;
+a shuffle brings the links to the partitions of their hosts, which drop what was seen and write the next round's
+frontier. A round that was killed is run again: what its log names is not fetched twice.
+"""
+
+import gzip
+import hashlib
+import os
+import sys
+import time
+from asyncio import new_event_loop
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import apache_beam as beam
+import numpy as np
+
+from pipeline.crawl import frontier
+from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, normal, pack, partition_of
+from pipeline.crawl.options import CrawlOptions
+from pipeline.crawl.partition import Allowance, PartitionRound
+from pipeline.crawl.progress import Watch
+from pipeline.crawl.store import CrawlStore
+from pipeline.errors import BuildError
+from pipeline.jobs.corpus import Corpus, read_json, write_json
+from pipeline.jobs.runner import Runner
+from shards.files import atomic
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a crawl ended: counts by outcome and rule, `waiting` URLs that a limit of time left for another run."""
+
+    counts: dict[str, int]
+    waiting: int
+    rounds: int
+
+    @property
+    def discovered(self) -> int:
+        return sum(self.counts.get(name, 0) for name in ("fetched", "failed", "disallowed", "left")) + self.waiting
+
+
+def crawl(
+    seeds: Sequence[str],
+    root: Path,
+    options: CrawlOptions,
+    beam_options: list[str],
+    stream: TextIO | None = None,
+) -> Summary:
+    """Crawls to WARC files under `root`, or goes on with a crawl that was begun there.
+
+    Raises BuildError for everything that is wrong outside of this program."""
+    options.check()
+    entries = read_seeds(seeds)
+    store = CrawlStore(root.resolve())
+    _claim(store)
+    with Corpus(store.root).locked():
+        runner = Runner.from_options(beam_options, store.root / "work" / "worker.log", os.cpu_count() or 1)
+        runner.warm()
+        try:
+            program = _program(store, entries, options, runner.workers)
+            return _rounds(store, options, program["partitions"], runner, Watch(store, stream or sys.stderr))
+        finally:
+            runner.close()
+
+
+def read_seeds(seeds: Sequence[str]) -> list[Entry]:
+    """The URLs that arguments name: URLs of pages, sitemaps or feeds, or files with one URL a line or a column `url`.
+
+    Raises BuildError for an argument that is neither, and where there is no URL at all."""
+    found: dict[str, Entry] = {}
+    for seed in seeds:
+        lines: Iterable[str] = [seed]
+        if not seed.startswith(("http://", "https://")):
+            lines = _lines(Path(seed))
+        for line in lines:
+            url = normal(line.strip())
+            if url is None:
+                if line.strip() and not line.startswith("#"):
+                    raise BuildError(f"{seed}: {line.strip()[:200]!r} is no http or https URL")
+                continue
+            path = url.partition("?")[0].lower()
+            kind = SITEMAP if path.endswith((".xml", ".xml.gz", ".rss", ".atom")) else PAGE
+            found.setdefault(url, Entry(url, kind, 0))
+    if not found:
+        raise BuildError("no seed: name URLs, or a file with one URL a line")
+    return sorted(found.values())
+
+
+def _lines(path: Path) -> Iterable[str]:
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            table = pq.read_table(path)
+            if "url" not in table.column_names:
+                raise BuildError(f"{path}: no column `url`")
+            return [url for url in table["url"].to_pylist() if url]
+        data = path.read_bytes()
+        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        raise BuildError(f"{path}: neither a URL (http://, https://) nor a file") from None
+    except OSError as error:
+        raise BuildError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, EOFError) as error:
+        raise BuildError(f"{path}: {error}") from None
+
+
+def _claim(store: CrawlStore) -> None:
+    root = store.root
+    try:
+        if (
+            root.is_dir()
+            and any(root.iterdir())
+            and not store.program.exists()
+            and not (root / "work" / "lock").exists()
+        ):
+            raise BuildError(f"{root} holds something else: choose an empty or new directory")
+        (root / "work").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"{root}: {error.strerror}") from None
+
+
+def _program(store: CrawlStore, seeds: list[Entry], options: CrawlOptions, workers: int) -> dict[str, Any]:
+    """Begins the crawl, or checks that it is the one that was begun."""
+    identity = hashlib.sha256(b"".join(entry.line() for entry in seeds)).hexdigest()
+    asked = {"tool": "openm3w crawl", "format": FORMAT, "seeds": identity, "options": options.lasting()}
+    before = read_json(store.program)
+    if before is None:
+        partitions = max(1, workers)
+        store.prepare(0)
+        for number in range(partitions):
+            block = pack(entry for entry in seeds if partition_of(entry.host, partitions) == number)
+            write_frontier(store, options, 0, number, [block])
+        before = asked | {"partitions": partitions}
+        write_json(store.program, before)
+    for name, value in asked.items():
+        if before.get(name) != value:
+            what = "other seeds" if name == "seeds" else f"other {name}"
+            raise BuildError(f"{store.root} was begun with {what}: choose another -o, or remove it first")
+    return before
+
+
+def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: Runner, watch: Watch) -> Summary:
+    deadline = time.time() + options.seconds if options.seconds is not None else None
+    totals: dict[str, int] = {}
+    number = 0
+    while True:
+        counts = [read_json(store.part(number, part, "frontier.json")) for part in range(partitions)]
+        size = sum(count["total"] for count in counts)
+        if size == 0 or (deadline is not None and time.time() > deadline):
+            break
+        saved = read_json(store.part(number, 0, "round.json"))
+        if saved is None:
+            allowances = _allowances(options, totals, [count["pages"] for count in counts])
+            saved = {"allowances": allowances}
+            write_json(store.part(number, 0, "round.json"), saved)
+        work = [
+            PartitionRound(store, options, partitions, part, number, Allowance(allowance[0], allowance[1], deadline))
+            for part, allowance in enumerate(saved["allowances"])
+        ]
+        store.prepare(number + 1)
+        done = [read_json(store.part(number + 1, part, "frontier.json")) for part in range(partitions)]
+        if any(counted is None for counted in done):
+            with watch.round(number, partitions, size), runner.pipeline(min(partitions, runner.workers)) as pipeline:
+                links = pipeline | "Partitions" >> beam.Create(work) | "Crawl" >> beam.FlatMap(crawl_partition)
+                # Output: (partition, packed links)
+                _ = (
+                    links
+                    | "To their hosts" >> beam.GroupByKey()
+                    | "Frontier" >> beam.MapTuple(partial(write_frontier, store, options, number + 1))
+                )
+        for part in range(partitions):
+            for name, count in read_json(store.part(number, part, "done.json"))["counts"].items():
+                totals[name] = totals.get(name, 0) + count
+        number += 1
+    totals.pop("carried", None)
+    waiting = size
+    summary = Summary(dict(sorted(totals.items())), waiting, number)
+    write_json(
+        store.root / "summary.json",
+        {"counts": summary.counts, "waiting": waiting, "rounds": number, "discovered": summary.discovered},
+    )
+    return summary
+
+
+def _allowances(options: CrawlOptions, totals: dict[str, int], pages: list[int]) -> list[tuple[int, int]]:
+    """What each partition may use up, from what is left of the whole, in proportion to what it has to do."""
+    spent = sum(totals.get(f"pages.{outcome}", 0) for outcome in ("fetched", "failed", "disallowed"))
+    left, total = max(0, options.pages - spent), sum(pages)
+    bytes_left = max(0, options.bytes - totals.get("bytes", 0)) // len(pages)
+    if total <= left:
+        return [(count, bytes_left) for count in pages]
+    shares, given = [], 0
+    for index, count in enumerate(pages):
+        until = left * sum(pages[: index + 1]) // total
+        shares.append((min(count, until - given), bytes_left))
+        given = until
+    return shares
+
+
+def crawl_partition(work: PartitionRound) -> Iterator[tuple[int, bytes]]:
+    """Runs a partition's event loop, block by block as links come."""
+    loop = new_event_loop()
+    blocks = work.blocks()
+    try:
+        while True:
+            try:
+                yield loop.run_until_complete(anext(blocks))
+            except StopAsyncIteration:
+                return
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def write_frontier(store: CrawlStore, options: CrawlOptions, round: int, part: int, blocks: Iterable[bytes]) -> None:
+    """What a partition fetches in a round: the links that came to it, less those that were seen."""
+    seen = np.zeros(0, np.uint64)
+    pages_of_host: dict[str, int] = {}
+    if round:
+        seen = np.load(store.part(round - 1, part, "seen.npy"))
+        pages_of_host = read_json(store.part(round - 1, part, "hosts.json"))
+    entries, seen = frontier.merge(blocks, seen, pages_of_host, options.pages_per_host)
+    counts = frontier.write(store.part(round, part, "frontier"), entries)
+    with atomic(store.part(round, part, "seen.npy")) as file:
+        np.save(file, seen)
+    write_json(store.part(round, part, "hosts.json"), pages_of_host)
+    write_json(
+        store.part(round, part, "frontier.json"),
+        {"pages": counts.pages, "others": counts.others, "hosts": counts.hosts, "total": counts.total},
+    )

@@ -1,0 +1,127 @@
+"""Writing WARC/1.1 (ISO 28500:2017), one gzip member a record, so that a file can be cut behind any record."""
+
+import hashlib
+import os
+import zlib
+from base64 import b32encode
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.fetch.response import Response
+
+MOST_BYTES = 1 << 30
+"""A file that has reached this is closed and the next one begun: what WARC writers usually keep to."""
+
+
+def date_of(seconds: float) -> str:
+    """A moment (seconds since the epoch) as WARC-Date, in microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def exchange(response: Response, about: dict[str, Any]) -> bytes:
+    """The records of one exchange: response, request, metadata. `about` are the metadata record's fields."""
+    payload_type = response.media_type
+    named = {
+        "WARC-Target-URI": response.url,
+        "WARC-Date": date_of(response.started),
+        "WARC-IP-Address": response.address,
+    }
+    answer_id, answer = _record(
+        "response",
+        {
+            **named,
+            "WARC-Payload-Digest": _sha1(response.raw),
+            "Content-Type": "application/http; msgtype=response",
+        },
+        response.head + response.raw,
+        # what is compressed already only costs time
+        level=1 if payload_type.startswith(("image/", "video/", "audio/")) else 6,
+    )
+    _, request = _record(
+        "request",
+        {**named, "WARC-Concurrent-To": answer_id, "Content-Type": "application/http; msgtype=request"},
+        response.request,
+    )
+    fields = "".join(f"{name}: {value}\r\n" for name, value in about.items() if value is not None)
+    named.pop("WARC-IP-Address")
+    _, metadata = _record(
+        "metadata",
+        {**named, "WARC-Concurrent-To": answer_id, "Content-Type": "application/warc-fields"},
+        fields.encode("utf-8", "replace"),
+    )
+    return answer + request + metadata
+
+
+def warcinfo(name: str, seconds: float, about: dict[str, Any]) -> bytes:
+    """The record that a file begins with."""
+    fields = "".join(f"{key}: {value}\r\n" for key, value in about.items() if value is not None)
+    headers = {"WARC-Date": date_of(seconds), "WARC-Filename": name, "Content-Type": "application/warc-fields"}
+    return _record("warcinfo", headers, fields.encode("utf-8", "replace"))[1]
+
+
+def _record(kind: str, headers: dict[str, str], block: bytes, level: int = 6) -> tuple[str, bytes]:
+    """(record id, the record as a gzip member)."""
+    named = hashlib.sha256(repr((kind, sorted(headers.items()))).encode("utf-8", "replace") + block).hexdigest()
+    identity = f"<urn:uuid:{named[:8]}-{named[8:12]}-5{named[13:16]}-8{named[17:20]}-{named[20:32]}>"
+    lines = {
+        "WARC-Type": kind,
+        "WARC-Record-ID": identity,
+        **headers,
+        "WARC-Block-Digest": _sha1(block),
+        "Content-Length": str(len(block)),
+    }
+    head = "WARC/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
+    packer = zlib.compressobj(level, wbits=16 + zlib.MAX_WBITS)
+    packed = packer.compress(head.encode("utf-8", "replace")) + packer.compress(block + b"\r\n\r\n") + packer.flush()
+    return identity, packed
+
+
+def _sha1(data: bytes) -> str:
+    return f"sha1:{b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()}"
+
+
+class WarcWriter:
+    """Appends exchanges to PREFIX-00000.warc.gz, PREFIX-00001.warc.gz, ... of a folder.
+
+    `end` is (number of the file, bytes in it) of what was recorded: what lies behind it is cut off, for it may be a
+    record that a killed process began. None for a crawl that begins; files of this prefix must not be there then."""
+
+    def __init__(self, folder: Path, prefix: str, end: tuple[int, int] | None, about: dict[str, Any]) -> None:
+        self._folder, self._prefix, self._about = folder, prefix, about
+        self._file: Any = None
+        self.number, self.size = end or (0, 0)
+        for path in sorted(folder.glob(f"{prefix}-*.warc.gz")):
+            if int(path.name.removeprefix(f"{prefix}-").partition(".")[0]) > self.number or self.size == 0:
+                path.unlink()
+        if self.size:
+            os.truncate(self.path, self.size)
+
+    @property
+    def path(self) -> Path:
+        return self._folder / f"{self._prefix}-{self.number:05d}.warc.gz"
+
+    def add(self, response: Response, seconds: float, about: dict[str, Any]) -> tuple[str, int, int]:
+        """(file name, offset, length) of an exchange, which has left this process when this returns."""
+        if self.size >= MOST_BYTES:
+            self.close()
+            self.number, self.size = self.number + 1, 0
+        if self._file is None:
+            self._file = self.path.open("ab", buffering=0)
+        if self.size == 0:
+            self._write(warcinfo(self.path.name, seconds, self._about))
+        offset = self.size
+        self._write(exchange(response, about))
+        return self.path.name, offset, self.size - offset
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._file = None
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        self.size += len(data)

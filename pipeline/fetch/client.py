@@ -1,0 +1,355 @@
+"""An HTTP/1.1 client for hostile servers: h11 frames the messages, asyncio carries the bytes.
+
+The address that is connected to is checked, not the name: each name is resolved once per connection and the socket is
+opened to a checked address, so a name that resolves differently a moment later gains nothing. No cookies, no
+credentials, no proxies.
+"""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import h11
+
+from pipeline.extract import urls
+from pipeline.fetch.address import NO_NETWORKS, Networks
+from pipeline.fetch.response import DEFAULT_LIMITS, FetchFailed, Limits, Response
+
+READ = 1 << 16
+IDLE_CONNECTIONS = 256
+IDLE_SECONDS = 30.0
+"""An idle connection is kept this long; servers close theirs after 5 (Apache) to 75 (nginx) seconds."""
+NAME_SECONDS = 60.0
+"""A name's addresses are kept this long."""
+NAMES = 10_000
+BUFFERED_BYTES = 512 << 20
+"""Bodies in the making may hold this much memory together."""
+PRODUCT = "openm3w"
+
+Origin = tuple[str, str, int]
+"""scheme, host, port"""
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""From host and port to addresses."""
+
+
+def user_agent(contact: str | None) -> str:
+    """Who asks. `contact` is a URL or mail address where a server's owner reaches whoever runs this."""
+    return f"{PRODUCT}/0.1" + (f" (+{contact})" if contact else "")
+
+
+def origin_of(url: str) -> tuple[Origin, str, str]:
+    """((scheme, host, port), authority without credentials, path and query) of a URL.
+
+    Raises FetchFailed for what is no http or https URL."""
+    parts = urls.parse(url, None)
+    if parts is None:
+        scheme = url.partition(":")[0].lower()
+        raise FetchFailed("url" if scheme in ("http", "https") else "scheme", url[:200])
+    scheme, authority, path, query = parts
+    if scheme not in ("http", "https"):
+        raise FetchFailed("scheme", scheme)
+    authority = authority.rpartition("@")[2]
+    host, port = authority, ""
+    if not authority.endswith("]"):  # an IPv6 address without a port
+        head, colon, tail = authority.rpartition(":")
+        host, port = (head, tail) if colon else (authority, "")
+    number = int(port) if port else (443 if scheme == "https" else 80)
+    target = path if query is None else f"{path}?{query}"
+    return (scheme, host.strip("[]"), number), authority, target
+
+
+@dataclass(eq=False)
+class _Connection:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    address: str
+    http: h11.Connection
+    since: float = 0.0
+
+    def close(self) -> None:
+        self.writer.transport.abort()
+
+
+@dataclass(eq=False)
+class Client:
+    """Fetches URLs on one event loop, connections kept alive. Use as an asynchronous context manager.
+
+    `contact` must be set for hosts that are not in `private`: who asks the open web says who it is."""
+
+    contact: str | None = None
+    private: Networks = NO_NETWORKS
+    limits: Limits = DEFAULT_LIMITS
+    resolve: Resolve | None = None
+    _idle: OrderedDict[Origin, list[_Connection]] = field(default_factory=OrderedDict)
+    _names: OrderedDict[tuple[str, int], tuple[float, list[str]]] = field(default_factory=OrderedDict)
+    _held: int = 0
+    _tls: ssl.SSLContext | None = None
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.close()
+        self._idle.clear()
+
+    async def fetch(
+        self, url: str, check: Callable[[str], Awaitable[None]] | None = None
+    ) -> tuple[Response, list[str]]:
+        """The response at the end of the redirects, and the URLs that led there, the first one first.
+
+        `check` is awaited for each URL before it is asked for; it refuses one by raising FetchFailed. Raises
+        FetchFailed."""
+        path = [url]
+        while True:
+            if check is not None:
+                await check(path[-1])
+            response = await self.exchange(path[-1])
+            if response.location is None:
+                return response, path
+            target = urls.resolve(response.location, path[-1])
+            if target is None:
+                raise FetchFailed("scheme", f"a redirect to {response.location[:200]!r}")
+            if target in path:
+                raise FetchFailed("redirect_loop", target[:200])
+            if len(path) > self.limits.redirects:
+                raise FetchFailed("redirects", f"more than {self.limits.redirects}")
+            path.append(target)
+
+    async def exchange(self, url: str, wanted: Callable[[int, str], bool] | None = None) -> Response:
+        """One request and its response, whatever its status; redirects are not followed.
+
+        `wanted` sees status and media type before the body is read: where it says no, the fetch fails with the reason
+        media_type. Raises FetchFailed."""
+        origin, authority, target = origin_of(url)
+        request = (
+            f"GET {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {user_agent(self.contact)}\r\n"
+            "Accept: */*\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n\r\n"
+        ).encode("ascii", "replace")
+        started = time.time()
+        begin = time.monotonic()
+        try:
+            async with asyncio.timeout(self.limits.total_seconds):
+                while True:
+                    connection = self._take(origin)
+                    fresh = connection is None
+                    if connection is None:
+                        connection = await self._connect(origin)
+                    try:
+                        head, raw, message = await self._talk(connection, request, (authority, target), wanted)
+                        break
+                    except FetchFailed as error:
+                        connection.close()
+                        # a kept connection may have been closed by the server in the meantime: that is no answer
+                        if fresh or error.reason != "reset" or error.detail != "closed before the response":
+                            raise
+                    except BaseException:
+                        connection.close()
+                        raise
+        except TimeoutError:
+            raise FetchFailed("timeout", f"not done after {self.limits.total_seconds:g} s") from None
+        self._keep(origin, connection)
+        headers: dict[str, str] = {}
+        for name, value in message.headers:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        seconds = time.monotonic() - begin
+        return Response(
+            url,
+            connection.address,
+            started,
+            seconds,
+            request,
+            head,
+            raw,
+            message.status_code,
+            headers,
+            self.limits.body_bytes,
+        )
+
+    async def _talk(
+        self,
+        connection: _Connection,
+        request: bytes,
+        asked: tuple[str, str],
+        wanted: Callable[[int, str], bool] | None,
+    ) -> tuple[bytes, bytes, h11.Response]:
+        """(head, body as sent, h11's response) of one exchange on a connection."""
+        limits, http = self.limits, connection.http
+        http.send(h11.Request(method="GET", target=asked[1], headers=[("Host", asked[0])]))
+        http.send(h11.EndOfMessage())
+        begin = time.monotonic()
+        received = bytearray()
+        head = b""
+        answered = False
+        response: h11.Response | None = None
+        held = 0
+        try:
+            connection.writer.write(request)
+            while True:
+                event = http.next_event()
+                if event is h11.NEED_DATA:
+                    data = await connection.reader.read(READ)
+                    answered = answered or bool(data)
+                    if not data and not answered:
+                        raise FetchFailed("reset", "closed before the response")
+                    http.receive_data(data)
+                    received += data
+                    held += len(data)
+                    self._held += len(data)
+                    seconds = time.monotonic() - begin
+                    if len(received) - len(head) > limits.body_bytes + limits.body_bytes // 8 + limits.header_bytes:
+                        raise FetchFailed("too_large", f"over {limits.body_bytes} bytes")
+                    if self._held > BUFFERED_BYTES:
+                        raise FetchFailed("overload", "too much in hand")
+                    if seconds > limits.grace and len(received) < limits.min_rate * seconds:
+                        raise FetchFailed("slow", f"{len(received) / seconds:.0f} bytes/s")
+                elif isinstance(event, h11.InformationalResponse):
+                    received = bytearray(http.trailing_data[0])
+                elif isinstance(event, h11.Response):
+                    response = event
+                    declared = next((value for name, value in event.headers if name == b"content-length"), b"0")
+                    if int(declared) > limits.body_bytes:
+                        raise FetchFailed("too_large", f"Content-Length {int(declared)}")
+                    media_type = next((value for name, value in event.headers if name == b"content-type"), b"")
+                    media_type = media_type.partition(b";")[0].strip().lower()
+                    if wanted is not None and not wanted(event.status_code, media_type.decode("latin-1")):
+                        raise FetchFailed("media_type", media_type.decode("latin-1")[:100])
+                    head = bytes(received[: _end_of_head(received)])
+                elif isinstance(event, h11.EndOfMessage):
+                    break
+                elif isinstance(event, h11.ConnectionClosed):
+                    raise FetchFailed("reset", "closed before the response")
+        except h11.RemoteProtocolError as error:
+            if received and response is None and len(received) >= limits.header_bytes:
+                raise FetchFailed("header_too_large", f"over {limits.header_bytes} bytes") from None
+            if not received:
+                raise FetchFailed("reset", "closed before the response") from None
+            cut = "peer closed connection" in str(error)
+            raise FetchFailed("reset" if cut else "protocol", str(error)[:200]) from None
+        except (OSError, asyncio.IncompleteReadError) as error:
+            detail = "closed before the response" if not answered else "broken off"
+            raise FetchFailed("tls" if isinstance(error, ssl.SSLError) else "reset", detail) from None
+        finally:
+            self._held -= held
+        assert response is not None
+        over = len(http.trailing_data[0])
+        return head, bytes(received[len(head) : len(received) - over]), response
+
+    def _take(self, origin: Origin) -> _Connection | None:
+        connections = self._idle.get(origin)
+        while connections:
+            connection = connections.pop()
+            if not connections:
+                del self._idle[origin]
+            if connection.reader.at_eof() or time.monotonic() - connection.since > IDLE_SECONDS:
+                connection.close()
+                continue
+            return connection
+        return None
+
+    def _keep(self, origin: Origin, connection: _Connection) -> None:
+        http = connection.http
+        if http.our_state is not h11.DONE or http.their_state is not h11.DONE or http.trailing_data[0]:
+            connection.close()
+            return
+        http.start_next_cycle()
+        connection.since = time.monotonic()
+        self._idle.setdefault(origin, []).append(connection)
+        self._idle.move_to_end(origin)
+        while len(self._idle) > IDLE_CONNECTIONS:
+            for oldest in self._idle.popitem(last=False)[1]:
+                oldest.close()
+
+    async def _connect(self, origin: Origin) -> _Connection:
+        scheme, host, port = origin
+        addresses = await self._addresses(host, port)
+        allowed = [address for address in addresses if self.private.allow(address)]
+        if not allowed:
+            raise FetchFailed("address", f"{host} is at {addresses[0]}, which is not public")
+        if self.contact is None:
+            allowed = [address for address in allowed if self.private.named(address)]
+            if not allowed:
+                raise FetchFailed("contact", "no contact was given for the User-Agent")
+        last: FetchFailed | None = None
+        for address in allowed[:3]:
+            try:
+                async with asyncio.timeout(self.limits.connect_seconds):
+                    reader, writer = await asyncio.open_connection(
+                        address,
+                        port,
+                        ssl=self._context() if scheme == "https" else None,
+                        server_hostname=host if scheme == "https" else None,
+                        flags=socket.AI_NUMERICHOST,
+                    )
+            except ssl.SSLError as error:
+                raise FetchFailed("tls", str(error.reason or error)[:200]) from None
+            except TimeoutError:
+                last = FetchFailed("timeout", f"no connection after {self.limits.connect_seconds:g} s")
+            except OSError as error:
+                last = FetchFailed("connect", error.strerror or str(error)[:200])
+            else:
+                peer = writer.get_extra_info("peername")[0]
+                http = h11.Connection(h11.CLIENT, max_incomplete_event_size=self.limits.header_bytes)
+                connection = _Connection(reader, writer, peer, http)
+                if not self.private.allow(peer):
+                    connection.close()
+                    raise FetchFailed("address", f"{host} led to {peer}, which is not public")
+                return connection
+        assert last is not None
+        raise last
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        now = time.monotonic()
+        known = self._names.get((host, port))
+        if known is not None and now - known[0] < NAME_SECONDS:
+            return known[1]
+        try:
+            addresses = await (self.resolve or _resolve)(host, port)
+        except OSError as error:
+            raise FetchFailed("dns", error.strerror or str(error)[:200]) from None
+        if not addresses:
+            raise FetchFailed("dns", "no address")
+        self._names[host, port] = now, addresses
+        while len(self._names) > NAMES:
+            self._names.popitem(last=False)
+        return addresses
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # a label that is empty or longer than 63 characters
+        raise OSError("not a host name") from None
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _end_of_head(received: bytearray) -> int:
+    """Where the body begins: h11 takes bare line feeds too (RFC 9112, section 2.2)."""
+    ends = [received.find(mark) + len(mark) for mark in (b"\r\n\r\n", b"\n\n", b"\n\r\n") if mark in received]
+    return min(ends)
+
+
+def redirect_target(response: Response) -> str | None:
+    """The absolute URL that a redirect leads to; None where it names none that can be fetched."""
+    return None if response.location is None else urls.resolve(response.location, response.url)
+
+
+__all__ = ["PRODUCT", "Client", "origin_of", "redirect_target", "user_agent"]

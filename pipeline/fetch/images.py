@@ -1,0 +1,131 @@
+"""Fetching many pictures politely: what their hosts allow, so many at once, so long between two, again when it may
+help."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from filters import consent
+from pipeline.crawl.hosts import ATTEMPTS, LONGEST_WAIT, back_off, retry_after
+from pipeline.fetch.client import Client
+from pipeline.fetch.response import RETRY_STATUSES, FetchFailed, Response
+from pipeline.fetch.robots import Rules, rules_of
+
+PER_HOST = 8
+"""Requests to one host at once, where its robots.txt asks for no delay. Browsers open six connections to a host."""
+
+
+@dataclass(eq=False)
+class _Host:
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PER_HOST))
+    delay: float = 0.0
+    next_time: float = 0.0
+
+
+@dataclass(eq=False)
+class ImageFetcher:
+    """Fetches pictures on one event loop. Hosts must not be shared with another fetcher at the same time."""
+
+    client: Client
+    _hosts: dict[str, _Host] = field(default_factory=dict)
+    _rights: dict[str, "asyncio.Task[tuple[Rules, Rules]]"] = field(default_factory=dict)
+
+    async def fetch(self, url: str) -> bytes:
+        """The bytes of a picture. Raises FetchFailed: `http` with the status, `disallowed` with the rule."""
+        attempt = 0
+        while True:
+            attempt += 1
+            wait = back_off(attempt, url)
+            try:
+                response = await self._follow(url)
+                body = response.body
+            except FetchFailed as error:
+                if not error.may_heal or attempt >= ATTEMPTS:
+                    raise
+            else:
+                if response.status == 200:
+                    rule = consent.refusal(response.headers, "")
+                    if rule is not None:
+                        raise FetchFailed("disallowed", rule)
+                    if not body:
+                        raise FetchFailed("empty")
+                    return body
+                asked = retry_after(response, time.time()) if response.status in RETRY_STATUSES else None
+                wait = wait if asked is None else asked
+                if response.status not in RETRY_STATUSES or attempt >= ATTEMPTS or wait > LONGEST_WAIT:
+                    raise FetchFailed("http", str(response.status))
+                if response.status in (429, 503):
+                    host = self._host(url)
+                    host.next_time = max(host.next_time, asyncio.get_running_loop().time() + wait)
+            await asyncio.sleep(wait)
+
+    async def _follow(self, url: str) -> Response:
+        """The answer at the end of the redirects, each of which must be allowed by its own host."""
+        taken: list[_Host] = []
+
+        async def check(url: str) -> None:
+            while taken:
+                taken.pop().slots.release()
+            await self._allowed(url)
+            host = self._host(url)
+            await host.slots.acquire()
+            taken.append(host)
+            await self._turn(host)
+
+        try:
+            response, _ = await self.client.fetch(url, check)
+            return response
+        finally:
+            while taken:
+                taken.pop().slots.release()
+
+    def _host(self, url: str) -> _Host:
+        return self._hosts.setdefault(urlsplit(url).hostname or "", _Host())
+
+    async def _turn(self, host: _Host) -> None:
+        loop = asyncio.get_running_loop()
+        when = max(host.next_time, loop.time())
+        host.next_time = max(host.next_time, when + host.delay)
+        if when > loop.time():
+            await asyncio.sleep(when - loop.time())
+
+    async def _allowed(self, url: str) -> None:
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._rights:
+            self._rights[origin] = asyncio.ensure_future(self._ask(origin))
+        robots, ai = await self._rights[origin]
+        if robots.text is None:
+            raise FetchFailed("disallowed", "robots.unreachable")
+        if not robots.allows(url):
+            raise FetchFailed("disallowed", "robots.disallow")
+        if not ai.allows(url):
+            raise FetchFailed("disallowed", "consent.ai_txt")
+
+    async def _ask(self, origin: str) -> tuple[Rules, Rules]:
+        """What robots.txt and ai.txt of an origin say. A host that cannot be connected to raises FetchFailed."""
+        found = []
+        for name in ("robots.txt", "ai.txt"):
+            attempt = 0
+            while True:
+                attempt += 1
+                answer: Response | FetchFailed
+                try:
+                    answer, _ = await self.client.fetch(f"{origin}/{name}")
+                    heals = answer.status in RETRY_STATUSES
+                except FetchFailed as error:
+                    answer, heals = error, error.may_heal
+                if not heals or attempt >= ATTEMPTS:
+                    break
+                await asyncio.sleep(back_off(attempt, origin))
+            if isinstance(answer, FetchFailed) and answer.reason in ("dns", "connect", "tls", "address", "contact"):
+                raise FetchFailed(answer.reason, answer.detail)
+            found.append(rules_of(answer))
+            if found[0].text is None:
+                return found[0], found[0]
+        host = self._host(origin)
+        host.delay = max(host.delay, found[0].delay or 0.0)
+        if host.delay:
+            host.slots = asyncio.Semaphore(1)
+        return found[0], found[1]

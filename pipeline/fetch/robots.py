@@ -1,0 +1,68 @@
+"""What a host allows: robots.txt (RFC 9309, read by Protego), and ai.txt, which has the same syntax."""
+
+import math
+from dataclasses import dataclass, field
+
+from protego import Protego
+
+from pipeline.fetch.client import PRODUCT
+from pipeline.fetch.response import FetchFailed, Response
+
+MOST_BYTES = 500 << 10
+"""RFC 9309, section 2.5: at least 500 KiB must be read."""
+LIFETIME = 24 * 3600.0
+"""RFC 9309, section 2.4: a cached copy is not used longer, in seconds."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules of one file of one host. `text` is None where the file could not be reached: then nothing is allowed."""
+
+    text: str | None
+    _parsed: Protego | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Rules":
+        return cls(text, Protego.parse(text) if text else None)
+
+    def allows(self, url: str) -> bool:
+        if self.text is None:
+            return False
+        return self._parsed is None or self._parsed.can_fetch(url, PRODUCT)
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds between two requests, from Crawl-delay or Request-rate; None where the file says nothing."""
+        if self._parsed is None:
+            return None
+        delay = self._parsed.crawl_delay(PRODUCT)
+        rate = self._parsed.request_rate(PRODUCT)
+        if rate is not None and rate.requests > 0:
+            delay = max(delay or 0.0, rate.seconds / rate.requests)
+        return delay if delay is not None and math.isfinite(delay) and delay >= 0 else None
+
+    @property
+    def sitemaps(self) -> list[str]:
+        return [] if self._parsed is None else list(self._parsed.sitemaps)
+
+
+ALLOW_ALL = Rules("")
+UNREACHABLE = Rules(None)
+
+
+def rules_of(answer: Response | FetchFailed) -> Rules:
+    """The rules that the answer to a request for robots.txt or ai.txt means (RFC 9309, section 2.3.1).
+
+    No file (a 4xx status): everything is allowed. No answer (a 5xx status, 429, no connection, a timeout, redirects
+    without an end, a body that cannot be decoded): nothing is."""
+    if isinstance(answer, FetchFailed) or answer.status >= 500 or answer.status == 429:
+        return UNREACHABLE
+    if 400 <= answer.status < 500:
+        return ALLOW_ALL
+    if not 200 <= answer.status < 300:
+        return UNREACHABLE
+    try:
+        body = answer.body[:MOST_BYTES]
+    except FetchFailed:
+        return UNREACHABLE
+    return Rules.parse(body.decode("utf-8-sig", "replace"))

@@ -1,0 +1,248 @@
+"""img2dataset's downloader with this package's fetch of one URL: shard list in, tar and Parquet out.
+
+What img2dataset brings: shard lists, the thread pool with its bound on pictures in memory, the resizer and writer
+protocols, the columns and status of a row. What is ours: the fetch; a spool, so that a killed shard goes on; a tar in
+the order of the list, whatever the order of arrival.
+"""
+
+import asyncio
+import importlib
+import importlib.util
+import io
+import json
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.fetch.client import Client
+from pipeline.fetch.images import ImageFetcher
+from pipeline.fetch.response import FetchFailed
+from pipeline.images.header import ImageDropped, read_header
+from shards.files import atomic, write_table
+from shards.tar import TarWriter, read_member
+from shards.writers import image_extension
+
+THREADS = 64
+SHARD = 10_000
+"""URLs of a shard: img2dataset's default."""
+KEY_DIGITS = 6
+COLUMNS = pa.schema(
+    [
+        ("url", pa.string()),
+        ("key", pa.string()),
+        ("status", pa.string()),
+        ("error_message", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("original_width", pa.int32()),
+        ("original_height", pa.int32()),
+        ("sha256", pa.string()),
+        ("tar", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int32()),
+    ]
+)
+"""img2dataset's columns, and where the bytes lie."""
+
+
+def _downloader() -> types.ModuleType:
+    """img2dataset's downloader, without what the package's __init__ imports besides (700 MB where torch is there)."""
+    name = "_img2dataset_parts"
+    if name not in sys.modules:
+        spec = importlib.util.find_spec("img2dataset")
+        assert spec is not None
+        package = types.ModuleType(name)
+        package.__path__ = list(spec.submodule_search_locations or ())
+        sys.modules[name] = package
+    return importlib.import_module(f"{name}.downloader")
+
+
+class Spool:
+    """What was fetched of a shard so far, in order of arrival: for each URL a line of JSON, then the bytes.
+
+    What a killed process began is cut off at opening."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._file = path.open("a+b", buffering=0)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._end = 0
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    break
+                end = self._end + len(line) + row["length"]
+                if not line.endswith(b"\n") or end > size:
+                    break
+                self.rows[row["url"]] = row | {"offset": self._end + len(line)}
+                file.seek(end)
+                self._end = end
+        os.truncate(path, self._end)
+
+    def add(self, url: str, error: str | None, data: bytes) -> None:
+        line = json.dumps({"url": url, "error": error, "length": len(data)}).encode() + b"\n"
+        with self._lock:
+            view = memoryview(line + data)
+            while view:
+                view = view[self._file.write(view) :]
+            self.rows[url] = {"url": url, "error": error, "length": len(data), "offset": self._end + len(line)}
+            self._end += len(line) + len(data)
+
+    def read(self, url: str) -> bytes:
+        row = self.rows[url]
+        return os.pread(self._file.fileno(), row["length"], row["offset"])
+
+    def remove(self) -> None:
+        self._file.close()
+        self.path.unlink()
+
+
+class HeaderOnly:
+    """img2dataset's resizer protocol: tells whether the bytes are a picture and how large, and leaves them alone."""
+
+    def __call__(self, stream: io.BytesIO, boxes: Any = None) -> tuple[bytes | None, Any, Any, Any, Any, str | None]:
+        data = stream.getvalue()
+        try:
+            header = read_header(data)
+        except ImageDropped as dropped:
+            if dropped.rule_id == "image.not_an_image":
+                return None, None, None, None, None, dropped.rule_id
+            return data, None, None, None, None, None  # a picture all the same: the image rules judge it
+        return data, header.width, header.height, header.width, header.height, None
+
+
+class OrderedTar:
+    """img2dataset's writer protocol: rows as they come, a tar in the order of the list at the end."""
+
+    def __init__(
+        self, spool: Spool, stem: Path, shard: int, folder: str, captions: bool, digits: int, schema: Any, form: str
+    ) -> None:
+        self._spool, self._stem = spool, stem
+        self._rows: list[dict[str, Any]] = []
+
+    def write(self, image: bytes | None, key: str, caption: str | None, meta: dict[str, Any]) -> None:
+        self._rows.append(meta)
+
+    def close(self) -> None:
+        self._rows.sort(key=lambda row: row["key"])
+        tar_path = self._stem.with_suffix(".tar")
+        with atomic(tar_path) as output:
+            tar = TarWriter(output)  # type: ignore[arg-type]
+            for row in self._rows:
+                if row["status"] == "success":
+                    data = self._spool.read(row["url"])
+                    name = f"{row['key']}.{image_extension(data)}"
+                    row |= {"tar": tar_path.name, "offset": tar.add(name, data), "length": len(data)}
+            tar.close()
+        table = pa.table({name: [row.get(name) for row in self._rows] for name in COLUMNS.names}, schema=COLUMNS)
+        write_table(self._stem.with_suffix(".parquet"), table)
+
+
+@dataclass(frozen=True)
+class FetchShards:
+    """Fetches a list of distinct URLs into FOLDER/NUMBER-SHARD-RUN.{tar,parquet}; `table` are their rows.
+
+    `run` names the attempt. What an earlier one fetched (`before`: the rows of its table with success) is taken over.
+
+    folder: Path
+    number: int
+    run: str
+    client: Callable[[], Client]
+
+    def fetch(self, urls: list[str], before: dict[str, dict[str, Any]]) -> pa.Table:
+        tables = []
+        for shard, start in enumerate(range(0, len(urls), SHARD)):
+            stem = self.folder / f"{self.number:05d}-{shard:04d}-{self.run}"
+            if not stem.with_suffix(".parquet").exists():
+                self._shard(shard, stem, urls[start : start + SHARD], before)
+            tables.append(pq.read_table(stem.with_suffix(".parquet"), partitioning=None))
+            if len(tables[-1]) != len(urls[start : start + SHARD]):
+                raise RuntimeError(f"{stem}: {len(tables[-1])} rows for {len(urls[start : start + SHARD])} URLs")
+        return pa.concat_tables(tables) if tables else COLUMNS.empty_table()
+
+    def _shard(self, shard: int, stem: Path, urls: list[str], before: dict[str, dict[str, Any]]) -> None:
+        spool = Spool(stem.with_suffix(".spool"))
+        for url in urls:
+            if url in before and url not in spool.rows:
+                row = before[url]
+                spool.add(url, None, read_member(self.folder / row["tar"], row["offset"], row["length"]))
+        with _Loop() as loop:
+            fetcher = ImageFetcher(self.client())
+            downloader = _downloader()
+
+            def fetch_one(row: tuple[int, str], **_: Any) -> tuple[int, io.BytesIO | None, str | None]:
+                """What stands in for img2dataset's download_image_with_retry."""
+                key, url = row
+                if url not in spool.rows:
+                    try:
+                        data, error = asyncio.run_coroutine_threadsafe(fetcher.fetch(url), loop).result(), None
+                    except FetchFailed as failure:
+                        data, error = b"", str(failure)[:200]
+                    spool.add(url, error, data)
+                elif spool.rows[url]["error"] is None:
+                    data, error = spool.read(url), None
+                else:
+                    data, error = b"", spool.rows[url]["error"]
+                return key, None if error else io.BytesIO(data), error
+
+            listing = stem.with_suffix(".feather")
+            with pa.OSFile(str(listing), "wb") as file:
+                table = pa.table({"url": pa.array(urls, pa.string())})
+                with pa.ipc.new_file(file, table.schema) as writer:
+                    writer.write_table(table)
+            names = vars(downloader) | {"download_image_with_retry": fetch_one}
+            work = downloader.Downloader(
+                partial(OrderedTar, spool, stem),
+                resizer=HeaderOnly(),
+                thread_count=THREADS,
+                save_caption=False,
+                extract_exif=False,
+                output_folder=str(self.folder),
+                column_list=["url"],
+                timeout=None,
+                number_sample_per_shard=10**KEY_DIGITS,
+                oom_shard_count=5,
+                compute_hash="sha256",
+                verify_hash_type=None,
+                encode_format="jpg",
+                retries=0,
+                user_agent_token=None,
+                disallowed_header_directives=None,
+            )
+            # the method as it stands, with our function under the name that it calls: nothing is patched
+            download_shard = types.FunctionType(type(work).download_shard.__code__, names)
+            download_shard(work, (self.number * 1000 + shard, str(listing)))
+            asyncio.run_coroutine_threadsafe(_close(fetcher.client), loop).result()
+        spool.remove()
+
+
+async def _close(client: Client) -> None:
+    client.close()
+
+
+class _Loop:
+    """An event loop on a thread of its own."""
+
+    def __enter__(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
+        self._thread.start()
+        return self._loop
+
+    def __exit__(self, *_: Any) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

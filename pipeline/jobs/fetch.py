@@ -1,0 +1,144 @@
+"""Stage fetched: pictures that pages show and the input does not hold come from the network.
+
+Their URLs are dealt by host into lists, so that one task has a host to itself and can be polite to it. What was fetched
+is a further supply of pictures to stage references, beside the records of the input."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any
+
+import pyarrow.compute as pc
+
+from pipeline.crawl.frontier import host_of, partition_of
+from pipeline.fetch import Client, Limits, Networks
+from pipeline.jobs import tables
+from pipeline.jobs.corpus import Corpus, read_json, write_json
+from pipeline.jobs.stage import FileEntry, Task
+
+LISTS = 16
+"""Lists of URLs, whatever the number of workers: the cut of the work does not depend on the machine."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a build may ask the network. `fetch` without a contact or a private network asks nothing."""
+
+    fetch: bool = True
+    retry_failed: bool = False
+    contact: str | None = None
+    allow_private: tuple[str, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        return self.fetch and (self.contact is not None or bool(self.allow_private))
+
+
+OFFLINE = Network(fetch=False)
+
+
+def write_lists(corpus: Corpus, parts: Iterable[int]) -> list[int]:
+    """Writes work/fetched/LIST.urls from work/wanted and returns the number of URLs of each."""
+    corpus.work("fetched").mkdir(parents=True, exist_ok=True)
+    counts = [0] * LISTS
+    paths = [corpus.part("fetched", number, "urls") for number in range(LISTS)]
+    files: list[IO[str]] = [path.with_suffix(".urls.tmp").open("w", encoding="utf-8") for path in paths]
+    for part in parts:
+        for url in missing(corpus, "wanted", part):
+            number = partition_of(host_of(url), LISTS)
+            files[number].write(url + "\n")
+            counts[number] += 1
+    for file, path in zip(files, paths, strict=True):
+        file.close()
+        path.with_suffix(".urls.tmp").replace(path)
+    return counts
+
+
+def missing(corpus: Corpus, stage: str, part: int) -> Iterator[str]:
+    """The URLs on the open web that a part is the first to need and that nothing held."""
+    table = tables.read(corpus.part(stage, part), ["url", "first", "found"])
+    table = table.filter(pc.and_(table["first"], pc.invert(table["found"])))
+    return (url for url in table["url"].to_pylist() if url.startswith(("http://", "https://")) and "\n" not in url)
+
+
+def attempt_of(corpus: Corpus, wanted: str, retry: bool) -> int:
+    """The number of the attempt that this run makes, or goes on with. A retry that was asked for begins only when the
+    attempt before it is complete."""
+    path = corpus.work("fetched/attempt.json")
+    saved = read_json(path)
+    if saved is None or saved["wanted"] != wanted:
+        saved = {"wanted": wanted, "attempt": 0}
+    elif retry and (read_json(corpus.work("fetched/manifest.json")) or {}).get("key") == saved.get("key"):
+        saved = saved | {"attempt": saved["attempt"] + 1}
+    write_json(path, saved)
+    return int(saved["attempt"])
+
+
+def begun(corpus: Corpus, key: str) -> None:
+    """Notes the key of the attempt in hand."""
+    path = corpus.work("fetched/attempt.json")
+    write_json(path, read_json(path) | {"key": key})
+
+
+@dataclass(frozen=True)
+class FetchImages:
+    """The work of a list: writes work/fetched/LIST.parquet, a row for each URL, and the bytes beside it."""
+
+    corpus: Corpus
+    network: Network
+    max_bytes: int
+    run: str
+
+    def __call__(self, task: Task) -> list[FileEntry]:
+        from pipeline.fetch.shards import FetchShards
+
+        network = self.network
+        urls = _in_turns(self.corpus.part("fetched", task.number, "urls").read_text("utf-8").splitlines())
+        client = partial(
+            Client, network.contact, Networks.parse(network.allow_private), Limits(body_bytes=self.max_bytes)
+        )
+        folder = self.corpus.work("fetched")
+        before = {row["url"]: row for row in fetched(self.corpus, task.number) if row["status"] == "success"}
+        table = FetchShards(folder, task.number, self.run, client).fetch(urls, before)
+        entry = tables.write(self.corpus, self.corpus.part("fetched", task.number), table)
+        for path in folder.glob(f"{task.number:05d}-*"):
+            if not path.stem.endswith(f"-{self.run}"):
+                path.unlink()
+        return [entry]
+
+
+def _in_turns(urls: list[str]) -> list[str]:
+    """One URL of each host, then another of each: a slow host holds few threads."""
+    rank: dict[str, int] = {}
+    keyed = []
+    for url in sorted(urls):
+        host = host_of(url)
+        rank[host] = rank.get(host, -1) + 1
+        keyed.append((rank[host], host, url))
+    return [url for _, _, url in sorted(keyed)]
+
+
+def fetched(corpus: Corpus, number: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """The rows of a list's table; none where nothing was fetched."""
+    path = corpus.part("fetched", number)
+    return tables.read(path, columns).to_pylist() if path.exists() else []
+
+
+def supply(corpus: Corpus, part: int, parts: int, lists: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """(list, its rows with `number`) of the pictures fetched that `part` tells the others of."""
+    for number in range(part, lists, parts):
+        rows = fetched(corpus, number, ["url", "status", "sha256"])
+        yield number, [row | {"number": index} for index, row in enumerate(rows) if row["status"] == "success"]
+
+
+def failures(corpus: Corpus, urls: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """(status, error) of those of the URLs that were asked for in vain."""
+    wanted: dict[int, set[str]] = {}
+    for url in urls:
+        wanted.setdefault(partition_of(host_of(url), LISTS), set()).add(url)
+    found = {}
+    for number, names in sorted(wanted.items()):
+        for row in fetched(corpus, number, ["url", "status", "error_message"]):
+            if row["url"] in names and row["status"] != "success":
+                found[row["url"]] = (row["status"], row["error_message"])
+    return found

@@ -1,0 +1,66 @@
+"""A small web on loopback servers, and the m3w command."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.miniweb import generate
+from pipeline.miniweb.serve import Addresses, Server, answer_from
+from pipeline.miniweb.web import Web
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT = 8731
+PRIVATE = ("--allow-private", "127.0.0.0/8")
+
+
+@dataclass
+class Miniweb:
+    """A served web and its servers."""
+
+    web: Web
+    server: Server
+    seeds: list[str]
+
+
+@pytest.fixture(scope="module")
+def miniweb() -> Iterator[Miniweb]:
+    addresses = Addresses(PORT)
+    web = generate(120, 3, addresses)
+    resources = web.resources
+    homes = [f"{addresses(host)}/" for host in addresses.hosts if f"{addresses(host)}/" in resources]
+    with Server(list(addresses.hosts.values()), PORT, answer_from(resources, PORT)) as server:
+        yield Miniweb(web, server, homes)
+
+
+def start(*arguments: str | Path) -> subprocess.Popen:
+    """The m3w command as a process group of its own."""
+    command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+
+
+def m3w(*arguments: str | Path, status: int = 0) -> str:
+    """What the m3w command says, on both streams. Fails where it ends with another status."""
+    process = start(*arguments)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, out + err
+    return out + err
+
+
+def kill(process: subprocess.Popen) -> None:
+    """SIGKILL to the main process alone: workers must end by themselves."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
