@@ -32,7 +32,7 @@ class WorkerDied(BuildError):
 
     def __init__(self, status: int, pid: int) -> None:
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-        hint = " (is memory short?)" if status == -signal.SIGKILL else ""
+        hint = " (is memory short?)" if status == -signal.SIGKILL else " (work/worker.log)" if status > 0 else ""
         super().__init__(f"a worker process {how}{hint}; give the same command again to continue")
         self.pid = pid
         self.crashed = -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)

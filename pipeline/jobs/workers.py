@@ -82,8 +82,10 @@ class WorkerPool:
                 self.pids[message["started"]] = message["pid"]
             else:
                 self._ended(message["ended"], message["status"])
+        # the forking process itself has ended, and every worker with it
+        status = self._process.wait()
         for worker in list(self._on_exit):
-            self._ended(worker, -signal.SIGKILL)
+            self._ended(worker, status)
 
     def _ended(self, worker: str, status: int) -> None:
         pid = self.pids.pop(worker, 0)

@@ -80,8 +80,10 @@ def test_the_command_says_what_is_wrong(web_warc: Path, tmp_path: Path) -> None:
 FULL_DISK = """
 import resource
 import py3langid
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 py3langid.classify("words")
-resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, most))
 """
 
 
