@@ -82,6 +82,8 @@ def sums(page: Page) -> Sums:
 
 
 def count_commas(text: str) -> int:
+    if len(text) < 8:
+        return 0
     if text.isascii():
         return text.count(",")
     return sum(map(text.count, ",،、，﹐﹑؛·。"))

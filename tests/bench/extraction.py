@@ -165,9 +165,7 @@ def openm3w(page: AnnotatedPage) -> Nodes:
 def trafilatura(page: AnnotatedPage, fast: bool = False) -> Nodes:
     import trafilatura as peer
 
-    document = peer.bare_extraction(
-        page.html, url=page.url, include_images=True, include_comments=False, fast=fast, with_metadata=True
-    )
+    document = peer.bare_extraction(page.html, url=page.url, include_images=True, include_comments=False, fast=fast)
     if document is None:
         return []
     return _in_order(document.body)
