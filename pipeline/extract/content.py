@@ -36,6 +36,9 @@ class Sums:
     images: list[int]
     items: list[int]
     headings: list[int]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    ends: NDArray[np.int64]
     table: NDArray[np.int64]  # [4, elements]: characters, characters in links, paragraphs, characters in headings
 
 
@@ -77,11 +80,16 @@ def sums(page: Page) -> Sums:
         over(pictures, starts, ends).tolist(),
         over([tag == "li" for tag in page.tags], starts, ends).tolist(),
         headings.tolist(),
+        first,
+        last,
+        ends,
         np.stack([char_sums, link_sums, paragraphs, headings]),
     )
 
 
 def count_commas(text: str) -> int:
+    if len(text) < MIN_PARAGRAPH:
+        return 0
     if text.isascii():
         return text.count(",")
     return sum(map(text.count, ",،、，﹐﹑؛·。"))

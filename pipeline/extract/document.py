@@ -19,11 +19,11 @@ THUMBNAIL = 200  # pixels of declared width up to which the picture behind a lin
 
 
 def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str) -> tuple[Node, ...]:
-    """Text and images of the kept blocks in reading order; images are those whose index is in `pictures`."""
+    """Text and images of the kept blocks in reading order; pictures are those whose index is in `chosen_pictures`."""
     result: list[Node] = []
     text: list[str] = []
     captions = _captions(page, kept)
-    previous = -1
+    previous: tuple[int, int, int, int] | None = None
 
     def end_text() -> None:
         joined = _paragraphs("".join(text))
@@ -32,10 +32,10 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
             result.append(Text(joined))
 
     for index, block in enumerate(page.blocks):
-        chosen = [piece for piece in block.pieces if isinstance(piece, int) and piece in chosen_pictures]
-        if not kept[index] and not chosen:
+        if not kept[index] and not any(piece in chosen_pictures for piece in block.pieces if isinstance(piece, int)):
             continue
-        separator = _separator(page, previous, index)
+        near = _near(page, index)
+        separator = _separator(page, previous, near, index)
         first = True
         for piece in block.pieces:
             if isinstance(piece, int):
@@ -53,16 +53,15 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
                         text.append("- ")
                     first = False
                 text.append(piece)
-        previous = index
+        previous = near
     end_text()
     return tuple(result)
 
 
-def _separator(page: Page, previous: int, index: int) -> str:
+def _separator(page: Page, a: tuple[int, ...] | None, b: tuple[int, ...], index: int) -> str:
     """What stands between two blocks: cells of a row, lines of a list or a table, or paragraphs."""
-    if previous < 0:
+    if a is None:
         return ""
-    a, b = _near(page, previous), _near(page, index)
     if a[2] >= 0 and b[2] >= 0 and a[2] != b[2]:
         if a[1] == b[1]:
             return " | "

@@ -64,7 +64,7 @@ def features(page: Page, total: Sums, found: Candidate) -> Matrix:
     links = np.array([b.link_chars for b in blocks], np.float32)
     states = np.array([b.state for b in blocks], np.int64)
     parents = np.array(page.parents, np.int64)
-    first, last, ends = np.array(page.first), np.array(page.last), np.array(page.ends)
+    first, last, ends = total.first, total.last, total.ends
     hints = np.array(page.hints, np.int64)
     inherited = np.array(page.inherited, np.int64)[elements]
     scores = np.zeros(size, np.float32)
@@ -75,7 +75,11 @@ def features(page: Page, total: Sums, found: Candidate) -> Matrix:
     # the nearest ancestor of each element that holds more blocks
     wider = np.maximum(parents, 0)
     for _ in range(8):
-        wider = np.where(held[wider] <= held, np.maximum(parents[wider], 0), wider)
+        climb = held[wider] <= held
+        climb[0] = False
+        if not climb.any():
+            break
+        wider[climb] = np.maximum(parents[wider[climb]], 0)
     char_sums, link_sums, paragraphs, headings = total.table.astype(np.float32)
     images = np.array(total.images, np.float32)
     stats = np.stack(

@@ -104,8 +104,11 @@ def by_size(candidates: list[tuple[str, float, str]], max_width: int, width: int
 
 def dimension(attributes: dict[str, str], name: str) -> int | None:
     """The width or height that an element declares, in CSS pixels."""
-    if (value := attributes.get(name)) and (match := _SIZE.match(value[:32])):
-        return int(match[1])
+    if value := attributes.get(name):
+        if len(value) < 6 and value.isascii() and value.isdigit():
+            return int(value)
+        if match := _SIZE.match(value[:32]):
+            return int(match[1])
     if (style := attributes.get("style")) and (match := _STYLE_SIZE[name].search(style[:2000])):
         return int(match[1])
     return None

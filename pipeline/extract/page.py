@@ -371,7 +371,7 @@ class PageReader:
         alt = " ".join(attributes.get("alt", "")[:10_000].split())
         width, height = images.dimension(attributes, "width"), images.dimension(attributes, "height")
         label = f"{attributes.get('class', '')} {attributes.get('id', '')}"
-        if alt and (_EMOJI.match(alt) or (_EMOJI_CLASS.search(label) and len(alt) <= 32)):
+        if alt and len(alt) <= 32 and (_EMOJI.match(alt) or (_EMOJI_CLASS.search(label) and len(alt) <= 32)):
             self.data(alt)
             return
         urls = images.offered(attributes, self.sources or [], self.max_image_width)
