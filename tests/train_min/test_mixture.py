@@ -49,6 +49,7 @@ def test_pairs_are_windows_of_one_image(corpus_folder: Path, tmp_path: Path) -> 
         pair_windows(tmp_path, tokenizer, set())
 
 
+@pytest.mark.slow
 def test_a_run_on_windows_and_pairs_logs_both_losses(corpus_folder: Path, tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "pairs", corpus_folder)
     options = dataclasses.replace(QUICK, steps=2, lm_steps=2, pairs=str(folder))
@@ -78,6 +79,7 @@ def test_neighbours_are_pictures_and_the_text_behind_them() -> None:
     assert texts[2].tolist() == [*range(CONTEXT - 1), windows.eoc_id]
 
 
+@pytest.mark.slow
 def test_a_tower_learns_which_text_belongs_to_a_picture(corpus_folder: Path, tmp_path: Path) -> None:
     corpus = open_corpus(corpus_folder)
     windows = training_windows(corpus, corpus.tokenizer, 0)
