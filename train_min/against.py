@@ -173,6 +173,8 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     device = choose_device(options.device)
     claim(out, corpora["a"], options, corpora["b"])
     workers = 1 if device.type == "cuda" else options.workers or available_cores()
+    if options.vision == "contrastive" or options.pairs:
+        raise TrainError("--against takes neither --vision contrastive nor --pairs: both sides need the same encoder")
     encoder = load_encoder(options.vision, device)
     tokenizer = common_tokenizer(corpora, out, options)
     tiles = WindowOptions(policy="tile")

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 import torch
 
 from shards.readers import read_documents
-from shards.tar import read_member
+from shards.records import Text
+from shards.stream import token_stream
+from shards.tar import members, read_member
 from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions, document_windows
 from train_min import TrainError
@@ -203,6 +205,49 @@ def pictures(corpus: Corpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
             f"{corpus.folder}: no document has the picture {min(missing).hex()} that a window shows: run m3w verify"
         )
     return found
+
+
+PAIR_TOKENS = 64
+"""Flamingo trains pairs at 32 or 64 tokens."""
+
+
+def pair_windows(
+    folder: Path, tokenizer: Tokenizer, left_out: set[bytes]
+) -> tuple[Windows, dict[bytes, dict[str, Any]]]:
+    """Image-text pairs in img2dataset's webdataset layout, KEY.jpg and KEY.txt in *.tar: windows `<image>TEXT<EOC>`,
+    and where each picture lies. Raises TrainError where there are none."""
+    places: dict[bytes, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    for tar in sorted(folder.glob("*.tar")):
+        pair: dict[str, Any] = {}
+        with tar.open("rb") as file:
+            for member in members(file):
+                key, _, ending = member.name.rpartition(".")
+                if pair.get("key") != key:
+                    pair = {"key": key}
+                pair[ending] = member
+                if "jpg" not in pair or "txt" not in pair or "done" in pair:
+                    continue
+                pair["done"] = True
+                text = read_member(tar, pair["txt"].offset, pair["txt"].length).decode("utf-8", "replace")
+                content = read_member(tar, pair["jpg"].offset, pair["jpg"].length)
+                digest = hashlib.sha256(content).digest()
+                if digest in left_out:
+                    continue
+                # absolute, so that `read_picture` finds it from any corpus
+                place = {"url": "", "alt": text, "tar": str(tar.resolve())}
+                places[digest] = place | {"offset": pair["jpg"].offset, "length": pair["jpg"].length}
+                ids = token_stream([digest, Text(text)], tokenizer).ids[:PAIR_TOKENS]
+                name = f"{tar.stem}-{key}"
+                rows.append(
+                    {
+                        "window_id": name, "doc_id": name, "url": "", "site": "", "language": "", "token_start": 0,
+                        "input_ids": ids, "hashes": [digest],
+                    }
+                )  # fmt: skip
+    if not rows:
+        raise TrainError(f"{folder} holds no tar of pairs (KEY.jpg, KEY.txt): make one with m3w export --to pairs")
+    return collect(rows, tokenizer), places
 
 
 def read_picture(corpus: Corpus, place: dict[str, Any]) -> bytes:

@@ -23,7 +23,7 @@ from shards.tokenizer import Tokenizer, load_tokenizer
 from train_min import TrainError
 from train_min.generate import Prompt, beam, greedy, likelihoods
 from train_min.model import Flamingo
-from train_min.train import Setting, TrainOptions, build_model, choose_device
+from train_min.train import Setting, TrainOptions, build_model, choose_device, vision_of
 from train_min.vision import FeatureStore, load_encoder
 
 PICTURE = object()
@@ -166,7 +166,7 @@ def load_run(run: Path, arm: str = "true", seed: int = 0) -> tuple[Flamingo, Tok
     except (OSError, ValueError, KeyError) as error:
         raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
     device = choose_device(options.device)
-    encoder = load_encoder(options.vision, device)
+    encoder = load_encoder(vision_of(run, options), device)
     folder = run / "features" / encoder.key
     setting = Setting(
         run, folder, encoder.patches, encoder.width, tokenizer.image_id, options, options.loop(), str(device)
@@ -178,7 +178,7 @@ def load_run(run: Path, arm: str = "true", seed: int = 0) -> tuple[Flamingo, Tok
 
 def encode_items(items: list[Item], setting: Setting) -> Tensor:
     """Features (n, S, V) of the items, kept in the run."""
-    encoder = load_encoder(setting.options.vision, torch.device(setting.device))
+    encoder = load_encoder(vision_of(setting.out, setting.options), torch.device(setting.device))
     contents = {hashlib.sha256(content).digest(): content for content in (item.path.read_bytes() for item in items)}
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
     store.refresh()

@@ -24,6 +24,7 @@ from train_min.data import (
     cut_windows,
     displace,
     open_corpus,
+    pair_windows,
     permute,
     pictures,
     read_picture,
@@ -45,7 +46,9 @@ class TrainOptions:
     """What `m3w train` can be told.
 
     lm: `nano` (trained on the training documents' text), or a language model by path or Hugging Face name.
-    vision: `efficientnet-lite0` or `open_clip:MODEL/WEIGHTS`.
+    vision: `efficientnet-lite0`, `open_clip:MODEL/WEIGHTS`, or `contrastive`, a small tower trained on the corpus' own
+        pictures and the text behind them for `vision_steps`.
+    pairs: a folder of image-text pairs (m3w export --to pairs) to train on besides, with their weight in the loss.
     steps, rows, matrix_rate, rate, gate_rate, next_image: see `LoopOptions`.
     seeds: how many times every arm is trained. `seed` is the first.
     every: a gated layer before each every-th frozen block; 0 takes a third of the blocks.
@@ -69,6 +72,9 @@ class TrainOptions:
     latents: int = 16
     resampler_layers: int = 2
     ruler: str = ""
+    pairs: str = ""
+    pairs_weight: float = 0.2
+    vision_steps: int = 300
     lm_steps: int = 70
     lm_rows: int = 8
     lm_rate: float = 0.01
@@ -174,7 +180,7 @@ def lm_job(setting: Setting, log: Callable[[dict[str, Any]], None]) -> None:
 def encode_job(
     setting: Setting, corpus: Corpus, places: list[tuple[bytes, dict]], log: Callable[[dict[str, Any]], None]
 ) -> None:
-    encoder = load_encoder(setting.options.vision, torch.device(setting.device))
+    encoder = load_encoder(vision_of(setting.out, setting.options), torch.device(setting.device))
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
     contents = ((digest, read_picture(corpus, place)) for digest, place in places)
     store.add(encoder, contents, lambda n: log({"arm": "features", "n": n}))
@@ -217,10 +223,14 @@ def arm_job(setting: Setting, arm: Arm, log: Callable[[dict[str, Any]], None]) -
     device = torch.device(setting.device)
     model = build_model(setting, arm.seed)
     training, _ = rearranged(setting.windows("train"), arm.permutation)
+    sets = [TrainingSet("windows", training, setting.lookup(training))]
+    if options.pairs:
+        pairs, _ = rearranged(setting.windows("pairs"), arm.permutation)
+        sets.append(TrainingSet("pairs", pairs, setting.lookup(pairs), options.pairs_weight))
     peak = measured_peak(device, fast_dtype(device))
     fit(
         model,
-        [TrainingSet("windows", training, setting.lookup(training))],
+        sets,
         setting.loop,
         arm.seed,
         lambda row: log({"arm": arm.name, "seed": arm.seed, **row}),
@@ -276,6 +286,22 @@ class Progress:
         self.total, self.done, self.started = total, 0, time.monotonic()
 
 
+def vision_of(out: Path, options: TrainOptions) -> str:
+    """What `load_encoder` is asked for in the run at `out`."""
+    return f"contrastive:{out / 'checkpoint' / 'tower.pt'}" if options.vision == "contrastive" else options.vision
+
+
+def train_tower(corpus: Corpus, out: Path, options: TrainOptions, log: Callable[[dict[str, Any]], None]) -> None:
+    from train_min.contrastive import pretrain
+
+    windows = training_windows(corpus, run_tokenizer(corpus, options), options.seed)
+    places = pictures(corpus, {row.tobytes() for row in windows.hashes})
+    path = out / "checkpoint" / "tower.pt"
+    pretrain(
+        windows, lambda digest: read_picture(corpus, places[digest]), options.vision_steps, options.seed, path, log
+    )
+
+
 def prepare(
     corpus: Corpus, out: Path, options: TrainOptions, encoder: Encoder, device: torch.device
 ) -> tuple[Setting, dict[bytes, dict[str, Any]]]:
@@ -300,6 +326,10 @@ def prepare(
         windows.save(out / "data" / f"{name}.npz")
     hashes = {row.tobytes() for windows in (training, held_out) for row in windows.hashes}
     places = pictures(corpus, hashes)
+    if options.pairs:
+        pairs, more = pair_windows(Path(options.pairs), tokenizer, {row.tobytes() for row in held_out.hashes})
+        pairs.save(out / "data" / "pairs.npz")
+        places = more | places
     folder = feature_folder(corpus, out) / encoder.key
     setting = Setting(
         out, folder, encoder.patches, encoder.width, tokenizer.image_id, options, options.loop(), str(device)
@@ -356,7 +386,11 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     device = choose_device(options.device)
     claim(out, opened, options)
     workers = 1 if device.type == "cuda" else options.workers or available_cores()
-    encoder = load_encoder(options.vision, device)
+    progress = Progress(out / "log.jsonl", report, options.vision_steps)
+    if options.vision == "contrastive" and not (out / "checkpoint" / "tower.pt").exists():
+        report(f"{options.vision_steps} steps of a contrastive tower")
+        train_tower(opened, out, options, progress)
+    encoder = load_encoder(vision_of(out, options), device)
     setting, places = prepare(opened, out, options, encoder, device)
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
     store.refresh()
@@ -370,7 +404,7 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
         jobs.append(
             ("encode", setting, opened, [(digest, places[digest]) for digest in missing[start : start + PIECE]])
         )
-    progress = Progress(out / "log.jsonl", report, lm_steps + len(missing))
+    progress.phase(lm_steps + len(missing))
     for _ in run_jobs(first_job, jobs, workers, progress):
         pass
     prepared = time.monotonic() - started

@@ -81,11 +81,16 @@ def run_frozen(model: nn.Module, device: torch.device) -> Callable[[Tensor], Ten
 
 
 def load_encoder(name: str, device: torch.device) -> Encoder:
-    """`efficientnet-lite0`, or `open_clip:MODEL/WEIGHTS` with the name of published weights or the path of a file."""
+    """`efficientnet-lite0`; `open_clip:MODEL/WEIGHTS` with the name of published weights or the path of a file; or
+    `contrastive:FILE`, a tower that `train_min.contrastive` trained."""
     if name == "efficientnet-lite0":
         encode = run_frozen(load_efficientnet(), device)
         precision = str(fast_dtype(device)).removeprefix("torch.")
         return Encoder(f"{name}-{precision}", encode, SIDE, GRID, CHANNELS, (MEAN,) * 3, (STD,) * 3)
+    if name.startswith("contrastive:"):
+        from train_min.contrastive import load_tower
+
+        return load_tower(Path(name.removeprefix("contrastive:")), device)
     if name.startswith("open_clip:"):
         return load_open_clip(name.removeprefix("open_clip:"), device)
     raise TrainError(f"no image encoder {name!r}: efficientnet-lite0, contrastive, or open_clip:MODEL/WEIGHTS")

@@ -10,7 +10,7 @@ from tests.train_min.synthetic import write_corpus
 
 @pytest.fixture(scope="session")
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), 330)
+    return write_corpus(tmp_path_factory.mktemp("corpus"), 310)
 
 
 @pytest.fixture(autouse=True)

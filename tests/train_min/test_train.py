@@ -66,6 +66,7 @@ def test_a_run_given_again_takes_what_is_there_and_says_the_same(
         assert again.data[name] == result.data[name]
 
 
+@pytest.mark.slow
 def test_a_run_on_two_processes_finds_the_same(
     finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,103 @@
+"""Pairs beside windows, video as media items, and an encoder trained on the corpus itself."""
+
+import dataclasses
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.train_min.test_data import windows_of
+from tests.train_min.test_model import FEATURES, batch_of, tiny
+from tests.train_min.test_train import QUICK
+from train_min import TrainError
+from train_min.contrastive import CONTEXT, load_tower, neighbours, pretrain
+from train_min.data import open_corpus, pair_windows, pictures, read_picture, training_windows
+from train_min.train import run
+
+
+def write_pairs(folder: Path, corpus_folder: Path, n: int = 40) -> Path:
+    """In img2dataset's layout, from pictures of the training windows."""
+    corpus = open_corpus(corpus_folder)
+    windows = training_windows(corpus, corpus.tokenizer, 0)
+    places = pictures(corpus, {row.tobytes() for row in windows.hashes[:n]})
+    folder.mkdir()
+    with tarfile.open(folder / "00000.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, place in enumerate(places.values()):
+            members = {"jpg": read_picture(corpus, place), "json": b"{}", "txt": place["alt"].encode()}
+            for ending, content in members.items():
+                entry = tarfile.TarInfo(f"00000{number:04d}.{ending}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    return folder
+
+
+def test_pairs_are_windows_of_one_image(corpus_folder: Path, tmp_path: Path) -> None:
+    tokenizer = open_corpus(corpus_folder).tokenizer
+    folder = write_pairs(tmp_path / "pairs", corpus_folder)
+    pairs, places = pair_windows(folder, tokenizer, set())
+    assert len(pairs) == 40 and len(places) == 40
+    tokens, images = pairs.of(3)
+    assert tokens[0] == tokenizer.image_id and tokens[-1] == tokenizer.eoc_id and images.tolist() == [3]
+    digest = pairs.hashes[3].tobytes()
+    assert tokenizer.decode(tokens[1:-1]) == places[digest]["alt"]
+    fewer, _ = pair_windows(folder, tokenizer, {digest})
+    assert len(fewer) == 39
+    with pytest.raises(TrainError, match="--to pairs"):
+        pair_windows(tmp_path, tokenizer, set())
+
+
+@pytest.mark.slow
+def test_a_run_on_windows_and_pairs_logs_both_losses(corpus_folder: Path, tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", corpus_folder)
+    options = dataclasses.replace(QUICK, steps=2, lm_steps=2, pairs=str(folder))
+    result = run(corpus_folder, tmp_path / "run", options, lambda line: None)
+    assert set(result.data["curves"]["true-0"][1]["loss"]) == {"windows", "pairs"}
+
+
+def test_a_video_is_one_media_item_whatever_its_frames() -> None:
+    """Two groups of different frame counts in one batch: an image and a clip."""
+    model = tiny()
+    batch = batch_of([[0, 0, 0, 1, 1, 1]], [(0, 0), (0, 1)])
+    clip = torch.randn(1, 12, 9, FEATURES, generator=torch.Generator().manual_seed(1))
+    batch.features = [batch.features[0][:1], clip]
+    with torch.no_grad():
+        logits = model.logits(batch)
+        batch.features = [batch.features[0], clip.flip(1)]
+        changed = (model.logits(batch) != logits).any(-1)[0].tolist()
+    assert changed == [False] * 3 + [True] * 3
+
+
+def test_neighbours_are_pictures_and_the_text_behind_them() -> None:
+    windows = windows_of([[(5, [0, 1]), (2, [3])], [(40, [2, -1])]])
+    found, texts = neighbours(windows)
+    assert found.tolist() == [0, 1, 2]
+    assert texts.shape == (3, CONTEXT)
+    assert texts[0, :7].tolist() == [0, 1, 2, 3, 4, windows.eoc_id, 0]
+    assert texts[2].tolist() == [*range(CONTEXT - 1), windows.eoc_id]
+
+
+@pytest.mark.slow
+def test_a_tower_learns_which_text_belongs_to_a_picture(corpus_folder: Path, tmp_path: Path) -> None:
+    corpus = open_corpus(corpus_folder)
+    windows = training_windows(corpus, corpus.tokenizer, 0)
+    places = pictures(corpus, {row.tobytes() for row in windows.hashes})
+    rows: list[dict] = []
+    path = tmp_path / "tower.pt"
+    pretrain(windows, lambda digest: read_picture(corpus, places[digest]), 30, 0, path, rows.append)
+    losses = [row["loss"]["contrastive"] for row in rows]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.5
+    encoder = load_tower(path, torch.device("cpu"))
+    features = encoder.encode(torch.zeros(2, 3, encoder.side, encoder.side))
+    assert features.shape == (2, encoder.patches, encoder.width)
+    with pytest.raises(TrainError, match="cannot be read"):
+        load_tower(tmp_path / "none.pt", torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_a_run_with_its_own_tower(corpus_folder: Path, tmp_path: Path) -> None:
+    options = dataclasses.replace(QUICK, steps=2, lm_steps=2, vision="contrastive", vision_steps=5)
+    result = run(corpus_folder, tmp_path / "run", options, lambda line: None)
+    assert "tower-0" in result.data["curves"]

@@ -1,0 +1,121 @@
+"""A small open_clip tower, trained contrastively on a corpus' own pictures and the text behind them.
+
+Flamingo pretrains its encoder that way (section 2.1, appendix A.1.1), on pairs; here a pair is a picture and the first
+tokens of the text that follows it in a training window. The tower sees training documents only.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from train_min import TrainError
+from train_min.data import Windows, media_places
+from train_min.loop import save
+from train_min.optim import make_optimizers
+from train_min.vision import Encoder, Tokens, fast_dtype, run_frozen
+
+SIDE, PATCH, WIDTH, LAYERS, CONTEXT = 96, 12, 192, 4, 32
+MEAN = STD = (0.5, 0.5, 0.5)
+MOST_PICTURES = 50_000
+
+
+def small_clip(vocabulary: int) -> torch.nn.Module:
+    """An open_clip model of about 3M parameters: 64 patches of 12 pixels, and a text tower over the corpus' tokens."""
+    try:
+        from open_clip.model import CLIP
+    except ImportError:
+        raise TrainError("--vision contrastive needs open_clip: pip install 'openm3w[train]'") from None
+    vision = {"image_size": SIDE, "patch_size": PATCH, "width": WIDTH, "layers": LAYERS, "head_width": 64}
+    text = {"context_length": CONTEXT, "vocab_size": vocabulary, "width": 128, "heads": 2, "layers": 2}
+    return CLIP(embed_dim=128, vision_cfg=vision, text_cfg=text, output_dict=True)
+
+
+def neighbours(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a picture, a row of `windows.hashes` (n,), and the text tokens that follow it, (n, CONTEXT), closed with
+    EOC and padded with 0. Pictures with fewer than three tokens behind them are left out."""
+    pictures, texts, seen = [], [], set()
+    for index in range(len(windows)):
+        tokens, images = windows.of(index)
+        places = media_places(tokens, windows.image_id, images, False)
+        is_text = (tokens != windows.image_id) & (tokens != windows.eoc_id)
+        for place, picture in enumerate(images.tolist()):
+            text = tokens[(places == place) & is_text][: CONTEXT - 1]
+            if picture < 0 or len(text) < 3 or (picture, windows.unit[index]) in seen:
+                continue
+            seen.add((picture, windows.unit[index]))
+            pictures.append(picture)
+            texts.append(np.pad(np.append(text, windows.eoc_id), (0, CONTEXT - 1 - len(text))))
+    return np.array(pictures, np.int64), np.array(texts, np.int64).reshape(-1, CONTEXT)
+
+
+def pretrain(
+    windows: Windows,
+    read: Callable[[bytes], bytes],
+    steps: int,
+    seed: int,
+    path: Path,
+    log: Callable[[dict[str, Any]], None],
+    batch: int = 64,
+) -> None:
+    """Train a tower and write it to `path`. `read` gives a picture's bytes by its content hash. Raises TrainError where
+    there are too few pairs."""
+    pictures, texts = neighbours(windows)
+    if len(pictures) < 2 * batch:
+        raise TrainError(
+            f"--vision contrastive needs {2 * batch} pictures with text behind them, there are {len(pictures)}"
+        )
+    if len(pictures) > MOST_PICTURES:
+        kept = np.random.default_rng(seed).permutation(len(pictures))[:MOST_PICTURES]
+        pictures, texts = pictures[kept], texts[kept]
+    shown, index = np.unique(pictures, return_inverse=True)
+    encoder = Encoder("raw", lambda images: images, SIDE, 0, 0, MEAN, STD)
+    pixels = torch.stack([(encoder.prepare(read(windows.hashes[row].tobytes())) * 127).to(torch.int8) for row in shown])
+    dtype = fast_dtype(torch.device("cpu"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = small_clip(windows.eoc_id + 1).train()
+    optimizers = make_optimizers(model, 0.02, 1e-3, 1e-3, 0.0)
+    order = np.random.default_rng([seed, 1])
+    for step in range(steps):
+        factor = min((step + 1) / 20, (steps - step) / steps)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["base"] * factor
+        chosen = order.choice(len(pictures), batch, replace=False)
+        images = pixels[torch.from_numpy(index[chosen])].float() / 127
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            found = model(images, torch.from_numpy(texts[chosen]))
+        loss = contrastive_loss(found["image_features"], found["text_features"], found["logit_scale"])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        log({"arm": "tower", "seed": seed, "step": step, "loss": {"contrastive": round(float(loss.detach()), 5)}})
+    save({"vocabulary": windows.eoc_id + 1, "model": model.state_dict()}, path)
+
+
+def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """InfoNCE in both directions over a batch (CLIP, arXiv 2103.00020)."""
+    logits = scale.float() * images.float() @ texts.float().T
+    labels = torch.arange(len(logits))
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+
+def load_tower(path: Path, device: torch.device) -> Encoder:
+    """The image side of a tower that `pretrain` wrote."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        stamp = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        model = small_clip(state["vocabulary"])
+        model.load_state_dict(state["model"])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise TrainError(f"the contrastive tower {path} cannot be read ({str(error).splitlines()[0]})") from None
+    encode = run_frozen(Tokens(model.visual), device)  # type: ignore[arg-type]
+    return Encoder(f"contrastive-{stamp}", encode, SIDE, (SIDE // PATCH) ** 2, WIDTH, MEAN, STD)
