@@ -155,7 +155,7 @@ class OrderedTar:
 class FetchShards:
     """Fetches a list of distinct URLs into FOLDER/NUMBER-SHARD-RUN.{tar,parquet}; `table` are their rows.
 
-    `run` names the attempt. What an earlier one fetched (`before`: the rows of its table with success) is taken over.
+    `run` names the attempt. `before` are the rows with success of an earlier one: they are taken over."""
 
     folder: Path
     number: int
