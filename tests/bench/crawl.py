@@ -25,8 +25,14 @@ PORT = 8741
 
 def page(host: str, number: int, pages: int) -> bytes:
     """A page of 12 kB that links to the others of its host, ten at a time."""
-    links = "".join(f'<p><a href="/{other}.html">page {other}</a></p>' for other in range(number * 10 + 1, number * 10 + 11) if other < pages)
-    return (f"<!doctype html><title>{host} {number}</title>{links}" + "<p>Some words of a page that is read.</p>" * 280).encode()
+    links = "".join(
+        f'<p><a href="/{other}.html">page {other}</a></p>'
+        for other in range(number * 10 + 1, number * 10 + 11)
+        if other < pages
+    )
+    return (
+        f"<!doctype html><title>{host} {number}</title>{links}" + "<p>Some words of a page that is read.</p>" * 280
+    ).encode()
 
 
 def serve(hosts: list[str], pages: int, log: Path) -> None:
@@ -72,9 +78,13 @@ def crawl_hosts(count: int, pages: int, folder: Path) -> None:
     gaps = sorted(later - earlier for stamps in times.values() for earlier, later in pairwise(stamps))
     span = max(at for at, _, _ in log) - min(at for at, _, _ in log)
     print(f"{len(asked)} pages of {count} hosts, {len(log)} requests")
-    print(f"whole command {seconds:.1f} s: {len(asked) / seconds:.1f} pages/s; first to last request {span:.1f} s: {len(asked) / span:.1f} pages/s")
+    print(
+        f"whole command {seconds:.1f} s: {len(asked) / seconds:.1f} pages/s; first to last request {span:.1f} s: {len(asked) / span:.1f} pages/s"
+    )
     print(f"shortest gap between two requests to a host {gaps[0]:.3f} s, median {gaps[len(gaps) // 2]:.3f} s")
-    print(f"CPU of the crawler {used.children_user + used.children_system - cpu.children_user - cpu.children_system:.1f} s")
+    print(
+        f"CPU of the crawler {used.children_user + used.children_system - cpu.children_user - cpu.children_system:.1f} s"
+    )
 
 
 def picture_server(pictures: list[bytes], ready: Path) -> None:
@@ -105,7 +115,10 @@ def fetch_ours(lists: list[list[str]], folder: Path, number: int) -> None:
     table = FetchShards(folder, number, "run", client).fetch(lists[number], {})
     counts = collections.Counter(table["status"].to_pylist())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(f"  ours, process {number}: {dict(sorted(counts.items()))}, {time.monotonic() - begin:.1f} s, peak {peak} MB", flush=True)
+    print(
+        f"  ours, process {number}: {dict(sorted(counts.items()))}, {time.monotonic() - begin:.1f} s, peak {peak} MB",
+        flush=True,
+    )
 
 
 def fetch_images(count: int, folder: Path) -> None:
@@ -113,7 +126,9 @@ def fetch_images(count: int, folder: Path) -> None:
     from pipeline.crawl.frontier import host_of
     from pipeline.miniweb import generate
 
-    pictures = [r.body for _, r in generate(120).captures if r.header("Content-Type") == "image/png" and r.status == 200]
+    pictures = [
+        r.body for _, r in generate(120).captures if r.header("Content-Type") == "image/png" and r.status == 200
+    ]
     server = Process(target=picture_server, args=(pictures, folder / "ready"))
     server.start()
     while not (folder / "ready").exists():
@@ -136,9 +151,13 @@ def fetch_images(count: int, folder: Path) -> None:
             f"import img2dataset; img2dataset.download(url_list={str(folder / 'urls.txt')!r}, output_folder={str(folder / f'theirs{turn}')!r}, "
             "processes_count=2, thread_count=64, resize_mode='no', output_format='webdataset', input_format='txt', enable_wandb=False)"
         )
-        subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         theirs = time.monotonic() - begin
-        print(f"{count} URLs, 30 % of them missing: ours {ours:.1f} s ({count / ours:.0f}/s), img2dataset {theirs:.1f} s ({count / theirs:.0f}/s), ratio {theirs / ours:.2f}")
+        print(
+            f"{count} URLs, 30 % of them missing: ours {ours:.1f} s ({count / ours:.0f}/s), img2dataset {theirs:.1f} s ({count / theirs:.0f}/s), ratio {theirs / ours:.2f}"
+        )
     (folder / "stop").touch()
     server.join()
 

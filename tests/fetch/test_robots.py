@@ -84,7 +84,9 @@ def test_a_file_that_cannot_be_decoded_allows_nothing() -> None:
 
 
 def test_rules_that_name_us_count_before_those_for_all() -> None:
-    text = "User-agent: *\nDisallow:\n\nUser-agent: OpenM3W\nDisallow: /private\nCrawl-delay: 2.5\nSitemap: http://h/s.xml"
+    text = (
+        "User-agent: *\nDisallow:\n\nUser-agent: OpenM3W\nDisallow: /private\nCrawl-delay: 2.5\nSitemap: http://h/s.xml"
+    )
     rules = rules_of(response(200, b"\xef\xbb\xbf" + text.encode()))
     assert rules.allows("http://h/public") and not rules.allows("http://h/private/x")
     assert rules.delay == 2.5 and rules.sitemaps == ["http://h/s.xml"]
