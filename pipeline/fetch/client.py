@@ -349,7 +349,8 @@ def _end_of_head(received: bytearray) -> int:
 
 def redirect_target(response: Response) -> str | None:
     """The absolute URL that a redirect leads to; None where it names none that can be fetched."""
-    return None if response.location is None else urls.resolve(response.location, response.url)
+    target = None if response.location is None else urls.resolve(response.location, response.url)
+    return target if target is not None and target.startswith(("http://", "https://")) else None
 
 
 __all__ = ["PRODUCT", "Client", "origin_of", "redirect_target", "user_agent"]

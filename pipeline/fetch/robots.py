@@ -1,6 +1,7 @@
 """What a host allows: robots.txt (RFC 9309, read by Protego), and ai.txt, which has the same syntax."""
 
 import math
+import re
 from dataclasses import dataclass, field
 
 from protego import Protego
@@ -14,6 +15,13 @@ LIFETIME = 24 * 3600.0
 """RFC 9309, section 2.4: a cached copy is not used longer, in seconds."""
 
 
+FIELD = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
+KNOWN = re.compile(
+    r"dis+al+o?a?w|diasllow|allow|user-?agent|crawl-delay|request-rate|visit-time|site-?maps?|host", re.I
+)
+"""Fields that Protego knows, misspellings among them."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """Rules of one file of one host. `text` is None where the file could not be reached: then nothing is allowed."""
@@ -23,7 +31,9 @@ class Rules:
 
     @classmethod
     def parse(cls, text: str | None) -> "Rules":
-        return cls(text, Protego.parse(text) if text else None)
+        # a line of another protocol does not end a group (RFC 9309, section 2.2.4); to Protego it does
+        known = (line for line in (text or "").splitlines() if not _is_foreign(line))
+        return cls(text, Protego.parse("\n".join(known)) if text else None)
 
     def allows(self, url: str) -> bool:
         if self.text is None:
@@ -46,6 +56,11 @@ class Rules:
         return [] if self._parsed is None else list(self._parsed.sitemaps)
 
 
+def _is_foreign(line: str) -> bool:
+    field = FIELD.match(line)
+    return field is not None and not KNOWN.fullmatch(field[1])
+
+
 ALLOW_ALL = Rules("")
 UNREACHABLE = Rules(None)
 
@@ -64,5 +79,7 @@ def rules_of(answer: Response | FetchFailed) -> Rules:
     try:
         body = answer.body[:MOST_BYTES]
     except FetchFailed:
+        return UNREACHABLE
+    if answer.raw and not body and answer.headers.get("content-encoding"):
         return UNREACHABLE
     return Rules.parse(body.decode("utf-8-sig", "replace"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.crawl.frontier import host_of, partition_of
@@ -34,6 +35,7 @@ class Network:
         return self.fetch and (self.contact is not None or bool(self.allow_private))
 
 
+WEB = ("http://", "https://")
 OFFLINE = Network(fetch=False)
 
 
@@ -44,9 +46,9 @@ def write_lists(corpus: Corpus, parts: Iterable[int]) -> list[int]:
     paths = [corpus.part("fetched", number, "urls") for number in range(LISTS)]
     files: list[IO[str]] = [path.with_suffix(".urls.tmp").open("w", encoding="utf-8") for path in paths]
     for part in parts:
-        for url in missing(corpus, "wanted", part):
-            number = partition_of(host_of(url), LISTS)
-            files[number].write(url + "\n")
+        for offered in missing(corpus, "wanted", part):
+            number = partition_of(host_of(offered[0]), LISTS)
+            files[number].write("\t".join(offered) + "\n")
             counts[number] += 1
     for file, path in zip(files, paths, strict=True):
         file.close()
@@ -54,11 +56,18 @@ def write_lists(corpus: Corpus, parts: Iterable[int]) -> list[int]:
     return counts
 
 
-def missing(corpus: Corpus, stage: str, part: int) -> Iterator[str]:
-    """The URLs on the open web that a part is the first to need and that nothing held."""
-    table = tables.read(corpus.part(stage, part), ["url", "first", "found"])
+def missing(corpus: Corpus, stage: str, part: int) -> Iterator[list[str]]:
+    """The pictures on the open web that a part is the first to need and that nothing held: the URL and what the page
+    offers besides on the same host, best first. A list has its hosts to itself: others are not asked for."""
+    table = tables.read(corpus.part(stage, part), ["row", "node", "url", "first", "found"])
     table = table.filter(pc.and_(table["first"], pc.invert(table["found"])))
-    return (url for url in table["url"].to_pylist() if url.startswith(("http://", "https://")) and "\n" not in url)
+    pages = tables.read(corpus.part("pages", part), ["images"])["images"]
+    for wanted in table.to_pylist():
+        image = pages[wanted["row"]].as_py()[wanted["node"]]
+        url = wanted["url"]
+        others = [other for other in image["alternatives"] if other != url and host_of(other) == host_of(url)]
+        if url.startswith(WEB):
+            yield [offered for offered in (url, *others) if offered.startswith(WEB)]
 
 
 def attempt_of(corpus: Corpus, wanted: str, retry: bool) -> int:
@@ -90,24 +99,35 @@ class FetchImages:
     run: str
 
     def __call__(self, task: Task) -> list[FileEntry]:
-        from pipeline.fetch.shards import FetchShards
+        from pipeline.fetch.shards import COLUMNS, FetchShards
 
         network = self.network
-        urls = _in_turns(self.corpus.part("fetched", task.number, "urls").read_text("utf-8").splitlines())
+        lines = self.corpus.part("fetched", task.number, "urls").read_text("utf-8").splitlines()
         client = partial(
             Client, network.contact, Networks.parse(network.allow_private), Limits(body_bytes=self.max_bytes)
         )
         folder = self.corpus.work("fetched")
         before = {row["url"]: row for row in fetched(self.corpus, task.number) if row["status"] == "success"}
-        table = FetchShards(folder, task.number, self.run, client).fetch(urls, before)
+        waiting = [line.split("\t") for line in lines]
+        status: dict[str, str] = {}
+        done: list[pa.Table] = []
+        while waiting:
+            urls = _in_turns({offered[0] for offered in waiting} - status.keys())
+            if urls:
+                shards = FetchShards(folder, task.number, f"{self.run}{len(done)}", client)
+                done.append(shards.fetch(urls, before))
+                status |= zip(done[-1]["url"].to_pylist(), done[-1]["status"].to_pylist(), strict=True)
+            # of a picture that could not be had, the next of its URLs
+            waiting = [offered[1:] for offered in waiting if len(offered) > 1 and status[offered[0]] != "success"]
+        table = pa.concat_tables(done) if done else COLUMNS.empty_table()
         entry = tables.write(self.corpus, self.corpus.part("fetched", task.number), table)
         for path in folder.glob(f"{task.number:05d}-*"):
-            if not path.stem.endswith(f"-{self.run}"):
+            if f"-{self.run}" not in path.stem:
                 path.unlink()
         return [entry]
 
 
-def _in_turns(urls: list[str]) -> list[str]:
+def _in_turns(urls: set[str]) -> list[str]:
     """One URL of each host, then another of each: a slow host holds few threads."""
     rank: dict[str, int] = {}
     keyed = []

@@ -55,13 +55,17 @@ def _unbrotli(body: bytes, limit: int) -> bytes:
     decoder = brotli.Decompressor()
     pieces, size = [], 0
     try:
-        # output_buffer_limit is a hint: the input is fed in small pieces so that a bomb is seen early
-        for start in range(0, len(body), 4096):
-            piece = decoder.process(body[start : start + 4096])
-            size += len(piece)
-            if size > limit:
-                raise TooLarge
-            pieces.append(piece)
+        for start in range(0, len(body), 65536):
+            data = body[start : start + 65536]
+            while True:  # 77 bytes may hold 50 MB: output is asked for in pieces too
+                piece = decoder.process(data, output_buffer_limit=1 << 20)
+                data = b""
+                size += len(piece)
+                if size > limit:
+                    raise TooLarge
+                pieces.append(piece)
+                if decoder.can_accept_more_data():
+                    break
     except brotli.error as error:
         if not pieces:
             return body

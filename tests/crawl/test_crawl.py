@@ -22,7 +22,9 @@ def rows_of(folder: Path) -> list[dict]:
 def outcomes(folder: Path) -> dict[str, str]:
     """url -> outcome and rule, of pages and images."""
     kinds = ("page", "image", "sitemap")
-    return {row["url"]: f"{row['outcome']} {row.get('rule', '')}".strip() for row in rows_of(folder) if row["kind"] in kinds}
+    return {
+        row["url"]: f"{row['outcome']} {row.get('rule', '')}".strip() for row in rows_of(folder) if row["kind"] in kinds
+    }
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,9 @@ def test_the_warc_passes_the_checks_of_warcio_and_holds_what_was_served(miniweb:
     bodies = {record.url: record for path in warcs_of(crawled) for record in read(path) if record.kind == "response"}
     for url, record in bodies.items():
         if url in resources and resources[url].status == 200 and record.rule is None and resources[url].body:
-            assert (record.status, record.body) == (200, resources[url].body) or "Content-Encoding" in str(resources[url].headers)
+            assert (record.status, record.body) == (200, resources[url].body) or "Content-Encoding" in str(
+                resources[url].headers
+            )
 
 
 def read(path: Path) -> list[warc.Record]:
@@ -122,7 +126,11 @@ def test_a_finished_crawl_asks_nothing_when_it_is_given_again(miniweb: Miniweb, 
 def test_limits_leave_the_rest_with_their_name(miniweb: Miniweb, tmp_path: Path, limit: tuple[str, str]) -> None:
     m3w("crawl", *miniweb.seeds, "-o", tmp_path / "c", *PRIVATE, "--no-images", *limit)
     found = outcomes(tmp_path / "c")
-    pages = [row for row in rows_of(tmp_path / "c") if row["kind"] == "page" and row["outcome"] in ("fetched", "failed", "disallowed")]
+    pages = [
+        row
+        for row in rows_of(tmp_path / "c")
+        if row["kind"] == "page" and row["outcome"] in ("fetched", "failed", "disallowed")
+    ]
     if limit[0] == "--pages":
         assert len(pages) == 20 and "left limit.pages" in found.values()
     elif limit[0] == "--pages-per-host":

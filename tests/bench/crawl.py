@@ -1,0 +1,183 @@
+"""The rate of a polite crawl, and of fetching pictures beside img2dataset.
+
+python -m tests.bench.crawl hosts     200 loopback hosts that answer in 200 ms, one request a second each
+python -m tests.bench.crawl images    one list of picture URLs, fetched by img2dataset and by us in turns
+"""
+
+import argparse
+import collections
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from itertools import pairwise
+from multiprocessing import Process
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT = 8741
+
+
+def page(host: str, number: int, pages: int) -> bytes:
+    """A page of 12 kB that links to the others of its host, ten at a time."""
+    links = "".join(
+        f'<p><a href="/{other}.html">page {other}</a></p>'
+        for other in range(number * 10 + 1, number * 10 + 11)
+        if other < pages
+    )
+    return (
+        f"<!doctype html><title>{host} {number}</title>{links}" + "<p>Some words of a page that is read.</p>" * 280
+    ).encode()
+
+
+def serve(hosts: list[str], pages: int, log: Path) -> None:
+    """Serves until the file `stop` beside the log appears, then writes the log."""
+    from pipeline.miniweb.serve import Asked, Server
+    from pipeline.miniweb.web import Resource
+
+    robots = Resource(404, (("Content-Type", "text/plain"),), b"none", "")
+
+    def answer(asked: Asked) -> Resource:
+        name = asked.target.strip("/").partition(".")[0] or "0"
+        if not name.isdigit():
+            return robots
+        return Resource(200, (("Content-Type", "text/html"),), page(asked.host, int(name), pages), "")
+
+    with Server(hosts, PORT, answer, delay=0.2) as server:
+        log.with_name("ready").touch()
+        while not log.with_name("stop").exists():
+            time.sleep(0.1)
+        log.write_text(json.dumps([(asked.at, asked.host, asked.target) for asked in server.log]))
+
+
+def crawl_hosts(count: int, pages: int, folder: Path) -> None:
+    hosts = [f"127.2.{number // 200}.{number % 200 + 1}" for number in range(count)]
+    server = Process(target=serve, args=(hosts, pages, folder / "log.json"))
+    server.start()
+    while not (folder / "ready").exists():
+        time.sleep(0.1)
+    seeds = folder / "seeds.txt"
+    seeds.write_text("".join(f"http://{host}:{PORT}/\n" for host in hosts))
+    begin, cpu = time.monotonic(), os.times()
+    command = [sys.executable, "-m", "pipeline.cli", "crawl", str(seeds), "-o", str(folder / "crawl"), "--depth", "20"]
+    subprocess.run([*command, "--no-images", "--allow-private", "127.0.0.0/8"], check=True, cwd=ROOT)
+    seconds = time.monotonic() - begin
+    used = os.times()
+    (folder / "stop").touch()
+    server.join()
+    log = json.loads((folder / "log.json").read_text())
+    asked = [entry for entry in log if entry[2].endswith((".html", "/"))]
+    times = collections.defaultdict(list)
+    for at, host, _ in log:
+        times[host].append(at)
+    gaps = sorted(later - earlier for stamps in times.values() for earlier, later in pairwise(stamps))
+    span = max(at for at, _, _ in log) - min(at for at, _, _ in log)
+    print(f"{len(asked)} pages of {count} hosts, {len(log)} requests")
+    print(
+        f"whole command {seconds:.1f} s: {len(asked) / seconds:.1f} pages/s; first to last request {span:.1f} s: {len(asked) / span:.1f} pages/s"
+    )
+    print(f"shortest gap between two requests to a host {gaps[0]:.3f} s, median {gaps[len(gaps) // 2]:.3f} s")
+    print(
+        f"CPU of the crawler {used.children_user + used.children_system - cpu.children_user - cpu.children_system:.1f} s"
+    )
+
+
+def picture_server(pictures: list[bytes], ready: Path) -> None:
+    from pipeline.miniweb.serve import Asked, Server
+    from pipeline.miniweb.web import Resource
+
+    missing = Resource(404, (("Content-Type", "text/plain"),), b"none", "")
+
+    def answer(asked: Asked) -> Resource:
+        name = asked.target.strip("/").partition(".")[0]
+        number = int(name) if name.isdigit() else -1
+        if number < 0 or number % 10 < 3:  # 30 % fail
+            return missing
+        return Resource(200, (("Content-Type", "image/png"),), pictures[number % len(pictures)], "")
+
+    with Server([f"127.3.0.{number}" for number in range(1, 21)], PORT + 1, answer):
+        ready.touch()
+        while not ready.with_name("stop").exists():
+            time.sleep(0.1)
+
+
+def fetch_ours(lists: list[list[str]], folder: Path, number: int) -> None:
+    from pipeline.fetch import Client, Networks
+    from pipeline.fetch.shards import FetchShards
+
+    client = partial(Client, None, Networks.parse(["127.0.0.0/8"]))
+    begin = time.monotonic()
+    table = FetchShards(folder, number, "run", client).fetch(lists[number], {})
+    counts = collections.Counter(table["status"].to_pylist())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(
+        f"  ours, process {number}: {dict(sorted(counts.items()))}, {time.monotonic() - begin:.1f} s, peak {peak} MB",
+        flush=True,
+    )
+
+
+def fetch_images(count: int, folder: Path) -> None:
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    from pipeline.crawl.frontier import host_of
+    from pipeline.miniweb import generate
+
+    pictures = [
+        r.body for _, r in generate(120).captures if r.header("Content-Type") == "image/png" and r.status == 200
+    ]
+    server = Process(target=picture_server, args=(pictures, folder / "ready"))
+    server.start()
+    while not (folder / "ready").exists():
+        time.sleep(0.1)
+    urls = [f"http://127.3.0.{number % 20 + 1}:{PORT + 1}/{number}.png" for number in range(count)]
+    (folder / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
+    lists = [[url for url in urls if int(host_of(url).rpartition(".")[2]) % 2 == half] for half in range(2)]
+    for turn in range(2):
+        begin = time.monotonic()
+        target = folder / f"ours{turn}"
+        target.mkdir()
+        workers = [Process(target=fetch_ours, args=(lists, target, number)) for number in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        ours = time.monotonic() - begin
+        begin = time.monotonic()
+        program = (
+            f"import img2dataset; img2dataset.download(url_list={str(folder / 'urls.txt')!r}, output_folder={str(folder / f'theirs{turn}')!r}, "
+            "processes_count=2, thread_count=64, resize_mode='no', output_format='webdataset', input_format='txt', enable_wandb=False)"
+        )
+        subprocess.run(
+            [sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        theirs = time.monotonic() - begin
+        print(
+            f"{count} URLs, 30 % of them missing: ours {ours:.1f} s ({count / ours:.0f}/s), img2dataset {theirs:.1f} s ({count / theirs:.0f}/s), ratio {theirs / ours:.2f}"
+        )
+    (folder / "stop").touch()
+    server.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.crawl", description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("hosts", "images"))
+    parser.add_argument("--hosts", type=int, default=200)
+    parser.add_argument("--pages", type=int, default=60, help="of a host")
+    parser.add_argument("--urls", type=int, default=20_000)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="openm3w-bench-"))
+    try:
+        if options.what == "hosts":
+            crawl_hosts(options.hosts, options.pages, folder)
+        else:
+            fetch_images(options.urls, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

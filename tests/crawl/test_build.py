@@ -1,0 +1,184 @@
+"""What m3w build makes of a crawl, of lists, and of pictures that only the network has."""
+
+import json
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.crawl.store import warcs_of
+from pipeline.miniweb.web import Web
+from pipeline.miniweb.write import write_warc
+
+from .conftest import PORT, PRIVATE, Miniweb, kill, m3w, start
+
+
+def build(*arguments: str | Path, status: int = 0) -> str:
+    """In one process: these inputs are small."""
+    return m3w(*arguments, "--", "--direct_num_workers=1", status=status)
+
+
+def documents(corpus: Path) -> dict[str, tuple]:
+    """url -> (texts, image URLs) of every document."""
+    found = {}
+    for path in sorted((corpus / "documents").glob("*.parquet")):
+        for row in pq.read_table(path).to_pylist():
+            found[row["url"]] = (row["texts"], [image and image["url"] for image in row["images"]])
+    return found
+
+
+def index(corpus: Path) -> dict[str, dict]:
+    tables = [pq.read_table(path) for path in sorted((corpus / "images").glob("*.parquet"))]
+    return {row["url"]: row for row in pa.concat_tables(tables).to_pylist()}
+
+
+@pytest.fixture(scope="module")
+def whole(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus of the web's own WARC, which holds every picture, older captures left out."""
+    folder = tmp_path_factory.mktemp("whole")
+    newest = Web(miniweb.web.base, list(miniweb.web.resources.items()), miniweb.web.truth, miniweb.web.pictures)
+    write_warc(newest, folder / "web.warc.gz")
+    build("build", folder / "web.warc.gz", "-o", folder / "corpus", "--no-fetch")
+    return folder / "corpus"
+
+
+@pytest.fixture(scope="module")
+def pages_only(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A WARC of the web's pages, without a picture."""
+    path = tmp_path_factory.mktemp("pages") / "pages.warc.gz"
+    captures = [
+        (url, resource)
+        for url, resource in miniweb.web.resources.items()
+        if resource.header("Content-Type").startswith(("text/html", "application/xhtml"))
+    ]
+    write_warc(Web(miniweb.web.base, captures, miniweb.web.truth, miniweb.web.pictures), path)
+    return path
+
+
+def test_pictures_that_the_input_does_not_hold_are_fetched(
+    miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path
+) -> None:
+    build("build", pages_only, "-o", tmp_path / "corpus", *PRIVATE)
+    assert documents(tmp_path / "corpus") == documents(whole)
+    ours, theirs = index(tmp_path / "corpus"), index(whole)
+    assert {url for url, row in ours.items() if row["status"] == "success"} == {
+        url for url, row in theirs.items() if row["status"] == "success"
+    }
+    fields = ("sha256", "stored_sha256", "phash", "width", "height")
+    same = [url for url, row in ours.items() if row["status"] == "success"]
+    assert len(same) > 100
+    assert all(ours[url][name] == theirs[url][name] for url in same for name in fields)
+    failed = {row["error_message"] for row in ours.values() if row["status"] == "failed_to_download"}
+    assert "http: 404" in failed
+    tables = [pq.read_table(path) for path in (tmp_path / "corpus/work/fetched").glob("?????.parquet")]
+    fetched = pa.concat_tables(tables).to_pylist()
+    asked = [row["url"] for row in fetched]
+    assert len(asked) == len(set(asked)) and {row["status"] for row in fetched} <= {
+        "success",
+        "failed_to_download",
+        "failed_to_resize",
+    }
+    before = len(miniweb.server.log)
+    build("build", pages_only, "-o", tmp_path / "corpus", *PRIVATE)
+    build("build", pages_only, "-o", tmp_path / "corpus", "--no-fetch")
+    assert len(miniweb.server.log) == before
+    assert documents(tmp_path / "corpus") == documents(whole)
+
+
+def test_without_a_contact_nothing_is_asked(miniweb: Miniweb, pages_only: Path, tmp_path: Path) -> None:
+    before = len(miniweb.server.log)
+    build("build", pages_only, "-o", tmp_path / "corpus")
+    assert len(miniweb.server.log) == before
+    assert {row["status"] for row in index(tmp_path / "corpus").values()} == {"not_fetched"}
+
+
+def test_private_addresses_are_refused(miniweb: Miniweb, pages_only: Path, tmp_path: Path) -> None:
+    before = len(miniweb.server.log)
+    build("build", pages_only, "-o", tmp_path / "corpus", "--contact", "https://example.org/bot")
+    assert len(miniweb.server.log) == before
+    messages = {row["error_message"].partition(":")[0] for row in index(tmp_path / "corpus").values()}
+    assert messages == {"address"}
+
+
+def test_fetching_that_is_killed_goes_on(miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    arguments = ("build", pages_only, "-o", corpus, *PRIVATE)
+    begin = len(miniweb.server.log)
+    process = start(*arguments)
+    while process.poll() is None and len(miniweb.server.log) - begin < 150:
+        time.sleep(0.02)
+    kill(process)
+    time.sleep(0.5)
+    stored = set()
+    for path in (corpus / "work/fetched").glob("*.spool"):
+        data = path.read_bytes()
+        stored |= {
+            json.loads(line)["url"] for line in data.split(b"\n") if line.startswith(b'{"url"') and line.endswith(b"}")
+        }
+    assert stored
+    before = len(miniweb.server.log)
+    m3w(*arguments)
+    again = {f"http://{asked.host}:{PORT}{asked.target}" for asked in miniweb.server.log[before:]}
+    assert not stored & again
+    assert documents(corpus) == documents(whole)
+
+
+def test_retry_failed_asks_again_for_what_failed_and_for_nothing_else(
+    miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus"
+    arguments = ("build", pages_only, "-o", corpus, *PRIVATE)
+    answer = miniweb.server._answer
+    broken = sorted(url for url, row in index(whole).items() if row["status"] == "success")[::3]
+    try:
+        urls = set(broken)
+        missing = answer(miniweb.server.log[0]).__class__(404, (("Content-Type", "text/plain"),), b"gone", "")
+        miniweb.server._answer = lambda asked: (
+            missing if f"http://{asked.host}:{PORT}{asked.target}" in urls else answer(asked)
+        )
+        build(*arguments)
+    finally:
+        miniweb.server._answer = answer
+    found = index(corpus)
+    # of some pictures another size was there
+    assert {found[url]["error_message"] for url in broken if url in found} == {"http: 404"}
+    assert len([url for url in broken if url in found]) > 50
+    before = len(miniweb.server.log)
+    build(*arguments, "--retry-failed")
+    again = {f"http://{asked.host}:{PORT}{asked.target}" for asked in miniweb.server.log[before:]}
+    assert set(broken) <= again
+    assert not {url for url, row in found.items() if row["status"] == "success"} & again
+    assert documents(corpus) == documents(whole)
+
+
+def test_a_crawl_builds_like_the_webs_own_warc(miniweb: Miniweb, whole: Path, tmp_path: Path) -> None:
+    m3w("crawl", *miniweb.seeds, "-o", tmp_path / "crawl", *PRIVATE)
+    build("build", tmp_path / "crawl", "-o", tmp_path / "corpus", "--no-fetch")
+    assert documents(tmp_path / "corpus") == documents(whole)
+    listing = tmp_path / "warc.paths"
+    listing.write_text("".join(f"{path.name}\n" for path in warcs_of(tmp_path / "crawl")))
+    build("build", listing, "-o", tmp_path / "listed", "--warc-prefix", tmp_path / "crawl" / "warc", "--no-fetch")
+    assert documents(tmp_path / "listed") == documents(whole)
+    assert "--warc-prefix" in build("build", listing, "-o", tmp_path / "x", status=1)
+
+
+def test_a_list_of_urls_is_crawled_first(miniweb: Miniweb, whole: Path, tmp_path: Path) -> None:
+    urls = sorted(documents(whole))[:12]
+    listing = tmp_path / "urls.txt"
+    listing.write_text("".join(f"{url}\n" for url in urls))
+    build("build", listing, "-o", tmp_path / "corpus", *PRIVATE)
+    found = documents(tmp_path / "corpus")
+    assert set(found) <= set(urls) and len(found) >= 10
+    expected = documents(whole)
+    # a picture that stands on too many of the whole web's pages may stay among twelve: the text is the same
+
+    def words(texts: list[str | None]) -> str:
+        return " ".join(text for text in texts if text).replace("\n\n", " ")
+
+    assert {url: words(texts) for url, (texts, _) in found.items()} == {url: words(expected[url][0]) for url in found}
+    assert any(image for _, images in found.values() for image in images)
+    before = len(miniweb.server.log)
+    build("build", listing, "-o", tmp_path / "corpus", *PRIVATE)
+    assert len(miniweb.server.log) == before

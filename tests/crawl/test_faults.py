@@ -1,0 +1,238 @@
+"""Servers that fail, forbid, ask for patience or lie, seen by a whole crawl."""
+
+import collections
+import itertools
+from pathlib import Path
+
+import pytest
+
+from pipeline.crawl.options import CrawlOptions
+from pipeline.crawl.rounds import Summary, crawl
+from pipeline.crawl.store import CrawlStore
+from pipeline.fetch import Limits
+from pipeline.miniweb.serve import Asked, Server
+from pipeline.miniweb.web import Resource
+
+QUICK = Limits(body_bytes=200_000, header_bytes=8192, total_seconds=2, connect_seconds=1, grace=0.5, min_rate=2000)
+
+
+def page(*links: str, head: str = "", headers: tuple[tuple[str, str], ...] = (), body: str = "") -> Resource:
+    anchors = "".join(f'<a href="{link}">x</a>' for link in links)
+    html = f"<!doctype html><head>{head}</head><body>{anchors}{body}</body>"
+    return Resource(200, (("Content-Type", "text/html; charset=utf-8"), *headers), html.encode(), "")
+
+
+def answer_with(status: int, *headers: tuple[str, str]) -> Resource:
+    return Resource(status, headers, b"", "")
+
+
+class Web:
+    """Answers by "HOST TARGET": a resource, bytes, None (closes), or an iterator of those."""
+
+    def __init__(self, **hosts: dict) -> None:
+        self.port = 0
+        self.hosts = {f"127.4.0.{name[1:]}": paths for name, paths in hosts.items()}
+
+    def __call__(self, asked: Asked):
+        found = self.hosts.get(asked.host, {}).get(asked.target, answer_with(404))
+        return next(found) if isinstance(found, itertools.chain) else found
+
+
+def run(web: Web, folder: Path, *seeds: str, **options) -> tuple[Summary, dict[str, str], Server]:
+    """(summary, outcome and rule by "HOST/PATH", server) of a crawl in one process."""
+    with Server(sorted(web.hosts), 8761, web) as server:
+        asked = {"delay": 0.01, "limits": QUICK, "allow_private": ("127.4.0.0/24",)} | options
+        urls = [f"http://127.4.0.{seed}" if seed[0].isdigit() else seed for seed in seeds]
+        with (folder / "progress").open("w") as stream:
+            summary = crawl(urls, folder / "c", CrawlOptions(**asked), ["--direct_num_workers=1"], stream)
+    found = {}
+    for row in CrawlStore(folder / "c").rows():
+        if row["kind"] in ("page", "image", "sitemap") and row["outcome"] != "carried":
+            name = row["url"].replace(":8761", "").removeprefix("http://127.4.0.")
+            assert name not in found, "a URL has two rows"
+            found[name] = f"{row['outcome']} {row.get('rule', '')}".strip()
+    assert summary.discovered == len(found) + summary.waiting
+    return summary, found, server
+
+
+def times(server: Server, target: str) -> list[float]:
+    return [asked.at for asked in server.log if asked.target == target]
+
+
+def test_servers_that_heal_and_servers_that_do_not(tmp_path: Path) -> None:
+    ok, broken = page(), answer_with(500)
+    web = Web(
+        h1={"/": page("/heals", "/broken", "/closes"), "/heals": itertools.chain([broken], itertools.repeat(ok)),
+            "/broken": broken, "/closes": None},
+    )  # fmt: skip
+    _, found, server = run(web, tmp_path, "1:8761/")
+    assert found == {"1/": "fetched", "1/heals": "fetched", "1/broken": "failed http", "1/closes": "failed reset"}
+    assert len(times(server, "/broken")) == 3 and len(times(server, "/heals")) == 2
+    first, second, third = times(server, "/broken")
+    assert second - first > 0.9 and third - second > 1.9
+
+
+def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
+    ok, wait = page(), answer_with(429, ("Retry-After", "2"))
+    later = answer_with(503, ("Retry-After", "999999"))
+    web = Web(
+        h1={"/": page("/a", "/b", "/c"), "/a": itertools.chain([wait], itertools.repeat(ok)), "/b": ok, "/c": ok},
+        h2={"/": later},
+    )
+    _, found, server = run(web, tmp_path, "1:8761/", "2:8761/")
+    assert found == {"1/": "fetched", "1/a": "fetched", "1/b": "fetched", "1/c": "fetched", "2/": "failed http"}
+    begin = times(server, "/a")[0]
+    after = [asked.at for asked in server.log if asked.host == "127.4.0.1" and asked.at > begin]
+    assert min(after) - begin >= 1.9, "the whole host rests"
+    assert len([asked for asked in server.log if asked.host == "127.4.0.2" and asked.target == "/"]) == 1
+
+
+def test_hostile_bodies_do_not_hold_the_others_up(tmp_path: Path) -> None:
+    import gzip
+
+    bomb = gzip.compress(bytes(20_000_000))
+    slow = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 100000\r\n\r\n<html>"
+    web = Web(
+        h1={"/": page("/bomb", "/large", "/short", "/film", "/lie", "/deep"),
+            "/bomb": Resource(200, (("Content-Type", "text/html"), ("Content-Encoding", "gzip")), bomb, ""),
+            "/large": Resource(200, (("Content-Type", "text/html"),), bytes(300_000), ""),
+            "/short": slow,
+            "/film": Resource(200, (("Content-Type", "video/mp4"),), b"film", ""),
+            "/lie": Resource(200, (("Content-Type", "text/html"),), b"\x89PNG\r\n\x1a\n" + bytes(range(256)), ""),
+            "/deep": page(body="<div>" * 20_000 + '<a href="/down">x</a>'),
+            "/down": page()},
+    )  # fmt: skip
+    _, found, _ = run(web, tmp_path, "1:8761/")
+    assert found == {
+        "1/": "fetched",
+        "1/bomb": "failed too_large",
+        "1/large": "failed too_large",
+        "1/short": "failed reset",
+        "1/film": "failed media_type",
+        "1/lie": "fetched",
+        "1/deep": "fetched",
+        "1/down": "fetched",
+    }
+
+
+def test_redirects(tmp_path: Path) -> None:
+    def to(target: str) -> Resource:
+        return answer_with(302, ("Location", target))
+
+    web = Web(
+        h1={"/": page("/chain", "/loop", "/file", "/away", "/inner"), "/chain": to("/chain2"), "/chain2": to("/end"),
+            "/end": page(), "/loop": to("/loop2"), "/loop2": to("/loop"), "/file": to("file:///etc/passwd"),
+            "/away": to("http://127.4.0.2:8761/x"), "/inner": to("http://127.5.0.1:8761/")},
+        h2={"/x": page()},
+        h3={"/": to("http://127.4.0.2:8761/x")},
+    )  # fmt: skip
+    _, found, server = run(web, tmp_path, "1:8761/", "3:8761/")
+    assert found["1/end"] == found["1/loop"] == found["1/loop2"] == "fetched"
+    assert found["1/file"] == "failed redirect_to_no_url"
+    # a link that leads off its host is out of scope, a seed that has moved is followed
+    assert found["2/x"] == "fetched" and not [name for name in found if name.startswith("http://127.5")]
+    assert collections.Counter(asked.target for asked in server.log)["/loop"] == 1
+
+
+def test_addresses_that_are_not_allowed_are_never_asked(tmp_path: Path) -> None:
+    links = [
+        "http://127.0.0.1:8761/",
+        "http://[::1]:8761/",
+        "http://2130706433:8761/",
+        "http://169.254.169.254/latest/",
+    ]
+    web = Web(h1={"/": page(*links, body="".join(f'<img src="{link}i.png" width=300>' for link in links))})
+    with Server(["127.0.0.1"], 8761, lambda asked: page()) as inner:
+        _, found, _ = run(web, tmp_path, "1:8761/", scope="any")
+        assert not inner.log
+    assert set(found.values()) == {"fetched", "disallowed robots.unreachable", "failed host_down"} or {
+        value for name, value in found.items() if name != "1/"
+    } <= {"failed address", "failed host_down", "disallowed robots.unreachable"}
+    assert len(found) >= 7
+
+
+@pytest.mark.parametrize(
+    ("robots", "rule"),
+    [
+        (Resource(200, (), b"User-agent: *\nDisallow: /", ""), "disallowed robots.disallow"),
+        (Resource(200, (), b"User-agent: openm3w\nDisallow: /p", ""), "disallowed robots.disallow"),
+        (answer_with(500), "disallowed robots.unreachable"),
+        (answer_with(403), "fetched"),
+        (answer_with(301, ("Location", "/moved.txt")), "disallowed robots.disallow"),
+        (answer_with(301, ("Location", "/robots.txt")), "disallowed robots.unreachable"),
+        (None, "disallowed robots.unreachable"),
+    ],
+)
+def test_robots(tmp_path: Path, robots: Resource | None, rule: str) -> None:
+    moved = Resource(200, (), b"User-agent: *\nDisallow: /", "")
+    web = Web(h1={"/robots.txt": robots, "/moved.txt": moved, "/page": page()})
+    _, found, server = run(web, tmp_path, "1:8761/page")
+    assert found == {"1/page": rule}
+    assert bool(times(server, "/page")) == (rule == "fetched")
+
+
+def test_consent_of_pages_pictures_and_hosts(tmp_path: Path) -> None:
+    picture = Resource(200, (("Content-Type", "image/png"),), b"\x89PNG\r\n\x1a\n" + bytes(99), "")
+    refusing = Resource(200, (*picture.headers, ("X-Robots-Tag", "noimageai")), picture.body, "")
+    shown = '<img src="/a.png" width=300><img src="/refusing.png" width=300>'
+    web = Web(
+        h1={"/": page("/noai", "/tdm", "/header", "/none", body=shown), "/a.png": picture, "/refusing.png": refusing,
+            "/noai": page("/after", head='<meta name="robots" content="noai">', body='<img src="/only.png">'),
+            "/tdm": page(head='<meta name="tdm-reservation" content="1">'),
+            "/header": page(headers=(("X-Robots-Tag", "noml"),)),
+            "/none": page("/never", head='<meta name="robots" content="none">'),
+            "/after": page(), "/only.png": picture, "/never": page()},
+        h2={"/": page(), "/ai.txt": Resource(200, (), b"User-Agent: *\nDisallow: /", "")},
+        h3={"/": page(), "/ai.txt": answer_with(500)},
+    )  # fmt: skip
+    _, found, _ = run(web, tmp_path, "1:8761/", "2:8761/", "3:8761/")
+    assert found == {
+        "1/": "fetched",
+        "1/a.png": "fetched",
+        "1/refusing.png": "disallowed consent.noimageai",
+        "1/noai": "disallowed consent.noai",
+        "1/tdm": "disallowed consent.tdm_reservation",
+        "1/header": "disallowed consent.noml",
+        "1/none": "disallowed consent.noindex",
+        "1/after": "fetched",
+        "2/": "disallowed consent.ai_txt",
+        "3/": "disallowed consent.ai_txt",
+    }
+
+
+def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
+    listing = tmp_path / "seeds.txt"
+    listing.write_text("".join(f"http://127.4.0.9:1/{number}\n" for number in range(50)))
+    with (tmp_path / "progress").open("w") as stream:
+        options = CrawlOptions(delay=0.01, allow_private=("127.4.0.0/24",), limits=QUICK)
+        summary = crawl([str(listing)], tmp_path / "c", options, ["--direct_num_workers=1"], stream)
+    assert summary.discovered == 50 and summary.counts.get("fetched", 0) == 0
+
+
+def test_sitemaps_and_feeds(tmp_path: Path) -> None:
+    root = "http://127.4.0.1:8761"
+    index = f'<?xml version="1.0"?><sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><sitemap><loc>{root}/s2.xml</loc></sitemap></sitemapindex>'
+    urls = f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><url><loc>{root}/in/?a=1&amp;b=2</loc></url><url><loc>http://127.4.0.2:8761/other</loc></url></urlset>'
+    feed = f"<rss><channel><item><link>{root}/story/</link></item></channel></rss>"
+    xml = (("Content-Type", "application/xml"),)
+    web = Web(
+        h1={"/": page(head='<link rel="alternate" type="application/rss+xml" href="/feed">'),
+            "/robots.txt": Resource(200, (), f"Sitemap: {root}/s1.xml".encode(), ""),
+            "/s1.xml": Resource(200, xml, index.encode(), ""), "/s2.xml": Resource(200, xml, urls.encode(), ""),
+            "/in/?a=1&b=2": page(), "/feed": Resource(200, xml, feed.encode(), ""), "/story/": page()},
+    )  # fmt: skip
+    _, found, _ = run(web, tmp_path, "1:8761/")
+    assert set(found) == {"1/", "1/s1.xml", "1/s2.xml", "1/in/?a=1&b=2", "1/feed", "1/story/"}
+    assert set(found.values()) == {"fetched"}
+
+
+def test_a_limit_of_time_leaves_the_rest_for_the_next_run(tmp_path: Path) -> None:
+    web = Web(h1={"/": page(*(f"/{number}" for number in range(40))), **{f"/{number}": page() for number in range(40)}})
+    summary, found, server = run(web, tmp_path, "1:8761/", delay=0.1, seconds=2.5)
+    assert summary.waiting > 0
+    before = {asked.target for asked in server.log}
+    with Server(sorted(web.hosts), 8761, web) as again, (tmp_path / "progress").open("w") as stream:
+        options = CrawlOptions(delay=0.01, limits=QUICK, allow_private=("127.4.0.0/24",))
+        summary = crawl(["http://127.4.0.1:8761/"], tmp_path / "c", options, ["--direct_num_workers=1"], stream)
+    assert summary.waiting == 0 and summary.counts["fetched"] == 41
+    assert not {asked.target for asked in again.log} & before
