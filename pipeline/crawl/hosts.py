@@ -1,6 +1,8 @@
 """One host's queue: what is next, when it may be asked for, and what the host allows."""
 
+import asyncio
 import heapq
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -39,18 +41,28 @@ class Rights:
 
 @dataclass(eq=False)
 class Host:
-    """The polite queue of one host. Times are of the event loop's clock."""
+    """The polite queue of one host. Times are of the event loop's clock: `last` is when the last request was sent, before
+    `rest` none is."""
 
     name: str
     fresh: Iterator[Entry]
     delay: float
-    next_time: float
+    rest: float
+    last: float = -math.inf
     failures: int = 0
     origins: dict[str, Rights] = field(default_factory=dict)
     _again: list[tuple[float, int, int, Entry]] = field(default_factory=list)
     _head: list[Entry] = field(default_factory=list)
     _count: int = 0
     _over: bool = False
+
+    @property
+    def next_time(self) -> float:
+        return max(self.rest, self.last + self.delay)
+
+    def sent(self) -> None:
+        """The moment a request leaves: a connection that took long to open must not bring the next one closer."""
+        self.last = asyncio.get_running_loop().time()
 
     def take(self, now: float) -> tuple[Entry, int] | None:
         """The next entry and how often it was tried; None where there is none, or none yet."""
