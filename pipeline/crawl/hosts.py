@@ -41,8 +41,8 @@ class Rights:
 
 @dataclass(eq=False)
 class Host:
-    """The polite queue of one host. Times are of the event loop's clock: `last` is when the last request was sent, before
-    `rest` none is."""
+    """The polite queue of one host. Times are of the event loop's clock: `last` is when the last request was sent,
+    before `rest` none is."""
 
     name: str
     fresh: Iterator[Entry]
@@ -86,7 +86,7 @@ class Host:
         self._count += 1
         heapq.heappush(self._again, (when, self._count, attempts, entry))
 
-    def rest(self) -> Iterator[Entry]:
+    def drain(self) -> Iterator[Entry]:
         """Every entry that is not done, which empties the queue."""
         yield from self._head
         yield from (entry for _, _, _, entry in sorted(self._again))

@@ -263,7 +263,7 @@ class PartitionRound:
         return now - self._begin > ROUND_SECONDS or (deadline is not None and time.time() > deadline)
 
     def _carry_over(self, host: Host, entry: Entry) -> None:
-        for left in [entry, *host.rest()]:
+        for left in [entry, *host.drain()]:
             self._row(left, "carried")
             self._hand_on(left._replace(known=True))
 

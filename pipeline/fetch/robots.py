@@ -19,8 +19,6 @@ FIELD = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
 KNOWN = re.compile(
     r"dis+al+o?a?w|diasllow|allow|user-?agent|crawl-delay|request-rate|visit-time|site-?maps?|host", re.IGNORECASE
 )
-    r"dis+al+o?a?w|diasllow|allow|user-?agent|crawl-delay|request-rate|visit-time|site-?maps?|host", re.I
-)
 """Fields that Protego knows, misspellings among them."""
 
 
