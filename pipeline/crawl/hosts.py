@@ -12,6 +12,8 @@ from pipeline.crawl.frontier import Entry
 from pipeline.fetch import Response
 from pipeline.fetch.robots import Rules
 
+MARGIN = 1.05
+"""A delay is kept this many times over: what leaves here with a second between may arrive with a little less."""
 ATTEMPTS = 3
 BACK_OFF = 1.0
 """Seconds before the second attempt; doubled for each further one."""
@@ -58,7 +60,7 @@ class Host:
 
     @property
     def next_time(self) -> float:
-        return max(self.rest, self.last + self.delay)
+        return max(self.rest, self.last + self.delay * MARGIN)
 
     def sent(self) -> None:
         """The moment a request leaves: a connection that took long to open must not bring the next one closer."""

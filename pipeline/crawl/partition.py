@@ -119,6 +119,8 @@ class PartitionRound:
                 self._recall(host)
                 if wait or host.origins:
                     host.rest = self._begin + max(wait, host.delay)
+                # not all at once: hosts that begin together would be asked together for the whole round
+                host.rest += min(host.delay, 1.0) * (frontier.url_hash(host.name) % 1000) / 1000
                 loop.call_at(host.next_time, self._wake, host)
             if self._hosts:
                 await self._over.wait()

@@ -80,6 +80,8 @@ def crawl_hosts(count: int, pages: int, folder: Path) -> None:
     print(f"{len(asked)} pages of {count} hosts, {len(log)} requests")
     print(f"whole command {seconds:.1f} s: {len(asked) / seconds:.1f} pages/s")
     print(f"first to last request {span:.1f} s: {len(asked) / span:.1f} pages/s")
+    early = sum(gap < 0.99 for gap in gaps)
+    print(f"{early} of {len(gaps)} gaps shorter than 0.99 s by the server's clock")
     print(f"shortest gap between two requests to a host {gaps[0]:.3f} s, median {gaps[len(gaps) // 2]:.3f} s")
     seconds = used.children_user + used.children_system - cpu.children_user - cpu.children_system
     print(f"CPU of the crawler {seconds:.1f} s")

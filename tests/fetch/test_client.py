@@ -147,8 +147,8 @@ def test_only_the_networks_that_were_named_are_opened() -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]",
-     "0", "0.0.0.0", "%31%32%37.0.0.1", "①②⑦.0.0.1", "127。0。0。1", "user:password@127.0.0.1"],
+    ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0x7f.1", "[::1]",
+     "[::ffff:127.0.0.1]", "0", "0.0.0.0", "%31%32%37.0.0.1", "①②⑦.0.0.1", "127。0。0。1", "user:password@127.0.0.1"],
 )  # fmt: skip
 def test_no_spelling_of_loopback_reaches_it(host: str) -> None:
     with answering(ok(b"secret")) as root:
