@@ -1,6 +1,8 @@
 """One host's queue: what is next, when it may be asked for, and what the host allows."""
 
+import asyncio
 import heapq
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +12,8 @@ from pipeline.crawl.frontier import Entry
 from pipeline.fetch import Response
 from pipeline.fetch.robots import Rules
 
+MARGIN = 1.05
+"""A delay is kept this many times over: what leaves here with a second between may arrive with a little less."""
 ATTEMPTS = 3
 BACK_OFF = 1.0
 """Seconds before the second attempt; doubled for each further one."""
@@ -39,18 +43,28 @@ class Rights:
 
 @dataclass(eq=False)
 class Host:
-    """The polite queue of one host. Times are of the event loop's clock."""
+    """The polite queue of one host. Times are of the event loop's clock: `last` is when the last request was sent,
+    before `rest` none is."""
 
     name: str
     fresh: Iterator[Entry]
     delay: float
-    next_time: float
+    rest: float
+    last: float = -math.inf
     failures: int = 0
     origins: dict[str, Rights] = field(default_factory=dict)
     _again: list[tuple[float, int, int, Entry]] = field(default_factory=list)
     _head: list[Entry] = field(default_factory=list)
     _count: int = 0
     _over: bool = False
+
+    @property
+    def next_time(self) -> float:
+        return max(self.rest, self.last + self.delay * MARGIN)
+
+    def sent(self) -> None:
+        """The moment a request leaves: a connection that took long to open must not bring the next one closer."""
+        self.last = asyncio.get_running_loop().time()
 
     def take(self, now: float) -> tuple[Entry, int] | None:
         """The next entry and how often it was tried; None where there is none, or none yet."""
@@ -74,7 +88,7 @@ class Host:
         self._count += 1
         heapq.heappush(self._again, (when, self._count, attempts, entry))
 
-    def rest(self) -> Iterator[Entry]:
+    def drain(self) -> Iterator[Entry]:
         """Every entry that is not done, which empties the queue."""
         yield from self._head
         yield from (entry for _, _, _, entry in sorted(self._again))

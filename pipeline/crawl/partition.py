@@ -118,7 +118,9 @@ class PartitionRound:
                 host = Host(part.host, self._entries(path, part, chosen), self.options.delay, self._begin)
                 self._recall(host)
                 if wait or host.origins:
-                    host.next_time = self._begin + max(wait, host.delay)
+                    host.rest = self._begin + max(wait, host.delay)
+                # not all at once: hosts that begin together would be asked together for the whole round
+                host.rest += min(host.delay, 1.0) * (frontier.url_hash(host.name) % 1000) / 1000
                 loop.call_at(host.next_time, self._wake, host)
             if self._hosts:
                 await self._over.wait()
@@ -247,17 +249,14 @@ class PartitionRound:
             rights = host.origins.setdefault(origin, Rights())
             if rights.missing is not None:
                 host.put_back(entry, attempts)
-                started = loop.time()
-                host.next_time = started + host.delay
+                host.sent()
                 await self._ask_rights(host, origin, rights)
-                if host.delay < self.options.delay and rights.attempts == 0:
-                    host.next_time = started + host.delay
                 return
             refused = self._refused(entry.url, rights)
             if refused is not None:
                 self._row(entry, "disallowed", rule=refused)
                 continue
-            host.next_time = loop.time() + host.delay
+            host.sent()
             await self._fetch(host, entry, attempts)
             return
 
@@ -266,7 +265,7 @@ class PartitionRound:
         return now - self._begin > ROUND_SECONDS or (deadline is not None and time.time() > deadline)
 
     def _carry_over(self, host: Host, entry: Entry) -> None:
-        for left in [entry, *host.rest()]:
+        for left in [entry, *host.drain()]:
             self._row(left, "carried")
             self._hand_on(left._replace(known=True))
 
@@ -301,7 +300,7 @@ class PartitionRound:
         rights.attempts += 1
         answer: Response | FetchFailed
         try:
-            answer = await self.client.exchange(url)
+            answer = await self.client.exchange(url, sent=host.sent)
         except FetchFailed as error:
             answer = error
         loop = asyncio.get_running_loop()
@@ -319,7 +318,7 @@ class PartitionRound:
                 host.failures += 1
         pause = back_off(rights.attempts, url) if wait is None else wait
         if heals and rights.attempts < ATTEMPTS and pause <= LONGEST_WAIT and host.failures < DOWN:
-            host.next_time = max(host.next_time, loop.time() + pause)
+            host.rest = max(host.rest, loop.time() + pause)
             return
         rules = rules_of(answer)
         if isinstance(answer, FetchFailed):
@@ -379,7 +378,7 @@ class PartitionRound:
     async def _fetch(self, host: Host, entry: Entry, attempts: int) -> None:
         loop = asyncio.get_running_loop()
         try:
-            response = await self.client.exchange(entry.url, wanted)
+            response = await self.client.exchange(entry.url, wanted, host.sent)
             body = response.body
         except FetchFailed as error:
             if error.reason in CONNECTION_REASONS or error.reason in ("timeout", "reset"):
@@ -396,7 +395,7 @@ class PartitionRound:
             pause = back_off(attempts + 1, entry.url) if wait is None else wait
             if pause <= LONGEST_WAIT:
                 if response.status in (429, 503):  # the server as a whole wants rest
-                    host.next_time = max(host.next_time, loop.time() + pause)
+                    host.rest = max(host.rest, loop.time() + pause)
                 host.later(entry, attempts + 1, loop.time() + pause)
                 return
         self._judge(entry, response, body)

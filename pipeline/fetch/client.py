@@ -127,11 +127,16 @@ class Client:
                 raise FetchFailed("redirects", f"more than {self.limits.redirects}")
             path.append(target)
 
-    async def exchange(self, url: str, wanted: Callable[[int, str], bool] | None = None) -> Response:
+    async def exchange(
+        self,
+        url: str,
+        wanted: Callable[[int, str], bool] | None = None,
+        sent: Callable[[], None] | None = None,
+    ) -> Response:
         """One request and its response, whatever its status; redirects are not followed.
 
         `wanted` sees status and media type before the body is read: where it says no, the fetch fails with the reason
-        media_type. Raises FetchFailed."""
+        media_type. `sent` is called in the moment the request leaves. Raises FetchFailed."""
         origin, authority, target = origin_of(url)
         request = (
             f"GET {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {user_agent(self.contact)}\r\n"
@@ -147,6 +152,8 @@ class Client:
                     if connection is None:
                         connection = await self._connect(origin)
                     try:
+                        if sent is not None:
+                            sent()
                         head, raw, message = await self._talk(connection, request, (authority, target), wanted)
                         break
                     except FetchFailed as error:

@@ -17,7 +17,7 @@ LIFETIME = 24 * 3600.0
 
 FIELD = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
 KNOWN = re.compile(
-    r"dis+al+o?a?w|diasllow|allow|user-?agent|crawl-delay|request-rate|visit-time|site-?maps?|host", re.I
+    r"dis+al+o?a?w|diasllow|allow|user-?agent|crawl-delay|request-rate|visit-time|site-?maps?|host", re.IGNORECASE
 )
 """Fields that Protego knows, misspellings among them."""
 

@@ -78,13 +78,13 @@ def crawl_hosts(count: int, pages: int, folder: Path) -> None:
     gaps = sorted(later - earlier for stamps in times.values() for earlier, later in pairwise(stamps))
     span = max(at for at, _, _ in log) - min(at for at, _, _ in log)
     print(f"{len(asked)} pages of {count} hosts, {len(log)} requests")
-    print(
-        f"whole command {seconds:.1f} s: {len(asked) / seconds:.1f} pages/s; first to last request {span:.1f} s: {len(asked) / span:.1f} pages/s"
-    )
+    print(f"whole command {seconds:.1f} s: {len(asked) / seconds:.1f} pages/s")
+    print(f"first to last request {span:.1f} s: {len(asked) / span:.1f} pages/s")
+    early = sum(gap < 0.99 for gap in gaps)
+    print(f"{early} of {len(gaps)} gaps shorter than 0.99 s by the server's clock")
     print(f"shortest gap between two requests to a host {gaps[0]:.3f} s, median {gaps[len(gaps) // 2]:.3f} s")
-    print(
-        f"CPU of the crawler {used.children_user + used.children_system - cpu.children_user - cpu.children_system:.1f} s"
-    )
+    seconds = used.children_user + used.children_system - cpu.children_user - cpu.children_system
+    print(f"CPU of the crawler {seconds:.1f} s")
 
 
 def picture_server(pictures: list[bytes], ready: Path) -> None:
@@ -121,7 +121,7 @@ def fetch_ours(lists: list[list[str]], folder: Path, number: int) -> None:
     )
 
 
-def fetch_images(count: int, folder: Path) -> None:
+def fetch_images(count: int, turns: int, folder: Path) -> None:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     from pipeline.crawl.frontier import host_of
     from pipeline.miniweb import generate
@@ -136,7 +136,7 @@ def fetch_images(count: int, folder: Path) -> None:
     urls = [f"http://127.3.0.{number % 20 + 1}:{PORT + 1}/{number}.png" for number in range(count)]
     (folder / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
     lists = [[url for url in urls if int(host_of(url).rpartition(".")[2]) % 2 == half] for half in range(2)]
-    for turn in range(2):
+    for turn in range(turns):
         begin = time.monotonic()
         target = folder / f"ours{turn}"
         target.mkdir()
@@ -145,19 +145,20 @@ def fetch_images(count: int, folder: Path) -> None:
             worker.start()
         for worker in workers:
             worker.join()
+            assert worker.exitcode == 0
         ours = time.monotonic() - begin
         begin = time.monotonic()
         program = (
-            f"import img2dataset; img2dataset.download(url_list={str(folder / 'urls.txt')!r}, output_folder={str(folder / f'theirs{turn}')!r}, "
-            "processes_count=2, thread_count=64, resize_mode='no', output_format='webdataset', input_format='txt', enable_wandb=False)"
+            f"import img2dataset; img2dataset.download(url_list={str(folder / 'urls.txt')!r}, input_format='txt', "
+            f"output_folder={str(folder / f'theirs{turn}')!r}, output_format='webdataset', processes_count=2, "
+            "thread_count=64, resize_mode='no', enable_wandb=False)"
         )
         subprocess.run(
             [sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         theirs = time.monotonic() - begin
-        print(
-            f"{count} URLs, 30 % of them missing: ours {ours:.1f} s ({count / ours:.0f}/s), img2dataset {theirs:.1f} s ({count / theirs:.0f}/s), ratio {theirs / ours:.2f}"
-        )
+        print(f"{count} URLs, 30 % of them missing: ours {ours:.1f} s, {count / ours:.0f}/s")
+        print(f"  img2dataset {theirs:.1f} s, {count / theirs:.0f}/s: ratio {theirs / ours:.2f}", flush=True)
     (folder / "stop").touch()
     server.join()
 
@@ -168,13 +169,14 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=200)
     parser.add_argument("--pages", type=int, default=60, help="of a host")
     parser.add_argument("--urls", type=int, default=20_000)
+    parser.add_argument("--turns", type=int, default=2)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="openm3w-bench-"))
     try:
         if options.what == "hosts":
             crawl_hosts(options.hosts, options.pages, folder)
         else:
-            fetch_images(options.urls, folder)
+            fetch_images(options.urls, options.turns, folder)
     finally:
         shutil.rmtree(folder)
 

@@ -228,7 +228,7 @@ def test_sitemaps_and_feeds(tmp_path: Path) -> None:
 
 def test_a_limit_of_time_leaves_the_rest_for_the_next_run(tmp_path: Path) -> None:
     web = Web(h1={"/": page(*(f"/{number}" for number in range(40))), **{f"/{number}": page() for number in range(40)}})
-    summary, found, server = run(web, tmp_path, "1:8761/", delay=0.1, seconds=2.5)
+    summary, _, server = run(web, tmp_path, "1:8761/", delay=0.1, seconds=2.5)
     assert summary.waiting > 0
     before = {asked.target for asked in server.log}
     with Server(sorted(web.hosts), 8761, web) as again, (tmp_path / "progress").open("w") as stream:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import write_corpus
 from tests.train_min.test_data import windows_of
-from tests.train_min.test_train import QUICK
 from train_min import TrainError
 from train_min.against import compare, joined, run_against, without
 from train_min.train import TrainOptions, arms_of, run

@@ -10,7 +10,17 @@ import torch
 from shards.tokenizer import Tokenizer, train_corpus_tokenizer
 from tests.train_min.synthetic import COLOURS, draw
 from train_min import TrainError, evaluate
-from train_min.evaluate import EvaluateOptions, accuracy, answer_tokens, episode, load_task, prompt_tokens
+from train_min.evaluate import (
+    EvaluateOptions,
+    accuracy,
+    answer_tokens,
+    captions,
+    episode,
+    load_task,
+    prompt_tokens,
+    run_evaluate,
+)
+from train_min.train import Result
 
 
 @pytest.fixture(scope="module")
@@ -99,20 +109,15 @@ def test_a_model_that_reads_the_shots_is_right_and_with_shuffled_images_at_chanc
     assert accuracy(None, tokenizer, items, features, 16, options, shuffled=True) < 0.6  # type: ignore[arg-type]
 
 
-def test_a_run_is_evaluated_from_its_folder(corpus_folder: Path, task: Path, tmp_path: Path) -> None:
-    from tests.train_min.test_train import QUICK
-    from train_min.evaluate import captions, run_evaluate
-    from train_min.train import run
-
+def test_a_run_is_evaluated_from_its_folder(finished: tuple[Result, list[str]], task: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="run m3w train first"):
         run_evaluate(tmp_path, task, EvaluateOptions(), lambda line: None)
-    options = __import__("dataclasses").replace(QUICK, steps=2, lm_steps=2)
-    run(corpus_folder, tmp_path / "run", options, lambda line: None)
+    folder = finished[0].folder
     lines: list[str] = []
     for mode in ("closed", "greedy", "beam"):
         quick = EvaluateOptions(shots=(0, 4), episodes=3, mode=mode)
-        result = run_evaluate(tmp_path / "run", task, quick, lines.append)
+        result = run_evaluate(folder, task, quick, lines.append)
         assert [row["shots"] for row in result["rows"]] == [0, 4]
         assert all(0 <= row["accuracy"] <= 1 and row["majority"] == 0.25 for row in result["rows"])
     assert len(lines) == 6 and "commonest label 0.250" in lines[0]
-    assert len(captions(tmp_path / "run", 3)) == 3
+    assert len(captions(folder, 3)) == 3

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.train_min.conftest import QUICK
 from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
-from tests.train_min.test_train import QUICK
 from train_min import TrainError
 from train_min.contrastive import CONTEXT, load_tower, neighbours, pretrain
 from train_min.data import open_corpus, pair_windows, pictures, read_picture, training_windows
