@@ -142,16 +142,16 @@ def test_a_broken_header_in_a_plain_file_costs_one_record(hugin: bytes, tmp_path
     assert counts(path)["record.corrupt"] == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_nothing_escapes_from_mutilated_files(
     hugin_head: bytes, tmp_path_factory: pytest.TempPathFactory, data
 ) -> None:
     mutilated = bytearray(hugin_head)
     for _ in range(data.draw(st.integers(1, 6))):
-        at = data.draw(st.integers(0, len(mutilated) - 1))
+        at = data.draw(st.integers(0, max(len(mutilated) - 1, 0)))
         action = data.draw(st.sampled_from(["flip", "cut", "insert", "drop"]))
-        if action == "flip":
+        if action == "flip" and mutilated:
             mutilated[at] ^= data.draw(st.integers(1, 255))
         elif action == "cut":
             del mutilated[max(at, 20) :]
