@@ -152,8 +152,9 @@ class PageReader:
         self.block_of: list[int] = []  # the innermost block element at each element
         self.max_depth, self.max_elements = max_depth, max_elements
         self.max_image_width, self.css_backgrounds = max_image_width, css_backgrounds
-        self.top = -1
-        self.depth = 0
+        # open elements: tag, number (-1 for inline ones, which have none), and the state outside
+        self.stack: list[tuple[str, int, int]] = []
+        self.top = -1  # the innermost open element that has a number
         self.state = 0
         self.run: list[str | int] = []
         self.pictured = False  # whether the run holds a picture
@@ -167,12 +168,18 @@ class PageReader:
         if kind == _EMPTY:
             self.empty(tag, attributes)
             return
+        stack = self.stack
+        if len(stack) >= self.max_depth:
+            raise PageLimit("page.too_deep")
+        if not kind:
+            self.stack.append((tag, -1, self.state))
+            if attributes:
+                self.inline(tag, attributes)
+            return
         element = len(self.tags)
         if element >= self.max_elements:
             raise PageLimit("page.too_large")
-        if self.depth >= self.max_depth:
-            raise PageLimit("page.too_deep")
-        self.depth += 1
+        stack.append((tag, element, self.state))
         top = self.top
         state = self.state | flags
         hints = 0
@@ -203,13 +210,9 @@ class PageReader:
                 state |= MAYBE_HIDDEN if kind == _BLOCK else HIDDEN | INLINE_HIDDEN
             if "itemprop" in attributes:
                 self.page.head.item(tag, attributes)
-            if self.css_backgrounds and "style" in attributes and not state & SKIP:
-                found = images.BACKGROUND.search(attributes["style"][:10_000])
-                if found:
-                    self.image({"src": next(filter(None, found.groups()))})
-        if tag == "a":
-            state = self.anchor(attributes, state)
-        elif kind == _SPECIAL:
+            if self.css_backgrounds and "style" in attributes:
+                self.background(attributes["style"])
+        if kind == _SPECIAL:
             state = self.special(tag, attributes, state)
         inherited = hints | scope | self.inherited[top] if top >= 0 else hints
         self.tags.append(tag)
@@ -217,12 +220,33 @@ class PageReader:
         self.states.append(state)
         self.hints.append(hints)
         self.inherited.append(inherited)
-        self.depths.append(self.depth)
+        self.depths.append(len(stack))
         self.first.append(len(self.blocks))
         self.last.append(0)
         self.ends.append(0)
         self.top = element
         self.state = state
+
+    def inline(self, tag: str, attributes: dict[str, str]) -> None:
+        """The state inside an inline element. It gets no row: text does not tell blocks by it."""
+        if (
+            "hidden" in attributes
+            or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
+            or attributes.get("aria-hidden") == "true"
+            or ("class" in attributes and bits(attributes["class"]) & HIDDEN_CLASS)
+        ):
+            self.state |= HIDDEN | INLINE_HIDDEN
+        if tag == "a":
+            self.state = self.anchor(attributes, self.state)
+        if "itemprop" in attributes:
+            self.page.head.item(tag, attributes)
+        if self.css_backgrounds and "style" in attributes:
+            self.background(attributes["style"])
+
+    def background(self, style: str) -> None:
+        """The picture that a style attribute puts behind its element."""
+        if not self.state & SKIP and (found := images.BACKGROUND.search(style[:10_000])):
+            self.image({"src": next(filter(None, found.groups()))})
 
     def empty(self, tag: str, attributes: dict[str, str]) -> None:
         """An element without content."""
@@ -295,26 +319,27 @@ class PageReader:
         return state
 
     def end(self, tag: str) -> None:
-        top = self.top
-        if top >= 0 and self.tags[top] == tag:
-            self.leave(top, tag)
+        stack = self.stack
+        if stack and stack[-1][0] == tag:
+            self.leave()
             return
         if _KIND.get(tag, 0) == _EMPTY:
             return
         # libxml2 closes some elements without saying so
-        element = top
-        for back in range(1, MAX_UNCLOSED):
-            if element < 0:
-                return
-            if self.tags[element] == tag:
+        for back in range(2, min(len(stack), MAX_UNCLOSED) + 1):
+            if stack[-back][0] == tag:
                 for _ in range(back):
-                    self.leave(self.top, self.tags[self.top])
+                    self.leave()
                 return
-            element = self.parents[element]
 
-    def leave(self, element: int, tag: str) -> None:
+    def leave(self) -> None:
         """Close the innermost open element."""
-        kind = _KIND.get(tag, 0)
+        tag, element, outside = self.stack[-1]
+        if element < 0:
+            self.stack.pop()
+            self.state = outside
+            return
+        kind = _KIND[tag]
         if kind == _BLOCK:
             if self.run:
                 self.flush()
@@ -336,9 +361,9 @@ class PageReader:
                     self.page.head.title(text)
         self.last[element] = len(self.blocks)
         self.ends[element] = len(self.tags)
-        self.depth -= 1
-        self.top = parent = self.parents[element]
-        self.state = self.states[parent] if parent >= 0 else 0
+        self.stack.pop()
+        self.top = self.parents[element]
+        self.state = outside
 
     def data(self, text: str) -> None:
         state = self.state
@@ -360,8 +385,8 @@ class PageReader:
             self.link_chars += len(text.strip()) * (0.3 if state & IN_LOCAL_LINK else 1)
 
     def close(self) -> Page:
-        while self.top >= 0:
-            self.leave(self.top, self.tags[self.top])
+        while self.stack:
+            self.leave()
         self.flush()
         return self.page
 
