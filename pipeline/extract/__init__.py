@@ -6,7 +6,7 @@ from typing import Literal
 
 from pipeline.extract.charset import decode
 from pipeline.extract.document import nodes
-from pipeline.extract.page import PageLimit, read
+from pipeline.extract.reader import PageLimit, read
 from pipeline.extract.selection import select, select_around
 from pipeline.extract.urls import resolve
 from shards.records import Document, Text

@@ -20,7 +20,8 @@ from pipeline.extract.charset import decode
 from pipeline.extract.classifier import CONTEXT, WEIGHTS, threshold
 from pipeline.extract.content import candidate, sums
 from pipeline.extract.features import features
-from pipeline.extract.page import NOSCRIPT, read
+from pipeline.extract.page import NOSCRIPT
+from pipeline.extract.reader import read
 from tests.bench.extraction import data_sets, interleave_score
 
 HIDDEN_UNITS = 32

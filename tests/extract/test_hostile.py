@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.extract import ExtractOptions, PageDropped, extract
 from pipeline.extract.charset import codec, decode
 from pipeline.extract.images import srcset
-from pipeline.extract.page import PageReader
+from pipeline.extract.reader import PageReader
 from pipeline.extract.urls import MAX_URL, parse, resolve, serialise
 from shards.records import Document, Text
 
@@ -193,7 +193,7 @@ def test_too_deep():
 
 
 def test_too_many_elements():
-    assert run(b"<b>x</b>" * 1_000_000) == "page.too_large"
+    assert run(b"<p>x</p>" * 1_000_000) == "page.too_large"
 
 
 @pytest.mark.parametrize("options", [{}, {"engine": "trafilatura"}])

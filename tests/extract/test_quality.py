@@ -14,7 +14,7 @@ FINGERPRINT = "8e03ceceb10754133cf168e5e6abebcc"
 # word F1, shingle F1, image F1, placed of matched, placed of all; None where the set has no such annotation
 FLOORS: dict[str, tuple[float | None, ...]] = {
     "readability": (0.962, 0.951, 0.885, 0.990, 0.935),
-    "defuddle": (0.925, 0.844, 0.610, 0.975, 0.670),
+    "defuddle": (0.925, 0.844, 0.610, 0.960, 0.670),
     "scrapinghub": (0.961, 0.955, None, None, None),
     "wcxb": (0.876, 0.850, None, None, None),
 }

@@ -1,0 +1,489 @@
+"""HTML events in, a flat page out, in one linear pass.
+
+No tree is built. libxml2's tokenizer calls back for every tag and every piece of text; elements become rows of parallel
+lists, numbered in document order, so that sums over subtrees are differences of prefix sums."""
+
+import re
+
+from lxml import etree
+
+from pipeline.extract import images
+from pipeline.extract.hints import HIDDEN_CLASS, bits
+from pipeline.extract.page import (
+    BLOCK_LEVEL,
+    CODE,
+    CODE_TAGS,
+    EMPTY,
+    HIDDEN,
+    IMAGE_TAGS,
+    IN_LINK,
+    IN_LOCAL_LINK,
+    INLINE_HIDDEN,
+    JSON_LD,
+    KINDS,
+    MAYBE_HIDDEN,
+    NOSCRIPT,
+    PLAIN,
+    PREFORMATTED,
+    RUBY,
+    SKIP,
+    SPECIAL,
+    TAGS,
+    TITLE,
+    Block,
+    Page,
+    Picture,
+)
+
+# How far up the open elements an end tag is looked for
+MAX_UNCLOSED = 128
+
+_HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
+_DROPPED_CHARACTERS = re.compile("[\u00ad\ufeff\u2060\u200e\u200f]")
+_BREAK = "\n"
+_EMOJI_CLASS = re.compile(r"emoji|smiley|smilie|emoticon|wp-smiley", re.I)
+_EMOJI = re.compile(
+    "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
+    "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
+)
+_PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # what links of headings to themselves show
+_MARKUP = re.compile("<img", re.I)
+
+
+class PageLimit(Exception):
+    """A page went over a limit while it was read; `rule` is the id of the rule."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+
+
+class PageReader:
+    """The target of libxml2's HTML parser. `close` returns the `Page`.
+
+    What an element hands down is kept in plain lists by element number and in attributes for the innermost open one:
+    a container per element would keep Python's garbage collector busy."""
+
+    def __init__(self, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool) -> None:
+        self.page = page = Page()
+        self.tags, self.parents, self.states, self.hints = page.tags, page.parents, page.states, page.hints
+        self.inherited, self.depths, self.first, self.last = page.inherited, page.depths, page.first, page.last
+        self.ends, self.blocks = page.ends, page.blocks
+        self.block_of: list[int] = []  # the innermost block element at each element
+        self.max_depth, self.max_elements = max_depth, max_elements
+        self.max_image_width, self.css_backgrounds = max_image_width, css_backgrounds
+        # open elements: tag, number (-1 for inline ones, which have none), and the state outside
+        self.stack: list[tuple[str, int, int]] = []
+        self.top = -1  # the innermost open element that has a number
+        self.state = 0
+        self.run: list[str | int] = []
+        self.pictured = False  # whether the run holds a picture
+        self.link_chars = 0.0
+        self.sources: list[tuple[str, float, str]] | None = None
+        self.link = ""
+        self.raw: list[str] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        kind, flags, scope = TAGS.get(tag, PLAIN)
+        if kind == EMPTY:
+            self.empty(tag, attributes)
+            return
+        stack = self.stack
+        if len(stack) >= self.max_depth:
+            raise PageLimit("page.too_deep")
+        if not kind:
+            self.stack.append((tag, -1, self.state))
+            if attributes:
+                self.inline(tag, attributes)
+            return
+        element = len(self.tags)
+        if element >= self.max_elements:
+            raise PageLimit("page.too_large")
+        stack.append((tag, element, self.state))
+        top = self.top
+        state = self.state | flags
+        hints = 0
+        if kind == BLOCK_LEVEL:
+            if self.run:
+                self.flush()
+            self.block_of.append(element)
+            if tag == "noscript":
+                self.raw = []
+            elif tag == "html":
+                self.page.head.root(attributes)
+        else:
+            self.block_of.append(self.block_of[top] if top >= 0 else 0)
+        if attributes:
+            if tag not in ("body", "html"):
+                if "class" in attributes or "role" in attributes:
+                    hints = bits(attributes.get("class", ""), attributes.get("role", ""))
+                if "id" in attributes:
+                    hints |= bits(attributes["id"])
+            if (
+                "hidden" in attributes
+                or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
+                or attributes.get("aria-hidden") == "true"
+            ):
+                if tag not in ("body", "html"):
+                    state |= HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
+            elif hints & HIDDEN_CLASS:
+                state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
+            if "itemprop" in attributes:
+                self.page.head.item(tag, attributes)
+            if self.css_backgrounds and "style" in attributes:
+                self.background(attributes["style"])
+        if kind == SPECIAL:
+            state = self.special(tag, attributes, state)
+        inherited = hints | scope | self.inherited[top] if top >= 0 else hints
+        self.tags.append(tag)
+        self.parents.append(top)
+        self.states.append(state)
+        self.hints.append(hints)
+        self.inherited.append(inherited)
+        self.depths.append(len(stack))
+        self.first.append(len(self.blocks))
+        self.last.append(0)
+        self.ends.append(0)
+        self.top = element
+        self.state = state
+
+    def inline(self, tag: str, attributes: dict[str, str]) -> None:
+        """The state inside an inline element. It gets no row: text does not tell blocks by it."""
+        if (
+            "hidden" in attributes
+            or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
+            or attributes.get("aria-hidden") == "true"
+            or ("class" in attributes and bits(attributes["class"]) & HIDDEN_CLASS)
+        ):
+            self.state |= HIDDEN | INLINE_HIDDEN
+        if tag == "a":
+            self.state = self.anchor(attributes, self.state)
+        if "itemprop" in attributes:
+            self.page.head.item(tag, attributes)
+        if self.css_backgrounds and "style" in attributes:
+            self.background(attributes["style"])
+
+    def background(self, style: str) -> None:
+        """The picture that a style attribute puts behind its element."""
+        if not self.state & SKIP and (found := images.BACKGROUND.search(style[:10_000])):
+            self.image({"src": next(filter(None, found.groups()))})
+
+    def empty(self, tag: str, attributes: dict[str, str]) -> None:
+        """An element without content."""
+        state = self.state
+        if tag == "br":
+            if not state & SKIP:
+                self.run.append(_BREAK)
+        elif tag == "img" or tag == "image":
+            if not state & SKIP or state & NOSCRIPT:
+                self.image(attributes)
+        elif tag == "hr":
+            self.flush()
+        elif tag == "source":
+            if self.sources is not None:
+                for name in ("srcset", *images.LAZY_SETS, "data-src", "src"):
+                    if value := attributes.get(name):
+                        self.sources += images.srcset(value[:100_000])
+        elif tag in ("meta", "link", "base"):
+            self.page.head.element(tag, attributes)
+
+    def anchor(self, attributes: dict[str, str], state: int) -> int:
+        """The state inside a link; an anchor without href is none."""
+        href = attributes.get("href")
+        if href is None:
+            return state & ~(IN_LINK | IN_LOCAL_LINK)
+        self.link = href
+        if ("rel" in attributes and "license" in attributes["rel"].lower()) or "creativecommons.org/" in href:
+            self.page.head.licence_link(href)
+        return state | (IN_LINK | IN_LOCAL_LINK if href[:1] == "#" else IN_LINK)
+
+    def special(self, tag: str, attributes: dict[str, str], state: int) -> int:
+        """The state inside an element that is neither block nor plain inline."""
+        if tag in CODE_TAGS:
+            return state | CODE
+        if tag == "time":
+            self.page.head.time(attributes)
+            return state
+        if tag == "picture":
+            self.sources = []
+        elif tag in IMAGE_TAGS:
+            if not state & SKIP:
+                self.image(attributes)
+        elif tag == "ruby":
+            return state | RUBY
+        elif tag == "rt":
+            if state & RUBY:
+                self.run.append("(")
+        elif tag == "math":
+            if text := attributes.get("alttext"):
+                self.run.append(text)
+                return state | SKIP
+        elif tag == "script":
+            self.raw = []
+            return state | (SKIP | JSON_LD if "ld+json" in attributes.get("type", "").lower() else SKIP)
+        elif tag == "title":
+            self.raw = []
+            return state | SKIP | TITLE
+        elif tag == "video":
+            if attributes.get("poster"):
+                self.image({**attributes, "src": attributes["poster"], "alt": attributes.get("title", "")})
+            return state | SKIP
+        elif tag == "object":
+            kind = attributes.get("type", "")
+            data = attributes.get("data", "")
+            if kind.startswith("image/") or (not kind and images.is_picture_file(data)):
+                self.image({**attributes, "src": data})
+                return state | SKIP
+        else:
+            return state | SKIP
+        return state
+
+    def end(self, tag: str) -> None:
+        stack = self.stack
+        if stack and stack[-1][0] == tag:
+            self.leave()
+            return
+        if KINDS.get(tag, 0) == EMPTY:
+            return
+        # libxml2 closes some elements without saying so
+        for back in range(2, min(len(stack), MAX_UNCLOSED) + 1):
+            if stack[-back][0] == tag:
+                for _ in range(back):
+                    self.leave()
+                return
+
+    def leave(self) -> None:
+        """Close the innermost open element."""
+        tag, element, outside = self.stack[-1]
+        if element < 0:
+            self.stack.pop()
+            self.state = outside
+            return
+        kind = KINDS[tag]
+        if kind == BLOCK_LEVEL:
+            if self.run:
+                self.flush()
+            if tag == "noscript" and self.raw:
+                self.noscript_source()
+        elif kind == SPECIAL:
+            state = self.states[element]
+            if tag == "rt":
+                if state & RUBY:
+                    self.run.append(")")
+            elif tag == "picture":
+                self.sources = None
+            elif state & (JSON_LD | TITLE) and self.raw:
+                text = "".join(self.raw)
+                self.raw = []
+                if state & JSON_LD:
+                    self.page.head.json_ld(text)
+                else:
+                    self.page.head.title(text)
+        self.last[element] = len(self.blocks)
+        self.ends[element] = len(self.tags)
+        self.stack.pop()
+        self.top = self.parents[element]
+        self.state = outside
+
+    def data(self, text: str) -> None:
+        state = self.state
+        if state & (SKIP | INLINE_HIDDEN | NOSCRIPT):
+            if state & (JSON_LD | TITLE) or (state & NOSCRIPT and not state & SKIP):
+                self.raw.append(text)
+            return
+        if not state & PREFORMATTED:
+            if text.isspace():
+                if self.run:
+                    self.run.append(" ")
+                return
+            if "\n" in text:
+                text = text.replace("\n", " ")
+        if state & IN_LOCAL_LINK and text in _PERMALINKS:
+            return
+        self.run.append(text)
+        if state & IN_LINK:
+            self.link_chars += len(text.strip()) * (0.3 if state & IN_LOCAL_LINK else 1)
+
+    def close(self) -> Page:
+        while self.stack:
+            self.leave()
+        self.flush()
+        return self.page
+
+    def image(self, attributes: dict[str, str]) -> None:
+        page = self.page
+        state = self.state
+        alt = " ".join(attributes.get("alt", "")[:10_000].split())
+        width, height = images.dimension(attributes, "width"), images.dimension(attributes, "height")
+        label = f"{attributes.get('class', '')} {attributes.get('id', '')}"
+        if alt and len(alt) <= 32 and (_EMOJI.match(alt) or (_EMOJI_CLASS.search(label) and len(alt) <= 32)):
+            self.data(alt)
+            return
+        urls = images.offered(attributes, self.sources or [], self.max_image_width)
+        noscript = bool(state & NOSCRIPT)
+        link = self.link if state & IN_LINK and images.is_picture_file(self.link) else ""
+        element = max(self.top, 0)
+        previous = self.last_picture()
+        if previous is not None and (noscript or previous.noscript) and self.twin(previous, urls, noscript):
+            previous.urls = list(dict.fromkeys(previous.urls + urls if not previous.noscript else urls + previous.urls))
+            previous.alt = previous.alt or alt
+            previous.width, previous.height = previous.width or width, previous.height or height
+            previous.noscript = previous.noscript and noscript
+            previous.hidden = previous.hidden and bool(state & HIDDEN)
+            previous.link = previous.link or link
+            return
+        picture = Picture(
+            element,
+            urls,
+            alt,
+            width,
+            height,
+            noscript,
+            bool(state & HIDDEN),
+            link,
+            bits(label) if label != " " else 0,
+        )
+        self.run.append(len(page.pictures))
+        self.pictured = True
+        page.pictures.append(picture)
+
+    def last_picture(self) -> Picture | None:
+        """The picture before this place if no word stands between."""
+        for piece in reversed(self.run):
+            if isinstance(piece, int):
+                return self.page.pictures[piece]
+            if piece.strip():
+                return None
+        if (
+            self.page.blocks
+            and self.page.blocks[-1].pieces
+            and isinstance(piece := self.page.blocks[-1].pieces[-1], int)
+        ):
+            return self.page.pictures[piece]
+        return None
+
+    def twin(self, previous: Picture, urls: list[str], noscript: bool) -> bool:
+        """Whether the picture now met is `previous` again, one of the two for browsers without scripts."""
+        if previous.noscript == noscript:
+            return False
+        if not previous.urls or not urls or set(previous.urls) & set(urls):
+            return True
+        here = self.top
+        if noscript:
+            while here >= 0 and self.tags[here] != "noscript":
+                here = self.parents[here]
+            here = self.parents[here] if here >= 0 else -1
+        there = previous.element
+        if previous.noscript:
+            while there >= 0 and self.tags[there] != "noscript":
+                there = self.parents[there]
+            there = self.parents[there] if there >= 0 else -1
+        return here == there
+
+    def noscript_source(self) -> None:
+        """Images that stand in a noscript element as escaped markup."""
+        source = "".join(self.raw)
+        self.raw = []
+        if not _MARKUP.search(source):
+            return
+        reader = _ImageTags()
+        try:
+            etree.fromstring(
+                source[:100_000].encode("utf-8", "replace"), etree.HTMLParser(target=reader, encoding="utf-8")
+            )
+        except etree.XMLSyntaxError:
+            return
+        for attributes in reader.found:
+            self.image(attributes)
+        self.flush()
+
+    def flush(self) -> None:
+        """End a block."""
+        run = self.run
+        if not run:
+            return
+        self.run, link_chars, self.link_chars = [], self.link_chars, 0.0
+        pre = self.state & PREFORMATTED
+        pieces: list[str | int] = []
+        if not self.pictured:
+            text = "".join(run)  # type: ignore[arg-type]
+            if pre or "\n" in text:
+                text = _normalise(text, pre).strip(" ")
+            else:
+                text = " ".join((text if text.isascii() else _DROPPED_CHARACTERS.sub("", text)).split())
+            if not text or text.isspace():
+                return
+            pieces.append(text)
+        else:
+            self.pictured = False
+            texts: list[str] = []
+            for piece in run:
+                if isinstance(piece, str):
+                    texts.append(piece)
+                    continue
+                if texts:
+                    pieces.append(_normalise("".join(texts), pre))
+                    texts = []
+                pieces.append(piece)
+            if texts:
+                pieces.append(_normalise("".join(texts), pre))
+            text = "".join(piece for piece in pieces if isinstance(piece, str))
+            if not text.strip():
+                pieces = [piece for piece in pieces if isinstance(piece, int)]
+                text = ""
+        page = self.page
+        if len(pieces) > 1 or isinstance(pieces[0], int):
+            for piece in pieces:
+                if isinstance(piece, int):
+                    page.pictures[piece].block = len(page.blocks)
+        element = self.block_of[self.top] if self.top >= 0 else 0
+        state = self.states[element] if self.states else 0
+        if self.state & NOSCRIPT:
+            state |= NOSCRIPT
+        page.blocks.append(Block(element, pieces, len(text), min(int(link_chars), len(text)), state, text))
+
+
+class _ImageTags:
+    def __init__(self) -> None:
+        self.found: list[dict[str, str]] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if tag == "img":
+            self.found.append(dict(attributes))
+
+    def close(self) -> None:
+        return None
+
+
+def _normalise(text: str, pre: int) -> str:
+    """White space as a browser shows it: runs become one space, line breaks stay, two or more make a paragraph."""
+    if not text.isascii():
+        text = _DROPPED_CHARACTERS.sub("", text)
+    if pre:
+        lines = [line.rstrip() for line in text.expandtabs(4).split("\n")]
+        return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+    if "\n" not in text:
+        stripped = " ".join(text.split())
+        if not stripped:
+            return " " if text else ""
+        return (" " if text[0].isspace() else "") + stripped + (" " if text[-1].isspace() else "")
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    lead = "\n" if not lines[0] else (" " if text[0].isspace() else "")
+    trail = "\n" if not lines[-1] else (" " if text[-1].isspace() else "")
+    joined = re.sub(r"\n{3,}", "\n\n", "\n".join(lines).strip("\n"))
+    return lead + joined + trail if joined else "\n"
+
+
+def read(
+    text: str | bytes, *, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool = False
+) -> Page:
+    """The flat page of an HTML text or of its UTF-8 bytes.
+
+    Raises PageLimit where it is nested deeper or holds more elements than allowed."""
+    reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds)
+    parser = etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True)
+    try:
+        page: Page = etree.fromstring(text.encode("utf-8", "replace") if isinstance(text, str) else text, parser)
+    except etree.XMLSyntaxError:
+        return reader.close()
+    return page
