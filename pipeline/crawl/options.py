@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.errors import BuildError
 from pipeline.fetch import DEFAULT_LIMITS, Limits, Networks
+from pipeline.fetch.client import user_agent
 
 SCOPES = ("host", "domain", "any")
 
@@ -45,6 +46,7 @@ class CrawlOptions:
             if getattr(self, name) < 0:
                 raise BuildError(f"--{name.replace('_', '-')}: must not be negative")
         Networks.parse(self.allow_private)
+        user_agent(self.contact)
         if self.contact is None and not self.allow_private:
             raise BuildError(
                 "a crawler says who runs it: give --contact with a URL or mail address "

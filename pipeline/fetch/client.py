@@ -6,6 +6,7 @@ credentials, no proxies.
 """
 
 import asyncio
+import re
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from types import TracebackType
 
 import h11
 
+from pipeline.errors import BuildError
 from pipeline.extract import urls
 from pipeline.fetch.address import NO_NETWORKS, Networks
 from pipeline.fetch.response import DEFAULT_LIMITS, FetchFailed, Limits, Response
@@ -30,6 +32,7 @@ NAMES = 10_000
 BUFFERED_BYTES = 512 << 20
 """Bodies in the making may hold this much memory together."""
 PRODUCT = "openm3w"
+CONTACT = re.compile(r"[!-~]{3,300}")
 
 Origin = tuple[str, str, int]
 """scheme, host, port"""
@@ -38,7 +41,11 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 def user_agent(contact: str | None) -> str:
-    """Who asks. `contact` is a URL or mail address where a server's owner reaches whoever runs this."""
+    """Who asks. `contact` is a URL or mail address where a server's owner reaches whoever runs this.
+
+    Raises BuildError for what cannot stand in a header."""
+    if contact is not None and not CONTACT.fullmatch(contact):
+        raise BuildError(f"--contact {contact!r}: a URL or mail address in ASCII, without spaces")
     return f"{PRODUCT}/0.1" + (f" (+{contact})" if contact else "")
 
 

@@ -13,6 +13,8 @@ import apache_beam as beam
 
 import pipeline.recipe as recipes
 from pipeline.errors import BuildError
+from pipeline.fetch import Networks
+from pipeline.fetch.client import user_agent
 from pipeline.jobs import fetch, tables
 from pipeline.jobs import parts as cutting
 from pipeline.jobs.corpus import FORMAT_VERSION, Corpus, read_json, write_json
@@ -71,6 +73,10 @@ class Build:
         fetched = self._fetch(text, links)
         references = stage_key("references", text, [entry.sha256 for entry in fetched])
         self._join("references", references, FindImages(corpus, links, parts=parts, lists=len(fetched)))
+        if self.network.fetch and not self.network.open and (count := fetch.count_missing(corpus, range(parts))):
+            self.progress.note(
+                f"{count} pictures on the web are not in the input: --contact URL fetches them, --no-fetch leaves them"
+            )
 
         stored = {name: image[name] for name in ("max_pixels", "max_bytes", "max_side", "quality", "store")}
         contents = stage_key("contents", references, stored, packages=PACKAGES)
@@ -191,6 +197,8 @@ def build(
     """Builds a corpus at `root`, or goes on with one that was begun.
 
     Raises BuildError for everything that is wrong outside of this program."""
+    user_agent(network.contact)
+    Networks.parse(network.allow_private)
     if not inputs:
         raise BuildError("no input: name WARC files or folders of HTML")
     paths = cutting.resolve(inputs)

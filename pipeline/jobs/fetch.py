@@ -70,6 +70,16 @@ def missing(corpus: Corpus, stage: str, part: int) -> Iterator[list[str]]:
             yield [offered for offered in (url, *others) if offered.startswith(WEB)]
 
 
+def count_missing(corpus: Corpus, parts: Iterable[int]) -> int:
+    """How many pictures on the open web nothing held."""
+    count = 0
+    for part in parts:
+        table = tables.read(corpus.part("references", part), ["url", "first", "found"])
+        wanted = pc.and_(table["first"], pc.invert(table["found"]))
+        count += pc.sum(pc.and_(wanted, pc.match_substring_regex(table["url"], "^https?://"))).as_py() or 0
+    return count
+
+
 def attempt_of(corpus: Corpus, wanted: str, retry: bool) -> int:
     """The number of the attempt that this run makes, or goes on with. A retry that was asked for begins only when the
     attempt before it is complete."""

@@ -143,5 +143,7 @@ def test_limits_leave_the_rest_with_their_name(miniweb: Miniweb, tmp_path: Path,
 
 def test_a_contact_is_asked_for(tmp_path: Path) -> None:
     assert "--contact" in m3w("crawl", "http://example.com/", "-o", tmp_path / "c", status=1)
+    wrong = ("crawl", "http://example.com/", "-o", tmp_path / "c", "--contact", "me\r\nX-A: b")
+    assert "--contact" in m3w(*wrong, status=1)
     assert "no http or https URL" in m3w("crawl", *PRIVATE, "http://[", "-o", tmp_path / "c", status=1)
     assert "neither a URL" in m3w("crawl", *PRIVATE, tmp_path / "missing.txt", "-o", tmp_path / "c", status=1)
