@@ -148,21 +148,51 @@ def train(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="RUN", help="Default: CORPUS/runs/default.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many times each arm is trained.")] = 3,
-    steps: Annotated[int, typer.Option(help="Updates of each arm.")] = 100,
-    lm: Annotated[str, typer.Option(help="nano, or a causal language model by path or Hugging Face name.")] = "nano",
-    vision: Annotated[str, typer.Option(help="efficientnet-lite0, or open_clip:MODEL/WEIGHTS.")] = "efficientnet-lite0",
+    against: Annotated[
+        Path | None, typer.Option(metavar="CORPUS", help="Another corpus: which of the two teaches more?")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many times each arm is trained.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates of each arm.")] = None,
+    lm: Annotated[str | None, typer.Option(help="nano, or a causal LM by path or Hugging Face name.")] = None,
+    vision: Annotated[
+        str | None, typer.Option(help="efficientnet-lite0, contrastive, or open_clip:MODEL/WEIGHTS.")
+    ] = None,
 ) -> None:
     """Train a small Flamingo and tell what the corpus' images are worth."""
     try:
         from train_min import TrainError
+        from train_min.against import run_against
         from train_min.train import TrainOptions
         from train_min.train import run as run_training
     except ImportError as error:
         sys.exit(_failed(f"training needs {error.name}: pip install 'openm3w[train]'"))
-    options = TrainOptions(seeds=seeds, steps=steps, lm=lm, vision=vision)
+    given = {"seeds": seeds, "steps": steps, "lm": lm, "vision": vision}
+    options = TrainOptions(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     try:
-        run_training(corpus, output or corpus / "runs" / "default", options, lambda line: typer.echo(line))
+        if against is None:
+            run_training(corpus, output or corpus / "runs" / "default", options, typer.echo)
+        else:
+            run = output or corpus / "runs" / f"against-{against.name}"
+            run_against(corpus, against, run, options, typer.echo)
+    except TrainError as error:
+        sys.exit(_failed(str(error)))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of m3w train.")],
+    task: Annotated[Path, typer.Argument(metavar="TASK", help="A folder LABEL/*.jpg.")],
+    mode: Annotated[str, typer.Option(help="closed, greedy or beam.")] = "closed",
+    rices: Annotated[bool, typer.Option(help="Similar pictures as shots instead of random ones.")] = False,
+) -> None:
+    """Few-shot accuracy of a run on a folder of labelled pictures."""
+    try:
+        from train_min import TrainError
+        from train_min.evaluate import EvaluateOptions, run_evaluate
+    except ImportError as error:
+        sys.exit(_failed(f"evaluation needs {error.name}: pip install 'openm3w[train]'"))
+    try:
+        run_evaluate(run, task, EvaluateOptions(mode=mode, rices=rices), typer.echo)
     except TrainError as error:
         sys.exit(_failed(str(error)))
 
