@@ -32,7 +32,7 @@ NAMES = 10_000
 BUFFERED_BYTES = 512 << 20
 """Bodies in the making may hold this much memory together."""
 PRODUCT = "openm3w"
-CONTACT = re.compile(r"[!-~]{3,300}")
+CONTACT = re.compile(r"[!-~]{1,300}")
 
 Origin = tuple[str, str, int]
 """scheme, host, port"""
