@@ -16,10 +16,14 @@ setup: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch .venv/ready
 
+# Serves a generated web on loopback addresses, crawls it, builds a corpus, trains on it, and writes the report.
 demo: setup
 	rm -rf $(DEMO)
-	$(BIN)/python -m pipeline.miniweb -o $(DEMO)/web --pages $(DEMO_PAGES)
-	$(BIN)/m3w build $(DEMO)/web/miniweb.warc.gz -o $(DEMO)/corpus --set windows.validation=0.15
+	$(BIN)/python -m pipeline.miniweb -o $(DEMO)/web --pages $(DEMO_PAGES) --format serve & server=$$!; \
+		trap "kill $$server" EXIT; \
+		until test -e $(DEMO)/web/seeds.txt; do kill -0 $$server || exit 1; sleep 0.2; done; \
+		$(BIN)/m3w crawl $(DEMO)/web/seeds.txt -o $(DEMO)/warc --allow-private 127.0.0.0/8
+	$(BIN)/m3w build $(DEMO)/warc -o $(DEMO)/corpus --no-fetch --set windows.validation=0.15
 	$(BIN)/m3w train $(DEMO)/corpus
 	$(BIN)/m3w inspect $(DEMO)/corpus
 
