@@ -15,7 +15,8 @@ from pipeline.miniweb.serve import Addresses, Server, answer_from
 from pipeline.miniweb.web import Web
 
 ROOT = Path(__file__).resolve().parents[2]
-PORT = 8731
+# pytest-xdist runs files side by side: each of its workers has servers of its own
+PORT = 8731 + 40 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 PRIVATE = ("--allow-private", "127.0.0.0/8")
 
 

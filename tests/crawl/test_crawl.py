@@ -13,7 +13,7 @@ import pytest
 from pipeline.crawl.store import CrawlStore, warcs_of
 from pipeline.sources import warc
 
-from .conftest import PRIVATE, Miniweb, kill, m3w, start
+from .conftest import PORT, PRIVATE, Miniweb, kill, m3w, start
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -107,7 +107,7 @@ def test_a_crawl_that_is_killed_goes_on_without_fetching_twice(miniweb: Miniweb,
             with path.open("ab") as file:
                 file.write(b'{"url": "http://torn')
     m3w(*arguments)
-    again = {f"http://{asked.host}:8731{asked.target}" for asked in miniweb.server.log[before:]}
+    again = {f"http://{asked.host}:{PORT}{asked.target}" for asked in miniweb.server.log[before:]}
     assert not {url for url in stored & again if not url.endswith(("/robots.txt", "/ai.txt"))}
     assert outcomes(folder) == outcomes(crawled)
     for path in warcs_of(folder):
