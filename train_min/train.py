@@ -60,7 +60,7 @@ class TrainOptions:
 
     lm: str = "nano"
     vision: str = "efficientnet-lite0"
-    steps: int = 40
+    steps: int = 50
     rows: int = 4
     matrix_rate: float = 0.04
     rate: float = 3e-3
