@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from pipeline.inspect.finished import open_corpus
 
@@ -63,13 +64,12 @@ def hostile_corpus(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory)
     return corpus
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
+# Not for the session: Playwright's synchronous API keeps an event loop running in the thread, and other tests start their own.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine")
-    with api.sync_playwright() as playwright:
+    assert chromium is not None, "the report is opened in a browser: `make browser` installs Debian's chromium"
+    with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield launched
         launched.close()

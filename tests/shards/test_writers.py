@@ -5,10 +5,12 @@ import io
 import json
 import tarfile
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import webdataset
 from PIL import Image as Picture
 
 from shards import writers
@@ -70,7 +72,6 @@ def windows(tokenizer: Tokenizer) -> list[Window]:
 
 
 def test_datasets_gives_decoded_pictures(tmp_path, windows):
-    datasets = pytest.importorskip("datasets")
     write_parquet(tmp_path / "train-00000.parquet", windows, load)
     rows = datasets.load_dataset(
         "parquet", data_files=str(tmp_path / "train-00000.parquet"), split="train", cache_dir=str(tmp_path / "cache")
@@ -88,7 +89,6 @@ def test_datasets_gives_decoded_pictures(tmp_path, windows):
 
 
 def test_webdataset_reads_the_tar(tmp_path, windows):
-    webdataset = pytest.importorskip("webdataset")
     write_tar(tmp_path / "train-00000.tar", windows, load)
     samples = list(webdataset.WebDataset(str(tmp_path / "train-00000.tar"), shardshuffle=False).decode("pil"))
     assert [sample["__key__"] for sample in samples] == [window.window_id for window in windows]
