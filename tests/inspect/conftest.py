@@ -64,7 +64,7 @@ def hostile_corpus(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory)
     return corpus
 
 
-# Not for the session: Playwright's synchronous API keeps an event loop running in the thread, and other tests start their own.
+# Not for the session: Playwright's API keeps an event loop running in the thread, and other tests start their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
