@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.crawl.store import CrawlStore, warcs_of
+from pipeline.fetch.rights import FILES
 from pipeline.sources import warc
 
 from .conftest import PORT, PRIVATE, Miniweb, kill, m3w, start
@@ -108,7 +109,7 @@ def test_a_crawl_that_is_killed_goes_on_without_fetching_twice(miniweb: Miniweb,
                 file.write(b'{"url": "http://torn')
     m3w(*arguments)
     again = {f"http://{asked.host}:{PORT}{asked.target}" for asked in miniweb.server.log[before:]}
-    assert not {url for url in stored & again if not url.endswith(("/robots.txt", "/ai.txt"))}
+    assert not {url for url in stored & again if not url.endswith(FILES)}
     assert outcomes(folder) == outcomes(crawled)
     for path in warcs_of(folder):
         subprocess.run([sys.executable, "-m", "warcio.cli", "check", str(path)], check=True)
