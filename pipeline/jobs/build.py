@@ -223,8 +223,8 @@ def build(
 def _claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
     """Makes the directory ours, or raises BuildError where it is something else's or another recipe's."""
     root = corpus.root
-    own = root / "warc"  # what a list of URLs was crawled into
-    if any(path == root or (root in path.parents and own not in path.parents) for path in paths):
+    own = {root / "warc", root / "work" / "warc"}  # what lists were crawled and downloaded into
+    if any(path == root or (root in path.parents and own.isdisjoint(path.parents)) for path in paths):
         raise BuildError(f"{root} holds the input itself: choose another -o")
     try:
         if root.exists() and not root.is_dir():
