@@ -126,7 +126,7 @@ class Build:
             return [] if before is None else [FileEntry(**entry) for entry in before["files"]]
         wanted = stage_key("wanted", text)
         self._join("wanted", wanted, FindImages(corpus, links, "wanted"))
-        counts = fetch.write_lists(corpus, (part.number for part in self.input.parts.parts))
+        counts = fetch.write_lists(corpus, range(len(self.input.parts.parts)))
         if not any(counts):
             return []
         key = stage_key("fetched", wanted, fetch.attempt_of(corpus, wanted, network.retry_failed))

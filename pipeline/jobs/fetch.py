@@ -3,7 +3,7 @@
 Their URLs are dealt by host into lists, so that one task has a host to itself and can be polite to it. What was fetched
 is a further supply of pictures to stage references, beside the records of the input."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
@@ -17,8 +17,10 @@ from pipeline.jobs import tables
 from pipeline.jobs.corpus import Corpus, read_json, write_json
 from pipeline.jobs.stage import FileEntry, Task
 
-LISTS = 16
-"""Lists of URLs, whatever the number of workers: the cut of the work does not depend on the machine."""
+LISTS, MOST_LISTS, LIST_URLS = 16, 512, 100_000
+"""The lists of URLs hold about `LIST_URLS` each, so that memory does not grow with their number; there are at least
+`LISTS`, so that all workers have some, and so few that all can be open at once. The cut does not depend on the
+machine."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,16 @@ WEB = ("http://", "https://")
 OFFLINE = Network(fetch=False)
 
 
-def write_lists(corpus: Corpus, parts: Iterable[int]) -> list[int]:
+def write_lists(corpus: Corpus, parts: Sequence[int]) -> list[int]:
     """Writes work/fetched/LIST.urls from work/wanted and returns the number of URLs of each."""
     corpus.work("fetched").mkdir(parents=True, exist_ok=True)
-    counts = [0] * LISTS
-    paths = [corpus.part("fetched", number, "urls") for number in range(LISTS)]
+    lists = min(MOST_LISTS, max(LISTS, -(-count_missing(corpus, parts, "wanted") // LIST_URLS)))
+    counts = [0] * lists
+    paths = [corpus.part("fetched", number, "urls") for number in range(lists)]
     files: list[IO[str]] = [path.with_suffix(".urls.tmp").open("w", encoding="utf-8") for path in paths]
     for part in parts:
         for offered in missing(corpus, "wanted", part):
-            number = partition_of(host_of(offered[0]), LISTS)
+            number = partition_of(host_of(offered[0]), lists)
             files[number].write("\t".join(offered) + "\n")
             counts[number] += 1
     for file, path in zip(files, paths, strict=True):
@@ -70,11 +73,11 @@ def missing(corpus: Corpus, stage: str, part: int) -> Iterator[list[str]]:
             yield [offered for offered in (url, *others) if offered.startswith(WEB)]
 
 
-def count_missing(corpus: Corpus, parts: Iterable[int]) -> int:
+def count_missing(corpus: Corpus, parts: Sequence[int], stage: str = "references") -> int:
     """How many pictures on the open web nothing held."""
     count = 0
     for part in parts:
-        table = tables.read(corpus.part("references", part), ["url", "first", "found"])
+        table = tables.read(corpus.part(stage, part), ["url", "first", "found"])
         wanted = pc.and_(table["first"], pc.invert(table["found"]))
         count += pc.sum(pc.and_(wanted, pc.match_substring_regex(table["url"], "^https?://"))).as_py() or 0
     return count
@@ -163,12 +166,16 @@ def supply(corpus: Corpus, part: int, parts: int, lists: int) -> Iterator[tuple[
 
 def failures(corpus: Corpus, urls: Iterable[str]) -> dict[str, tuple[str, str]]:
     """(status, error) of those of the URLs that were asked for in vain."""
-    wanted: dict[int, set[str]] = {}
-    for url in urls:
-        wanted.setdefault(partition_of(host_of(url), LISTS), set()).add(url)
+    lists = len((read_json(corpus.work("fetched/manifest.json")) or {"files": ()})["files"])
+    wanted: dict[int, list[str]] = {}
+    for url in urls if lists else ():
+        wanted.setdefault(partition_of(host_of(url), lists), []).append(url)
     found = {}
     for number, names in sorted(wanted.items()):
-        for row in fetched(corpus, number, ["url", "status", "error_message"]):
-            if row["url"] in names and row["status"] != "success":
-                found[row["url"]] = (row["status"], row["error_message"])
+        table = tables.read(corpus.part("fetched", number), ["url", "status", "error_message"])
+        failed = table.filter(
+            pc.and_(pc.is_in(table["url"], pa.array(names)), pc.not_equal(table["status"], "success"))
+        )
+        for row in failed.to_pylist():
+            found[row["url"]] = (row["status"], row["error_message"])
     return found

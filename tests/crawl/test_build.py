@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.crawl.inputs import with_lists
 from pipeline.errors import BuildError
+from pipeline.jobs import fetch
 from pipeline.jobs.fetch import Network
 from pipeline.miniweb.serve import Asked, Server
 from pipeline.miniweb.web import Web
@@ -49,9 +50,11 @@ def pages_only(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_pictures_that_the_input_does_not_hold_are_fetched(
-    miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path
+    miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fetch, "LIST_URLS", 15)
     build(pages_only, "-o", tmp_path / "corpus", *PRIVATE)
+    assert len(list((tmp_path / "corpus/work/fetched").glob("?????.urls"))) > fetch.LISTS
     assert documents(tmp_path / "corpus") == documents(whole)
     ours, theirs = index(tmp_path / "corpus"), index(whole)
     assert {url for url, row in ours.items() if row["status"] == "success"} == {

@@ -2,10 +2,12 @@
 
 import collections
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 
+from pipeline.crawl.frontier import Entry
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.rounds import Summary, crawl
 from pipeline.crawl.store import CrawlStore, warcs_of
@@ -53,11 +55,27 @@ def run(web: Web, folder: Path, *seeds: str, **options) -> tuple[Summary, dict[s
     found = {}
     for row in CrawlStore(folder / "c").rows():
         if row["kind"] in ("page", "image", "sitemap") and row["outcome"] != "carried":
-            name = row["url"].replace(":8761", "").removeprefix("http://127.4.0.")
+            name = short(row["url"])
             assert name not in found, "a URL has two rows"
             found[name] = f"{row['outcome']} {row.get('rule', '')}".strip()
     assert summary.discovered == len(found) + summary.waiting
+    counted = sum(summary.counts.get(name, 0) for name in ("fetched", "failed", "disallowed", "left"))
+    waiting = set() if summary.waiting == 0 else discovered(folder / "c") - set(found)
+    assert discovered(folder / "c") == set(found) | waiting and counted == len(found)
+    # nothing that a server says becomes the name of a file
+    names = [path.relative_to(folder / "c").as_posix() for path in (folder / "c").rglob("*")]
+    assert all(re.fullmatch(r"[a-z]+(/[0-9-]+)*(/[0-9-]+)?(\.[a-z.]+)?|work/[a-z.]+", name) for name in names), names
     return summary, found, server
+
+
+def short(url: str) -> str:
+    return url.replace(":8761", "").removeprefix("http://127.4.0.")
+
+
+def discovered(folder: Path) -> set[str]:
+    """Every URL that was to be fetched in some round."""
+    lines = [line for path in folder.glob("rounds/*/*.frontier") for line in path.read_bytes().splitlines()]
+    return {short(Entry.of_line(line).url) for line in lines}
 
 
 def records(path: Path) -> list[warc.Record]:
@@ -135,8 +153,15 @@ def test_redirects(tmp_path: Path) -> None:
             "/away": to("http://127.4.0.2:8761/x"), "/inner": to("http://127.5.0.1:8761/")},
         h2={"/x": page()},
         h3={"/": to("http://127.4.0.2:8761/x")},
+        h4={"/": to("http://127.4.0.5:8761/")},
+        h5={"/robots.txt": Resource(200, (), b"User-agent: *\nDisallow: /", ""), "/": page()},
+        h6={"/": to("http://169.254.169.254/latest/meta-data/")},
+        h7={f"/{hops or ''}": to(f"/{hops + 1}") for hops in range(20)},
     )  # fmt: skip
-    _, found, server = run(web, tmp_path, "1:8761/", "3:8761/")
+    _, found, server = run(web, tmp_path, *(f"{number}:8761/" for number in (1, 3, 4, 6, 7)))
+    assert found["4/"] == "fetched" and found["5/"] == "disallowed robots.disallow"
+    assert found["http://169.254.169.254/latest/meta-data/"] in ("disallowed robots.unreachable", "failed address")
+    assert found["7/9"] == "fetched" and found["7/10"] == "failed redirects" and "7/11" not in found
     assert found["1/end"] == found["1/loop"] == found["1/loop2"] == "fetched"
     assert found["1/file"] == "failed redirect_to_no_url"
     # a link that leads off its host is out of scope, a seed that has moved is followed
@@ -159,6 +184,20 @@ def test_addresses_that_are_not_allowed_are_never_asked(tmp_path: Path) -> None:
         value for name, value in found.items() if name != "1/"
     } <= {"failed address", "failed host_down", "disallowed robots.unreachable"}
     assert len(found) >= 7
+
+
+def test_the_delay_that_a_host_asks_for(tmp_path: Path) -> None:
+    """Start to start; a host that asks for none keeps to the default."""
+    slow = Resource(200, (), b"User-agent: *\nCrawl-delay: 0.3", "")
+    web = Web(
+        h1={"/robots.txt": slow, "/": page("/a", "/b"), "/a": page(), "/b": page()}, h2={"/": page("/c"), "/c": page()}
+    )
+    _, found, server = run(web, tmp_path, "1:8761/", "2:8761/")
+    assert set(found.values()) == {"fetched"}
+    at = [asked.at for asked in server.log if asked.host == "127.4.0.1"]
+    assert min(later - earlier for earlier, later in itertools.pairwise(at[1:])) > 0.29
+    at = [asked.at for asked in server.log if asked.host == "127.4.0.2"]
+    assert max(at) - min(at) < 2
 
 
 @pytest.mark.parametrize(
