@@ -3,9 +3,12 @@
 import gzip
 import itertools
 import json
+import random
 import time
 from pathlib import Path
 
+import cv2
+import numpy
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +18,7 @@ from pipeline.errors import BuildError
 from pipeline.jobs import fetch
 from pipeline.jobs.fetch import Network
 from pipeline.miniweb.serve import Asked, Server
-from pipeline.miniweb.web import Web
+from pipeline.miniweb.web import Resource, Web
 from pipeline.miniweb.write import write_warc
 
 from .conftest import PORT, PRIVATE, Miniweb, build, documents, kill, m3w, start
@@ -202,3 +205,51 @@ def test_a_list_of_urls_is_crawled_first(miniweb: Miniweb, whole: Path, tmp_path
     before = len(miniweb.server.log)
     build(listing, "-o", tmp_path / "corpus", *PRIVATE)
     assert len(miniweb.server.log) == before
+
+
+def test_a_picture_that_one_host_does_not_give_is_asked_for_at_the_next(tmp_path: Path) -> None:
+    """The page offers each at three hosts: the first is lost, the second forbids it, the third has it."""
+    picture = numpy.random.default_rng(1).integers(0, 255, (240, 320, 3), numpy.uint8)
+    kept = Resource(200, (("Content-Type", "image/png"),), cv2.imencode(".png", picture)[1].tobytes(), "")
+    other = Resource(200, kept.headers, cv2.imencode(".png", picture[::-1])[1].tobytes(), "")
+    missing = Resource(404, (("Content-Type", "text/plain"),), b"none", "")
+    forbids = Resource(200, (), b"User-agent: *\nDisallow: /", "")
+    has = {
+        ("127.8.0.2", "/robots.txt"): forbids,
+        ("127.8.0.3", "/lost.png"): kept,
+        ("127.8.0.1", "/here.png"): other,
+        ("127.8.0.3", "/here.png"): missing,
+    }
+    vocabulary = ["the", "of", "and", "to", "in", "is", "was", "that", "with", "on", "as", "by", "at", "from", "river",
+                  "mill", "road", "village", "hill", "stone"]  # fmt: skip
+    draw = random.Random(1)
+
+    def prose() -> str:
+        return " ".join(" ".join(draw.choices(vocabulary, k=12)).capitalize() + "." for _ in range(8))
+
+    hosts = ["127.8.0.1", "127.8.0.2", "127.8.0.3"]
+    (tmp_path / "site").mkdir()
+    with Server(hosts, 0, lambda asked: has.get((asked.host, asked.target), missing)) as first:
+        port = first.port
+    root = [f"http://{host}:{port}" for host in hosts]
+    shown = "".join(
+        f'<p>{prose()}</p><img srcset="{root[0]}/{name}.png 1000w, {root[1]}/{name}.png 700w" '
+        f'src="{root[2]}/{name}.png" width="320" height="240">'
+        for name in ("lost", "here")
+    )
+    (tmp_path / "site/page.html").write_text(f"<!doctype html><title>Mill</title><h1>Mill</h1>{shown}<p>{prose()}</p>")
+    with Server(hosts, port, lambda asked: has.get((asked.host, asked.target), missing)) as server:
+        build(tmp_path / "site", "-o", tmp_path / "corpus", "--allow-private", "127.8.0.0/24")
+        asked = {(asked.host, asked.target) for asked in server.log if asked.target.endswith(".png")}
+        before = len(server.log)
+        build(tmp_path / "site", "-o", tmp_path / "corpus", "--no-fetch")
+        build(tmp_path / "site", "-o", tmp_path / "corpus", "--allow-private", "127.8.0.0/24")
+        assert len(server.log) == before
+    assert asked == {("127.8.0.1", "/lost.png"), ("127.8.0.3", "/lost.png"), ("127.8.0.1", "/here.png")}
+    (document,) = (pq.read_table(path).to_pylist()[0] for path in (tmp_path / "corpus/documents").glob("*.parquet"))
+    found = [image["fetched_url"] for image in document["images"] if image]
+    assert found == [f"{root[2]}/lost.png", f"{root[0]}/here.png"]
+    tables = [pq.read_table(path) for path in sorted((tmp_path / "corpus/work/fetched").glob("?????.parquet"))]
+    said = {row["url"]: row["error_message"] for table in tables for row in table.to_pylist()}
+    assert said[f"{root[0]}/lost.png"] == "http: 404"
+    assert said[f"{root[1]}/lost.png"] == "disallowed: robots.disallow"
