@@ -296,7 +296,23 @@ def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
     with (tmp_path / "progress").open("w") as stream:
         options = CrawlOptions(delay=0.01, allow_private=("127.4.0.0/24",), limits=QUICK)
         summary = crawl([str(listing)], tmp_path / "c", options, ["--direct_num_workers=1"], stream)
-    assert summary.discovered == 50 and summary.counts.get("fetched", 0) == 0
+    assert summary.discovered == 50 and summary.counts == {
+        "disallowed": 50,
+        "disallowed: robots.unreachable": 50,
+        "pages.disallowed": 50,
+        "bytes": 0,
+    }
+
+
+def test_a_host_that_goes_down_is_given_up(tmp_path: Path) -> None:
+    """It closes every connection once its first page is out: the other hosts go on, each of its URLs has a row."""
+    closed = {f"/{number}": None for number in range(12)}
+    web = Web(h1={"/": page(*closed)} | closed, h2={"/": page("/a"), "/a": page()})
+    _, found, server = run(web, tmp_path, "1:8761/", "2:8761/")
+    assert found["1/"] == found["2/"] == found["2/a"] == "fetched"
+    rules = collections.Counter(what for name, what in found.items() if name.startswith("1/") and name != "1/")
+    assert set(rules) <= {"failed reset", "failed host_down"} and rules["failed host_down"] >= 6
+    assert len([asked for asked in server.log if asked.target in closed]) <= 7
 
 
 def test_sitemaps_and_feeds(tmp_path: Path) -> None:
