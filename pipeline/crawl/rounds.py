@@ -31,7 +31,7 @@ from pipeline.jobs.corpus import Corpus, read_json, write_json
 from pipeline.jobs.runner import Runner
 from shards.files import atomic
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
