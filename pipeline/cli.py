@@ -162,7 +162,7 @@ def train(
     try:
         from train_min import TrainError
         from train_min.against import run_against
-        from train_min.train import TrainOptions
+        from train_min.options import TrainOptions
         from train_min.train import run as run_training
     except ImportError as error:
         sys.exit(_failed(f"training needs {error.name}: pip install 'openm3w[train]'"))

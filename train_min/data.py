@@ -28,6 +28,9 @@ UNIT_TOKENS = 20 * 256
 
 PICTURE = ("url", "alt", "tar", "offset", "length")
 
+Losses = dict[str, np.ndarray]
+"""From the name of an evaluation to the losses (T,) of the tokens of some windows."""
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -178,7 +181,8 @@ def cut_windows(corpus: Corpus, tokenizer: Tokenizer, split: str, options: Windo
     """Windows of the documents of `split`. As tiles each token stands in exactly one."""
 
     def rows() -> Iterator[dict[str, Any]]:
-        for document in read_documents(corpus.paths("documents/")):
+        documents = read_documents(corpus.paths("documents/"))
+        for document in (row for row in documents if row["split"] in (split, "mixed")):
             for cut in document_windows(document, tokenizer, options, seed=seed):
                 for window in cut.windows if cut.split == split else ():
                     yield {
@@ -367,9 +371,22 @@ def media_places(tokens: np.ndarray, image_id: int, images: np.ndarray, follow: 
     return known[np.minimum(place, len(images))]
 
 
-def make_batch(windows: Windows, rows: list[list[int]], features, *, follow: np.ndarray | None = None) -> Batch:  # type: ignore[no-untyped-def]
+def token_places(windows: Windows, rows: list[list[int]]) -> np.ndarray:
+    """The places in `windows.tokens` of the tokens of these rows, row by row."""
+    spans = [np.arange(windows.starts[index], windows.starts[index + 1]) for row in rows for index in row]
+    return np.concatenate(spans)
+
+
+def make_batch(  # type: ignore[no-untyped-def]
+    windows: Windows,
+    rows: list[list[int]],
+    features,
+    *,
+    follow: np.ndarray | None = None,
+    states: torch.Tensor | None = None,
+) -> Batch:
     """`rows` of windows as one `Batch`. `features(indexes)` gives the features (n, S, V) of rows of `windows.hashes`;
-    `follow` (W,) says whose text is tied to the next image."""
+    `follow` (W,) says whose text is tied to the next image; `states` (T, D) are those of all tokens of `windows`."""
     length = max(sum(len(windows.of(index)[0]) for index in row) for row in rows)
     shape = (len(rows), length)
     tokens = np.zeros(shape, np.int64)
@@ -397,6 +414,9 @@ def make_batch(windows: Windows, rows: list[list[int]], features, *, follow: np.
             start, slot = start + len(ids), slot + len(present)
     arrays = [torch.from_numpy(array) for array in (tokens, segments, positions, media_index, targets)]
     batch = Batch(*arrays)  # type: ignore[arg-type]
+    if states is not None:
+        batch.states = states.new_zeros(*shape, states.shape[1])
+        batch.states[batch.segments >= 0] = states[torch.from_numpy(token_places(windows, rows))]
     if wanted:
         batch.features = [features(np.array(wanted))[:, None]]
         batch.media_row, batch.media_slot = torch.tensor(media_row), torch.tensor(media_slot)

@@ -21,9 +21,11 @@ from shards.records import Text
 from shards.stream import token_stream
 from shards.tokenizer import Tokenizer, load_tokenizer
 from train_min import TrainError
+from train_min.arms import Setting, build_model
 from train_min.generate import Prompt, beam, greedy, likelihoods
 from train_min.model import Flamingo
-from train_min.train import Setting, TrainOptions, build_model, choose_device, vision_of
+from train_min.options import TrainOptions
+from train_min.prepare import choose_device, vision_of
 from train_min.vision import FeatureStore, load_encoder
 
 PICTURE = object()

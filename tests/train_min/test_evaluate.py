@@ -20,7 +20,7 @@ from train_min.evaluate import (
     prompt_tokens,
     run_evaluate,
 )
-from train_min.train import Result
+from train_min.options import Result
 
 
 @pytest.fixture(scope="module")

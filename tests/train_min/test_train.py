@@ -15,7 +15,8 @@ from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import write_corpus
 from train_min import TrainError
 from train_min.__main__ import main
-from train_min.train import Result, run
+from train_min.options import Result
+from train_min.train import run
 from train_min.workers import run_jobs
 
 
@@ -41,7 +42,7 @@ def test_the_result_holds_what_a_report_shows(finished: tuple[Result, list[str]]
     assert set(best["images"][0]) >= {"sha256", "tar", "offset", "length", "url"}
     assert set(data["curves"]) == {"lm-0", "true-0", "reference-0", "control-0"}
     assert len(data["curves"]["true-0"]) == 24
-    assert len(data["curves"]["true-0"][0]["gates"]["attention"]) == 2
+    assert len(data["curves"]["true-0"][0]["gates"]["attention"]) == 1
     assert data["text_drift"] is not None and data["lm_nll"] > 0
     rows = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
     assert sum(row["arm"] == "true" for row in rows) == 24
