@@ -1,4 +1,4 @@
-"""`python -m train_min CORPUS -o RUN`."""
+"""`python -m train_min CORPUS -o RUN`, or `torchrun --nproc-per-node=2 -m train_min CORPUS -o RUN`."""
 
 import argparse
 import sys

@@ -63,7 +63,8 @@ class Setting:
 
     def training_set(self, name: str, permutation: tuple[str, int, float] | None, weight: float = 1.0) -> TrainingSet:
         windows, _ = rearranged(self.windows(name), permutation)
-        return TrainingSet(name, windows, self.lookup(windows), weight, self.states(name))
+        shown = "pairs" if name == "pairs" else "windows"
+        return TrainingSet(shown, windows, self.lookup(windows), weight, self.states(name))
 
 
 def arms_of(options: TrainOptions) -> list[Arm]:

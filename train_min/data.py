@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,7 @@ def pictures(corpus: Corpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
 
 PAIR_TOKENS = 64
 """Flamingo trains pairs at 32 or 64 tokens."""
+PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif")
 
 
 def pair_windows(
@@ -222,36 +224,40 @@ def pair_windows(
     and where each picture lies. Raises TrainError where there are none."""
     places: dict[bytes, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    for tar in sorted(folder.glob("*.tar")):
-        pair: dict[str, Any] = {}
-        with tar.open("rb") as file:
-            for member in members(file):
-                key, _, ending = member.name.rpartition(".")
-                if pair.get("key") != key:
-                    pair = {"key": key}
-                pair[ending] = member
-                if "jpg" not in pair or "txt" not in pair or "done" in pair:
-                    continue
-                pair["done"] = True
-                text = read_member(tar, pair["txt"].offset, pair["txt"].length).decode("utf-8", "replace")
-                content = read_member(tar, pair["jpg"].offset, pair["jpg"].length)
-                digest = hashlib.sha256(content).digest()
-                if digest in left_out:
-                    continue
-                # absolute, so that `read_picture` finds it from any corpus
-                place = {"url": "", "alt": text, "tar": str(tar.resolve())}
-                places[digest] = place | {"offset": pair["jpg"].offset, "length": pair["jpg"].length}
-                ids = token_stream([digest, Text(text)], tokenizer).ids[:PAIR_TOKENS]
-                name = f"{tar.stem}-{key}"
-                rows.append(
-                    {
-                        "window_id": name, "doc_id": name, "url": "", "site": "", "language": "", "token_start": 0,
-                        "input_ids": ids, "hashes": [digest],
-                    }
-                )  # fmt: skip
+    for name, picture, text, place in read_pairs(folder):
+        digest = hashlib.sha256(picture).digest()
+        if digest in left_out:
+            continue
+        places[digest] = place
+        ids = token_stream([digest, Text(text)], tokenizer).ids[:PAIR_TOKENS]
+        rows.append(
+            {
+                "window_id": name, "doc_id": name, "url": "", "site": "", "language": "", "token_start": 0,
+                "input_ids": ids, "hashes": [digest],
+            }
+        )  # fmt: skip
     if not rows:
         raise TrainError(f"{folder} holds no tar of pairs (KEY.jpg, KEY.txt): make one with m3w export --to pairs")
     return collect(rows, tokenizer), places
+
+
+def read_pairs(folder: Path) -> Iterator[tuple[str, bytes, str, dict[str, Any]]]:
+    """Name, picture, text and place of each pair of the tars in `folder`. Raises TrainError for a damaged one."""
+    for tar in sorted(folder.glob("*.tar")):
+        try:
+            with tar.open("rb") as file:
+                for key, parts in groupby(members(file), lambda member: member.name.partition(".")[0]):
+                    pair = {member.name.partition(".")[2]: member for member in parts}
+                    picture = next((pair[ending] for ending in PICTURE_ENDINGS if ending in pair), None)
+                    if picture is None or "txt" not in pair:
+                        continue
+                    text = read_member(tar, pair["txt"].offset, pair["txt"].length).decode("utf-8", "replace")
+                    # absolute, so that `read_picture` finds it from any corpus
+                    place: dict[str, Any] = {"url": "", "alt": text, "tar": str(tar.resolve())}
+                    place |= {"offset": picture.offset, "length": picture.length}
+                    yield f"{tar.stem}-{key}", read_member(tar, picture.offset, picture.length), text, place
+        except ValueError as error:
+            raise TrainError(f"{tar} is damaged ({error}): export the pairs again") from None
 
 
 def read_picture(corpus: Corpus, place: dict[str, Any]) -> bytes:
@@ -286,13 +292,13 @@ def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> t
     result = image.copy()
     for value in np.unique(group[unit[members]]) if len(members) else ():
         inside = members[group[unit[members]] == value]
-        result[inside] = _derange(image[inside], apart[unit[inside]] if scope != "document" else None, rng)
+        result[inside] = derange(image[inside], apart[unit[inside]] if scope != "document" else None, rng)
     images = windows.images.copy()
     images[present] = result[inverse.reshape(-1)]
     return images, images != windows.images
 
 
-def _derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """A permutation of `image` (n,) that gives nobody an equal picture, nor one of the same `owner`; those for whom
     none is found after many exchanges keep their own."""
     order = rng.permutation(len(image))

@@ -92,11 +92,13 @@ def accumulate(model: nn.Module, sets: list[tuple[float, list[Batch]]], nll: Cal
             torch.distributed.all_reduce(total[:1])
         losses.append(float(total[0] / max(1.0, float(total[1]))))
     if distributed:
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        # a process whose share of the rows shows no picture has no gradient for some parts
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.numel()]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(flat)
-        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        for parameter, part in zip(trained, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            parameter.grad = part.view_as(parameter)
     return losses
 
 

@@ -22,7 +22,7 @@ class Progress:
 
     def __init__(self, path: Path, report: Report, total: int):
         self.file = path.open("a", encoding="utf-8")
-        self.report, self.total, self.done = report, total, 0
+        self.report, self.total, self.done, self.what = report, total, 0, "steps"
         self.started = self.last = time.monotonic()
 
     def __call__(self, row: dict[str, Any]) -> None:
@@ -34,11 +34,13 @@ class Progress:
             left = (now - self.started) / self.done * max(0, self.total - self.done)
             what = row["arm"] if "seed" not in row else f"{row['arm']} seed {row['seed']}"
             loss = f", loss {sum(row['loss'].values()):.3f}" if "loss" in row else ""
-            self.report(f"{self.done} of {self.total} steps and pictures, {what}{loss}, {left:.0f} s left")
+            # before, starting the processes makes up most of the time
+            known = f", {left:.0f} s left" if now - self.started > 15 else ""
+            self.report(f"{self.done} of {self.total} {self.what}, {what}{loss}{known}")
             self.file.flush()
 
-    def phase(self, total: int) -> None:
-        self.total, self.done, self.started = total, 0, time.monotonic()
+    def phase(self, total: int, what: str = "steps") -> None:
+        self.total, self.done, self.started, self.what = total, 0, time.monotonic(), what
 
 
 def summarise(

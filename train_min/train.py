@@ -11,9 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import torch.distributed
 
-from train_min.arms import Setting, arm_job, arms_of
+from train_min.arms import Arm, Setting, arm_job, arms_of
 from train_min.data import Losses, open_corpus
+from train_min.distributed import of_first, together
+from train_min.evaluate import captions
 from train_min.options import Result, TrainOptions
 from train_min.prepare import (
     Places,
@@ -35,15 +38,29 @@ from train_min.vision import load_encoder
 from train_min.workers import keep_freed_memory, run_jobs
 
 
-def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Result:
+def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Result | None:
     """Train on the corpus in the folder `corpus` and write checkpoint/, log.jsonl and result.json into `out`.
 
-    Given again after an interruption it goes on. `report` takes lines for the user. Raises TrainError."""
-    started = time.monotonic()
+    Given again after an interruption it goes on. `report` takes lines for the user. Of several processes that train
+    together only the first has a result. Raises TrainError."""
     arms = arms_of(options)
+    with together(options.device) as number:
+        if number:
+            setting = of_first(None)
+            for arm in arms:
+                arm_job(setting, arm, lambda row: None)
+            return None
+        return lead(corpus, out, options, arms, report)
+
+
+def lead(corpus: Path, out: Path, options: TrainOptions, arms: list[Arm], report: Report) -> Result:
+    """What the first process does, which mostly is the only one."""
+    started = time.monotonic()
     setting, places, progress = begin(corpus, out, options, report)
+    of_first(setting)
     prepared = time.monotonic() - started
-    workers = worker_count(options, torch.device(setting.device))
+    alone = not torch.distributed.is_initialized()
+    workers = worker_count(options, torch.device(setting.device)) if alone else 1
     report(f"{len(arms)} trainings of {options.steps} steps on {min(workers, len(arms))} processes")
     progress.phase(len(arms) * options.steps)
     finished = dict(run_jobs(arm_job, [(setting, arm) for arm in arms], workers, progress))
@@ -53,6 +70,7 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     progress.file.close()
     tokenizer = run_tokenizer(open_corpus(corpus), options)
     data = summarise(corpus.name, tokenizer, setting, losses, places, read_log(out / "log.jsonl"))
+    data["captions"] = captions(setting, tokenizer)
     data["seconds"] = {"prepare": round(prepared, 1), "total": round(time.monotonic() - started, 1)}
     data["options"] = asdict(options)
     data["workers"] = workers
@@ -79,7 +97,7 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     lm_steps = amount(jobs)
     jobs += encode_jobs(setting, opened, places)
     report(f"{amount(jobs) - lm_steps} of {len(places)} pictures to encode, {lm_steps} steps of the language model")
-    progress.phase(amount(jobs))
+    progress.phase(amount(jobs), "steps and pictures")
     for _ in run_jobs(first_job, jobs, worker_count(options, device), progress):
         pass
     return setting, places, progress
