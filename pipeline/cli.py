@@ -143,6 +143,18 @@ def verify(corpus: CorpusDir) -> None:
 
 
 @app.command()
+def export(
+    corpus: CorpusDir,
+    to: Annotated[str, typer.Option(help="pairs: img2dataset's webdataset layout, jpg, txt and json.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A new or empty folder.")],
+) -> None:
+    """Write a corpus in another project's format."""
+    from pipeline.export import export as run
+
+    run(corpus, to, output, typer.echo)
+
+
+@app.command()
 def train(
     corpus: CorpusDir,
     output: Annotated[
@@ -151,28 +163,44 @@ def train(
     against: Annotated[
         Path | None, typer.Option(metavar="CORPUS", help="Another corpus: which of the two teaches more?")
     ] = None,
+    ruler: Annotated[
+        str | None,
+        typer.Option(help="permutation or placement: train on corpora wrong on purpose too; the gain must fall."),
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Train on image-text pairs too (m3w export --to pairs).")
+    ] = None,
+    next_image: Annotated[
+        float | None, typer.Option(help="Share of windows whose text sees the next image (Flamingo's p_next).")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="How many times each arm is trained.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The first of them.")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates of each arm.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Rows of 256 tokens in an update.")] = None,
     lm: Annotated[str | None, typer.Option(help="nano, or a causal LM by path or Hugging Face name.")] = None,
     vision: Annotated[
         str | None, typer.Option(help="efficientnet-lite0, contrastive, or open_clip:MODEL/WEIGHTS.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(help="Training processes; default: one for each core.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: what there is.")] = None,
 ) -> None:
-    """Train a small Flamingo and tell what the corpus' images are worth."""
+    """Train a small Flamingo and tell what the corpus' images are worth. More options: python -m train_min --help."""
+    given = {name: value for name, value in locals().items() if name not in ("corpus", "output", "against")}
     try:
         from train_min import TrainError
-        from train_min.against import run_against
-        from train_min.train import TrainOptions
-        from train_min.train import run as run_training
+        from train_min.options import TrainOptions
     except ImportError as error:
         sys.exit(_failed(f"training needs {error.name}: pip install 'openm3w[train]'"))
-    given = {"seeds": seeds, "steps": steps, "lm": lm, "vision": vision}
-    options = TrainOptions(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    options = TrainOptions(**{name: value for name, value in given.items() if value is not None})
     try:
         if against is None:
+            from train_min.train import run as run_training
+
             run_training(corpus, output or corpus / "runs" / "default", options, typer.echo)
         else:
-            run = output or corpus / "runs" / f"against-{against.name}"
+            from train_min.against import run_against
+
+            run = output or corpus / "runs" / f"against-{against.resolve().name}"
             run_against(corpus, against, run, options, typer.echo)
     except TrainError as error:
         sys.exit(_failed(str(error)))
@@ -181,9 +209,16 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of m3w train.")],
-    task: Annotated[Path, typer.Argument(metavar="TASK", help="A folder LABEL/*.jpg.")],
+    task: Annotated[
+        Path, typer.Argument(metavar="TASK", help="A folder LABEL/*.jpg, or pictures with a .txt beside each.")
+    ],
+    shots: Annotated[
+        list[int] | None, typer.Option(help="How many examples are shown; several times [0 4 8 16 32].")
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(help="Questions for each number of shots [100].")] = None,
     mode: Annotated[str, typer.Option(help="closed, greedy or beam.")] = "closed",
     rices: Annotated[bool, typer.Option(help="Similar pictures as shots instead of random ones.")] = False,
+    permute: Annotated[bool, typer.Option(help="Deal the labels out anew in every episode.")] = True,
 ) -> None:
     """Few-shot accuracy of a run on a folder of labelled pictures."""
     try:
@@ -191,8 +226,10 @@ def evaluate(
         from train_min.evaluate import EvaluateOptions, run_evaluate
     except ImportError as error:
         sys.exit(_failed(f"evaluation needs {error.name}: pip install 'openm3w[train]'"))
+    given = {"shots": tuple(shots or ()), "episodes": episodes}
+    options = EvaluateOptions(mode=mode, rices=rices, permute=permute, **{k: v for k, v in given.items() if v})  # type: ignore[arg-type]
     try:
-        run_evaluate(run, task, EvaluateOptions(mode=mode, rices=rices), typer.echo)
+        run_evaluate(run, task, options, typer.echo)
     except TrainError as error:
         sys.exit(_failed(str(error)))
 

@@ -1,4 +1,4 @@
-"""`python -m train_min CORPUS -o RUN`."""
+"""`python -m train_min CORPUS -o RUN`, or `torchrun --nproc-per-node=2 -m train_min CORPUS -o RUN`."""
 
 import argparse
 import sys
@@ -10,7 +10,8 @@ from train_min import TrainError
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed, 2 wrong usage."""
-    from train_min.train import TrainOptions, run
+    from train_min.options import TrainOptions
+    from train_min.train import run
 
     parser = argparse.ArgumentParser(prog="python -m train_min", description="Train a small Flamingo on a corpus.")
     parser.add_argument("corpus", type=Path)

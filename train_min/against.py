@@ -8,7 +8,7 @@ both. Documents that are held out in one corpus are left out of the other's trai
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,26 @@ from shards.records import Text
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer, train_corpus_tokenizer
 from shards.windows import WindowOptions, pieces
 from train_min import TrainError, validate
-from train_min.data import Corpus, Windows, cut_windows, open_corpus, pictures
-from train_min.loop import TrainingSet, fit, measured_peak, score
-from train_min.train import (
-    PIECE,
-    Progress,
-    Report,
-    Result,
-    Setting,
-    TrainOptions,
-    build_model,
+from train_min.arms import Setting, once, trained_model
+from train_min.data import Corpus, Losses, Windows, cut_windows, open_corpus, pictures
+from train_min.loop import score
+from train_min.options import Result, TrainOptions
+from train_min.prepare import (
+    TILES,
+    Log,
+    amount,
+    check_amount,
     choose_device,
     claim,
-    feature_folder,
+    encode_jobs,
     first_job,
-    rearranged,
+    lm_jobs,
+    setting_of,
+    worker_count,
 )
-from train_min.vision import FeatureStore, fast_dtype, load_encoder
-from train_min.workers import available_cores, keep_freed_memory, run_jobs
+from train_min.results import Progress, Report
+from train_min.vision import load_encoder
+from train_min.workers import keep_freed_memory, run_jobs
 
 TOKENIZER_BYTES = 50_000_000
 
@@ -87,46 +89,25 @@ def joined(left: Windows, right: Windows) -> Windows:
     )
 
 
-def side_job(
-    settings: dict[str, Setting], side: str, seed: int, log: Callable[[dict[str, Any]], None]
-) -> dict[str, np.ndarray]:
+def side_job(settings: dict[str, Setting], side: str, seed: int, log: Log) -> Losses:
     """Train on one side; per-token losses on the held-out windows of both."""
-    import torch
-
     setting = settings[side]
-    finished = setting.out / "arms" / f"{side}-{seed}.npz"
-    if finished.exists():
-        with np.load(finished) as file:
-            return dict(file)
-    device = torch.device(setting.device)
-    # one side's weights and order are never the other's, so that a corpus against itself is a fair comparison
-    own_seed = 2 * seed + (side == "b")
-    model = build_model(setting, own_seed)
-    training = setting.windows(f"train-{side}")
-    fit(
-        model,
-        [TrainingSet("windows", training, setting.lookup(training))],
-        setting.loop,
-        own_seed,
-        lambda row: log({"arm": side, "seed": seed, **row}),
-        setting.out / "checkpoint" / f"{side}-{seed}.pt",
-        measured_peak(device, fast_dtype(device)),
-    )
-    losses = {}
-    for name, other in settings.items():
-        held_out = setting.windows(f"validation-{name}")
-        features = other.lookup(held_out)
-        losses[name] = score(model, held_out, features)
-        losses[f"{name}-permuted"] = score(model, rearranged(held_out, ("documents", 0, 1.0))[0], features)
-    finished.parent.mkdir(parents=True, exist_ok=True)
-    temporary = finished.with_name(f".{finished.name}")
-    with temporary.open("wb") as file:
-        np.savez(file, **losses)  # type: ignore[arg-type]
-    temporary.replace(finished)
-    return losses
+
+    def make() -> Losses:
+        sets = [setting.training_set(f"train-{side}", None)]
+        # one side's weights and order are never the other's, so that a corpus against itself is a fair comparison
+        model = trained_model(setting, side, seed, 2 * seed + (side == "b"), sets, log)
+        losses = {}
+        for name, other in settings.items():
+            held_out = setting.windows(f"validation-{name}")
+            features, states = other.lookup(held_out), other.states(f"validation-{name}")
+            losses[name] = score(model, held_out, features, states=states)
+        return losses
+
+    return once(setting.out / "arms" / f"{side}-{seed}.npz", make)
 
 
-def compare(held_out: dict[str, Windows], a: list[validate.Losses], b: list[validate.Losses]) -> dict[str, Any]:
+def compare(held_out: dict[str, Windows], a: list[Losses], b: list[Losses]) -> dict[str, Any]:
     """NLL of B's models minus that of A's, in bits per token that sees an image, as the mean over both held-out sets:
     above zero A teaches more.
 
@@ -165,64 +146,18 @@ def compare(held_out: dict[str, Windows], a: list[validate.Losses], b: list[vali
 
 def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, report: Report) -> Result:
     """Compare the corpora in the folders `corpus` (A) and `other` (B); result.json in `out`. Raises TrainError."""
-    keep_freed_memory()
     started = time.monotonic()
     if options.seeds < 2:
         raise TrainError("--against needs at least --seeds 2: without a spread over seeds there is no interval")
+    if options.vision == "contrastive" or options.pairs or options.ruler:
+        raise TrainError("--against takes neither --vision contrastive nor --pairs nor --ruler")
     corpora = {"a": open_corpus(corpus), "b": open_corpus(other)}
-    device = choose_device(options.device)
-    claim(out, corpora["a"], options, corpora["b"])
-    workers = 1 if device.type == "cuda" else options.workers or available_cores()
-    if options.vision == "contrastive" or options.pairs:
-        raise TrainError("--against takes neither --vision contrastive nor --pairs: both sides need the same encoder")
-    encoder = load_encoder(options.vision, device)
-    tokenizer = common_tokenizer(corpora, out, options)
-    tiles = WindowOptions(policy="tile")
-    (out / "data").mkdir(parents=True, exist_ok=True)
-    held_out = {side: cut_windows(opened, tokenizer, "validation", tiles) for side, opened in corpora.items()}
-    settings: dict[str, Setting] = {}
-    jobs: list[tuple] = []
-    text = []
-    n_pictures = 0
-    for side, opened in corpora.items():
-        urls = {unit["url"] for windows in held_out.values() for unit in windows.units}
-        training = without(cut_windows(opened, tokenizer, "train", WindowOptions(), options.seed), urls)
-        if len(training) < 16 or not len(held_out[side]):
-            raise TrainError(
-                f"{opened.folder} has {len(training)} training and {len(held_out[side])} held-out windows: too few"
-            )
-        training.save(out / "data" / f"train-{side}.npz")
-        held_out[side].save(out / "data" / f"validation-{side}.npz")
-        text.append(without(cut_windows(opened, tokenizer, "train", tiles), urls))
-        settings[side] = Setting(
-            out,
-            feature_folder(opened, out) / encoder.key,
-            encoder.patches,
-            encoder.width,
-            tokenizer.image_id,
-            options,
-            options.loop(),
-            str(device),
-        )
-        places = pictures(opened, {row.tobytes() for part in (training, held_out[side]) for row in part.hashes})
-        store = FeatureStore(settings[side].store, encoder.patches, encoder.width)
-        store.refresh()
-        missing = store.missing(list(places))
-        n_pictures += len(missing)
-        for start in range(0, len(missing), PIECE):
-            piece = [(digest, places[digest]) for digest in missing[start : start + PIECE]]
-            jobs.append(("encode", settings[side], opened, piece))
-    if options.lm == "nano" and not (out / "checkpoint" / "lm.pt").exists():
-        joined(*text).save(out / "data" / "text.npz")
-        jobs.insert(0, ("lm", settings["a"]))
-    progress = Progress(out / "log.jsonl", report, options.lm_steps + n_pictures)
-    for _ in run_jobs(first_job, jobs, workers, progress):
-        pass
+    settings, held_out, progress = begin(corpora, out, options, report)
     arms = [(settings, side, seed) for seed in range(options.seed, options.seed + options.seeds) for side in "ab"]
     report(f"{len(arms)} trainings of {options.steps} steps")
     progress.phase(len(arms) * options.steps)
-    losses: dict[str, list[validate.Losses]] = {"a": [], "b": []}
-    finished = dict(run_jobs(side_job, arms, workers, progress))
+    losses: dict[str, list[Losses]] = {"a": [], "b": []}
+    finished = dict(run_jobs(side_job, arms, worker_count(options, choose_device(options.device)), progress))
     for index, (_, side, _) in enumerate(arms):
         losses[side].append(finished[index])
     progress.file.close()
@@ -233,6 +168,38 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     (out / "result.json").write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False))
     report(data["sentence"])
     return Result(out, data["sentence"], data)
+
+
+def begin(
+    corpora: dict[str, Corpus], out: Path, options: TrainOptions, report: Report
+) -> tuple[dict[str, Setting], dict[str, Windows], Progress]:
+    """The settings and held-out windows of both sides; one language model and the features of all pictures."""
+    keep_freed_memory()
+    device = choose_device(options.device)
+    claim(out, corpora["a"], options, corpora["b"])
+    encoder = load_encoder(options.vision, device)
+    tokenizer = common_tokenizer(corpora, out, options)
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    held_out = {side: cut_windows(opened, tokenizer, "validation", TILES) for side, opened in corpora.items()}
+    urls = {unit["url"] for windows in held_out.values() for unit in windows.units}
+    settings, jobs, text = {}, [], []
+    for side, opened in corpora.items():
+        training = without(cut_windows(opened, tokenizer, "train", WindowOptions(), options.seed), urls)
+        check_amount(opened.folder, training, held_out[side])
+        training.save(out / "data" / f"train-{side}.npz")
+        held_out[side].save(out / "data" / f"validation-{side}.npz")
+        settings[side] = setting_of(opened, out, options, encoder, tokenizer, device)
+        hashes = {row.tobytes() for part in (training, held_out[side]) for row in part.hashes}
+        jobs += encode_jobs(settings[side], opened, pictures(opened, hashes))
+        if options.lm == "nano":
+            text.append(without(cut_windows(opened, tokenizer, "train", TILES), urls))
+    if options.lm == "nano":
+        joined(*text).save(out / "data" / "text.npz")
+    jobs = [*lm_jobs(settings["a"]), *jobs]
+    progress = Progress(out / "log.jsonl", report, amount(jobs))
+    for _ in run_jobs(first_job, jobs, worker_count(options, device), progress):
+        pass
+    return settings, held_out, progress
 
 
 def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOptions) -> Tokenizer:
@@ -250,7 +217,7 @@ def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOption
         raise TrainError(str(error)) from None
 
 
-def against_data(held_out: dict[str, Windows], losses: dict[str, list[validate.Losses]]) -> dict[str, Any]:
+def against_data(held_out: dict[str, Windows], losses: dict[str, list[Losses]]) -> dict[str, Any]:
     table: dict[str, dict[str, float | None]] = {}
     for name, windows in held_out.items():
         chosen = validate.seen_images(windows).image >= 0

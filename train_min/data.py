@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ UNIT_TOKENS = 20 * 256
 """A book-length page counts as several documents, of this many tokens each."""
 
 PICTURE = ("url", "alt", "tar", "offset", "length")
+
+Losses = dict[str, np.ndarray]
+"""From the name of an evaluation to the losses (T,) of the tokens of some windows."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,8 @@ def cut_windows(corpus: Corpus, tokenizer: Tokenizer, split: str, options: Windo
     """Windows of the documents of `split`. As tiles each token stands in exactly one."""
 
     def rows() -> Iterator[dict[str, Any]]:
-        for document in read_documents(corpus.paths("documents/")):
+        documents = read_documents(corpus.paths("documents/"))
+        for document in (row for row in documents if row["split"] in (split, "mixed")):
             for cut in document_windows(document, tokenizer, options, seed=seed):
                 for window in cut.windows if cut.split == split else ():
                     yield {
@@ -209,6 +214,7 @@ def pictures(corpus: Corpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
 
 PAIR_TOKENS = 64
 """Flamingo trains pairs at 32 or 64 tokens."""
+PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif")
 
 
 def pair_windows(
@@ -218,36 +224,40 @@ def pair_windows(
     and where each picture lies. Raises TrainError where there are none."""
     places: dict[bytes, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    for tar in sorted(folder.glob("*.tar")):
-        pair: dict[str, Any] = {}
-        with tar.open("rb") as file:
-            for member in members(file):
-                key, _, ending = member.name.rpartition(".")
-                if pair.get("key") != key:
-                    pair = {"key": key}
-                pair[ending] = member
-                if "jpg" not in pair or "txt" not in pair or "done" in pair:
-                    continue
-                pair["done"] = True
-                text = read_member(tar, pair["txt"].offset, pair["txt"].length).decode("utf-8", "replace")
-                content = read_member(tar, pair["jpg"].offset, pair["jpg"].length)
-                digest = hashlib.sha256(content).digest()
-                if digest in left_out:
-                    continue
-                # absolute, so that `read_picture` finds it from any corpus
-                place = {"url": "", "alt": text, "tar": str(tar.resolve())}
-                places[digest] = place | {"offset": pair["jpg"].offset, "length": pair["jpg"].length}
-                ids = token_stream([digest, Text(text)], tokenizer).ids[:PAIR_TOKENS]
-                name = f"{tar.stem}-{key}"
-                rows.append(
-                    {
-                        "window_id": name, "doc_id": name, "url": "", "site": "", "language": "", "token_start": 0,
-                        "input_ids": ids, "hashes": [digest],
-                    }
-                )  # fmt: skip
+    for name, picture, text, place in read_pairs(folder):
+        digest = hashlib.sha256(picture).digest()
+        if digest in left_out:
+            continue
+        places[digest] = place
+        ids = token_stream([digest, Text(text)], tokenizer).ids[:PAIR_TOKENS]
+        rows.append(
+            {
+                "window_id": name, "doc_id": name, "url": "", "site": "", "language": "", "token_start": 0,
+                "input_ids": ids, "hashes": [digest],
+            }
+        )  # fmt: skip
     if not rows:
         raise TrainError(f"{folder} holds no tar of pairs (KEY.jpg, KEY.txt): make one with m3w export --to pairs")
     return collect(rows, tokenizer), places
+
+
+def read_pairs(folder: Path) -> Iterator[tuple[str, bytes, str, dict[str, Any]]]:
+    """Name, picture, text and place of each pair of the tars in `folder`. Raises TrainError for a damaged one."""
+    for tar in sorted(folder.glob("*.tar")):
+        try:
+            with tar.open("rb") as file:
+                for key, parts in groupby(members(file), lambda member: member.name.partition(".")[0]):
+                    pair = {member.name.partition(".")[2]: member for member in parts}
+                    picture = next((pair[ending] for ending in PICTURE_ENDINGS if ending in pair), None)
+                    if picture is None or "txt" not in pair:
+                        continue
+                    text = read_member(tar, pair["txt"].offset, pair["txt"].length).decode("utf-8", "replace")
+                    # absolute, so that `read_picture` finds it from any corpus
+                    place: dict[str, Any] = {"url": "", "alt": text, "tar": str(tar.resolve())}
+                    place |= {"offset": picture.offset, "length": picture.length}
+                    yield f"{tar.stem}-{key}", read_member(tar, picture.offset, picture.length), text, place
+        except ValueError as error:
+            raise TrainError(f"{tar} is damaged ({error}): export the pairs again") from None
 
 
 def read_picture(corpus: Corpus, place: dict[str, Any]) -> bytes:
@@ -282,13 +292,13 @@ def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> t
     result = image.copy()
     for value in np.unique(group[unit[members]]) if len(members) else ():
         inside = members[group[unit[members]] == value]
-        result[inside] = _derange(image[inside], apart[unit[inside]] if scope != "document" else None, rng)
+        result[inside] = derange(image[inside], apart[unit[inside]] if scope != "document" else None, rng)
     images = windows.images.copy()
     images[present] = result[inverse.reshape(-1)]
     return images, images != windows.images
 
 
-def _derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """A permutation of `image` (n,) that gives nobody an equal picture, nor one of the same `owner`; those for whom
     none is found after many exchanges keep their own."""
     order = rng.permutation(len(image))
@@ -367,9 +377,22 @@ def media_places(tokens: np.ndarray, image_id: int, images: np.ndarray, follow: 
     return known[np.minimum(place, len(images))]
 
 
-def make_batch(windows: Windows, rows: list[list[int]], features, *, follow: np.ndarray | None = None) -> Batch:  # type: ignore[no-untyped-def]
+def token_places(windows: Windows, rows: list[list[int]]) -> np.ndarray:
+    """The places in `windows.tokens` of the tokens of these rows, row by row."""
+    spans = [np.arange(windows.starts[index], windows.starts[index + 1]) for row in rows for index in row]
+    return np.concatenate(spans)
+
+
+def make_batch(  # type: ignore[no-untyped-def]
+    windows: Windows,
+    rows: list[list[int]],
+    features,
+    *,
+    follow: np.ndarray | None = None,
+    states: torch.Tensor | None = None,
+) -> Batch:
     """`rows` of windows as one `Batch`. `features(indexes)` gives the features (n, S, V) of rows of `windows.hashes`;
-    `follow` (W,) says whose text is tied to the next image."""
+    `follow` (W,) says whose text is tied to the next image; `states` (T, D) are those of all tokens of `windows`."""
     length = max(sum(len(windows.of(index)[0]) for index in row) for row in rows)
     shape = (len(rows), length)
     tokens = np.zeros(shape, np.int64)
@@ -397,6 +420,9 @@ def make_batch(windows: Windows, rows: list[list[int]], features, *, follow: np.
             start, slot = start + len(ids), slot + len(present)
     arrays = [torch.from_numpy(array) for array in (tokens, segments, positions, media_index, targets)]
     batch = Batch(*arrays)  # type: ignore[arg-type]
+    if states is not None:
+        batch.states = states.new_zeros(*shape, states.shape[1])
+        batch.states[batch.segments >= 0] = states[torch.from_numpy(token_places(windows, rows))]
     if wanted:
         batch.features = [features(np.array(wanted))[:, None]]
         batch.media_row, batch.media_slot = torch.tensor(media_row), torch.tensor(media_slot)

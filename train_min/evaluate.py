@@ -21,9 +21,11 @@ from shards.records import Text
 from shards.stream import token_stream
 from shards.tokenizer import Tokenizer, load_tokenizer
 from train_min import TrainError
+from train_min.arms import Setting, build_model
 from train_min.generate import Prompt, beam, greedy, likelihoods
 from train_min.model import Flamingo
-from train_min.train import Setting, TrainOptions, build_model, choose_device, vision_of
+from train_min.options import TrainOptions
+from train_min.prepare import choose_device, vision_of
 from train_min.vision import FeatureStore, load_encoder
 
 PICTURE = object()
@@ -45,7 +47,6 @@ class EvaluateOptions:
     rices: bool = False
     prefix: str = "Output:"
     seed: int = 0
-    arm_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,25 +156,31 @@ def accuracy(
     return right / len(queries)
 
 
-def load_run(run: Path, arm: str = "true", seed: int = 0) -> tuple[Flamingo, Tokenizer, Setting]:
-    """The trained model of an arm of a run. Raises TrainError where there is none."""
+def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
+    """The model of a run's first seed that was trained on the true pictures. Raises TrainError where there is none."""
     try:
         stamp = json.loads((run / "options.json").read_text())
         known = {entry.name for entry in fields(TrainOptions)}
         options = TrainOptions(**{name: value for name, value in stamp["options"].items() if name in known})
-        state = torch.load(run / "checkpoint" / f"{arm}-{seed}.pt", map_location="cpu", weights_only=True)
         tokenizer = load_tokenizer(str(run / "tokenizer.json"))
+        device = choose_device(options.device)
+        encoder = load_encoder(vision_of(run, options), device)
+        store = run / "features" / encoder.key
+        sizes = encoder.patches, encoder.width, tokenizer.image_id
+        setting = Setting(run, store, *sizes, options, options.loop(), str(device))
+        model = load_model(setting)
     except (OSError, ValueError, KeyError) as error:
         raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
-    device = choose_device(options.device)
-    encoder = load_encoder(vision_of(run, options), device)
-    folder = run / "features" / encoder.key
-    setting = Setting(
-        run, folder, encoder.patches, encoder.width, tokenizer.image_id, options, options.loop(), str(device)
-    )
-    model = build_model(setting, seed)
+    return model, tokenizer, setting
+
+
+def load_model(setting: Setting) -> Flamingo:
+    """The finished `true` arm of the first seed."""
+    path = setting.out / "checkpoint" / f"true-{setting.options.seed}.pt"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model = build_model(setting, setting.options.seed)
     model.load_state_dict(state["model"], strict=False)
-    return model.eval(), tokenizer, setting
+    return model.eval()
 
 
 def encode_items(items: list[Item], setting: Setting) -> Tensor:
@@ -195,7 +202,7 @@ def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callab
     if options.mode not in ("closed", "greedy", "beam"):
         raise TrainError(f"no mode {options.mode!r}: closed, greedy or beam")
     items = load_task(task)
-    model, tokenizer, setting = load_run(run, seed=options.arm_seed)
+    model, tokenizer, setting = load_run(run)
     features = encode_items(items, setting)
     counts = Counter(item.label for item in items)
     majority = 1 / len(counts) if options.permute else max(counts.values()) / len(items)
@@ -217,17 +224,14 @@ def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callab
     return result
 
 
-def captions(run: Path, n: int = 12, seed: int = 0) -> list[dict[str, str]]:
-    """Generated text behind pictures of held-out documents, for the report: sha256 and text."""
-    model, tokenizer, setting = load_run(run, seed=seed)
+def captions(setting: Setting, tokenizer: Tokenizer, n: int = 12) -> list[dict[str, str]]:
+    """What the model writes behind pictures of held-out documents: sha256 and text."""
     windows = setting.windows("validation")
-    stamp = json.loads((run / "options.json").read_text())
-    shared = Path(stamp["corpus"]) / "work" / "features" / setting.store.name
-    store = FeatureStore(shared if shared.exists() else setting.store, setting.patches, setting.features)
-    store.refresh()
-    lookup = store.table(windows.hashes)
-    shown = list(dict.fromkeys(windows.images[windows.images >= 0].tolist()))[:n]
+    lookup = setting.lookup(windows)
+    shown = list(dict.fromkeys(windows.images[windows.images >= 0].tolist()))
+    shown = shown[:: max(1, len(shown) // n)][:n]
     prompts = [Prompt(np.array([tokenizer.image_id]), lookup(np.array([index]))) for index in shown]
+    model = load_model(setting)
     texts = greedy(model, prompts, tokenizer.image_id, tokenizer.eoc_id, length=32)
     return [
         {"sha256": windows.hashes[index].tobytes().hex(), "text": tokenizer.decode(text).strip()}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train_min import TrainError
-from train_min.data import Windows, make_batch, rows_of, training_rows
+from train_min.data import Windows, make_batch, rows_of, token_places, training_rows
 from train_min.lm import NanoConfig, NanoLM, packed_bias
 from train_min.model import Batch, Flamingo, ResamplerLayer
 from train_min.optim import make_optimizers
@@ -35,7 +35,7 @@ class LoopOptions:
     steps: int
     rows: int = 4
     context: int = 256
-    matrix_rate: float = 0.04
+    matrix_rate: float = 0.06
     rate: float = 3e-3
     gate_rate: float = 0.2
     weight_decay: float = 0.0
@@ -51,12 +51,15 @@ class LoopOptions:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Windows, their features, and the weight of their loss (Flamingo: 1.0 for M3W, 0.2 for pairs, 0.03 for video)."""
+    """Windows, their features, and the weight of their loss (Flamingo: 1.0 for M3W, 0.2 for pairs, 0.03 for video).
+
+    `states` (T, D): `lower_states` of the windows, where they are kept."""
 
     name: str
     windows: Windows
     features: Features | None
     weight: float = 1.0
+    states: Tensor | None = None
 
 
 def rate_factor(step: int, options: LoopOptions) -> float:
@@ -89,12 +92,19 @@ def accumulate(model: nn.Module, sets: list[tuple[float, list[Batch]]], nll: Cal
             torch.distributed.all_reduce(total[:1])
         losses.append(float(total[0] / max(1.0, float(total[1]))))
     if distributed:
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        # a process whose share of the rows shows no picture has no gradient for some parts
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.numel()]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(flat)
-        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        for parameter, part in zip(trained, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            parameter.grad = part.view_as(parameter)
     return losses
+
+
+def process_rank() -> int:
+    """0, or which of several processes that train together this one is."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
 def draw_batches(
@@ -104,12 +114,12 @@ def draw_batches(
     follow = None
     if options.next_image:
         follow = np.random.default_rng([seed, step]).random(len(training.windows)) < options.next_image
-    rank, world = 0, 1
+    rank, world = process_rank(), 1
     if torch.distributed.is_initialized():
-        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        world = torch.distributed.get_world_size()
     drawn = [[next(rows) for _ in range(options.rows)] for _ in range(options.accumulate)]
     return [
-        make_batch(training.windows, part[rank::world], training.features, follow=follow)
+        make_batch(training.windows, part[rank::world], training.features, follow=follow, states=training.states)
         for part in drawn
         if part[rank::world]
     ]
@@ -177,7 +187,11 @@ def fit(
         if peak:
             row["mfu"] = round(sum(step_flops(model, batch) for batch in batches) / seconds / peak, 4)
         log(row)
-        if checkpoint is not None and ((step + 1) % options.save_every == 0 or step + 1 == options.steps):
+        if (
+            checkpoint is not None
+            and process_rank() == 0
+            and ((step + 1) % options.save_every == 0 or step + 1 == options.steps)
+        ):
             state = {
                 "config": asdict(model.config),
                 "options": asdict(options),
@@ -207,10 +221,10 @@ def step_flops(model: Flamingo, batch: Batch) -> float:
     items = len(batch.media_row)
     patches = sum(group.shape[0] * group.shape[1] * group.shape[2] for group in batch.features)
     latents = items * len(model.resampler.latents)
-    first = min(map(int, model.gated), default=model.lm.n_layers)
     flops = 0.0
     for index, block in enumerate(model.lm.blocks):
-        flops += (4 if index >= first else 2) * tokens * matrix_weights(block)
+        below = 2 if batch.states is None else 0
+        flops += (4 if index >= model.first else below) * tokens * matrix_weights(block)
     flops += 4 * predicted * model.lm.head.numel()
     for layer in model.gated.values():
         on_latents = layer.kv.weight.numel()
@@ -280,23 +294,37 @@ def lm_hidden(model: NanoLM, batch: Batch, dtype: torch.dtype) -> Tensor:
     return model.run(model.embed(batch.tokens).to(dtype), batch.positions, packed_bias(batch.segments, dtype))
 
 
+def packed(windows: Windows, rows: int = 16) -> Iterator[list[list[int]]]:
+    """Every window once, in batches of `rows` packed rows."""
+    whole = list(rows_of(windows, range(len(windows)), 256))
+    for start in range(0, len(whole), rows):
+        yield whole[start : start + rows]
+
+
 @torch.no_grad()
-def score(model: Flamingo, windows: Windows, features: Features, *, follow: bool = False, rows: int = 16) -> np.ndarray:
+def score(
+    model: Flamingo, windows: Windows, features: Features, *, follow: bool = False, states: Tensor | None = None
+) -> np.ndarray:
     """(T,) float32: the NLL in nats of every token of `windows`; NaN where none is taken, at the first token of a
     window and at `<image>`."""
     model.eval()
     device = model.new_rows.device
     follows = np.full(len(windows), follow)
     nll = np.full(len(windows.tokens), np.nan, np.float32)
-    packed = list(rows_of(windows, range(len(windows)), 256))
-    for start in range(0, len(packed), rows):
-        part = packed[start : start + rows]
-        batch = make_batch(windows, part, features, follow=follows)
-        places = np.full(batch.tokens.shape, -1, np.int64)
-        for number, row in enumerate(part):
-            spans = [np.arange(windows.starts[index], windows.starts[index + 1]) for index in row]
-            flat = np.concatenate(spans)
-            places[number, : len(flat)] = flat
-        wanted = (batch.targets >= 0).numpy()
-        nll[places[wanted] + 1] = model.nll(batch.to(device)).float().cpu().numpy()
+    for part in packed(windows):
+        batch = make_batch(windows, part, features, follow=follows, states=states)
+        wanted = (batch.targets[batch.segments >= 0] >= 0).numpy()
+        nll[token_places(windows, part)[wanted] + 1] = model.nll(batch.to(device)).float().cpu().numpy()
     return nll
+
+
+@torch.no_grad()
+def lower_states(model: Flamingo, windows: Windows) -> Tensor:
+    """(T, D): what enters the first gated layer at every token. Frozen and without images, it is the same in every
+    step, arm and seed, so that the blocks below need to run only once. For a Flamingo around a `NanoLM`."""
+    blind = windows.with_images(np.full_like(windows.images, -1))
+    states = torch.empty(len(windows.tokens), model.lm.width, dtype=model.lm.head.dtype)
+    for part in packed(blind):
+        batch = make_batch(blind, part, None)
+        states[torch.from_numpy(token_places(blind, part))] = model.lower(batch)[batch.segments >= 0]
+    return states

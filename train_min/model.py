@@ -22,7 +22,8 @@ class Batch:
     `positions` count from 0 in each segment. `media_index[b, t]` is the place in row b of the item that token t sees,
     -1 for none. `features` holds the media, in groups of equal frame count (n, F, S, V), concatenated in the order of
     `media_row` and `media_slot` (N each): item i stands in place media_slot[i] of row media_row[i].
-    `targets[b, t]` is the token to be predicted at t, -1 where no loss is taken.
+    `targets[b, t]` is the token to be predicted at t, -1 where no loss is taken. `states` (B, T, D), where known, are
+    what `Flamingo.lower` gives for these tokens.
     """
 
     tokens: Tensor
@@ -33,9 +34,12 @@ class Batch:
     features: list[Tensor] = field(default_factory=list)
     media_row: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     media_slot: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    states: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items() if name != "features"}
+        moved = {
+            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         return Batch(features=[group.to(device, non_blocking=True) for group in self.features], **moved)
 
 
@@ -285,15 +289,30 @@ class Flamingo(nn.Module):
         return see_media(latents, batch.media_row, batch.media_slot, batch.media_index)
 
     def hidden(self, batch: Batch) -> Tensor:
-        """What the head reads, (B, T, D)."""
-        x = self.embed(batch.tokens)
+        """What the head reads, (B, T, D). With `batch.states` only the blocks from the first gated layer up are run."""
+        x = self.embed(batch.tokens) if batch.states is None else batch.states
         media = self.media(batch, x.dtype)
 
         def before(index: int, x: Tensor) -> Tensor:
             name = str(index)
             return self.gated[name](x, media) if name in self.gated else x
 
-        return self.lm.run(x, batch.positions, packed_bias(batch.segments, x.dtype), before)
+        bias = packed_bias(batch.segments, x.dtype)
+        if batch.states is None:
+            return self.lm.run(x, batch.positions, bias, before)
+        return self.lm.run(x, batch.positions, bias, before, blocks=slice(self.first, None))
+
+    @property
+    def first(self) -> int:
+        """The block before which the first gated layer stands."""
+        return min(map(int, self.gated), default=self.lm.n_layers)
+
+    @torch.no_grad()
+    def lower(self, batch: Batch) -> Tensor:
+        """What enters the first gated layer, (B, T, D): frozen, and the same whatever the images. For a `NanoLM`."""
+        x = self.embed(batch.tokens)
+        bias = packed_bias(batch.segments, x.dtype)
+        return self.lm.run(x, batch.positions, bias, blocks=slice(0, self.first))
 
     def logits(self, batch: Batch) -> Tensor:
         """(B, T, V + new)."""

@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Coefficients of the quintic iteration, tuned so that every singular value in (0, 1] ends up near 1 in five steps
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-NEWTON_SCHULZ_STEPS = 5
+# Coefficients of three quintic iterations, fitted so that singular values in [0.01, 1] end up in [0.56, 1.15], in the
+# mean nearer to 1 than by Jordan's five iterations of one polynomial; at this size two fifths of Muon's cost are saved
+NEWTON_SCHULZ = ((5.8437, -16.1189, 11.7012), (4.0600, -5.1612, 1.7973), (2.4925, -2.0256, 0.5666))
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
     """(n, rows, columns) with rows <= columns: the nearest matrices with singular values near 1, in bfloat16."""
-    a, b, c = NEWTON_SCHULZ
     x = matrices.bfloat16()
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
-    for _ in range(NEWTON_SCHULZ_STEPS):
+    for a, b, c in NEWTON_SCHULZ:
         square = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shards.tokenizer import Tokenizer
-from train_min.data import Windows, media_places
+from train_min.data import Losses, Windows, media_places
 
 ENOUGH_DOCUMENTS = 30
 ENOUGH_HOSTS = 20
@@ -98,10 +98,6 @@ def estimate(windows: Windows, differences: list[np.ndarray], chosen: np.ndarray
     drawn = ((seed_weights @ sums) * weights).sum(1) / np.maximum(weights @ counts, 1)
     low, high = np.quantile(drawn, (0.025, 0.975))
     return Estimate(float(sums.mean(0).sum() / counts.sum()), float(low), float(high), tokens, documents)
-
-
-Losses = dict[str, np.ndarray]
-"""From the name of an evaluation to per-token losses (T,)."""
 
 
 def information(

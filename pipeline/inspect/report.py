@@ -35,7 +35,7 @@ PER_DOCUMENT = 6
 """Pictures of a document that are shown; the others are marks."""
 NODES = 24
 """Nodes of a document that are shown."""
-RUN_PICTURES = 12
+RUN_PICTURES = 24
 PER_RANKED = 2
 
 TITLES = {
@@ -245,7 +245,9 @@ def shown_run(corpus: Finished, run: Run | None, pictures: Pictures) -> dict[str
         ]
         if documents:
             shown.append((title, documents))
-    return vars(run) | {"documents": shown}
+    where = places(corpus, (digest for digest, _ in run.captions))
+    captions = [(pictures.uri(where.get(digest)), text) for digest, text in run.captions]
+    return vars(run) | {"documents": shown, "captions": [entry for entry in captions if entry[0]]}
 
 
 def build_facts(corpus: Finished) -> list[tuple[str, str]]:

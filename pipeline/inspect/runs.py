@@ -14,6 +14,7 @@ from pipeline.inspect.samples import visible
 SHOWN = 3
 """Documents shown of those whose pictures say most, and of those whose pictures say least."""
 ROWS = 12
+CAPTIONS = 12
 PENALTIES = {
     "documents": "pictures of other documents",
     "host": "pictures of other pages of the host",
@@ -23,7 +24,8 @@ PENALTIES = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the report shows it. `best` and `worst` are (doc_id, bits per token, tokens)."""
+    """A run as the report shows it. `best` and `worst` are (doc_id, bits per token, tokens), `captions` the hash of a
+    held-out picture and what the model wrote behind it."""
 
     name: str
     sentence: str
@@ -31,6 +33,7 @@ class Run:
     tiles: list[dict[str, Any]]
     best: list[tuple[str, float, int]]
     worst: list[tuple[str, float, int]]
+    captions: list[tuple[bytes, str]]
 
 
 def latest_run(corpus: Finished) -> Run | None:
@@ -61,9 +64,10 @@ def read_run(path: Path) -> Run | None:
         path.parent.name,
         sentence[:1].upper() + sentence[1:] + ".",
         _lines(data),
-        [tile for tile in _tiles(data, gain) if tile["plot"]],
+        [tile for tile in (*_tiles(data, gain), _few_shot(path.with_name("evaluate.json"))) if tile["plot"]],
         _documents(documents.get("best")),
         _documents(documents.get("worst")),
+        _captions(data.get("captions")),
     )
 
 
@@ -91,12 +95,14 @@ def _lines(data: dict[str, Any]) -> list[str]:
 def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[str, Any]]:
     penalties = _part(data, "penalties")
     rows = [gain, _estimate("a corpus with shuffled images", data.get("control"))]
+    rows.append(_estimate("by the next picture", _part(data, "next").get("gain")))
     yield _intervals("What pictures are worth", "bits per token, 95 % interval", rows)
     yield _intervals(
         "Mismatch penalty",
         "bits per token lost with wrong pictures; above zero also without information: a diagnostic",
         [_estimate(name, penalties.get(key)) for key, name in PENALTIES.items()],
     )
+    yield from _ruler(_part(data, "ruler"))
     for key, title in (
         ("by_distance", "By distance from the picture (tokens)"),
         ("by_language", "By language"),
@@ -116,6 +122,46 @@ def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[s
         yield {"title": title, "note": "nats per token", "plot": plots.lines(series, title, "step")}
     gates = _gates(curves)
     yield {"title": "Gates", "note": "tanh, by layer", "plot": plots.lines(gates, "Gates over time", "step")}
+
+
+RULERS = {"permutation": "other documents' pictures", "placement": "every picture in the place of the next"}
+
+
+def _ruler(data: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """What corpora told that were wrong on purpose."""
+    wrong = RULERS.get(str(data.get("kind")), "")
+    points = data.get("points")
+    known = [
+        (f"{point['dose']:.0%} of documents wrong", point)
+        for point in (points if isinstance(points, list) else [])
+        if _is_number(_part({"point": point}, "point").get("dose"))
+    ]
+    rows = [_estimate(name, point.get("gain")) for name, point in known]
+    yield _intervals("Dose and response", f"gain in bits per token with {wrong}", rows)
+    rows = [_estimate(name, point.get("lost")) for name, point in known]
+    yield _intervals("Lost by each dose", "bits per token, against the corpus as it is", rows)
+    moved = [
+        (100 * point["dose"], point["within_document"])
+        for _, point in known
+        if _is_number(point.get("within_document"))
+    ]
+    title = "Mismatch penalty within the document"
+    plot = plots.lines({"penalty": moved}, title, "% of documents wrong") if len(moved) > 1 else ""
+    yield {"title": title, "note": "bits per token", "plot": plot}
+
+
+def _few_shot(path: Path) -> dict[str, Any]:
+    """The accuracies that `m3w evaluate` wrote beside the run."""
+    try:
+        rows = json.loads(path.read_bytes())["rows"]
+        series = {
+            name: [(row["shots"], row[key]) for row in rows if _is_number(row["shots"]) and _is_number(row[key])]
+            for key, name in (("accuracy", "true images"), ("shuffled", "shuffled images"), ("majority", "commonest"))
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        series = {}
+    title = "Few-shot accuracy"
+    return {"title": title, "note": "share of questions answered right", "plot": plots.lines(series, title, "shots")}
 
 
 def _intervals(title: str, note: str, rows: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
@@ -159,6 +205,19 @@ def _documents(rows: Any) -> list[tuple[str, float, int]]:
         for row in (rows if isinstance(rows, list) else [])[:SHOWN]
         if isinstance(row, dict) and "doc_id" in row and _is_number(row.get("gain")) and _is_number(row.get("tokens"))
     ]
+
+
+def _captions(rows: Any) -> list[tuple[bytes, str]]:
+    found = []
+    for row in (rows if isinstance(rows, list) else [])[:CAPTIONS]:
+        try:
+            digest = bytes.fromhex(row["sha256"])
+            text = str(row["text"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        if len(digest) == 32:
+            found.append((digest, text[:400]))
+    return found
 
 
 def _first_number(name: str) -> int:

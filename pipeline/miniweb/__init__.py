@@ -5,7 +5,7 @@ that name it carry a known number of bits about it."""
 
 from pipeline.miniweb.generate import generate
 from pipeline.miniweb.web import Mention, PageTruth, Picture, Resource, Web
-from pipeline.miniweb.write import folder_base, write_folder, write_truth, write_warc
+from pipeline.miniweb.write import folder_base, write_folder, write_task, write_truth, write_warc
 
 __all__ = [
     "Mention",
@@ -16,6 +16,7 @@ __all__ = [
     "folder_base",
     "generate",
     "write_folder",
+    "write_task",
     "write_truth",
     "write_warc",
 ]

@@ -5,7 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline.miniweb import folder_base, generate, write_folder, write_truth, write_warc
+from pipeline.miniweb import folder_base, generate, write_folder, write_task, write_truth, write_warc
 from pipeline.miniweb.serve import Addresses, Server, answer_from
 from pipeline.miniweb.web import example_base
 
@@ -22,16 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--format",
-        choices=("warc", "folder", "serve"),
+        choices=("warc", "folder", "serve", "task"),
         default="warc",
         help="folder: read it with --base-url https://miniweb.example/; serve: answer on 127.1.0.x until ended, with "
-        "truth.jsonl and the home pages' URLs in seeds.txt",
+        "truth.jsonl and the home pages' URLs in seeds.txt; task: --pages drawings as COLOUR/*.jpg, for m3w evaluate",
     )
     parser.add_argument("--port", type=int, default=8099, help="where to serve")
     options = parser.parse_args(arguments)
     try:
         if options.format == "serve":
             serve(options.pages, options.seed, options.port, options.output)
+            return 0
+        if options.format == "task":
+            write_task(options.output, options.pages, options.seed)
             return 0
         web = generate(options.pages, options.seed, folder_base if options.format == "folder" else example_base)
         options.output.mkdir(parents=True, exist_ok=True)

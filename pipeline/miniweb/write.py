@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import zlib
 from base64 import b32encode
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.miniweb.pictures import COLOURS, draw_picture, encode
 from pipeline.miniweb.web import PageTruth, Resource, Web
 
 IDENTICAL_PAYLOAD = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
@@ -158,3 +160,15 @@ def page_fits(page: PageTruth, resources: dict[str, Resource]) -> bool:
 def file_url(url: str) -> str:
     """The URL of the file that holds a page."""
     return url + "index.html" if url.endswith("/") else url
+
+
+def write_task(output: Path, pictures: int, seed: int) -> None:
+    """Drawings as a task for few-shot learning, COLOUR/NUMBER.jpg, as many of each colour; their other attributes are
+    free. None of them is a drawing of the web with this seed."""
+    for number in range(pictures):
+        colour = number % len(COLOURS)
+        rng = random.Random(f"{seed}/task/{number}")
+        drawing = replace(draw_picture(rng, 224, 224), colour=colour)
+        folder = output / COLOURS[colour]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:04d}.jpg").write_bytes(encode(drawing, rng, "jpeg"))

@@ -13,7 +13,7 @@ from pipeline.inspect.figures import figures
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.report import PICTURES, RUN_PICTURES, is_web, shown_level, write_report
-from pipeline.inspect.samples import harmless, sample_documents, sample_dropped, visible
+from pipeline.inspect.samples import SampleDocument, harmless, sample_documents, sample_dropped, visible
 from shards.records import Text
 from tests.inspect.conftest import HOSTILE, URL
 
@@ -130,7 +130,21 @@ def run_of(corpus: Path) -> dict[str, Any]:
             for seed in (0, 1)
         },
         "documents": {"best": [{"doc_id": documents[0].doc_id, "gain": 0.5, "tokens": 90}], "worst": [{"doc_id": 3}]},
+        "next": {"gain": estimate(0.02)},
+        "ruler": {
+            "kind": "placement",
+            "points": [
+                {"dose": 0.0, "gain": estimate(0.09), "within_document": 0.2},
+                {"dose": 0.25, "gain": estimate(0.06), "lost": estimate(0.03), "within_document": 0.1},
+                "none",
+            ],
+        },
+        "captions": [{"sha256": picture_of(documents[0]).hex(), "text": "two red <b>circles"}, {"sha256": "x"}],
     }
+
+
+def picture_of(document: SampleDocument) -> bytes:
+    return next(node.stored_sha256 for node in document.nodes if not isinstance(node, Text))
 
 
 def test_a_run_is_shown(small_corpus: Path, tmp_path: Path) -> None:
@@ -138,10 +152,15 @@ def test_a_run_is_shown(small_corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(small_corpus, corpus)
     (corpus / "runs" / "a").mkdir(parents=True)
     (corpus / "runs" / "a" / "result.json").write_text(json.dumps(run_of(corpus)))
+    shots = [{"shots": n, "accuracy": n / 8, "shuffled": 0.1, "majority": 0.125} for n in (0, 4, 8)]
+    (corpus / "runs" / "a" / "evaluate.json").write_text(json.dumps({"rows": shots}))
     page = report_of(corpus, tmp_path / "report.html")
     assert "Images carry 0.09 bits per token of the text they belong to &lt;script&gt;" in page
     assert "+0.500 bits per token over 90 tokens" in page
-    assert page.count("<polyline") == 3 and page.count('class="whisker"') == 7
+    # losses and gates, penalties by dose, three arms of few-shot; gain, next, two penalties, three distances, doses
+    assert page.count("<polyline") == 3 + 1 + 3 and page.count('class="whisker"') == 8 + 3
+    assert "25% of documents wrong" in page and "Few-shot accuracy" in page
+    assert "two red &lt;b&gt;circles" in page
     assert page.index(">0-8<") < page.index(">8-32<") < page.index(">32-128<")
 
 

@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from fastwarc.warc import ArchiveIterator as FastIterator
 from fastwarc.warc import WarcRecordType
+from PIL import Image
 from warcio.archiveiterator import ArchiveIterator
 from warcio.checker import Checker
 
 from pipeline.miniweb import Web, folder_base, generate, write_folder, write_warc
 from pipeline.miniweb.__main__ import main
+from pipeline.miniweb.pictures import COLOUR_RGB, COLOURS, GROUND_RGB
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,17 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "file").write_text("")
     assert main(["-o", str(tmp_path / "file"), "--pages", "120"]) == 1
     assert "file" in capsys.readouterr().err
+
+
+def test_a_task_has_as_many_drawings_of_each_colour_and_none_of_the_web(tmp_path: Path) -> None:
+    assert main(["-o", str(tmp_path), "--format", "task", "--pages", "32"]) == 0
+    drawings = sorted(tmp_path.rglob("*.jpg"))
+    assert {folder.name: len(list(folder.iterdir())) for folder in tmp_path.iterdir()} == dict.fromkeys(COLOURS, 4)
+    contents = {path.read_bytes() for path in drawings}
+    assert len(contents) == 32
+    palette = np.array(COLOUR_RGB + GROUND_RGB)
+    for path in drawings[::4]:
+        with Image.open(path) as image:
+            distance = np.abs(np.asarray(image.convert("RGB"), int)[:, :, None] - palette).sum(-1)
+        counts = np.bincount(distance.argmin(-1).ravel(), minlength=len(palette))[: len(COLOURS)]
+        assert COLOURS[counts.argmax()] == path.parent.name

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from tests.train_min.synthetic import write_corpus
-from train_min.train import Result, TrainOptions, run
+from train_min.options import Result, TrainOptions
+from train_min.train import run
 
 QUICK = TrainOptions(steps=24, rows=2, lm_steps=16, lm_rows=4, seeds=1, workers=1, device="cpu")
 
 
 @pytest.fixture(scope="session")
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), 310)
+    return write_corpus(tmp_path_factory.mktemp("corpus"), 170, held_out=5)
 
 
 @pytest.fixture(scope="session")

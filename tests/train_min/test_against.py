@@ -12,7 +12,9 @@ from tests.train_min.synthetic import write_corpus
 from tests.train_min.test_data import windows_of
 from train_min import TrainError
 from train_min.against import compare, joined, run_against, without
-from train_min.train import TrainOptions, arms_of, run
+from train_min.arms import arms_of
+from train_min.options import TrainOptions
+from train_min.train import run
 
 
 def held_out(n: int = 50) -> Any:
@@ -76,9 +78,9 @@ def test_a_ruler_has_an_arm_for_every_dose() -> None:
     with pytest.raises(TrainError, match="no ruler"):
         arms_of(TrainOptions(ruler="yardstick"))
     names = [arm.name for arm in arms_of(TrainOptions(ruler="placement", seeds=1))]
-    assert names == ["true", "reference", "control", "dose-0.1", "dose-0.25", "dose-0.5", "dose-1"]
+    assert names == ["true", "dose-0.1", "dose-0.25", "dose-0.5", "dose-1", "reference", "control"]
     names = [arm.name for arm in arms_of(TrainOptions(ruler="permutation", seeds=1))]
-    assert names == ["true", "reference", "control", "dose-0.1", "dose-0.25", "dose-0.5"]
+    assert names == ["true", "dose-0.1", "dose-0.25", "dose-0.5", "reference", "control"]
 
 
 @pytest.mark.slow

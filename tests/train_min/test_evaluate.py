@@ -14,13 +14,12 @@ from train_min.evaluate import (
     EvaluateOptions,
     accuracy,
     answer_tokens,
-    captions,
     episode,
     load_task,
     prompt_tokens,
     run_evaluate,
 )
-from train_min.train import Result
+from train_min.options import Result
 
 
 @pytest.fixture(scope="module")
@@ -120,4 +119,6 @@ def test_a_run_is_evaluated_from_its_folder(finished: tuple[Result, list[str]], 
         assert [row["shots"] for row in result["rows"]] == [0, 4]
         assert all(0 <= row["accuracy"] <= 1 and row["majority"] == 0.25 for row in result["rows"])
     assert len(lines) == 6 and "commonest label 0.250" in lines[0]
-    assert len(captions(folder, 3)) == 3
+    told = finished[0].data["captions"]
+    assert len(told) == 12 and len({entry["sha256"] for entry in told}) == 12
+    assert any(entry["text"] for entry in told)

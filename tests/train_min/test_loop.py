@@ -23,6 +23,7 @@ from train_min.loop import (
     accumulate,
     draw_batches,
     fit,
+    lower_states,
     rate_factor,
     score,
     step_flops,
@@ -42,9 +43,9 @@ def windows(corpus_folder: Path) -> Windows:
     return cut_windows(corpus, corpus.tokenizer, "train", WindowOptions(policy="tile"))
 
 
-def small(windows: Windows) -> Flamingo:
+def small(windows: Windows, every: int = 1) -> Flamingo:
     lm = NanoLM(NanoConfig(windows.eoc_id + 1, 32, 2, 2), 0)
-    return Flamingo(lm, ModelConfig(FEATURES, every=1, n_latents=4, n_resampler_layers=1), 0)
+    return Flamingo(lm, ModelConfig(FEATURES, every=every, n_latents=4, n_resampler_layers=1), 0)
 
 
 def gradients(model: Flamingo) -> dict[str, torch.Tensor]:
@@ -182,6 +183,18 @@ def test_scores_are_the_losses_of_each_token_wherever_it_is_packed(windows: Wind
         assert np.allclose(scores[span][taken], nll, atol=1e-4)
 
 
+def test_training_and_scores_are_the_same_with_states_kept(windows: Windows) -> None:
+    """The frozen blocks below the first gated layer run once instead of in every step."""
+    options, features = LoopOptions(3, rows=2, context=64), features_of(windows)
+    models = [small(windows, every=2), small(windows, every=2)]
+    kept = [None, lower_states(models[0], windows)]
+    for model, states in zip(models, kept, strict=True):
+        fit(model, [TrainingSet("windows", windows, features, states=states)], options, 0, lambda row: None)
+    scores = [score(model, windows, features, states=states) for model, states in zip(models, kept, strict=True)]
+    assert np.nanmax(np.abs(scores[0] - scores[1])) < 1e-3
+    assert np.nanmax(np.abs(scores[0] - score(small(windows, every=2), windows, features))) > 1e-2
+
+
 def test_floating_point_operations_are_counted_by_hand() -> None:
     model = tiny(every=2)  # width 32, 4 blocks, gated before blocks 1 and 3, 4 latents, 2 resampler layers
     batch = batch_of([[0] * 6], [(0, 0)])
@@ -190,6 +203,8 @@ def test_floating_point_operations_are_counted_by_hand() -> None:
     gated = 2 * 6 * (tokens * (2 * d * d + 8 * d * d) + latents * 2 * d * d)
     resampler = 6 * patches * FEATURES * d + 2 * 6 * (latents * 12 * d * d + patches * 2 * d * d)
     assert step_flops(model, batch) == frozen + gated + resampler
+    batch.states = model.lower(batch)  # the block below the first gated layer need not run
+    assert step_flops(model, batch) == frozen + gated + resampler - 2 * 12 * d * d * tokens
 
 
 def test_the_nano_model_learns_its_text(windows: Windows) -> None:

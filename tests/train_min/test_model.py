@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from train_min.lm import NanoConfig, NanoLM
 from train_min.loop import LoopOptions
 from train_min.model import Batch, Flamingo, ModelConfig, PerceiverResampler, TokenLoss
+from train_min.optim import orthogonalize
 
 VOCABULARY, WIDTH, FEATURES = 64, 32, 24
 
@@ -293,3 +294,22 @@ def test_weights_and_orders_come_from_the_seed_alone() -> None:
     first = tiny(n_new=1).state_dict()
     torch.manual_seed(2)
     assert all(torch.equal(value, first[name]) for name, value in tiny(n_new=1).state_dict().items())
+
+
+def test_known_states_replace_the_blocks_below_the_first_gated_layer() -> None:
+    model = tiny(every=3)
+    batch = batch_of(MEDIA, SLOTS)
+    with torch.no_grad():
+        whole = model.logits(batch)
+        batch.states = model.lower(perturbed(batch, 1))
+        assert torch.allclose(model.logits(batch), whole, atol=1e-5)
+        batch.states = batch.states.flip(-1)
+        assert not torch.allclose(model.logits(batch), whole, atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 64), (1, 32, 32)])
+def test_muons_updates_have_singular_values_near_one(shape: tuple[int, int, int]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    before, after = (torch.linalg.svdvals(m.float()) for m in (matrices, orthogonalize(matrices)))
+    assert before.max() / before.min() > 2
+    assert after.max() < 1.25 and after[before > 0.05 * before.max()].min() > 0.5

@@ -15,7 +15,8 @@ from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import write_corpus
 from train_min import TrainError
 from train_min.__main__ import main
-from train_min.train import Result, run
+from train_min.options import Result
+from train_min.train import run
 from train_min.workers import run_jobs
 
 
@@ -41,7 +42,7 @@ def test_the_result_holds_what_a_report_shows(finished: tuple[Result, list[str]]
     assert set(best["images"][0]) >= {"sha256", "tar", "offset", "length", "url"}
     assert set(data["curves"]) == {"lm-0", "true-0", "reference-0", "control-0"}
     assert len(data["curves"]["true-0"]) == 24
-    assert len(data["curves"]["true-0"][0]["gates"]["attention"]) == 2
+    assert len(data["curves"]["true-0"][0]["gates"]["attention"]) == 1
     assert data["text_drift"] is not None and data["lm_nll"] > 0
     rows = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
     assert sum(row["arm"] == "true" for row in rows) == 24
@@ -138,6 +139,7 @@ def test_workers_do_not_outlive_a_killed_run(corpus_folder: Path, tmp_path: Path
     import time
 
     command = [sys.executable, "-m", "train_min", str(corpus_folder), "-o", str(tmp_path / "run"), "--workers", "2"]
+    command += ["--lm-steps", "2", "--steps", "2000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
@@ -154,3 +156,18 @@ def test_workers_do_not_outlive_a_killed_run(corpus_folder: Path, tmp_path: Path
     process.wait()
     time.sleep(2)
     assert not any(Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text() for pid in pids)
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_train_together_as_one_does(corpus_folder: Path, tmp_path: Path) -> None:
+    arguments = ["-m", "train_min", str(corpus_folder), "--device", "cpu", "--seeds", "1", "--workers", "1"]
+    arguments += ["--steps", "3", "--lm-steps", "2", "--rows", "4", "-o"]
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    losses = []
+    for name, command in (("one", []), ("two", torchrun)):
+        subprocess.run([sys.executable, *command, *arguments, str(tmp_path / name)], check=True, timeout=300)
+        data = json.loads((tmp_path / name / "result.json").read_text())
+        losses.append([point["loss"]["windows"] for point in data["curves"]["true-0"]])
+    assert len(losses[0]) == len(losses[1]) == 3
+    # in bfloat16, where one process adds up four rows and each of two processes two
+    assert losses[0] == pytest.approx(losses[1], abs=2e-3)

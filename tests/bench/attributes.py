@@ -1,0 +1,93 @@
+"""What a finished run on miniweb tells at the words that name an attribute of a picture, against what there is to tell.
+
+    python -m pipeline.miniweb -o web --pages 5000
+    m3w build web/miniweb.warc.gz -o corpus --no-fetch
+    m3w train corpus
+    python -m tests.bench.attributes web/truth.jsonl corpus/runs/default
+
+A word that names one of K equally likely values for the first time carries log2 K bits, the reference cannot know
+more, and a model that sees the picture at most nothing less: the gain at its tokens cannot exceed log2 K.
+"""
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from shards.tokenizer import load_tokenizer
+from train_min.data import Windows
+from train_min.validate import BITS, seen_images
+
+
+def spans(tokens: np.ndarray, decoded: list[str], words: list[str]) -> list[tuple[int, int, int]]:
+    """(word, first token, end) of each of `words`, which stand in this order in the text of the tokens."""
+    offsets = np.cumsum([0, *map(len, decoded)])
+    text, at, found = "".join(decoded), 0, []
+    for number, (word, before) in enumerate(words):
+        place = text.find(before + word, at)
+        if place < 0:
+            continue
+        start = place + len(before)
+        at = start + len(word)
+        found.append((number, int(np.searchsorted(offsets, start, "right")) - 1, int(np.searchsorted(offsets, at))))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("run", type=Path)
+    options = parser.parse_args()
+    mentions = {}
+    for line in options.truth.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["rule"] is None:
+            mentions[row["url"]] = [
+                (mention, row["nodes"][mention["node"]][1][max(0, mention["start"] - 8) : mention["start"]])
+                for mention in sorted(row["mentions"], key=lambda found: (found["node"], found["start"]))
+            ]
+    windows = Windows.load(options.run / "data" / "validation.npz")
+    tokenizer = load_tokenizer(str(options.run / "tokenizer.json"))
+    sees = seen_images(windows).image >= 0
+    losses = defaultdict(list)
+    for path in sorted((options.run / "arms").glob("*.npz")):
+        with np.load(path) as file:
+            losses[path.stem.rpartition("-")[0]].append(file["own"])
+    gain = np.mean(losses["reference"], 0) - np.mean(losses["true"], 0)
+    found = defaultdict(list)
+    for unit in {int(unit) for unit in windows.unit}:
+        row = mentions.get(windows.units[unit]["url"], [])
+        # tiles of a document follow one another, so its words do too
+        places = np.concatenate(
+            [
+                np.arange(windows.starts[index], windows.starts[index + 1])
+                for index in np.flatnonzero(windows.unit == unit)
+            ]
+        )
+        markers = {windows.image_id, windows.eoc_id}
+        decoded = ["" if token in markers else tokenizer.decode([token]) for token in windows.tokens[places].tolist()]
+        words = [(mention["word"], before) for mention, before in row]
+        for number, start, stop in spans(windows.tokens[places], decoded, words):
+            mention = row[number][0]
+            inside = places[start:stop]
+            above = mention["picture"] is not None and mention["picture"] == mention["node"] - 1
+            if mention["first"] and above and sees[inside[0]]:
+                language = windows.units[unit]["language"]
+                found[mention["attribute"], mention["choices"]].append((language, gain[inside].sum() * BITS))
+    told = sum(value for entries in found.values() for _, value in entries)
+    known = sum(len(entries) * math.log2(choices) for (_, choices), entries in found.items())
+    english = sum(value for entries in found.values() for name, value in entries if name == "en")
+    english_known = sum(
+        math.log2(choices) * sum(name == "en" for name, _ in entries) for (_, choices), entries in found.items()
+    )
+    for (attribute, choices), entries in sorted(found.items()):
+        value = np.mean([value for _, value in entries])
+        print(f"{attribute:8} {len(entries):6} words  {value:.3f} of {math.log2(choices):.0f} bits a word")
+    print(f"share of log2 K: {told / known:.1%} of all, {english / max(1e-9, english_known):.1%} of the English ones")
+
+
+if __name__ == "__main__":
+    main()

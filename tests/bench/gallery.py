@@ -1,0 +1,100 @@
+"""A corpus of free drawings, each before its own words: does a picture say something about its title?
+
+    apt-get download openclipart-svg openclipart-png tuxpaint-stamps-default
+    for package in *.deb; do dpkg -x $package packages; done
+    python -m tests.bench.gallery packages -o gallery
+    m3w build gallery/gallery.warc.gz -o gallery/corpus --no-fetch --set text.min_words=8
+    m3w train gallery/corpus --steps 400
+
+Pages show up to four pictures of one folder; every folder is a site of its own, so that whole folders are held out.
+Openclipart's titles and keywords come from its SVG files, the stamps' sentences from the text files beside them.
+"""
+
+import argparse
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from html import escape, unescape
+from pathlib import Path
+
+from pipeline.miniweb.web import Resource, Web
+from pipeline.miniweb.write import write_warc
+
+PICTURES = 4
+"""Pictures of a page."""
+TITLE = re.compile(r"<dc:title>(.*?)</dc:title>", re.DOTALL)
+KEYWORD = re.compile(r"<rdf:li>(.*?)</rdf:li>", re.DOTALL)
+DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.DOTALL)
+
+
+def plain(text: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", text)).split())
+
+
+def clipart(packages: Path) -> Iterator[tuple[str, Path, str]]:
+    """Folder, picture and text of each of openclipart's drawings."""
+    root = packages / "usr/share/openclipart"
+    for picture in sorted((root / "png").rglob("*.png")):
+        source = (root / "svg" / picture.relative_to(root / "png")).with_suffix(".svg")
+        if not source.is_file():
+            continue
+        markup = source.read_text(encoding="utf-8", errors="replace")
+        title, description = (match and plain(match[1]) for match in (TITLE.search(markup), DESCRIPTION.search(markup)))
+        keywords = [plain(word) for word in KEYWORD.findall(markup)]
+        parts = [title, description if description != title else "", ", ".join(dict.fromkeys(filter(None, keywords)))]
+        text = ". ".join(part for part in parts if part)
+        if text:
+            yield str(picture.parent.relative_to(root / "png")), picture, f"{text}."
+
+
+def stamps(packages: Path) -> Iterator[tuple[str, Path, str]]:
+    """Folder, picture and English sentence of each of Tux Paint's stamps."""
+    root = packages / "usr/share/tuxpaint/stamps"
+    for picture in sorted(root.rglob("*.png")):
+        source = picture.with_suffix(".txt")
+        text = source.read_text(encoding="utf-8").splitlines() if source.is_file() else []
+        if text and text[0].strip():
+            yield f"stamps/{picture.parent.relative_to(root)}", picture, text[0].strip()
+
+
+def gallery(packages: Path) -> Web:
+    """Raises SystemExit where the packages are not there."""
+    folders: dict[str, list[tuple[Path, str]]] = {}
+    for folder, picture, text in (*clipart(packages), *stamps(packages)):
+        folders.setdefault(folder, []).append((picture, text))
+    if not folders:
+        raise SystemExit(f"{packages} holds neither usr/share/openclipart nor usr/share/tuxpaint: see --help")
+    web = Web()
+    time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def add(url: str, kind: str, body: bytes) -> None:
+        date = (time + timedelta(seconds=len(web.captures))).strftime("%Y-%m-%dT%H:%M:%SZ")
+        web.captures.append((url, Resource(200, (("Content-Type", kind),), body, date)))
+
+    for folder, entries in folders.items():
+        base = f"https://{re.sub('[^a-z0-9]+', '-', folder.lower()).strip('-')}.example"
+        for page in range(-(-len(entries) // PICTURES)):
+            shown = entries[page * PICTURES : (page + 1) * PICTURES]
+            body = ""
+            for number, (picture, text) in enumerate(shown):
+                url = f"{base}/{page}-{number}.png"
+                add(url, "image/png", picture.read_bytes())
+                body += f'<p><img src="{url}" alt=""></p>\n<p>{escape(text)}</p>\n'
+            html = f"<!doctype html><html lang=en><title>{page}</title><main><article>\n{body}</article></main></html>"
+            add(f"{base}/{page}.html", "text/html; charset=utf-8", html.encode())
+    return web
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("packages", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    web = gallery(options.packages)
+    write_warc(web, options.output / "gallery.warc.gz")
+    print(f"{len(web.captures)} captures on {len({url.split('/')[2] for url, _ in web.captures})} hosts")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""One training of a run, an arm: on the corpus' own pictures, or on some arrangement of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from train_min import TrainError
+from train_min.data import Losses, Windows, displace, permute
+from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
+from train_min.loop import LoopOptions, TrainingSet, fit, measured_peak, process_rank, score
+from train_min.model import Flamingo, ModelConfig
+from train_min.options import TrainOptions
+from train_min.vision import FeatureStore, fast_dtype
+
+Log = Callable[[dict[str, Any]], None]
+SCOPES = ("documents", "host", "document")
+RULERS = {"permutation": "documents", "placement": "place"}
+DOSES = (0.1, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training: the pictures `permutation` says (None: the true ones), and the seed of weights and order."""
+
+    name: str
+    seed: int
+    permutation: tuple[str, int, float] | None = None
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a worker needs to train an arm: everything is read from files."""
+
+    out: Path
+    store: Path
+    patches: int
+    features: int
+    vocabulary: int
+    options: TrainOptions
+    loop: LoopOptions
+    device: str
+
+    def windows(self, name: str) -> Windows:
+        return Windows.load(self.out / "data" / f"{name}.npz")
+
+    def states(self, name: str) -> torch.Tensor | None:
+        """`lower_states` of these windows, memory-mapped, where the run keeps them."""
+        path = self.out / "data" / f"{name}-states.pt"
+        return torch.load(path, mmap=True, weights_only=True) if path.exists() else None
+
+    def lookup(self, windows: Windows) -> Any:
+        store = FeatureStore(self.store, self.patches, self.features)
+        store.refresh()
+        return store.table(windows.hashes)
+
+    def training_set(self, name: str, permutation: tuple[str, int, float] | None, weight: float = 1.0) -> TrainingSet:
+        windows, _ = rearranged(self.windows(name), permutation)
+        shown = "pairs" if name == "pairs" else "windows"
+        return TrainingSet(shown, windows, self.lookup(windows), weight, self.states(name))
+
+
+def arms_of(options: TrainOptions) -> list[Arm]:
+    """Every arm of a run, those first that are evaluated most. Raises TrainError for a ruler that there is not."""
+    if options.ruler and options.ruler not in RULERS:
+        raise TrainError(f"no ruler {options.ruler!r}: permutation or placement")
+    seeds = range(options.seed, options.seed + options.seeds)
+    arms = [Arm("true", seed) for seed in seeds]
+    for seed in seeds:
+        for dose in DOSES if options.ruler else ():
+            if (options.ruler, dose) != ("permutation", 1.0):  # that is the control
+                arms.append(Arm(f"dose-{dose:g}", seed, (RULERS[options.ruler], 2000 + seed, dose)))
+        arms.append(Arm("reference", seed, ("documents", 1000 + seed, 1.0)))
+        arms.append(Arm("control", seed, ("documents", 2000 + seed, 1.0)))
+    return arms
+
+
+def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> tuple[Windows, np.ndarray]:
+    """The windows with other pictures, and where they differ, (I,)."""
+    if permutation is None:
+        return windows, np.zeros(len(windows.images), bool)
+    scope, seed, fraction = permutation
+    if scope == "place":
+        images = displace(windows, seed, fraction)
+        return windows.with_images(images), images != windows.images
+    images, replaced = permute(windows, scope, seed, fraction)
+    return windows.with_images(images), replaced
+
+
+def load_nano(folder: Path, dtype: torch.dtype) -> NanoLM:
+    state = torch.load(folder / "checkpoint" / "lm.pt", map_location="cpu", weights_only=True)
+    model = NanoLM(NanoConfig(**state["config"]), 0)
+    model.load_state_dict(state["model"])
+    return model.to(dtype)
+
+
+def gated_every(options: TrainOptions, lm: NanoLM | HuggingFaceLM) -> int:
+    if options.every:
+        return options.every
+    return lm.n_layers if options.lm == "nano" else max(1, lm.n_layers // 3)
+
+
+def model_config(options: TrainOptions, lm: NanoLM | HuggingFaceLM, features: int) -> ModelConfig:
+    return ModelConfig(
+        features=features,
+        every=gated_every(options, lm),
+        n_latents=options.latents,
+        n_resampler_layers=options.resampler_layers,
+        n_heads=head_count(lm.width),
+        n_new_tokens=0 if options.lm == "nano" else 2,
+    )
+
+
+def build_model(setting: Setting, seed: int) -> Flamingo:
+    device, options = torch.device(setting.device), setting.options
+    lm: NanoLM | HuggingFaceLM
+    if options.lm == "nano":
+        lm = load_nano(setting.out, fast_dtype(device))
+    else:
+        lm = load_causal_lm(options.lm, setting.vocabulary, fast_dtype(device))
+    return Flamingo(lm, model_config(options, lm, setting.features), seed).to(device)
+
+
+def trained_model(setting: Setting, arm: str, seed: int, of_seed: int, sets: list[TrainingSet], log: Log) -> Flamingo:
+    """The arm `arm` of seed `seed`, trained; `of_seed` is that of its weights and order."""
+    device = torch.device(setting.device)
+    model = build_model(setting, of_seed)
+    fit(
+        model,
+        sets,
+        setting.loop,
+        of_seed,
+        lambda row: log({"arm": arm, "seed": seed, **row}),
+        setting.out / "checkpoint" / f"{arm}-{seed}.pt",
+        measured_peak(device, fast_dtype(device)),
+    )
+    return model
+
+
+def once(path: Path, make: Callable[[], Losses]) -> Losses:
+    """The arrays in `path`; where it is not there yet, what `make` gives, written there whole or not at all."""
+    if path.exists():
+        with np.load(path) as file:
+            return dict(file)
+    arrays = make()
+    if arrays:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        temporary.replace(path)
+    return arrays
+
+
+def arm_job(setting: Setting, arm: Arm, log: Log) -> Losses:
+    """Train one arm; its per-token losses (T,) on the validation windows under the names of the evaluations. Of several
+    processes that train together only the first evaluates."""
+    options = setting.options
+
+    def make() -> Losses:
+        sets = [setting.training_set("train", arm.permutation)]
+        if options.pairs:
+            sets.append(setting.training_set("pairs", arm.permutation, options.pairs_weight))
+        model = trained_model(setting, arm.name, arm.seed, arm.seed, sets, log)
+        return evaluated(setting, arm, model) if process_rank() == 0 else {}
+
+    return once(setting.out / "arms" / f"{arm.file}.npz", make)
+
+
+def evaluated(setting: Setting, arm: Arm, model: Flamingo) -> Losses:
+    options = setting.options
+    held_out = setting.windows("validation")
+    features, states = setting.lookup(held_out), setting.states("validation")
+    own, _ = rearranged(held_out, arm.permutation)
+
+    def losses(windows: Windows, model: Flamingo = model, follow: bool = False) -> np.ndarray:
+        return score(model, windows, features, follow=follow, states=states)
+
+    found = {"own": losses(own)}
+    if options.next_image:
+        found["next"] = losses(own, follow=True)
+    if arm.name.startswith("dose"):
+        found["document"] = losses(rearranged(own, ("document", options.seed, 1.0))[0])
+    if arm.name == "true":
+        for scope in SCOPES:
+            found[scope] = losses(rearranged(held_out, (scope, options.seed, 1.0))[0])
+        blind = held_out.with_images(np.full_like(held_out.images, -1))
+        found["blind"] = losses(blind)
+        if arm.seed == options.seed:
+            found["lm"] = losses(blind, build_model(setting, arm.seed))
+    return found

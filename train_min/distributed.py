@@ -1,0 +1,43 @@
+"""Several processes that train every arm together: `torchrun --nproc-per-node=2 -m train_min CORPUS`.
+
+Each takes its share of the rows of a step, and gradients are summed (`train_min.loop.accumulate`); the first process
+prepares, evaluates and writes."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed
+
+from train_min.loop import process_rank
+from train_min.prepare import choose_device
+
+
+@contextmanager
+def together(device: str | None) -> Iterator[int]:
+    """The number of this process among those that torchrun started; 0 where it did not."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or torch.distributed.is_initialized():
+        yield process_rank()
+        return
+    backend = "gloo"
+    if choose_device(device).type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        backend = "cpu:gloo,cuda:nccl"
+    # the others wait while the first one encodes pictures
+    torch.distributed.init_process_group(backend, timeout=timedelta(days=1))
+    try:
+        yield process_rank()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def of_first(value: Any) -> Any:
+    """The first process' value, in every process."""
+    if not torch.distributed.is_initialized():
+        return value
+    shared = [value]
+    torch.distributed.broadcast_object_list(shared)
+    return shared[0]

@@ -1,0 +1,202 @@
+"""What the arms of a run wait for: windows, the language model, and the features of every picture."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
+from shards.windows import WindowOptions
+from train_min import TrainError
+from train_min.arms import Setting, gated_every
+from train_min.data import Corpus, Windows, cut_windows, pair_windows, pictures, read_picture, training_windows
+from train_min.lm import NanoConfig, NanoLM
+from train_min.loop import LoopOptions, lower_states, save, train_nano
+from train_min.model import Flamingo, ModelConfig
+from train_min.options import TrainOptions
+from train_min.vision import Encoder, FeatureStore, fast_dtype, load_encoder
+from train_min.workers import available_cores
+
+Log = Callable[[dict[str, Any]], None]
+Places = dict[bytes, dict[str, Any]]
+"""Where the picture of a content hash lies."""
+
+TILES = WindowOptions(policy="tile")
+FEWEST = 16
+"""Training windows that a run needs."""
+PIECE = 256
+"""Pictures that one job encodes."""
+MOST_STATES = 2 << 30
+"""Bytes of a file of `lower_states`; of larger sets the frozen blocks are run in every step instead."""
+
+
+def choose_device(name: str | None) -> torch.device:
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise TrainError(f"no device {name!r}: cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainError("--device cuda, but torch finds no GPU here: leave it out")
+    return torch.device(name)
+
+
+def worker_count(options: TrainOptions, device: torch.device) -> int:
+    return 1 if device.type == "cuda" else options.workers or available_cores()
+
+
+def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None = None) -> None:
+    """Make `out` the folder of this run. Raises TrainError where it is another's."""
+    stamp = json.dumps(
+        {
+            "corpus": str(corpus.folder.resolve()),
+            "tokenizer": corpus.tokenizer.id,
+            "against": str(other.folder.resolve()) if other else None,
+            "options": asdict(replace(options, workers=None)),
+        },
+        sort_keys=True,
+    )
+    path = out / "options.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            if path.read_text() != stamp:
+                raise TrainError(f"{out} holds a run with other options or of another corpus: choose another -o")
+        elif any(out.iterdir()):
+            raise TrainError(f"{out} is not empty and holds no run: choose another -o")
+        path.write_text(stamp)
+    except OSError as error:
+        raise TrainError(f"cannot write to {out}: {error.strerror or error}") from None
+
+
+def feature_folder(corpus: Corpus, out: Path) -> Path:
+    """Beside the corpus, so that later runs find them; in the run where the corpus may not be written."""
+    folder = corpus.folder / "work" / "features"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return out / "features"
+    return folder
+
+
+def run_tokenizer(corpus: Corpus, options: TrainOptions) -> Tokenizer:
+    """The corpus' own for the nano model; another language model brings its own, and windows are cut anew."""
+    if options.lm == "nano":
+        return corpus.tokenizer
+    try:
+        return load_tokenizer(options.lm)
+    except TokenizerError as error:
+        raise TrainError(str(error)) from None
+
+
+def check_amount(folder: Path, training: Windows, held_out: Windows) -> None:
+    """Raises TrainError for too little data."""
+    if len(training) < FEWEST:
+        raise TrainError(
+            f"{folder} has {len(training)} training windows, at least {FEWEST} are needed: build a larger corpus"
+        )
+    if not len(held_out):
+        raise TrainError(f"{folder} has no held-out documents with windows: build it with a larger windows.validation")
+
+
+def setting_of(
+    corpus: Corpus, out: Path, options: TrainOptions, encoder: Encoder, tokenizer: Tokenizer, device: torch.device
+) -> Setting:
+    store = feature_folder(corpus, out) / encoder.key
+    return Setting(out, store, encoder.patches, encoder.width, tokenizer.image_id, options, options.loop(), str(device))
+
+
+def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokenizer) -> Places:
+    """Write the windows of the run to files; where each of their pictures lies. Raises TrainError for too little
+    data."""
+    training = training_windows(corpus, tokenizer, options.seed)
+    held_out = cut_windows(corpus, tokenizer, "validation", TILES)
+    check_amount(corpus.folder, training, held_out)
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    (out / "tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
+    training.save(out / "data" / "train.npz")
+    held_out.save(out / "data" / "validation.npz")
+    if options.lm == "nano":
+        cut_windows(corpus, tokenizer, "train", TILES).save(out / "data" / "text.npz")
+    places = pictures(corpus, {row.tobytes() for windows in (training, held_out) for row in windows.hashes})
+    if options.pairs:
+        pairs, more = pair_windows(Path(options.pairs), tokenizer, {row.tobytes() for row in held_out.hashes})
+        pairs.save(out / "data" / "pairs.npz")
+        places = more | places
+    return places
+
+
+def vision_of(out: Path, options: TrainOptions) -> str:
+    """What `load_encoder` is asked for in the run at `out`."""
+    return f"contrastive:{out / 'checkpoint' / 'tower.pt'}" if options.vision == "contrastive" else options.vision
+
+
+def train_tower(corpus: Corpus, out: Path, options: TrainOptions, log: Log) -> None:
+    from train_min.contrastive import pretrain
+
+    windows = training_windows(corpus, run_tokenizer(corpus, options), options.seed)
+    places = pictures(corpus, {row.tobytes() for row in windows.hashes})
+    path = out / "checkpoint" / "tower.pt"
+    pretrain(
+        windows, lambda digest: read_picture(corpus, places[digest]), options.vision_steps, options.seed, path, log
+    )
+
+
+def lm_jobs(setting: Setting) -> list[tuple]:
+    """The job that the nano language model is, where it is to be trained."""
+    nano = setting.options.lm == "nano"
+    return [("lm", setting)] if nano and not (setting.out / "checkpoint" / "lm.pt").exists() else []
+
+
+def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple]:
+    """Jobs for the pictures whose features are not known."""
+    store = FeatureStore(setting.store, setting.patches, setting.features)
+    store.refresh()
+    missing = store.missing(list(places))
+    pieces = [missing[start : start + PIECE] for start in range(0, len(missing), PIECE)]
+    return [("encode", setting, corpus, [(digest, places[digest]) for digest in piece]) for piece in pieces]
+
+
+def amount(jobs: Iterable[tuple]) -> int:
+    """Steps and pictures of jobs."""
+    return sum(job[1].options.lm_steps if job[0] == "lm" else len(job[3]) for job in jobs)
+
+
+def first_job(kind: str, setting: Setting, *rest: Any) -> None:
+    """A job of `lm_jobs` or `encode_jobs`."""
+    if kind == "lm":
+        lm_job(setting, *rest)
+    else:
+        encode_job(setting, *rest)
+
+
+def lm_job(setting: Setting, log: Log) -> None:
+    """Train the nano language model on tiles of the training documents, and keep the states of all other windows."""
+    options = setting.options
+    dtype = fast_dtype(torch.device("cpu"))
+    text = setting.windows("text")
+    config = NanoConfig(text.eoc_id + 1)
+    loop = LoopOptions(
+        steps=options.lm_steps, rows=options.lm_rows, rate=options.lm_rate, matrix_rate=options.lm_matrix_rate
+    )
+    model = train_nano(text, config, loop, options.seed, dtype, lambda row: log({"arm": "lm", **row}))
+    keep_states(setting, model)
+    save({"config": asdict(config), "model": model.state_dict()}, setting.out / "checkpoint" / "lm.pt")
+
+
+def keep_states(setting: Setting, lm: NanoLM) -> None:
+    """Write `lower_states` of every set of windows but the language model's text to files."""
+    model = Flamingo(lm, ModelConfig(setting.features, every=gated_every(setting.options, lm)), 0)
+    for path in sorted((setting.out / "data").glob("*.npz")):
+        windows = Windows.load(path)
+        if path.stem != "text" and len(windows.tokens) * lm.width * lm.head.element_size() <= MOST_STATES:
+            torch.save(lower_states(model, windows), path.with_name(f"{path.stem}-states.pt"))
+
+
+def encode_job(setting: Setting, corpus: Corpus, places: list[tuple[bytes, dict]], log: Log) -> None:
+    encoder = load_encoder(vision_of(setting.out, setting.options), torch.device(setting.device))
+    store = FeatureStore(setting.store, encoder.patches, encoder.width)
+    contents = ((digest, read_picture(corpus, place)) for digest, place in places)
+    store.add(encoder, contents, lambda n: log({"arm": "features", "n": n}))

@@ -1,0 +1,154 @@
+"""What a run wrote while it went, and what it found."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards.tokenizer import Tokenizer
+from train_min import validate
+from train_min.arms import DOSES, RULERS, SCOPES, Setting, rearranged
+from train_min.data import Losses, Windows
+from train_min.options import TrainOptions
+
+Report = Callable[[str], None]
+
+
+class Progress:
+    """Rows to log.jsonl, and a line now and then to the user."""
+
+    def __init__(self, path: Path, report: Report, total: int):
+        self.file = path.open("a", encoding="utf-8")
+        self.report, self.total, self.done, self.what = report, total, 0, "steps"
+        self.started = self.last = time.monotonic()
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        self.file.write(json.dumps(row, sort_keys=True) + "\n")
+        self.done += row.get("n", 1)
+        now = time.monotonic()
+        if now - self.last >= 5:
+            self.last = now
+            left = (now - self.started) / self.done * max(0, self.total - self.done)
+            what = row["arm"] if "seed" not in row else f"{row['arm']} seed {row['seed']}"
+            loss = f", loss {sum(row['loss'].values()):.3f}" if "loss" in row else ""
+            # before, starting the processes makes up most of the time
+            known = f", {left:.0f} s left" if now - self.started > 15 else ""
+            self.report(f"{self.done} of {self.total} {self.what}, {what}{loss}{known}")
+            self.file.flush()
+
+    def phase(self, total: int, what: str = "steps") -> None:
+        self.total, self.done, self.started, self.what = total, 0, time.monotonic(), what
+
+
+def summarise(
+    name: str,
+    tokenizer: Tokenizer,
+    setting: Setting,
+    losses: dict[str, list[Losses]],
+    places: dict[bytes, dict[str, Any]],
+    log: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Everything that a report page needs."""
+    options = setting.options
+    windows, training = setting.windows("validation"), setting.windows("train")
+    true, reference = losses["true"], losses["reference"]
+    information = validate.information(windows, true, reference)
+    control = validate.information(windows, losses["control"], reference)["gain"]
+    penalties = {
+        scope: validate.penalty(windows, true, scope, rearranged(windows, (scope, options.seed, 1.0))[1])
+        for scope in SCOPES
+    }
+    chosen = validate.seen_images(windows).image >= 0
+    width = validate.bytes_per_token(windows, tokenizer)
+    lm = validate.mean_nll(windows, true[0]["lm"], chosen)
+    blind = float(np.mean([validate.mean_nll(windows, entry["blind"], chosen) for entry in true]))
+    gain = information["gain"]
+    return {
+        "sentence": validate.sentence(gain, control),
+        "corpus": {
+            "name": name,
+            "tokenizer": tokenizer.id,
+            "training_windows": len(training),
+            "training_documents": len(training.units),
+            "training_tokens": len(training.tokens),
+            "validation_windows": len(windows),
+            "validation_documents": len(windows.units),
+            "pictures": len(places),
+        },
+        "gain": gain,
+        "gain_per_byte": {
+            name: None if gain[name] is None else gain[name] / width for name in ("value", "low", "high")
+        },
+        "control": control,
+        **{name: information[name] for name in ("by_distance", "by_language", "by_host", "per_seed")},
+        "next": validate.information(windows, true, reference, "next", True) if options.next_image else None,
+        "penalties": penalties,
+        "ruler": ruler(windows, losses, options) if options.ruler else None,
+        "lm_nll": lm,
+        "nll": {
+            name: float(np.mean([validate.mean_nll(windows, entry["own"], chosen) for entry in entries]))
+            for name, entries in losses.items()
+        },
+        "text_drift": None if lm is None else blind - lm,
+        "documents": validate.documents(
+            windows, true, reference, lambda digest: places.get(digest, {"url": "", "alt": ""})
+        ),
+        "curves": curves(log),
+    }
+
+
+def ruler(windows: Windows, losses: dict[str, list[Losses]], options: TrainOptions) -> dict[str, Any]:
+    """How the gain, and under `placement` the penalty within the document, fall with the share of wrong documents; and
+    by how much each dose is told from the corpus as it is."""
+    chosen = validate.seen_images(windows).image >= 0
+    points = []
+    for dose in (0.0, *DOSES):
+        name = "true" if dose == 0 else f"dose-{dose:g}"
+        arms = losses.get(name) or losses["control"]
+        point: dict[str, Any] = {"dose": dose}
+        point["gain"] = validate.information(windows, arms, losses["reference"])["gain"]
+        if dose:
+            differences = [arm["own"] - true["own"] for arm, true in zip(arms, losses["true"], strict=True)]
+            point["lost"] = validate.estimate(windows, differences, chosen).row()
+        if "document" in arms[0]:
+            penalties = []
+            for seed, arm in zip(range(options.seed, options.seed + options.seeds), arms, strict=True):
+                scope = RULERS[options.ruler]
+                own = rearranged(windows, (scope, 2000 + seed, dose))[0] if dose else windows
+                replaced = rearranged(own, ("document", options.seed, 1.0))[1]
+                penalties.append(validate.penalty(windows, [arm], "document", replaced)["value"])
+            known = [value for value in penalties if value is not None]
+            point["within_document"] = float(np.mean(known)) if known else None
+        points.append(point)
+    return {"kind": options.ruler, "points": points}
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of log.jsonl; where a run was interrupted and did a step again, the later row."""
+    rows: dict[tuple, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # the line at which a run was killed
+            continue
+        if "loss" in row:
+            rows[row["arm"], row.get("seed", 0), row["step"]] = row
+    return list(rows.values())
+
+
+def curves(log: list[dict[str, Any]], points: int = 100) -> dict[str, list[dict[str, Any]]]:
+    """Loss and gates of each arm and seed, at most about `points` steps each."""
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for row in log:
+        arms.setdefault(f"{row['arm']}-{row.get('seed', 0)}", []).append(row)
+    kept: dict[str, list[dict[str, Any]]] = {}
+    for name, rows in arms.items():
+        stride = max(1, len(rows) // points)
+        kept[name] = [
+            {key: row[key] for key in ("step", "loss", "gates", "tokens_per_second", "mfu") if key in row}
+            for row in rows[::stride]
+        ]
+    return kept
