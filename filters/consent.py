@@ -8,6 +8,11 @@ import re
 from collections.abc import Mapping
 
 REFUSALS = ("noai", "noimageai", "noindex", "noml")
+RULES = (
+    *(f"consent.{refused}" for refused in REFUSALS),
+    *("consent.tdm_reservation", "consent.ai_txt", "robots.disallow", "robots.unreachable"),
+)
+"""Every rule under which a page or a picture may have opted out, by what it says of itself or by what its host says."""
 DIRECTIVE = re.compile(r"[a-z][a-z_-]*")
 TDM_META = re.compile(r"tdm-reservation=([^\s,]*)")
 

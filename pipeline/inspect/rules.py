@@ -1,5 +1,12 @@
 """Every rule, in the order in which it is asked, with one line for the person who reads the funnel."""
 
+OPT_OUTS = {
+    "consent.noai": "opted out: noai",
+    "consent.noimageai": "opted out: noimageai",
+    "consent.noindex": "opted out: noindex",
+    "consent.noml": "opted out: noml",
+    "consent.tdm_reservation": "its rights are reserved (TDM Reservation Protocol)",
+}
 RECORDS = {
     "record.not_response": "not an HTTP response (request, metadata, warcinfo)",
     "record.corrupt": "bytes that are no record",
@@ -9,17 +16,14 @@ RECORDS = {
     "record.too_large": "larger than the recipe's limit",
     "record.empty": "no bytes",
     "record.media_type": "neither a page nor a picture",
+    **OPT_OUTS,
     "record.crashed": "ended its worker twice",
 }
 PAGES = {
     "page.too_large": "more bytes than the recipe's limit",
     "page.too_deep": "elements nested too deep",
     "page.not_html": "no HTML inside",
-    "consent.noai": "the page opted out: noai",
-    "consent.noimageai": "the page opted out: noimageai",
-    "consent.noindex": "the page opted out: noindex",
-    "consent.noml": "the page opted out: noml",
-    "consent.tdm_reservation": "the page reserved its rights (TDM Reservation Protocol)",
+    **OPT_OUTS,
     "page.no_content": "no main content found",
     "page.no_image": "no picture in the main content",
     "text.too_few_words": "too few words",
@@ -44,6 +48,10 @@ PICTURES = {
 }
 IMAGES = {
     "image.not_fetched": "nothing in the input holds it",
+    **OPT_OUTS,
+    "consent.ai_txt": "its host's ai.txt opts out",
+    "robots.disallow": "its host's robots.txt does not allow it",
+    "robots.unreachable": "its host's robots.txt could not be had",
     **PICTURES,
     "image.url_words": "its URL names furniture",
     "image.format": "not one of the formats wanted",

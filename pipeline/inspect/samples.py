@@ -227,9 +227,9 @@ def dropped_tables(corpus: Finished, rule: str) -> Iterator[pa.Table]:
     """Tables (rule, url, detail) with everything that a rule may have dropped; none without work/."""
     if not corpus.has_work:
         return
-    if rule.startswith("record."):
+    if rule.startswith(("record.", "consent.")):
         yield from _record_tables(corpus)
-    if rule.startswith(("image.", "record.crashed")):
+    if rule.startswith(("image.", "record.crashed", "consent.", "robots.")):
         yield from _image_tables(corpus)
     if rule.startswith(("page.", "text.", "consent.", "dedup.")):
         yield from _page_tables(corpus)

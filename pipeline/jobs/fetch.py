@@ -44,6 +44,9 @@ class Network:
 
 
 WEB = ("http://", "https://")
+NOT_FETCHED = "image.not_fetched"
+DISALLOWED = "disallowed: "
+"""How the message of a picture begins that was not fetched because it, or its host, opted out; its rule follows."""
 OFFLINE = Network(fetch=False)
 
 
@@ -85,8 +88,8 @@ def _lines(path: Path) -> Iterator[list[str]]:
 def missing(corpus: Corpus, part: int) -> Iterator[list[str]]:
     """The pictures on the open web that a part is the first to need and that nothing held: the URL and what the page
     offers besides, best first."""
-    table = tables.read(corpus.part("wanted", part), ["row", "node", "url", "first", "found"])
-    table = table.filter(pc.and_(table["first"], pc.invert(table["found"])))
+    table = tables.read(corpus.part("wanted", part), ["row", "node", "url", "first", "rule"])
+    table = table.filter(_nowhere(table))
     pages = tables.read(corpus.part("pages", part), ["images"])["images"]
     for wanted in table.to_pylist():
         image = pages[wanted["row"]].as_py()[wanted["node"]]
@@ -99,10 +102,14 @@ def count_missing(corpus: Corpus, parts: Sequence[int], stage: str = "references
     """How many pictures on the open web nothing held."""
     count = 0
     for part in parts:
-        table = tables.read(corpus.part(stage, part), ["url", "first", "found"])
-        wanted = pc.and_(table["first"], pc.invert(table["found"]))
-        count += pc.sum(pc.and_(wanted, pc.match_substring_regex(table["url"], "^https?://"))).as_py() or 0
+        table = tables.read(corpus.part(stage, part), ["url", "first", "rule"])
+        count += pc.sum(pc.and_(_nowhere(table), pc.match_substring_regex(table["url"], "^https?://"))).as_py() or 0
     return count
+
+
+def _nowhere(references: pa.Table) -> pa.ChunkedArray:
+    """Which references are the first to a picture that nothing holds; one that opted out is not asked for again."""
+    return pc.and_(references["first"], pc.fill_null(pc.equal(references["rule"], NOT_FETCHED), False))
 
 
 def attempt_of(corpus: Corpus, wanted: str, retry: bool) -> int:
@@ -201,10 +208,16 @@ def fetched(corpus: Corpus, number: int, columns: list[str] | None = None) -> li
 
 
 def supply(corpus: Corpus, part: int, parts: int, lists: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """(list, its rows with `number`) of the pictures fetched that `part` tells the others of."""
+    """(list, its rows with `number`) of the pictures fetched that `part` tells the others of, and of those that opted
+    out, with their `rule`."""
     for number in range(part, lists, parts):
-        rows = fetched(corpus, number, ["url", "status", "sha256"])
-        yield number, [row | {"number": index} for index, row in enumerate(rows) if row["status"] == "success"]
+        told = []
+        for index, row in enumerate(fetched(corpus, number, ["url", "status", "sha256", "error_message"])):
+            message = row["error_message"] or ""
+            rule = message.removeprefix(DISALLOWED) if message.startswith(DISALLOWED) else None
+            if row["status"] == "success" or rule is not None:
+                told.append(row | {"number": index, "rule": rule})
+        yield number, told
 
 
 def failures(corpus: Corpus, urls: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -148,7 +148,7 @@ class IndexImages:
             row = {"url": reference["url"], "key": f"{task.number:05d}{number:06d}"}
             number += 1
             if not reference["found"]:
-                status, error = asked.get(reference["url"], ("not_fetched", "image.not_fetched"))
+                status, error = asked.get(reference["url"], ("not_fetched", reference["rule"]))
                 row |= {"status": status, "error_message": error}
             else:
                 content = contents[reference["content"]]

@@ -4,6 +4,7 @@ it.
 URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Each distinct content is
 stored once, by the lowest part that needs it."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedup.exact import first_of_each
+from filters import consent
 from pipeline.jobs import fetch, packed, tables
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.packed import Block, Join
@@ -22,7 +24,7 @@ from pipeline.jobs.stage import FileEntry
 HOPS = 5
 """Redirects followed from an image's URL to a capture."""
 
-SUPPLY, LINK, NEED = 0, 1, 2
+REFUSED, SUPPLY, LINK, NEED = 0, 1, 2, 3  # in this order: where one capture of a URL opted out, no other counts
 ROW = np.dtype(
     [
         ("high", "<u8"),
@@ -34,19 +36,21 @@ ROW = np.dtype(
         ("other_low", "<u8"),
     ]
 )
-"""A key with what it means: SUPPLY: record `index` of `part` has content `other`; LINK: URL `other`, in `part`, leads
-to this key; NEED: candidate `index` of `part` has this URL."""
+"""A key with what it means: REFUSED: it opted out under consent.RULES[`index`]; SUPPLY: record `index` of `part` has
+content `other`; LINK: URL `other`, in `part`, leads to this key; NEED: candidate `index` of `part` has this URL."""
 LOCATED = np.dtype(
     [
         ("part", "<u4"),
         ("index", "<u4"),
+        ("kind", "u1"),
         ("record_part", "<u4"),
         ("record", "<u4"),
         ("high", "<u8"),
         ("low", "<u8"),
     ]
 )
-"""Candidate or link `index` of `part` leads to a record; `high`, `low` are its content, or a link's own URL."""
+"""Candidate or link `index` of `part` leads to a record, or to an opt-out, as `kind` says; `high`, `low` are its
+content, or a link's own URL."""
 SHARED = np.dtype([("high", "<u8"), ("low", "<u8"), ("kind", "u1"), ("part", "<u4"), ("index", "<u4")])
 OWNED = np.dtype([("part", "<u4"), ("kind", "u1"), ("index", "<u4"), ("owner", "<u4"), ("first", "?")])
 BY_URL, BY_CONTENT = 0, 1
@@ -54,8 +58,8 @@ BY_URL, BY_CONTENT = 0, 1
 
 @dataclass
 class State:
-    """What a part knows: captures by name (ROW blocks of kind SUPPLY), and its candidates in the order of pages and
-    nodes."""
+    """What a part knows: captures and opt-outs by name (ROW blocks of kind SUPPLY and REFUSED), and its candidates in
+    the order of pages and nodes."""
 
     supply: Block
     links: Block
@@ -99,7 +103,8 @@ def hash_of(url: str) -> bytes:
 
 
 def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State]:
-    records = tables.read(corpus.part("records", part), ["use", "number", "url", "sha256", "digest", "target"])
+    columns = ["use", "number", "url", "sha256", "digest", "target", "rule"]
+    records = tables.read(corpus.part("records", part), columns)
     rows = [dict(row) for row in records.to_pylist()]
     images = [row for row in rows if row["use"] == "image"]
     supply = _block(
@@ -108,14 +113,14 @@ def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State
         [(hash_of(row["url"]), row["number"], row["sha256"][:16]) for row in images]
         + [(_digest(row), row["number"], row["sha256"][:16]) for row in images if row["digest"]],
     )
-    fetched = [
-        _block(
-            SUPPLY,
-            parts + number,
-            [(hash_of(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16]) for row in found],
-        )
-        for number, found in fetch.supply(corpus, part, parts, lists)
-    ]
+    refused = [row for row in rows if row["rule"] in consent.RULES]
+    fetched = []
+    for number, told in fetch.supply(corpus, part, parts, lists):
+        refused += [row for row in told if row["rule"] is not None]
+        found = [row for row in told if row["rule"] is None]
+        named = [(hash_of(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16]) for row in found]
+        fetched.append(_block(SUPPLY, parts + number, named))
+    opted_out = [(hash_of(row["url"]), consent.RULES.index(row["rule"]), bytes(16)) for row in refused]
     links = [row for row in rows if row["use"] == "link"]
     leads = _block(
         LINK,
@@ -134,7 +139,9 @@ def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State
                 candidates["node"].append(node)
                 candidates["url"].append(url)
     schema = pa.schema([("row", pa.int32()), ("node", pa.int32()), ("url", pa.string())])
-    return part, State(np.concatenate([supply, *fetched]), leads, pa.table(candidates, schema=schema))
+    return part, State(
+        np.concatenate([_block(REFUSED, part, opted_out), supply, *fetched]), leads, pa.table(candidates, schema=schema)
+    )
 
 
 def _digest(row: dict[str, Any]) -> bytes:
@@ -165,9 +172,10 @@ def _supply_and_needs(part: int, state: State) -> Block:
 
 
 def _meet(rows: Block, kind: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a kind whose key has a supply, and for each the first such supply: of the lowest part and record."""
+    """Rows of a kind whose key has a supply, and for each the first such supply: an opt-out, or of the lowest part and
+    record."""
     first = first_of_each(rows[["high", "low"]])
-    met = np.flatnonzero((rows["kind"] == kind) & (rows["kind"][first] == SUPPLY))
+    met = np.flatnonzero((rows["kind"] == kind) & (rows["kind"][first] <= SUPPLY))
     return met, first[met]
 
 
@@ -176,6 +184,7 @@ def _lead(rows: Block) -> Block:
     met, supply = _meet(rows, LINK)
     new = np.zeros(len(met), np.dtype([*LOCATED.descr, ("content_high", "<u8"), ("content_low", "<u8")]))
     new["part"], new["index"] = rows["part"][met], rows["index"][met]
+    new["kind"] = rows["kind"][supply]
     new["record_part"], new["record"] = rows["part"][supply], rows["index"][supply]
     new["high"], new["low"] = rows["other_high"][met], rows["other_low"][met]
     new["content_high"], new["content_low"] = rows["other_high"][supply], rows["other_low"][supply]
@@ -188,7 +197,7 @@ def _add_supply(part: int, both: tuple[State, Block]) -> tuple[int, State]:
         return part, state
     supply = np.zeros(len(new), ROW)
     supply["high"], supply["low"] = new["high"], new["low"]
-    supply["kind"], supply["part"], supply["index"] = SUPPLY, new["record_part"], new["record"]
+    supply["kind"], supply["part"], supply["index"] = new["kind"], new["record_part"], new["record"]
     supply["other_high"], supply["other_low"] = new["content_high"], new["content_low"]
     return part, State(np.unique(np.concatenate([state.supply, supply])), state.links, state.candidates)
 
@@ -197,20 +206,26 @@ def _locate(rows: Block) -> Block:
     met, supply = _meet(rows, NEED)
     found = np.zeros(len(met), LOCATED)
     found["part"], found["index"] = rows["part"][met], rows["index"][met]
+    found["kind"] = rows["kind"][supply]
     found["record_part"], found["record"] = rows["part"][supply], rows["index"][supply]
     found["high"], found["low"] = rows["other_high"][supply], rows["other_low"][supply]
     return found
 
 
 def _choose(part: int, both: tuple[State, Block]) -> tuple[int, State]:
-    """Of the URLs of a picture the first that was found stands for it, else the first."""
-    state, found = both
+    """Of the URLs of a picture the first that was found stands for it, else the first that opted out, else the
+    first."""
+    state, located = both
     table = state.candidates
-    at = dict(zip(found["index"].tolist(), range(len(found)), strict=True)) if len(found) else {}
+    if not len(located):
+        located = np.zeros(0, LOCATED)  # a join that met nothing knows no fields
+    found, refused = located[located["kind"] == SUPPLY], located[located["kind"] == REFUSED]
+    rules = {int(row["index"]): consent.RULES[row["record"]] for row in refused}
+    at = dict(zip(found["index"].tolist(), range(len(found)), strict=True))
     chosen: dict[tuple[int, int], int] = {}
     rows, nodes = table["row"].to_pylist(), table["node"].to_pylist()
     for index, place in enumerate(zip(rows, nodes, strict=True)):
-        if place not in chosen or (chosen[place] not in at and index in at):
+        if place not in chosen or _standing(index, at, rules) > _standing(chosen[place], at, rules):
             chosen[place] = index
     indexes = list(chosen.values())
     contents = [
@@ -225,9 +240,14 @@ def _choose(part: int, both: tuple[State, Block]) -> tuple[int, State]:
         "record_part": [int(found[at[index]]["record_part"]) if index in at else None for index in indexes],
         "record": [int(found[at[index]]["record"]) if index in at else None for index in indexes],
         "content": contents,
+        "rule": [None if index in at else rules.get(index, fetch.NOT_FETCHED) for index in indexes],
     }
     schema = pa.schema([REFERENCES.field(name) for name in columns])
     return part, State(state.supply[:0], state.links[:0], table.slice(0, 0), pa.table(columns, schema=schema))
+
+
+def _standing(index: int, found: Container[int], refused: Container[int]) -> int:
+    return 2 if index in found else int(index in refused)
 
 
 def _shared(part: int, state: State) -> Block:

@@ -79,11 +79,13 @@ REFERENCES = pa.schema(
         ("record", pa.int32()),
         ("content", pa.binary(16)),
         ("owner", pa.int32()),
+        ("rule", pa.string()),
     ]
 )
 """work/references: every image reference of a part's surviving pages: page row, node index, the URL that stands for it
 (of all that the page offers, the first that the input holds), whether this is the corpus' first reference to that URL,
-which record holds it, its content's hash and the part that stores it."""
+which record holds it, its content's hash and the part that stores it; of what was not found, whether nothing holds it
+or it opted out."""
 
 CONTENTS = pa.schema(
     [("content", pa.binary(16)), ("rule", pa.string()), ("detail", pa.string()), ("spread", pa.float64()), *STORED]

@@ -51,7 +51,7 @@ def _judge(corpus: Corpus, rules: ImageRules, part: int) -> tuple[int, list[dict
     shown: set[tuple[int, bytes]] = set()
     for reference in tables.read(corpus.part("references", part)).to_pylist():
         row, content = reference["row"], reference["content"]
-        rule = "image.not_fetched" if not reference["found"] else contents[content]["rule"]
+        rule = contents[content]["rule"] if reference["found"] else reference["rule"]
         if rule is None:
             picture = contents[content]
             rule = image.first_failure(

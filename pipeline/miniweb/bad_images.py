@@ -19,12 +19,18 @@ def figure(url: str, rule: str) -> Figure:
     return Figure(f'<img src="{escape(url)}" alt="Bad">', url, rule=rule)
 
 
-def served(rule: str, ending: str, media_type: str, body: Callable[[Writing, str], bytes]) -> Fault:
-    """A fault that lies in the bytes of an answer with status 200."""
+def served(
+    rule: str,
+    ending: str,
+    media_type: str,
+    body: Callable[[Writing, str], bytes],
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Fault:
+    """A fault that lies in an answer with status 200."""
 
     def fault(write: Writing, site: Site, name: str) -> Figure:
         url = f"{site.root}/extra/{name}.{ending}"
-        write.add(url, body(write, url), media_type)
+        write.add(url, body(write, url), media_type, headers=headers)
         return figure(url, rule)
 
     return fault
@@ -52,10 +58,15 @@ def cut_png(write: Writing, url: str) -> bytes:
     return pictures.banner(write.rng(url))[:60]
 
 
+def whole_jpeg(write: Writing, url: str) -> bytes:
+    """A JPEG without a fault."""
+    rng = write.rng(url)
+    return pictures.encode(pictures.draw_picture(rng, 224, 224), rng, "jpeg")
+
+
 def cut_jpeg(write: Writing, url: str) -> bytes:
     """A JPEG that ends before its first scan."""
-    rng = write.rng(url)
-    whole = pictures.encode(pictures.draw_picture(rng, 224, 224), rng, "jpeg")
+    whole = whole_jpeg(write, url)
     return whole[: whole.index(b"\xff\xda")]
 
 
@@ -67,6 +78,7 @@ def bomb(write: Writing, url: str) -> bytes:
 FAULTS: dict[str, Fault] = {
     "absent": absent,
     "404": answered_404,
+    "opted out": served("consent.noimageai", "jpg", "image/jpeg", whole_jpeg, headers=(("X-Robots-Tag", "noimageai"),)),
     "HTML as image/png": served("image.not_an_image", "png", "image/png", lying_html),
     "cut PNG": served("image.undecodable", "png", "image/png", cut_png),
     "cut JPEG": served("image.undecodable", "jpg", "image/jpeg", cut_jpeg),

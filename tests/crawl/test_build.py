@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 import time
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -52,6 +53,11 @@ def pages_only(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
+def image_rules(root: Path) -> Counter[str]:
+    tables = [pq.read_table(path, columns=["rule"]) for path in (root / "work/verdicts").glob("*.parquet")]
+    return Counter(pa.concat_tables(tables)["rule"].to_pylist())
+
+
 def test_pictures_that_the_input_does_not_hold_are_fetched(
     miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +83,7 @@ def test_pictures_that_the_input_does_not_hold_are_fetched(
         "failed_to_download",
         "failed_to_resize",
     }
+    assert image_rules(tmp_path / "corpus")["consent.noimageai"] == image_rules(whole)["consent.noimageai"] > 0
     before = len(miniweb.server.log)
     build(pages_only, "-o", tmp_path / "corpus", *PRIVATE)
     build(pages_only, "-o", tmp_path / "corpus", "--no-fetch")

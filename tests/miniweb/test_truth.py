@@ -47,6 +47,7 @@ IMAGE_RULES = {
     "image.single_colour",
     "image.repeated",
     "image.too_common",
+    "consent.noimageai",
 }
 
 

@@ -1,0 +1,72 @@
+"""Pictures that opted out are left out wherever they come from, under their rule."""
+
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
+from pipeline.miniweb import Web
+from tests.jobs.corpora import build_here
+
+SITE = "http://pictures.example/"
+REFUSED = ("X-Robots-Tag", "noai, noimageai")
+PAGE = """<!DOCTYPE html><html lang="en"><title>Pictures</title><article><h1>Pictures</h1>
+<p>{}</p><img src="/plain.jpg" alt="">
+<p>{}</p><img src="/refused.jpg" alt="">
+<p>{}</p><img src="/again.jpg" alt="">
+<p>{}</p><img src="/moved.jpg" alt="">
+<p>{}</p><img src="/small.jpg" srcset="/refused.jpg 800w, /small.jpg 300w" alt="">
+<p>{}</p><img src="/nowhere.jpg" alt="">
+</article></html>"""
+
+
+@pytest.fixture
+def warc(web: Web, tmp_path: Path) -> Path:
+    pictures = [web.resources[url].body for url in sorted(web.pictures) if url.endswith(".jpg")]
+    plain, refused, again, small = pictures[:4]
+    words = "The {} picture, which stands below this paragraph, was taken in the {} week of a long journey. " * 2
+    weeks = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh"]
+    paragraphs = [words.format(*week * 2) for week in pairwise(weeks)]
+    captures = [
+        ("", "200 OK", "text/html", (), PAGE.format(*paragraphs).encode()),
+        ("plain.jpg", "200 OK", "image/jpeg", (("X-Robots-Tag", "nofollow"),), plain),
+        ("refused.jpg", "200 OK", "image/jpeg", (REFUSED,), refused),
+        # of two captures the one that refuses counts, wherever it stands
+        ("again.jpg", "200 OK", "image/jpeg", (), again),
+        ("again.jpg", "200 OK", "image/jpeg", (("TDM-Reservation", "1"),), again),
+        ("moved.jpg", "302 Found", "text/html", (("Location", "/refused.jpg"),), b"moved"),
+        ("small.jpg", "200 OK", "image/jpeg", (), small),
+    ]
+    path = tmp_path / "pictures.warc.gz"
+    with path.open("wb") as file:
+        writer = WARCWriter(file, gzip=True)
+        for name, status, media_type, headers, body in captures:
+            http = StatusAndHeaders(status, [("Content-Type", media_type), *headers], protocol="HTTP/1.1")
+            writer.write_record(writer.create_warc_record(SITE + name, "response", io.BytesIO(body), http_headers=http))
+    return path
+
+
+def test_a_picture_that_opted_out_is_left_out_under_its_rule(warc: Path, tmp_path: Path) -> None:
+    corpus = build_here([warc], tmp_path / "corpus")
+    verdicts = pq.read_table(corpus / "work/verdicts/00000.parquet").to_pylist()
+    assert {row["url"].removeprefix(SITE): row["rule"] for row in verdicts} == {
+        "plain.jpg": None,
+        "refused.jpg": "consent.noai",
+        "again.jpg": "consent.tdm_reservation",
+        "moved.jpg": "consent.noai",
+        "small.jpg": None,
+        "nowhere.jpg": "image.not_fetched",
+    }
+    index = pq.read_table(corpus / "images/00000.parquet").to_pylist()
+    said = {row["url"].removeprefix(SITE): (row["status"], row["error_message"]) for row in index}
+    assert said["refused.jpg"] == said["moved.jpg"] == ("not_fetched", "consent.noai")
+    records = pq.read_table(corpus / "work/records/00000.parquet").to_pylist()
+    left = [row for row in records if (row["rule"] or "").startswith("consent.")]
+    assert [(row["url"].removeprefix(SITE), row["use"], row["sha256"]) for row in left] == [
+        ("refused.jpg", None, None),
+        ("again.jpg", None, None),
+    ]
