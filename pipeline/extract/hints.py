@@ -43,7 +43,8 @@ _PATTERNS = {
     "BUTTON": r"^btn|^button|^link|^action|^icon",
 }
 _BITS = {name: 1 << n for n, name in enumerate(_PATTERNS)}
-COUNT = len(_PATTERNS) + 1
+NAMES = (*_PATTERNS, "HIDDEN_CLASS")
+COUNT = len(NAMES)
 UNLIKELY, MAYBE, POSITIVE, NEGATIVE = (_BITS[name] for name in ("UNLIKELY", "MAYBE", "POSITIVE", "NEGATIVE"))
 CAPTION, COMMENT, AVATAR, SHARE = (_BITS[name] for name in ("CAPTION", "COMMENT", "AVATAR", "SHARE"))
 COOKIE, NAVIGATION, RELATED = (_BITS[name] for name in ("COOKIE", "NAVIGATION", "RELATED"))
