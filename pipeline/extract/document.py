@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from pipeline.extract import hints as H
-from pipeline.extract.page import Page, Picture
+from pipeline.extract.page import PREFORMATTED, Page, Picture
 from pipeline.extract.urls import resolve
 from shards.records import Image, Node, Text
 
@@ -52,7 +52,7 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
                     if separator != " | " and _starts_item(page, index):
                         text.append("- ")
                     first = False
-                text.append(piece)
+                text.append(piece.replace("\n", " ") if near[2] >= 0 else piece)
         previous = near
     end_text()
     return tuple(result)
@@ -81,8 +81,8 @@ def _near(page: Page, index: int) -> tuple[int, int, int, int]:
             break
         tag = page.tags[element]
         if tag in _CELLS and cell < 0 and table < 0:
-            # a cell of several blocks is layout, not data
-            if page.last[element] - page.first[element] > 1:
+            # a cell of several blocks, or of a listing, is layout, not data
+            if page.last[element] - page.first[element] > 1 or page.blocks[index].state & PREFORMATTED:
                 break
             cell = element
         elif tag == "tr" and row < 0 and cell >= 0:

@@ -8,7 +8,7 @@ import re
 from lxml import etree
 
 from pipeline.extract import images
-from pipeline.extract.hints import HIDDEN_CLASS, bits
+from pipeline.extract.hints import HIDDEN_CLASS, NUMBERING, bits
 from pipeline.extract.page import (
     BLOCK_LEVEL,
     CODE,
@@ -42,6 +42,7 @@ _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|co
 _DROPPED_CHARACTERS = re.compile("[\u00ad\ufeff\u2060\u200e\u200f]")
 _BREAK = "\n"
 _EMOJI_CLASS = re.compile(r"emoji|smiley|smilie|emoticon|wp-smiley", re.I)
+_INITIAL_CLASS = re.compile(r"drop-?cap|initial", re.I)
 _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
     "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
@@ -126,6 +127,8 @@ class PageReader:
             ):
                 if tag not in ("body", "html"):
                     state |= HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
+            elif hints & NUMBERING:
+                state |= HIDDEN
             elif hints & HIDDEN_CLASS:
                 state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
             if "itemprop" in attributes:
@@ -153,7 +156,10 @@ class PageReader:
             "hidden" in attributes
             or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
             or attributes.get("aria-hidden") == "true"
-            or ("class" in attributes and bits(attributes["class"]) & HIDDEN_CLASS)
+            or (
+                ("class" in attributes or "role" in attributes)
+                and bits(attributes.get("class", ""), attributes.get("role", "")) & (HIDDEN_CLASS | NUMBERING)
+            )
         ):
             self.state |= HIDDEN | INLINE_HIDDEN
         if tag == "a":
@@ -316,7 +322,10 @@ class PageReader:
         alt = " ".join(attributes.get("alt", "")[:10_000].split())
         width, height = images.dimension(attributes, "width"), images.dimension(attributes, "height")
         label = f"{attributes.get('class', '')} {attributes.get('id', '')}"
-        if alt and len(alt) <= 32 and (_EMOJI.match(alt) or (_EMOJI_CLASS.search(label) and len(alt) <= 32)):
+        if alt and (
+            (len(alt) <= 32 and (_EMOJI.match(alt) or _EMOJI_CLASS.search(label)))
+            or (len(alt) == 1 and alt.isalpha() and _INITIAL_CLASS.search(label))
+        ):
             self.data(alt)
             return
         urls = images.offered(attributes, self.sources or [], self.max_image_width)

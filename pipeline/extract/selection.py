@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.extract import hints as H
 from pipeline.extract.classifier import probabilities, threshold
-from pipeline.extract.content import ENOUGH, MIN_PARAGRAPH, Candidate, Sums, candidate, sums
+from pipeline.extract.content import MIN_PARAGRAPH, Candidate, Sums, candidate, sums
 from pipeline.extract.features import features
 from pipeline.extract.hints import names
 from pipeline.extract.page import HIDDEN, IN_FIGURE, NOSCRIPT, Page, Picture, scope_bits
@@ -21,11 +21,13 @@ SHARE = 0.5
 WHOLE = 0.6
 LISTS = names("dl ul ol")
 MIN_CARDS = 6
+PROSE = 40  # characters a card; more make an article
 MAX_CARD = 300  # characters; what says more about its picture is no title
 VOTE = 0.25  # the weight of the best candidate beside the classifier
 MIN_LINKS = 200  # characters; a page whose content would be fewer, all of them links, has none
 # What surrounds pictures that belong to other pages, to people or to the site
 ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("nav", "aside", "footer", "button")
+FOOTER, ARTICLE = scope_bits("footer"), scope_bits("article", "main")
 SPRITE = re.compile(r"[/_-]sprites?[./_-]", re.I)
 
 
@@ -48,11 +50,13 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     kept = (kept | _gallery(page, total, kept, chars) | _wholes(page, kept, chars)) & (chars > 0) & ~hidden & ~noscript
     inherited = np.array([page.inherited[block.element] for block in page.blocks])
     comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
+    foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
     # where most of the content are comments, the page is a thread and they are what it is about
     if 2 * float(chars @ (kept & comment)) < float(chars @ kept):
         kept = kept | (comment & _readable(page, chars) & ~hidden) if comments else kept & ~comment
-    if 2 * float(chars @ (kept & notice)) < float(chars @ kept):
-        kept &= ~notice
+    for aside in (notice, foot):
+        if 2 * float(chars @ (kept & aside)) < float(chars @ kept):
+            kept &= ~aside
     links = np.array([block.link_chars for block in page.blocks], np.float32)
     if not float((chars - links) @ kept) and float(chars @ kept) < MIN_LINKS:
         kept[:] = False
@@ -82,8 +86,7 @@ def _gallery(page: Page, total: Sums, kept: Flags, chars: NDArray[np.float32]) -
     """The titles of pictures where they are what a page is about: in a gallery, a shop window, a portfolio.
 
     A picture's card is the widest element around it that holds no other picture; a gallery is the element with the most
-    cards among those whose text is in cards for the most part. It makes way to prose: to more than it has itself, or to
-    enough for an article."""
+    cards among those whose text is in cards for the most part. It makes way to an article."""
     size = len(page.tags)
     cards, characters = np.zeros(size + 1, np.int64), np.zeros(size + 1, np.int64)
     flags = np.zeros(len(page.blocks), bool)
@@ -106,7 +109,7 @@ def _gallery(page: Page, total: Sums, kept: Flags, chars: NDArray[np.float32]) -
     gallery = size - 1 - int(np.argmax(held[::-1]))  # the innermost of equals
     flags[: page.first[gallery]] = flags[page.last[gallery] :] = False
     prose = float(chars @ (kept & ~flags & _readable(page, chars)))
-    if held[gallery] < MIN_CARDS or prose > min(written[gallery], ENOUGH):
+    if held[gallery] < MIN_CARDS or prose > PROSE * held[gallery]:
         flags[:] = False
     return flags
 
