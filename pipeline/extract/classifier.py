@@ -12,7 +12,7 @@ from pipeline.extract.features import NAMES, Matrix, Spans
 
 COEFFICIENTS = Path(__file__).with_name("classifier.csv")
 NEARBY = 2  # blocks on either side
-ROWS = 256  # rows x 137 x 4 stays under the 262144 products from which OpenBLAS uses threads
+ROWS = 256  # rows x 139 x 4 stays under the 262144 products from which OpenBLAS uses threads
 
 
 @cache

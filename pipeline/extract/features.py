@@ -198,7 +198,7 @@ def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:
     short = len(text) <= HEAD
     return (
         head.count(",") / count * 5,
-        (head.count(". ") if head.isascii() else head.count(". ") + head.count("。") + head.count("、")) / 3,
+        head.count(". ") / 3 if head.isascii() else (head.count(". ") + head.count("。") + head.count("、")) / 3,
         text[-8:].rstrip(_CLOSERS)[-1:] in _ENDS,
         len(_BOILERPLATE.intersection(words)) / count * 3 if short else 0.0,
         sum(map(str.isnumeric, words)) / count,

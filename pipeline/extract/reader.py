@@ -93,8 +93,8 @@ class PageReader:
         if len(stack) >= self.max_depth:
             raise PageLimit("page.too_deep")
         if not kind:
-            self.stack.append((tag, -1, self.state))
-            if attributes:
+            stack.append((tag, -1, self.state))
+            if attributes and not self.state & SKIP:
                 self.inline(tag, attributes)
             return
         element = len(self.tags)
@@ -247,7 +247,10 @@ class PageReader:
     def end(self, tag: str) -> None:
         stack = self.stack
         if stack and stack[-1][0] == tag:
-            self.leave()
+            if stack[-1][1] < 0:
+                self.state = stack.pop()[2]
+            else:
+                self.leave()
             return
         if KINDS.get(tag, 0) == EMPTY:
             return

@@ -21,6 +21,7 @@ SHARE = 0.5
 WHOLE = 0.6
 LISTS = names("dl ul ol")
 MIN_CARDS = 6
+ESSAY = 2000  # characters
 PROSE = 40  # characters a card; more make an article
 MAX_CARD = 300  # characters; what says more about its picture is no title
 VOTE = 0.25  # the weight of the best candidate beside the classifier
@@ -51,8 +52,9 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     inherited = np.array([page.inherited[block.element] for block in page.blocks])
     comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
     foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
-    # where most of the content are comments, the page is a thread and they are what it is about
-    if 2 * float(chars @ (kept & comment)) < float(chars @ kept):
+    # where most of the content are comments, and little else is prose, the page is a thread and they are what it is about
+    prose = float(chars @ (kept & ~comment & _readable(page, chars)))
+    if prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept):
         kept = kept | (comment & _readable(page, chars) & ~hidden) if comments else kept & ~comment
     for aside in (notice, foot):
         if 2 * float(chars @ (kept & aside)) < float(chars @ kept):

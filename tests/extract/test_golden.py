@@ -1,12 +1,15 @@
 """One small page per behaviour, each with the nodes that it must become."""
 
 import numpy as np
+import PIL.Image
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.extract import ExtractOptions, extract
 from pipeline.extract.reader import read
 from pipeline.extract.selection import select_around
 from shards.records import Document, Image, Text
+from tests.jobs.corpora import build_here
 
 URL = "https://example.org/blog/post.html"
 ROOT = "https://example.org/blog/"
@@ -566,6 +569,14 @@ def test_boilerplate_is_left_out(boilerplate, words, first):
     assert words not in whole
 
 
+def test_thread_is_its_comments_but_an_essay_is_not():
+    remark = '<div class="comment"><p>The keeper of our light did the same, says my aunt, who knew him well.</p></div>'
+    thread = extract(page(f"<div><h1>Who was he?</h1><p>{BEFORE}</p>{remark * 20}</div>"), URL)
+    essay = extract(page(f"<div><p>{BEFORE}</p>{f'<p>{MIDDLE}</p>' * 25}{remark * 60}</div>"), URL)
+    assert thread is not None and "my aunt" in thread.nodes[-1].text
+    assert essay is not None and "my aunt" not in essay.nodes[-1].text
+
+
 def test_comments_where_asked():
     found = extract(page(STORY + COMMENTS), URL, options=ExtractOptions(comments=True))
     assert found is not None
@@ -603,6 +614,19 @@ def test_trafilatura_chooses_the_text_and_we_place_the_images():
     assert found.nodes[at - 1].text.endswith(MIDDLE)
     assert found.nodes[at + 1].text.endswith(AFTER)
     assert "rights" not in found.nodes[-1].text
+
+
+def test_trafilatura_in_a_build(tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    PIL.Image.effect_noise((300, 200), 80).save(folder / "lamp.png")
+    figure = '<figure><img src="lamp.png"><figcaption>The lamp in 1911, before the fire.</figcaption></figure>'
+    (folder / "a.html").write_bytes(page(MENU + STORY.replace(f"<p>{MIDDLE}</p>", f"<p>{MIDDLE}</p>{figure}") + FOOTER))
+    settings = ["extract.engine=trafilatura", "text.min_words=10"]
+    root = build_here([folder], tmp_path / "corpus", settings, "https://example.org/blog/")
+    (row,) = pq.read_table(root / "documents").to_pylist()
+    assert [image["url"] for image in row["images"] if image] == [ROOT + "lamp.png"]
+    assert [text for text in row["texts"] if text][0].endswith(MIDDLE)
 
 
 def test_trafilatura_without_content_is_none():
