@@ -52,7 +52,7 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     inherited = np.array([page.inherited[block.element] for block in page.blocks])
     comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
     foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
-    # where most of the content are comments, and little else is prose, the page is a thread and they are what it is about
+    # where most of the content are comments and little else is prose, the page is a thread and they are its content
     prose = float(chars @ (kept & ~comment & _readable(page, chars)))
     if prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept):
         kept = kept | (comment & _readable(page, chars) & ~hidden) if comments else kept & ~comment

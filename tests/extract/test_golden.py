@@ -626,7 +626,7 @@ def test_trafilatura_in_a_build(tmp_path):
     root = build_here([folder], tmp_path / "corpus", settings, "https://example.org/blog/")
     (row,) = pq.read_table(root / "documents").to_pylist()
     assert [image["url"] for image in row["images"] if image] == [ROOT + "lamp.png"]
-    assert [text for text in row["texts"] if text][0].endswith(MIDDLE)
+    assert next(text for text in row["texts"] if text).endswith(MIDDLE)
 
 
 def test_trafilatura_without_content_is_none():
