@@ -52,7 +52,11 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
                     if separator != " | " and _starts_item(page, index):
                         text.append("- ")
                     first = False
-                text.append(piece.replace("\n", " ") if near[2] >= 0 else piece)
+                if near[2] >= 0:
+                    piece = piece.replace("\n", " ")
+                if not block.state & PREFORMATTED and (not text or text[-1].endswith("\n")):
+                    piece = piece.lstrip(" ")
+                text.append(piece)
         previous = near
     end_text()
     return tuple(result)
@@ -112,8 +116,7 @@ def _starts_item(page: Page, index: int) -> bool:
 def _paragraphs(text: str) -> str:
     """Text with its paragraphs separated by one blank line and no white space at line ends."""
     text = re.sub(r"[ \t]+\n", "\n", text)
-    text = re.sub(r"(?<=\n) (?=\S)", "", text)
-    return re.sub(r"\n{3,}", "\n\n", text).strip("\n ")
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n").rstrip()
 
 
 def _captions(page: Page, kept: Sequence[bool]) -> dict[int, str]:

@@ -438,6 +438,13 @@ def test_initials_are_not_split_off():
     assert text(inner) == "The oil came by ship, in barrels, twice a year."
 
 
+def test_lines_of_a_listing_keep_their_indentation():
+    listing = "    lamp.light()\n    log()\n+   sleep()\n one\n  two"
+    assert f"\n\n{listing}\n\n" in text(f"<p>The night:</p><pre>{listing}</pre><p>The day.</p>")
+    nodes = document(f'<p><img src="a.jpg"></p><pre>{listing}</pre>').nodes
+    assert nodes[-1].text.startswith(listing)
+
+
 def test_line_numbers_of_a_listing_are_left_out():
     inner = (
         '<table><tr><td class="linenos"><pre>1\n2</pre></td>'
