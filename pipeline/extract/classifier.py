@@ -1,49 +1,77 @@
 """The block classifier: for each block of a page, the probability that it is main content.
 
-A small network, run in numpy: a layer over the features of each block, one over the hidden values of the block, its
-four neighbours and the page's mean, and an output over both. `tests/bench/fit_extraction.py` fits its weights."""
+A logistic regression with four coefficients for each feature: for its value at the block itself, its mean over the four
+blocks nearby, over the container the block stands in, and over the page. `tests/bench/fit_extraction.py` fits them."""
 
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-Matrix = NDArray[np.float32]
+from pipeline.extract.features import NAMES, Matrix, Spans
 
-WEIGHTS = Path(__file__).with_name("classifier.npz")
-CONTEXT = 2  # blocks on either side
-ROWS = 32  # rows x 167 x 32 stays under the 262144 products from which OpenBLAS uses threads
+COEFFICIENTS = Path(__file__).with_name("classifier.csv")
+NEARBY = 2  # blocks on either side
+ROWS = 256  # rows x 139 x 4 stays under the 262144 products from which OpenBLAS uses threads
 
 
 @cache
-def weights() -> dict[str, Matrix]:
-    """The fitted weights: `block` [features + 1, hidden], `context` [5 hidden + 1, hidden], `page` [hidden, hidden],
-    `out` [2 hidden + 1]; a last row is a bias."""
-    with np.load(WEIGHTS) as stored:
-        return {name: stored[name].astype(np.float32) for name in stored.files}
+def coefficients() -> tuple[Matrix, float]:
+    """An array [features, 4] (here, nearby, container, page) and the intercept."""
+    _header, intercept, *lines = COEFFICIENTS.read_text("ascii").splitlines()
+    rows = [line.rsplit(",", 4) for line in lines]
+    if tuple(row[0] for row in rows) != NAMES:
+        raise ValueError(f"{COEFFICIENTS}: other features than pipeline/extract/features.py computes")
+    return np.array([row[1:] for row in rows], np.float32), float(intercept.split(",")[1])
 
 
-def probabilities(features: Matrix, chars: Matrix) -> Matrix:
-    """The probability of each block, from `features` [blocks, features] and the blocks' lengths `chars` [blocks]."""
-    w = weights()
-    hidden = np.maximum(_product(features, w["block"][:-1]) + w["block"][-1], 0)
-    share = (chars + 0.1) / (chars + 0.1).sum()
-    mean = share @ hidden
-    count, width = hidden.shape
-    padded = np.zeros((count + 2 * CONTEXT, width), np.float32)
-    padded[CONTEXT : CONTEXT + count] = hidden
-    around = np.concatenate([padded[start : start + count] for start in range(2 * CONTEXT + 1)], 1)
-    context = np.maximum(_product(around, w["context"][:-1]) + (w["context"][-1] + mean @ w["page"]), 0)
-    logits = hidden @ w["out"][:width] + context @ w["out"][width:-1] + w["out"][-1]
+def probabilities(features: Matrix, containers: Spans, chars: Matrix) -> Matrix:
+    """The probability of each block, from `features` [blocks, features], the span of each block's container
+    [2, blocks] and the blocks' lengths `chars` [blocks]."""
+    table, intercept = coefficients()
+    # a few rows at a time: BLAS starts threads for larger products, and the last bits would depend on their number
+    parts = [features[start : start + ROWS] @ table for start in range(0, len(features), ROWS)]
+    here, near, held, whole = np.concatenate(parts).T
+    logits = here + intercept + nearby(near) + within(held, containers, chars) + overall(whole, chars)
     result: Matrix = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
     return result
 
 
-def _product(left: Matrix, right: Matrix) -> Matrix:
-    """left @ right, a few rows at a time: BLAS starts threads for larger products, which costs more than they save and
-    would make the last bits depend on their number."""
-    return np.concatenate([left[start : start + ROWS] @ right for start in range(0, len(left), ROWS)])
+def nearby(values: Matrix) -> Matrix:
+    """The mean over the blocks on either side of each; beyond the page's ends there is zero."""
+    count = len(values)
+    padded = np.zeros((count + 2 * NEARBY, *values.shape[1:]), np.float32)
+    padded[NEARBY : NEARBY + count] = values
+    total = np.zeros_like(values)
+    for shift in range(2 * NEARBY + 1):
+        if shift != NEARBY:
+            total += padded[shift : shift + count]
+    return total / np.float32(2 * NEARBY)
+
+
+def within(values: Matrix, containers: Spans, chars: Matrix) -> Matrix:
+    """The mean over each block's container, weighted by length."""
+    weights = _weights(values, chars)
+    sums, total = (
+        np.concatenate([np.zeros((1, *column.shape[1:])), np.cumsum(column, 0, dtype=np.float64)])
+        for column in (values * weights, weights)
+    )
+    first, last = containers
+    result: Matrix = ((sums[last] - sums[first]) / (total[last] - total[first])).astype(np.float32)
+    return result
+
+
+def overall(values: Matrix, chars: Matrix) -> Matrix:
+    """The mean over the page, weighted by length."""
+    weights = _weights(values, chars)
+    mean: Matrix = ((values * weights).sum(0, dtype=np.float64) / weights.sum(dtype=np.float64)).astype(np.float32)
+    return mean
+
+
+def _weights(values: Matrix, chars: Matrix) -> Matrix:
+    """The lengths of blocks, in the shape of `values`; a block without text weighs a tenth of a character."""
+    weights: Matrix = (chars + np.float32(0.1)).reshape(-1, *[1] * (values.ndim - 1))
+    return weights
 
 
 def threshold(probability: Matrix, chars: Matrix) -> float:

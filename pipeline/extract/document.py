@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from pipeline.extract import hints as H
-from pipeline.extract.page import Page, Picture
+from pipeline.extract.page import PREFORMATTED, Page, Picture
 from pipeline.extract.urls import resolve
 from shards.records import Image, Node, Text
 
@@ -52,6 +52,10 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
                     if separator != " | " and _starts_item(page, index):
                         text.append("- ")
                     first = False
+                if near[2] >= 0:
+                    piece = piece.replace("\n", " ")
+                if not block.state & PREFORMATTED and (not text or text[-1].endswith("\n")):
+                    piece = piece.lstrip(" ")
                 text.append(piece)
         previous = near
     end_text()
@@ -81,8 +85,8 @@ def _near(page: Page, index: int) -> tuple[int, int, int, int]:
             break
         tag = page.tags[element]
         if tag in _CELLS and cell < 0 and table < 0:
-            # a cell of several blocks is layout, not data
-            if page.last[element] - page.first[element] > 1:
+            # a cell of several blocks, or of a listing, is layout, not data
+            if page.last[element] - page.first[element] > 1 or page.blocks[index].state & PREFORMATTED:
                 break
             cell = element
         elif tag == "tr" and row < 0 and cell >= 0:
@@ -112,8 +116,7 @@ def _starts_item(page: Page, index: int) -> bool:
 def _paragraphs(text: str) -> str:
     """Text with its paragraphs separated by one blank line and no white space at line ends."""
     text = re.sub(r"[ \t]+\n", "\n", text)
-    text = re.sub(r"(?<=\n) (?=\S)", "", text)
-    return re.sub(r"\n{3,}", "\n\n", text).strip("\n ")
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n").rstrip()
 
 
 def _captions(page: Page, kept: Sequence[bool]) -> dict[int, str]:

@@ -21,6 +21,7 @@ from pipeline.extract.page import (
 )
 
 Matrix = NDArray[np.float32]
+Spans = NDArray[np.int64]
 
 TAG_GROUPS: tuple[tuple[str, ...], ...] = (
     ("p",),
@@ -50,12 +51,48 @@ _FUNCTION_WORDS = names(
 )
 _ENDS = frozenset(".!?…。！？।۔؟:;")
 _CLOSERS = "\"'”’)]»」 "
-LEVELS = 4
+LEVELS = 2  # containers around a block whose sums are looked at
 HEAD = 200  # characters at the start of a block that are looked at
 
+_SUMS = (
+    "characters",
+    "links",
+    "blocks",
+    "characters per block",
+    "images",
+    "paragraphs",
+    "headings",
+    "elements",
+    "score",
+)
+_OWN = (
+    *("characters", "links", "only a link", "repeated", "in the best part", "in the best part after cleaning"),
+    *("before the best part", "after the best part", "before h1", "after h1", "place by blocks", "place by characters"),
+    *("blocks before", "blocks after", "depth", "has images", "only images"),
+    *("hidden", "hidden by class", "preformatted", "code", "table", "figure", "heading"),
+)
+_WORDS = (
+    *("commas", "sentences", "ends a sentence", "boilerplate words", "numbers", "capital first", "capitals"),
+    *("function words", "words of the title"),
+)
+NAMES = (
+    *(f"container {level + 1}: {name}" for level in range(LEVELS) for name in _SUMS),
+    *_OWN,
+    *_WORDS,
+    *(f"tag {' '.join(group)}" for group in TAG_GROUPS),
+    "tag other",
+    *(f"inside {name.lower()}" for name in H.NAMES),
+    *(f"inside <{tag}>" for tag in SCOPES),
+    *(f"class {name.lower()}" for name in H.NAMES),
+)
+"""What each column of the matrix tells."""
 
-def features(page: Page, total: Sums, found: Candidate) -> Matrix:
-    """An array [blocks, features] of float32, every value in [-4, 4]."""
+
+def features(page: Page, total: Sums, found: Candidate) -> tuple[Matrix, Spans]:
+    """An array [blocks, len(NAMES)] of float32, every value in [-4, 4]; and an array [2, blocks]: the first block of
+    the second container around each block, and the one after its last.
+
+    A container is the nearest element around that holds more blocks."""
     blocks = page.blocks
     count = len(blocks)
     size = len(page.tags)
@@ -72,7 +109,6 @@ def features(page: Page, total: Sums, found: Candidate) -> Matrix:
         scores[list(found.scores)] = list(found.scores.values())
         scores /= max(float(scores.max()), 1.0)
     held = last - first
-    # the nearest ancestor of each element that holds more blocks
     wider = np.maximum(parents, 0)
     for _ in range(8):
         climb = held[wider] <= held
@@ -111,23 +147,10 @@ def features(page: Page, total: Sums, found: Candidate) -> Matrix:
     texts = np.array([_text(block.text, title) for block in blocks], np.float32)
     region = np.array([found.region[b.element] for b in blocks], np.float32)
     inside = np.array([found.inside[b.element] for b in blocks], np.float32)
-    order = np.arange(count, dtype=np.float32)
+    places = np.arange(count)
+    order = places.astype(np.float32)
     h1 = next((i for i, b in enumerate(blocks) if page.tags[b.element] == "h1"), -1)
     all_chars = float(chars.sum()) + 1
-    page_wide = [
-        np.log1p(all_chars) / 5,
-        float(links.sum()) / all_chars,
-        np.log1p(count) / 3,
-        float((chars * inside).sum()) / all_chars,
-        float((chars * region).sum()) / all_chars,
-        found.attempt / 2,
-        float(h1 >= 0),
-        page.tags.count("article") / 5,
-        float("main" in page.tags),
-        np.log1p(total.paragraphs[0]) / 3,
-        float("table" in page.tags),
-        np.log1p(len(page.pictures)) / 3,
-    ]
     columns: list[NDArray[Any]] = [
         np.log1p(chars) / 3,
         links / lengths,
@@ -156,12 +179,13 @@ def features(page: Page, total: Sums, found: Candidate) -> Matrix:
             groups[:, None] == np.arange(len(TAG_GROUPS) + 1),
             inherited[:, None] >> np.arange(H.COUNT + len(SCOPES)) & 1,
             near[:, None] >> np.arange(H.COUNT) & 1,
-            np.broadcast_to(np.array(page_wide, np.float32), (count, len(page_wide))),
         ],
         1,
         dtype=np.float32,
     )
-    return np.clip(matrix, -4, 4, out=matrix)
+    return np.clip(matrix, -4, 4, out=matrix), np.stack(
+        [np.minimum(first[up], places), np.maximum(last[up], places + 1)]
+    )
 
 
 def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:
@@ -174,7 +198,7 @@ def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:
     short = len(text) <= HEAD
     return (
         head.count(",") / count * 5,
-        (head.count(". ") if head.isascii() else head.count(". ") + head.count("。") + head.count("、")) / 3,
+        head.count(". ") / 3 if head.isascii() else (head.count(". ") + head.count("。") + head.count("、")) / 3,
         text[-8:].rstrip(_CLOSERS)[-1:] in _ENDS,
         len(_BOILERPLATE.intersection(words)) / count * 3 if short else 0.0,
         sum(map(str.isnumeric, words)) / count,

@@ -40,13 +40,16 @@ _PATTERNS = {
     "LIST": r"^list|^grid|^card|^item|^tile|^carousel|^slide|^swiper|^gallery|^row|^col",
     "TAB": r"^tabs?$|^accordion|^collaps|^panel|^faq|^expand|^toggle",
     "DOCUMENTATION": r"^doc|^wiki|^code|^highlight|^api|^section|^mw|^sphinx|^step|^recipe|^ingredient|^instruction",
+    "NUMBERING": r"^pagenum|^pageno$|^pagebreak|^lineno",
     "BUTTON": r"^btn|^button|^link|^action|^icon",
 }
 _BITS = {name: 1 << n for n, name in enumerate(_PATTERNS)}
-COUNT = len(_PATTERNS) + 1
+NAMES = (*_PATTERNS, "HIDDEN_CLASS")
+COUNT = len(NAMES)
 UNLIKELY, MAYBE, POSITIVE, NEGATIVE = (_BITS[name] for name in ("UNLIKELY", "MAYBE", "POSITIVE", "NEGATIVE"))
 CAPTION, COMMENT, AVATAR, SHARE = (_BITS[name] for name in ("CAPTION", "COMMENT", "AVATAR", "SHARE"))
 COOKIE, NAVIGATION, RELATED = (_BITS[name] for name in ("COOKIE", "NAVIGATION", "RELATED"))
+NUMBERING = _BITS["NUMBERING"]  # page numbers of a printed book, line numbers of a listing
 HIDDEN_CLASS = 1 << len(_PATTERNS)
 
 _ROLES = {
@@ -55,6 +58,7 @@ _ROLES = {
     "complementary": UNLIKELY | _BITS["SIDEBAR"],
     "banner": UNLIKELY | _BITS["HEADER"],
     "contentinfo": UNLIKELY | _BITS["FOOTER"],
+    "doc-pagebreak": _BITS["NUMBERING"],
     "main": _BITS["MAIN"],
     "article": _BITS["ARTICLE"],
 }

@@ -2,6 +2,8 @@
 
 import re
 
+from lxml import etree
+
 # Attributes that hold the real URL until a script moves it to src, in the order in which they are trusted
 LAZY = (
     "data-src",
@@ -160,3 +162,25 @@ def looks_like_url(value: str) -> bool:
     return (
         value[:1] not in ("{", "[") and " " not in value and ("/" in value or bool(PICTURE_FILE.search(value[-300:])))
     )
+
+
+class _Elements:
+    def __init__(self) -> None:
+        self.found: list[dict[str, str]] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if tag == "img":
+            self.found.append(dict(attributes))
+
+    def close(self) -> list[dict[str, str]]:
+        return self.found
+
+
+def elements(markup: str) -> list[dict[str, str]]:
+    """The attributes of the img elements in the first 100,000 characters of a piece of HTML."""
+    target = _Elements()
+    try:
+        etree.fromstring(markup[:100_000].encode("utf-8", "replace"), etree.HTMLParser(target=target, encoding="utf-8"))
+    except etree.XMLSyntaxError:
+        return []
+    return target.found

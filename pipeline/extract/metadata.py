@@ -55,6 +55,9 @@ _FIELDS = {
 _RANK = {name: (kind, rank) for kind, names in _FIELDS.items() for rank, name in enumerate(names)}
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*$")
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?)?")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = rf"({'|'.join(_MONTHS)})[a-z]{{0,6}}\.?"
+_NAMED_DATE = re.compile(rf"\b(?:(\d{{1,2}})\s+{_MONTH},?\s+(\d{{4}})|{_MONTH}\s+(\d{{1,2}}),?\s+(\d{{4}}))\b", re.I)
 _URL_DATE = re.compile(r"/((?:19|20)\d\d)[/-](0\d|1[0-2])[/-]([0-3]\d)(?:[/-]|$)")
 CREATIVE_COMMONS = re.compile(r"https?://(?:www\.)?creativecommons\.org/(?:licenses|publicdomain)/", re.I)
 _ARTICLES = (
@@ -236,9 +239,14 @@ class Head:
 
 
 def iso_date(text: str | None) -> str:
-    """The ISO 8601 date or time at the start of `text`, "" where there is none."""
-    if not text or not (match := _DATE.match(text.strip())):
+    """The ISO 8601 date or time at the start of `text`, or the day with an English month in it; "" where neither is."""
+    if not text:
         return ""
+    if not (match := _DATE.match(text.strip())):
+        if not (named := _NAMED_DATE.search(text[:100])):
+            return ""
+        day, month, year = (named[1], named[2], named[3]) if named[1] else (named[5], named[4], named[6])
+        return iso_date(f"{year}-{_MONTHS.index(month.lower()) + 1:02}-{int(day):02}")
     year, month, day, time, zone = match.groups()
     if not (1 <= int(month) <= 12 and 1 <= int(day) <= 31):
         return ""

@@ -8,7 +8,7 @@ import re
 from lxml import etree
 
 from pipeline.extract import images
-from pipeline.extract.hints import HIDDEN_CLASS, bits
+from pipeline.extract.hints import HIDDEN_CLASS, NUMBERING, bits
 from pipeline.extract.page import (
     BLOCK_LEVEL,
     CODE,
@@ -34,14 +34,15 @@ from pipeline.extract.page import (
     Page,
     Picture,
 )
+from pipeline.extract.runs import pieces_of, trimmed
 
 # How far up the open elements an end tag is looked for
 MAX_UNCLOSED = 128
 
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
-_DROPPED_CHARACTERS = re.compile("[\u00ad\ufeff\u2060\u200e\u200f]")
 _BREAK = "\n"
 _EMOJI_CLASS = re.compile(r"emoji|smiley|smilie|emoticon|wp-smiley", re.I)
+_INITIAL_CLASS = re.compile(r"drop-?cap|initial", re.I)
 _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
     "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
@@ -92,8 +93,8 @@ class PageReader:
         if len(stack) >= self.max_depth:
             raise PageLimit("page.too_deep")
         if not kind:
-            self.stack.append((tag, -1, self.state))
-            if attributes:
+            stack.append((tag, -1, self.state))
+            if attributes and not self.state & SKIP:
                 self.inline(tag, attributes)
             return
         element = len(self.tags)
@@ -126,6 +127,8 @@ class PageReader:
             ):
                 if tag not in ("body", "html"):
                     state |= HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
+            elif hints & NUMBERING:
+                state |= HIDDEN
             elif hints & HIDDEN_CLASS:
                 state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
             if "itemprop" in attributes:
@@ -153,7 +156,10 @@ class PageReader:
             "hidden" in attributes
             or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
             or attributes.get("aria-hidden") == "true"
-            or ("class" in attributes and bits(attributes["class"]) & HIDDEN_CLASS)
+            or (
+                ("class" in attributes or "role" in attributes)
+                and bits(attributes.get("class", ""), attributes.get("role", "")) & (HIDDEN_CLASS | NUMBERING)
+            )
         ):
             self.state |= HIDDEN | INLINE_HIDDEN
         if tag == "a":
@@ -241,7 +247,10 @@ class PageReader:
     def end(self, tag: str) -> None:
         stack = self.stack
         if stack and stack[-1][0] == tag:
-            self.leave()
+            if stack[-1][1] < 0:
+                self.state = stack.pop()[2]
+            else:
+                self.leave()
             return
         if KINDS.get(tag, 0) == EMPTY:
             return
@@ -316,7 +325,10 @@ class PageReader:
         alt = " ".join(attributes.get("alt", "")[:10_000].split())
         width, height = images.dimension(attributes, "width"), images.dimension(attributes, "height")
         label = f"{attributes.get('class', '')} {attributes.get('id', '')}"
-        if alt and len(alt) <= 32 and (_EMOJI.match(alt) or (_EMOJI_CLASS.search(label) and len(alt) <= 32)):
+        if alt and (
+            (len(alt) <= 32 and (_EMOJI.match(alt) or _EMOJI_CLASS.search(label)))
+            or (len(alt) == 1 and alt.isalpha() and _INITIAL_CLASS.search(label))
+        ):
             self.data(alt)
             return
         urls = images.offered(attributes, self.sources or [], self.max_image_width)
@@ -386,14 +398,7 @@ class PageReader:
         self.raw = []
         if not _MARKUP.search(source):
             return
-        reader = _ImageTags()
-        try:
-            etree.fromstring(
-                source[:100_000].encode("utf-8", "replace"), etree.HTMLParser(target=reader, encoding="utf-8")
-            )
-        except etree.XMLSyntaxError:
-            return
-        for attributes in reader.found:
+        for attributes in images.elements(source):
             self.image(attributes)
         self.flush()
 
@@ -403,34 +408,16 @@ class PageReader:
         if not run:
             return
         self.run, link_chars, self.link_chars = [], self.link_chars, 0.0
-        pre = self.state & PREFORMATTED
-        pieces: list[str | int] = []
-        if not self.pictured:
-            text = "".join(run)  # type: ignore[arg-type]
-            if pre or "\n" in text:
-                text = _normalise(text, pre).strip(" ")
-            else:
-                text = " ".join((text if text.isascii() else _DROPPED_CHARACTERS.sub("", text)).split())
-            if not text or text.isspace():
-                return
-            pieces.append(text)
-        else:
+        preformatted = bool(self.state & PREFORMATTED)
+        pieces: list[str | int]
+        if self.pictured:
             self.pictured = False
-            texts: list[str] = []
-            for piece in run:
-                if isinstance(piece, str):
-                    texts.append(piece)
-                    continue
-                if texts:
-                    pieces.append(_normalise("".join(texts), pre))
-                    texts = []
-                pieces.append(piece)
-            if texts:
-                pieces.append(_normalise("".join(texts), pre))
-            text = "".join(piece for piece in pieces if isinstance(piece, str))
-            if not text.strip():
-                pieces = [piece for piece in pieces if isinstance(piece, int)]
-                text = ""
+            pieces, text = pieces_of(run, preformatted)
+        else:
+            text = trimmed("".join(run), preformatted)  # type: ignore[arg-type]
+            if not text:
+                return
+            pieces = [text]
         page = self.page
         if len(pieces) > 1 or isinstance(pieces[0], int):
             for piece in pieces:
@@ -441,37 +428,6 @@ class PageReader:
         if self.state & NOSCRIPT:
             state |= NOSCRIPT
         page.blocks.append(Block(element, pieces, len(text), min(int(link_chars), len(text)), state, text))
-
-
-class _ImageTags:
-    def __init__(self) -> None:
-        self.found: list[dict[str, str]] = []
-
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        if tag == "img":
-            self.found.append(dict(attributes))
-
-    def close(self) -> None:
-        return None
-
-
-def _normalise(text: str, pre: int) -> str:
-    """White space as a browser shows it: runs become one space, line breaks stay, two or more make a paragraph."""
-    if not text.isascii():
-        text = _DROPPED_CHARACTERS.sub("", text)
-    if pre:
-        lines = [line.rstrip() for line in text.expandtabs(4).split("\n")]
-        return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
-    if "\n" not in text:
-        stripped = " ".join(text.split())
-        if not stripped:
-            return " " if text else ""
-        return (" " if text[0].isspace() else "") + stripped + (" " if text[-1].isspace() else "")
-    lines = [" ".join(line.split()) for line in text.split("\n")]
-    lead = "\n" if not lines[0] else (" " if text[0].isspace() else "")
-    trail = "\n" if not lines[-1] else (" " if text[-1].isspace() else "")
-    joined = re.sub(r"\n{3,}", "\n\n", "\n".join(lines).strip("\n"))
-    return lead + joined + trail if joined else "\n"
 
 
 def read(

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from pipeline.extract import hints as H
 from pipeline.extract.classifier import probabilities, threshold
-from pipeline.extract.content import MIN_PARAGRAPH, Candidate, candidate, sums
+from pipeline.extract.content import MIN_PARAGRAPH, Candidate, Sums, candidate, sums
 from pipeline.extract.features import features
+from pipeline.extract.hints import names
 from pipeline.extract.page import HIDDEN, IN_FIGURE, NOSCRIPT, Page, Picture, scope_bits
 
 Flags = NDArray[np.bool_]
@@ -16,10 +17,18 @@ Flags = NDArray[np.bool_]
 MIN_SIDE = 3  # pixels; smaller declared sizes are tracking pixels and rules
 ICON_SIDE = 32
 LIKELY = 0.5
+SHARE = 0.5
+WHOLE = 0.6
+LISTS = names("dl ul ol")
+MIN_CARDS = 6
+ESSAY = 2000  # characters
+PROSE = 40  # characters a card; more make an article
+MAX_CARD = 300  # characters; what says more about its picture is no title
 VOTE = 0.25  # the weight of the best candidate beside the classifier
 MIN_LINKS = 200  # characters; a page whose content would be fewer, all of them links, has none
 # What surrounds pictures that belong to other pages, to people or to the site
 ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("nav", "aside", "footer", "button")
+FOOTER, ARTICLE = scope_bits("footer"), scope_bits("article", "main")
 SPRITE = re.compile(r"[/_-]sprites?[./_-]", re.I)
 
 
@@ -32,17 +41,24 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     noscript = np.array([bool(block.state & NOSCRIPT) for block in page.blocks])
     found = candidate(page, total := sums(page))
     inside = np.array([found.inside[block.element] for block in page.blocks], np.float32)
-    probability = (1 - VOTE) * probabilities(features(page, total, found), chars) + VOTE * inside
+    probability = (1 - VOTE) * probabilities(*features(page, total, found), chars) + VOTE * inside
     probability[noscript] = 0
     shown = np.where(hidden, 0, probability).astype(np.float32)
     revealed = bool(hidden.any()) and float(shown @ chars) * 10 < float(probability @ chars)
     if revealed:
         shown, hidden = probability, np.zeros_like(hidden)
     kept = (shown > threshold(shown, chars)) & (chars > 0)
-    comment = np.array([bool(page.inherited[block.element] & H.COMMENT) for block in page.blocks])
-    # where most of the content are comments, the page is a thread and they are what it is about
-    if 2 * float(chars @ (kept & comment)) < float(chars @ kept):
+    kept = (kept | _gallery(page, total, kept, chars) | _wholes(page, kept, chars)) & (chars > 0) & ~hidden & ~noscript
+    inherited = np.array([page.inherited[block.element] for block in page.blocks])
+    comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
+    foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
+    # where most of the content are comments and little else is prose, the page is a thread and they are its content
+    prose = float(chars @ (kept & ~comment & _readable(page, chars)))
+    if prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept):
         kept = kept | (comment & _readable(page, chars) & ~hidden) if comments else kept & ~comment
+    for aside in (notice, foot):
+        if 2 * float(chars @ (kept & aside)) < float(chars @ kept):
+            kept &= ~aside
     links = np.array([block.link_chars for block in page.blocks], np.float32)
     if not float((chars - links) @ kept) and float(chars @ kept) < MIN_LINKS:
         kept[:] = False
@@ -53,6 +69,51 @@ def select_around(page: Page, kept: Flags) -> set[int]:
     """The indexes of the pictures that belong to blocks which were chosen elsewhere."""
     chars = np.array([block.chars for block in page.blocks], np.float32)
     return _pictures(page, kept, kept.astype(np.float32), chars, candidate(page, sums(page)), False)
+
+
+def _wholes(page: Page, kept: Flags, chars: NDArray[np.float32]) -> Flags:
+    """The blocks of lists that were kept for the most part: terms go with their definitions, short items with long."""
+    length = np.concatenate(([0], np.cumsum(chars, dtype=np.float64)))
+    taken = np.concatenate(([0], np.cumsum(chars * kept, dtype=np.float64)))
+    whole = np.zeros_like(kept)
+    for element, tag in enumerate(page.tags):
+        if tag in LISTS:
+            first, last = page.first[element], page.last[element]
+            if taken[last] - taken[first] > WHOLE * (length[last] - length[first]):
+                whole[first:last] = True
+    return whole
+
+
+def _gallery(page: Page, total: Sums, kept: Flags, chars: NDArray[np.float32]) -> Flags:
+    """The titles of pictures where they are what a page is about: in a gallery, a shop window, a portfolio.
+
+    A picture's card is the widest element around it that holds no other picture; a gallery is the element with the most
+    cards among those whose text is in cards for the most part. It makes way to an article."""
+    size = len(page.tags)
+    cards, characters = np.zeros(size + 1, np.int64), np.zeros(size + 1, np.int64)
+    flags = np.zeros(len(page.blocks), bool)
+    for picture in page.pictures:
+        card = picture.element
+        if not picture.urls or total.images[card] != 1 or page.inherited[card] & ASIDE or _is_decoration(picture):
+            continue
+        while (parent := page.parents[card]) >= 0 and total.images[parent] == 1:
+            card = parent
+        if 0 < total.chars[card] <= MAX_CARD:
+            cards[card + 1] += 1
+            characters[card + 1] += total.chars[card]
+            flags[page.first[card] : page.last[card]] = True
+    if cards.sum() < MIN_CARDS:
+        return np.zeros_like(flags)
+    cards, characters = np.cumsum(cards), np.cumsum(characters)
+    held = cards[total.ends] - cards[:-1]
+    written = characters[total.ends] - characters[:-1]
+    held[2 * written < total.table[0]] = 0
+    gallery = size - 1 - int(np.argmax(held[::-1]))  # the innermost of equals
+    flags[: page.first[gallery]] = flags[page.last[gallery] :] = False
+    prose = float(chars @ (kept & ~flags & _readable(page, chars)))
+    if held[gallery] < MIN_CARDS or prose > PROSE * held[gallery]:
+        flags[:] = False
+    return flags
 
 
 def _readable(page: Page, chars: NDArray[np.float32]) -> Flags:
@@ -70,27 +131,46 @@ def _pictures(
     found: Candidate,
     revealed: bool,
 ) -> set[int]:
-    """The pictures of the best part of the page, and elsewhere those that stand amid likely text."""
+    """The pictures of the best part of the page, and elsewhere those that belong to kept text."""
     text = np.flatnonzero(chars)
     first, last = (int(i) for i in np.flatnonzero(kept)[[0, -1]]) if kept.any() else (0, -1)
+    chars_before = np.concatenate(([0.0], np.cumsum(chars, dtype=np.float64)))
+    kept_before = np.concatenate(([0.0], np.cumsum(chars * kept, dtype=np.float64)))
+
+    def share(picture: Picture) -> float:
+        """The share that was kept of the text of the smallest element around a picture that holds any."""
+        element = picture.element
+        while element >= 0:
+            low, high = page.first[element], page.last[element]
+            if chars_before[high] > chars_before[low]:
+                return float((kept_before[high] - kept_before[low]) / (chars_before[high] - chars_before[low]))
+            element = page.parents[element]
+        return 0.0
+
+    def amid(block: int, figure: int) -> bool:
+        """Whether the text before and after a picture is likely content; in a figure, one of the two."""
+        at = int(np.searchsorted(text, block))
+        own = at < len(text) and text[at] == block
+        following = at + own
+        around = [
+            probability[text[at - 1]] if at else 0.0,
+            probability[text[following]] if following < len(text) else 0.0,
+        ]
+        if own:
+            around = [max(side, probability[block]) for side in around]
+        return bool((max if figure else min)(around) > LIKELY)
+
     chosen = set()
     for index, picture in enumerate(page.pictures):
         block = picture.block
         if not picture.urls or block < 0 or _is_decoration(picture) or (picture.hidden and not revealed):
             continue
-        if found.inside[picture.element]:
+        if found.inside[picture.element] or (
+            first <= block <= last
+            and not page.inherited[picture.element] & ASIDE
+            and (amid(block, page.states[picture.element] & IN_FIGURE) or share(picture) > SHARE)
+        ):
             chosen.add(index)
-        elif first <= block <= last and not page.inherited[picture.element] & ASIDE:
-            at = int(np.searchsorted(text, block))
-            before = probability[text[at - 1]] if at else 0.0
-            own = at < len(text) and text[at] == block
-            following = at + own
-            after = probability[text[following]] if following < len(text) else 0.0
-            if own:
-                before, after = max(before, probability[block]), max(after, probability[block])
-            figure = page.states[picture.element] & IN_FIGURE
-            if (max if figure else min)(before, after) > LIKELY:
-                chosen.add(index)
     return chosen
 
 

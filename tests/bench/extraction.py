@@ -226,6 +226,36 @@ SYSTEMS: dict[str, Callable[[AnnotatedPage], Nodes]] = {
 
 
 @dataclass(frozen=True)
+class Row:
+    """One extractor on one page: what `interleave_score.score` counts, the F1 of words, and CPU seconds."""
+
+    page: str
+    score: dict[str, float]
+    word_f1: float
+    seconds: float
+
+
+def rows(system: Callable[[AnnotatedPage], Nodes], pages: list[AnnotatedPage]) -> list[Row]:
+    """One extractor on each page. A page on which it raises counts as an empty result."""
+    result = []
+    for page in pages:
+        start = time.process_time()
+        try:
+            got = system(page)
+        except Exception:
+            got = []
+        seconds = time.process_time() - start
+        bags = [
+            Counter(interleave_score.words(" ".join(v for kind, v in nodes if kind == "text")))
+            for nodes in (got, page.expected)
+        ]
+        result.append(
+            Row(page.name, interleave_score.score(got, page.expected), interleave_score.prf(*bags)[2], seconds)
+        )
+    return result
+
+
+@dataclass(frozen=True)
 class Figures:
     """Means over the pages of a set; shares in [0, 1], CPU time in milliseconds a page."""
 
@@ -238,37 +268,42 @@ class Figures:
     milliseconds: float
 
 
-def measure(system: Callable[[AnnotatedPage], Nodes], pages: list[AnnotatedPage]) -> Figures:
-    """The figures of one extractor on one set. A page on which it raises counts as an empty result."""
-    rows, words, seconds = [], [], 0.0
-    for page in pages:
-        start = time.process_time()
-        try:
-            got = system(page)
-        except Exception:
-            got = []
-        seconds += time.process_time() - start
-        rows.append(interleave_score.score(got, page.expected))
-        bags = [
-            Counter(interleave_score.words(" ".join(v for kind, v in nodes if kind == "text")))
-            for nodes in (got, page.expected)
-        ]
-        words.append(interleave_score.prf(*bags)[2])
-    with_images = [row for row in rows if row["n_img"]]
+def figures(of: list[Row]) -> Figures:
+    """The figures of one extractor over some pages."""
+    with_images = [row.score for row in of if row.score["n_img"]]
 
     def ratio(above: str, below: str) -> float | None:
         total = sum(row[below] for row in with_images)
         return sum(row[above] for row in with_images) / total if total else None
 
     return Figures(
-        len(pages),
-        sum(words) / len(pages),
-        sum(row["text_f1"] for row in rows) / len(pages),
+        len(of),
+        sum(row.word_f1 for row in of) / len(of),
+        sum(row.score["text_f1"] for row in of) / len(of),
         sum(row["img_f1"] for row in with_images) / len(with_images) if with_images else None,
         ratio("placed", "matched"),
         ratio("placed", "n_img"),
-        1000 * seconds / len(pages),
+        1000 * sum(row.seconds for row in of) / len(of),
     )
+
+
+def measure(system: Callable[[AnnotatedPage], Nodes], pages: list[AnnotatedPage]) -> Figures:
+    """The figures of one extractor on one set."""
+    return figures(rows(system, pages))
+
+
+def header() -> str:
+    """The head of a Markdown table of figures."""
+    shares = ("word F1", "shingle F1", "image F1", "placed of matched", "placed of all")
+    columns = ("set", "system", "pages", *shares, "CPU ms/page")
+    return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
+
+
+def line(name: str, system: str, found: Figures) -> str:
+    """A line of that table."""
+    shares = (found.word_f1, found.shingle_f1, found.image_f1, found.placed_matched, found.placed_all)
+    cells = ["-" if share is None else f"{share:.3f}" for share in shares]
+    return f"| {name} | {system} | {found.pages} | {' | '.join(cells)} | {found.milliseconds:.1f} |"
 
 
 def illustrations(system: Callable[[AnnotatedPage], Nodes], page: AnnotatedPage, tolerance: int = 12) -> float:
@@ -305,10 +340,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="only the first pages of each set")
     arguments = parser.parse_args()
     sets = {**data_sets(), "gutenberg": gutenberg()}
-    print(
-        "| set | system | pages | word F1 | shingle F1 | image F1 | placed of matched | placed of all | CPU ms/page |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(header())
     for name in arguments.sets:
         pages = sets[name][: arguments.limit]
         for system in arguments.systems:
@@ -319,21 +351,7 @@ def main() -> None:
                 elapsed = 1000 * (time.process_time() - start) / len(pages)
                 print(f"| {name} | {system} | {len(pages)} | - | - | - | - | {share:.3f} | {elapsed:.0f} |", flush=True)
                 continue
-            figures = measure(SYSTEMS[system], pages)
-            cells = [
-                "-" if value is None else f"{value:.3f}"
-                for value in (
-                    figures.word_f1,
-                    figures.shingle_f1,
-                    figures.image_f1,
-                    figures.placed_matched,
-                    figures.placed_all,
-                )
-            ]
-            print(
-                f"| {name} | {system} | {figures.pages} | {' | '.join(cells)} | {figures.milliseconds:.1f} |",
-                flush=True,
-            )
+            print(line(name, system, measure(SYSTEMS[system], pages)), flush=True)
 
 
 if __name__ == "__main__":

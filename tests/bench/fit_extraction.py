@@ -1,48 +1,41 @@
-"""Fits the weights of the block classifier (pipeline/extract/classifier.npz) to the annotated pages in ../shared/data.
+"""Fits the block classifier (pipeline/extract/classifier.csv) to the annotated pages in ../shared/data.
 
-    python -m tests.bench.fit_extraction [--folds N] [-o FILE]
+    python -m tests.bench.fit_extraction [--folds N]
 
-With --folds, pages are divided by a hash of their name and every page is judged by a network that did not see any page
-of its fold: the printed figures are those to expect on pages of the same kinds. Without, all pages are used and the
-weights are written. A block is labelled by aligning the page's words with the expected ones.
+With --folds, pages are divided by a hash of their name, and each is extracted with coefficients that were fitted to the
+other folds: the printed figures are those to expect on pages of the same kinds. Without, all pages are used and the
+coefficients are written. A block is labelled by aligning the page's words with the expected ones.
 """
 
 import argparse
 import zlib
 from collections import Counter
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import nn
 
+from pipeline.extract import classifier
 from pipeline.extract.charset import decode
-from pipeline.extract.classifier import CONTEXT, WEIGHTS, threshold
 from pipeline.extract.content import candidate, sums
-from pipeline.extract.features import features
+from pipeline.extract.features import NAMES, features
 from pipeline.extract.page import NOSCRIPT
 from pipeline.extract.reader import read
-from tests.bench.extraction import data_sets, interleave_score
+from tests.bench.extraction import Row, data_sets, figures, header, interleave_score, line, openm3w, rows, trafilatura
 
-HIDDEN_UNITS = 32
-EPOCHS = 16
-BATCH = 16
-RATE = 3e-3
-GAP = CONTEXT  # rows of zeros between the pages of a batch
+PENALTY = 1.0  # of the squared coefficients, beside a loss of at most some tenths a page
+ITERATIONS = 100
 
 
 @dataclass
 class Example:
-    """One page: features [blocks, features], labels, words and lengths [blocks], the number of expected words."""
+    """One page: the features and labels of its blocks, and the weight of each; the weights of a page sum to one."""
 
-    group: str
     name: str
-    features: np.ndarray
+    design: np.ndarray  # [blocks, 4 features], in the order of the columns of the coefficients
     labels: np.ndarray
-    words: np.ndarray
-    chars: np.ndarray
-    usable: np.ndarray
-    expected: int
+    weights: np.ndarray
 
 
 def aligned(texts: list[str], expected: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -54,14 +47,13 @@ def aligned(texts: list[str], expected: list[str]) -> tuple[np.ndarray, np.ndarr
         block = words_of(text)
         words += block
         owner += [index] * len(block)
-    covered = np.zeros(len(words), bool)
-    used = np.zeros(len(expected), bool)
+    covered, used = [False] * len(words), [False] * len(expected)
     pairs = anchors(words, expected, 4)
     if len(pairs) < 3:
         pairs = anchors(words, expected, 3) or anchors(words, expected, 2)
     for x, y in pairs:
         i, j = x, y
-        while i < len(words) and j < len(expected) and words[i] == expected[j]:
+        while i < len(words) and j < len(expected) and words[i] == expected[j] and not covered[i]:
             covered[i] = used[j] = True
             i, j = i + 1, j + 1
         i, j = x - 1, y - 1
@@ -72,7 +64,7 @@ def aligned(texts: list[str], expected: list[str]) -> tuple[np.ndarray, np.ndarr
     hits = np.bincount(owner, weights=covered, minlength=len(texts)) if owner else np.zeros(len(texts))
     share = np.where(counts > 0, hits / np.maximum(counts, 1), 0)
     # what the page tells in another order than the expectation
-    rest = Counter(tuple(expected[i : i + 4]) for i in range(len(expected) - 3) if not used[i : i + 4].all())
+    rest = Counter(tuple(expected[i : i + 4]) for i in range(len(expected) - 3) if not all(used[i : i + 4]))
     start = 0
     for index, length in enumerate(counts):
         block, start = words[start : start + length], start + length
@@ -88,7 +80,7 @@ def aligned(texts: list[str], expected: list[str]) -> tuple[np.ndarray, np.ndarr
 def examples() -> list[Example]:
     """Every annotated page."""
     result = []
-    for group, pages in data_sets().items():
+    for pages in data_sets().values():
         for page in pages:
             flat = read(
                 decode(page.html, page.content_type), max_depth=4000, max_elements=500_000, max_image_width=1024
@@ -96,131 +88,86 @@ def examples() -> list[Example]:
             expected = interleave_score.words(" ".join(value for kind, value in page.expected if kind == "text"))
             if not flat.blocks or not flat.tags or len(expected) <= 20:
                 continue
-            total = sums(flat)
-            matrix = features(flat, total, candidate(flat, total))
             share, words = aligned([block.text for block in flat.blocks], expected)
+            # a page's words count less the longer their block
+            weights = np.where(words > 0, (words + 1) ** 0.7, 0.3)
+            seen = np.array([not block.state & NOSCRIPT for block in flat.blocks])
+            total = sums(flat)
+            values, containers = features(flat, total, candidate(flat, total))
+            chars = np.array([block.chars for block in flat.blocks], np.float32)
+            design = [
+                values,
+                classifier.nearby(values),
+                classifier.within(values, containers, chars),
+                np.broadcast_to(classifier.overall(values, chars), values.shape),
+            ]
+            labels = (share >= 0.5) | ((share > 0.3) & (words > 30))
             result.append(
-                Example(
-                    group,
-                    page.name,
-                    matrix,
-                    (share >= 0.5) | ((share > 0.3) & (words > 30)),
-                    words.astype(np.float32),
-                    np.array([block.chars for block in flat.blocks], np.float32),
-                    np.array([not block.state & NOSCRIPT for block in flat.blocks]),
-                    len(expected),
-                )
+                Example(page.name, np.concatenate(design, 1)[seen], labels[seen], (weights / weights.sum())[seen])
             )
     return result
 
 
-class Network(nn.Module):
-    """`pipeline.extract.classifier` as a module, over pages laid end to end with GAP rows of zeros between."""
+def fit(pages: list[Example]) -> tuple[np.ndarray, float]:
+    """Coefficients [features, 4], rounded to three places, and the intercept.
 
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.block = nn.Linear(inputs, HIDDEN_UNITS)
-        self.context = nn.Linear((2 * CONTEXT + 1) * HIDDEN_UNITS, HIDDEN_UNITS)
-        self.page = nn.Linear(HIDDEN_UNITS, HIDDEN_UNITS, bias=False)
-        self.out = nn.Linear(2 * HIDDEN_UNITS, 1)
-        self.dropout = nn.Dropout(0.3)
+    The problem is convex: its solution does not depend on where the search for it begins."""
+    design = torch.from_numpy(np.concatenate([page.design for page in pages]))
+    labels = torch.from_numpy(np.concatenate([page.labels for page in pages]).astype(np.float32))
+    weights = torch.from_numpy(np.concatenate([page.weights for page in pages]).astype(np.float32))
+    unknown = torch.zeros(design.shape[1] + 1, requires_grad=True)
+    search = torch.optim.LBFGS([unknown], max_iter=ITERATIONS, history_size=10, line_search_fn="strong_wolfe")
 
-    def forward(self, x: torch.Tensor, real: torch.Tensor, share: torch.Tensor, page: torch.Tensor) -> torch.Tensor:
-        hidden = torch.relu(self.block(self.dropout(x))) * real[:, None]
-        mean = torch.zeros(int(page.max()) + 1, HIDDEN_UNITS).index_add(0, page, hidden * share[:, None])
-        hidden = self.dropout(hidden)
-        around = torch.cat([torch.roll(hidden, shift, 0) for shift in range(CONTEXT, -CONTEXT - 1, -1)], 1)
-        context = torch.relu(self.context(around) + self.page(mean)[page])
-        return self.out(self.dropout(torch.cat([hidden, context], 1)))[:, 0]
+    def loss() -> torch.Tensor:
+        search.zero_grad()
+        logits = design @ unknown[:-1] + unknown[-1]
+        value = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, weights, reduction="sum")
+        value = value + PENALTY / 2 * (unknown[:-1] ** 2).sum()
+        value.backward()
+        return value
 
-
-def batch(pages: list[Example]) -> list[torch.Tensor]:
-    def laid(values: list[np.ndarray]) -> torch.Tensor:
-        return torch.from_numpy(
-            np.concatenate([np.pad(v.astype(np.float32), [(0, GAP)] + [(0, 0)] * (v.ndim - 1)) for v in values])
-        )
-
-    shares = [(p.chars + 0.1) / (p.chars + 0.1).sum() for p in pages]
-    # every page weighs the same, and its words less the longer their block
-    weights = [np.where(p.words > 0, (p.words + 1) ** 0.7, 0.3) for p in pages]
-    rows = [np.full(len(p.chars) + GAP, index) for index, p in enumerate(pages)]
-    return [
-        laid([p.features for p in pages]),
-        laid([np.ones(len(p.chars)) for p in pages]),
-        laid(shares),
-        torch.from_numpy(np.concatenate(rows)),
-        laid([p.labels for p in pages]),
-        laid([w / w.sum() for w in weights]),
-    ]
+    search.step(loss)
+    fitted = unknown.detach().numpy().round(3)
+    return np.ascontiguousarray(fitted[:-1].reshape(4, -1).T), float(fitted[-1])
 
 
-def fit(pages: list[Example], seed: int = 0) -> Network:
-    """A network fitted to `pages`."""
-    torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
-    network = Network(pages[0].features.shape[1])
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-3)
-    steps = EPOCHS * -(-len(pages) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)
-    for _ in range(EPOCHS):
-        order = random.permutation(len(pages))
-        for start in range(0, len(order), BATCH):
-            x, real, share, page, labels, weights = batch([pages[i] for i in order[start : start + BATCH]])
-            loss = nn.functional.binary_cross_entropy_with_logits(
-                network(x, real, share, page), labels, weights, reduction="sum"
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return network.eval()
+def write(table: np.ndarray, intercept: float) -> None:
+    lines = ["feature,here,nearby,container,page", f"intercept,{intercept:.3f}"]
+    lines += [f"{name},{','.join(f'{value:.3f}' for value in row)}" for name, row in zip(NAMES, table, strict=True)]
+    classifier.COEFFICIENTS.write_text("\n".join(lines) + "\n", "ascii")
 
 
-def export(network: Network) -> dict[str, np.ndarray]:
-    """The weights as `pipeline.extract.classifier` reads them."""
-
-    def layer(linear: nn.Linear) -> np.ndarray:
-        return np.concatenate([linear.weight.detach().numpy().T, linear.bias.detach().numpy()[None]])
-
-    return {
-        "block": layer(network.block),
-        "context": layer(network.context),
-        "page": network.page.weight.detach().numpy().T,
-        "out": layer(network.out)[:, 0],
-    }
-
-
-def f1(page: Example, kept: np.ndarray) -> float:
-    right = page.words[kept & page.labels].sum()
-    return float(2 * right / (page.words[kept].sum() + page.expected))
+def on_unseen_pages(pages: list[Example], folds: int) -> dict[str, list[Row]]:
+    """What the extractor reaches on each page of each set with coefficients that were fitted to the other folds."""
+    scores: dict[str, list[Row]] = {}
+    for held_out in range(folds):
+        fitted = fit([page for page in pages if zlib.crc32(page.name.encode()) % folds != held_out])
+        with patch.object(classifier, "coefficients", lambda fitted=fitted: fitted):
+            for name, annotated in data_sets().items():
+                unseen = [page for page in annotated if zlib.crc32(page.name.encode()) % folds == held_out]
+                scores.setdefault(name, []).extend(rows(openm3w, unseen))
+    return scores
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folds", type=int, default=0)
-    parser.add_argument("-o", default=str(WEIGHTS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     pages = examples()
-    print(f"{len(pages)} pages, {sum(len(p.chars) for p in pages)} blocks, {pages[0].features.shape[1]} features")
+    print(f"{len(pages)} pages, {sum(len(page.labels) for page in pages)} blocks, {len(NAMES)} features", flush=True)
     if not arguments.folds:
-        np.savez_compressed(arguments.o, **{k: v.astype(np.float16) for k, v in export(fit(pages)).items()})
-        print("written", arguments.o)
+        write(*fit(pages))
+        print("written", classifier.COEFFICIENTS)
         return
-    fold = [zlib.crc32(p.name.encode()) % arguments.folds for p in pages]
-    scores: dict[str, list[float]] = {}
-    for held_out in range(arguments.folds):
-        network = fit([p for p, f in zip(pages, fold, strict=True) if f != held_out])
-        np.savez_compressed(f"{arguments.o}.fold{held_out}.npz", **export(network))
-        for page, f in zip(pages, fold, strict=True):
-            if f == held_out:
-                with torch.no_grad():
-                    x, real, share, row, *_ = batch([page])
-                    probability = torch.sigmoid(network(x, real, share, row))[: len(page.chars)].numpy() * page.usable
-                kept = probability > threshold(probability, page.chars)
-                scores.setdefault(page.group, []).append(f1(page, kept))
-    for group, values in scores.items():
-        print(f"{group:12s} held-out word F1 of whole blocks {np.mean(values):.4f}")
+    print(header())
+    for name, scored in on_unseen_pages(pages, arguments.folds).items():
+        print(line(name, "openm3w, unseen pages", figures(scored)))
+        print(line(name, "trafilatura", figures(rows(trafilatura, data_sets()[name]))), flush=True)
+        if name == "wcxb":
+            for kind in sorted({row.page.rsplit("-", 1)[1] for row in scored}):
+                of_kind = [row for row in scored if row.page.endswith(f"-{kind}")]
+                print(line(f"wcxb {kind}", "openm3w, unseen pages", figures(of_kind)))
 
 
 if __name__ == "__main__":

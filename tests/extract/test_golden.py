@@ -1,9 +1,15 @@
 """One small page per behaviour, each with the nodes that it must become."""
 
+import numpy as np
+import PIL.Image
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.extract import ExtractOptions, extract
+from pipeline.extract.reader import read
+from pipeline.extract.selection import select_around
 from shards.records import Document, Image, Text
+from tests.jobs.corpora import build_here
 
 URL = "https://example.org/blog/post.html"
 ROOT = "https://example.org/blog/"
@@ -231,6 +237,69 @@ def test_decoration_is_left_out(decoration):
     assert images(f"<p>{decoration}</p>") == []
 
 
+def test_initial_that_is_a_picture_becomes_its_letter():
+    inner = '<p><img class="dropcap" src="t.png" alt="T">he oil came by ship, in barrels, twice a year.</p>'
+    assert images(inner) == []
+    assert text(inner) == "The oil came by ship, in barrels, twice a year."
+
+
+def test_candidates_of_sources_may_be_lazy():
+    inner = '<picture><source data-srcset="big.webp 900w"><img src="blank.gif" data-src="small.jpg"></picture>'
+    (image,) = images(inner)
+    assert (image.url, image.alternatives) == (ROOT + "big.webp", (ROOT + "small.jpg",))
+
+
+def test_caption_of_two_pictures():
+    inner = '<figure><img src="a.jpg"><img src="b.jpg"><figcaption>Both lamps, left and right.</figcaption></figure>'
+    assert [(i.url, i.caption) for i in images(inner)] == [
+        (ROOT + "a.jpg", "Both lamps, left and right."),
+        (ROOT + "b.jpg", "Both lamps, left and right."),
+    ]
+
+
+def test_noscript_twin_in_a_figure():
+    inner = (
+        '<figure><img class="lazy" data-src="a.jpg" src="data:,"><noscript><img src="a.jpg"></noscript>'
+        "<figcaption>The lamp room.</figcaption></figure>"
+    )
+    assert images(inner) == [Image(ROOT + "a.jpg", caption="The lamp room.")]
+
+
+def test_picture_stays_with_the_text_of_its_section():
+    """The links before and after the picture are left out, but most of the text of the section is kept."""
+    links = '<p><a href="/1">https://example.org/1</a></p>'
+    inner = f'<section><p>{MIDDLE}</p>{links}<div class="media"><img src="a.jpg"></div>{links}</section>'
+    flat = read(page(article(inner)), max_depth=100, max_elements=1000, max_image_width=1024)
+    without = np.array([block.link_chars == 0 and block.chars > 0 for block in flat.blocks])
+    assert select_around(flat, without) == {0}
+    assert select_around(flat, without & [block.text != MIDDLE for block in flat.blocks]) == set()
+
+
+def cards(count: int, title: str) -> str:
+    return "".join(
+        f'<div class="x7"><figure><a href="/{n}"><img src="{n}-small.jpg" width="160" height="112"></a>'
+        f'<figcaption><a href="/{n}">{title} {n}</a></figcaption></figure></div>'
+        for n in range(count)
+    )
+
+
+def test_gallery_keeps_pictures_and_titles_in_order():
+    header = '<div class="top"><a href="/"><img src="logo.png" width="200"></a></div>'
+    intro = f"<h1>Pictures of the light</h1><p>{BEFORE}</p><p>{MIDDLE}</p><p>{AFTER}</p>"
+    body = f"{header}{MENU}<div>{intro}<section>{cards(30, 'Lamp')}</section></div>{FOOTER}"
+    found = extract(page(body), URL)
+    assert found is not None
+    assert [n.url for n in found.nodes if isinstance(n, Image)] == [f"{ROOT}{n}-small.jpg" for n in range(30)]
+    assert [n.text for n in found.nodes if isinstance(n, Text)][-30:] == [f"Lamp {n}" for n in range(30)]
+
+
+def test_cards_below_an_article_are_no_gallery():
+    story = STORY.replace(MIDDLE, f"{MIDDLE}</p><p>" * 8 + MIDDLE)
+    below = cards(20, "Another story about a light, its keeper, and the long winters of the north, told again")
+    found = extract(page(f"<div>{story}<div>{below}</div></div>"), URL)
+    assert found is not None and not any(isinstance(node, Image) for node in found.nodes)
+
+
 def test_emoji_image_becomes_its_alt_text():
     inner = '<p>It was cold <img class="wp-smiley" src="https://s.w.org/1f642.png" alt="🙂"> but the lamp burnt on.</p>'
     assert images(inner) == []
@@ -333,6 +402,55 @@ def test_table_rows_are_lines():
 def test_layout_table_cells_are_paragraphs():
     cell = "The harbour was closed to all ships in the winter of that year, and the keeper had little to do."
     assert text(f"<table><tr><td><p>{cell}</p><p>{cell[::-1]}.</p></td></tr></table>") == f"{cell}\n\n{cell[::-1]}."
+
+
+def test_line_break_in_a_cell_is_a_space():
+    table = "<table><tr><th>Keeper</th><td>Anna<br>Holm</td></tr><tr><th>Born</th><td>1890</td></tr></table>"
+    assert text(f"<p>The last keeper of the light was this one:</p>{table}").endswith("Keeper | Anna Holm\nBorn | 1890")
+
+
+def test_terms_stay_with_their_definitions():
+    terms = "".join(f"<dt>part{n}</dt><dd><p>Where part {n} of the lamp is.</p></dd>" for n in range(3))
+    entries = "".join(
+        f"<dt>lamp.light{n}(hour, wick, *parts)</dt><dd><p>Light the lamp of room {n}, and enter it in the log.</p>"
+        f"<dl><dt>Parameters</dt><dd><dl>{terms}</dl></dd><dt>Returns</dt><dd><p>The hour.</p></dd></dl></dd>"
+        for n in range(30)
+    )
+    found = extract(page(f"{MENU}<div><h1>lamp</h1><dl>{entries}</dl></div>{FOOTER}"), URL)
+    assert found is not None
+    whole = "\n\n".join(node.text for node in found.nodes if isinstance(node, Text))
+    assert [whole.count(word) for word in ("part0\n", "Parameters\n", "Returns\n", "*parts)\n")] == [30] * 4
+
+
+def test_quotes():
+    inner = "<blockquote><p>The lamp is half my life, and the sea is the rest.</p><cite>Anna Holm</cite></blockquote>"
+    assert text(inner) == "The lamp is half my life, and the sea is the rest.\n\nAnna Holm"
+
+
+@pytest.mark.parametrize("number", ['class="pagenum"', 'class="pagebreak"', 'role="doc-pagebreak"'])
+def test_page_numbers_of_a_book_are_left_out(number):
+    inner = f'<p>The oil came by <span {number}>[6]</span>ship, in bar<span {number}><a id="7">[7]</a></span>rels.</p>'
+    assert text(inner) == "The oil came by ship, in barrels."
+
+
+def test_initials_are_not_split_off():
+    inner = '<p><span class="dropcap">T</span>he oil came by ship, in barrels, twice a year.</p>'
+    assert text(inner) == "The oil came by ship, in barrels, twice a year."
+
+
+def test_lines_of_a_listing_keep_their_indentation():
+    listing = "    lamp.light()\n    log()\n+   sleep()\n one\n  two"
+    assert f"\n\n{listing}\n\n" in text(f"<p>The night:</p><pre>{listing}</pre><p>The day.</p>")
+    nodes = document(f'<p><img src="a.jpg"></p><pre>{listing}</pre>').nodes
+    assert nodes[-1].text.startswith(listing)
+
+
+def test_line_numbers_of_a_listing_are_left_out():
+    inner = (
+        '<table><tr><td class="linenos"><pre>1\n2</pre></td>'
+        '<td class="code"><pre>if hour &gt; 18:\n    lamp.light()</pre></td></tr></table>'
+    )
+    assert text(inner) == "if hour > 18:\n    lamp.light()"
 
 
 def test_preformatted_text_keeps_its_white_space():
@@ -458,6 +576,14 @@ def test_boilerplate_is_left_out(boilerplate, words, first):
     assert words not in whole
 
 
+def test_thread_is_its_comments_but_an_essay_is_not():
+    remark = '<div class="comment"><p>The keeper of our light did the same, says my aunt, who knew him well.</p></div>'
+    thread = extract(page(f"<div><h1>Who was he?</h1><p>{BEFORE}</p>{remark * 20}</div>"), URL)
+    essay = extract(page(f"<div><p>{BEFORE}</p>{f'<p>{MIDDLE}</p>' * 25}{remark * 60}</div>"), URL)
+    assert thread is not None and "my aunt" in thread.nodes[-1].text
+    assert essay is not None and "my aunt" not in essay.nodes[-1].text
+
+
 def test_comments_where_asked():
     found = extract(page(STORY + COMMENTS), URL, options=ExtractOptions(comments=True))
     assert found is not None
@@ -495,6 +621,19 @@ def test_trafilatura_chooses_the_text_and_we_place_the_images():
     assert found.nodes[at - 1].text.endswith(MIDDLE)
     assert found.nodes[at + 1].text.endswith(AFTER)
     assert "rights" not in found.nodes[-1].text
+
+
+def test_trafilatura_in_a_build(tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    PIL.Image.effect_noise((300, 200), 80).save(folder / "lamp.png")
+    figure = '<figure><img src="lamp.png"><figcaption>The lamp in 1911, before the fire.</figcaption></figure>'
+    (folder / "a.html").write_bytes(page(MENU + STORY.replace(f"<p>{MIDDLE}</p>", f"<p>{MIDDLE}</p>{figure}") + FOOTER))
+    settings = ["extract.engine=trafilatura", "text.min_words=10"]
+    root = build_here([folder], tmp_path / "corpus", settings, "https://example.org/blog/")
+    (row,) = pq.read_table(root / "documents").to_pylist()
+    assert [image["url"] for image in row["images"] if image] == [ROOT + "lamp.png"]
+    assert next(text for text in row["texts"] if text).endswith(MIDDLE)
 
 
 def test_trafilatura_without_content_is_none():
