@@ -11,7 +11,7 @@ import torch
 from train_min import TrainError
 from train_min.data import Losses, Windows, displace, permute
 from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
-from train_min.loop import LoopOptions, TrainingSet, fit, measured_peak, process_rank, score
+from train_min.loop import LoopOptions, TrainingSet, fit, load, measured_peak, process_rank, score
 from train_min.model import Flamingo, ModelConfig
 from train_min.options import TrainOptions
 from train_min.vision import FeatureStore, fast_dtype
@@ -95,7 +95,7 @@ def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> 
 
 
 def load_nano(folder: Path, dtype: torch.dtype) -> NanoLM:
-    state = torch.load(folder / "checkpoint" / "lm.pt", map_location="cpu", weights_only=True)
+    state = load(folder / "checkpoint" / "lm.pt")
     model = NanoLM(NanoConfig(**state["config"]), 0)
     model.load_state_dict(state["model"])
     return model.to(dtype)
