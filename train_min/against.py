@@ -22,11 +22,10 @@ from shards.windows import WindowOptions, pieces
 from train_min import TrainError, validate
 from train_min.arms import Setting, once, trained_model
 from train_min.data import Corpus, Losses, Windows, cut_windows, open_corpus, pictures
-from train_min.loop import score
+from train_min.loop import Log, score
 from train_min.options import Result, TrainOptions
 from train_min.prepare import (
     TILES,
-    Log,
     amount,
     check_amount,
     choose_device,
@@ -151,6 +150,7 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     if options.vision == "contrastive" or options.pairs or options.ruler:
         raise TrainError("--against takes neither --vision contrastive nor --pairs nor --ruler")
     corpora = {"a": open_corpus(corpus), "b": open_corpus(other)}
+    report(f"A is {corpus}, B is {other}")
     setting, held_out, progress = begin(corpora, out, options, report)
     arms = [(setting, side, seed) for seed in range(options.seed, options.seed + options.seeds) for side in "ab"]
     report(f"{len(arms)} trainings of {options.steps} steps")
