@@ -33,10 +33,11 @@ test: setup browser
 test-slow: setup browser
 	$(BIN)/python -m pytest -m slow
 
-# The tests open the report and the viewer in a real browser.
+# The tests open the report and the viewer in a real browser, and compare our WARC files with those of wget.
 browser:
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q >/dev/null && apt-get install -y -q chromium >/dev/null; } \
-		|| { echo "the tests open the report in a browser: install Debian's chromium first"; exit 1; }
+	@command -v chromium >/dev/null && command -v wget >/dev/null \
+		|| { test "$$(id -u)" = 0 && apt-get update -q >/dev/null && apt-get install -y -q chromium wget >/dev/null; } \
+		|| { echo "the tests need a browser and wget: install Debian's chromium and wget first"; exit 1; }
 
 lint: setup
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ def build(
     retry_failed: Annotated[bool, typer.Option(help="Ask again for images that could not be fetched.")] = False,
     contact: Contact = None,
     allow_private: AllowPrivate = None,
-    warc_prefix: Annotated[str, typer.Option(help="What the lines of *.paths lists are relative to.")] = "",
+    warc_prefix: Annotated[str, typer.Option(help="The folder or URL below which *.paths lists name files.")] = "",
 ) -> None:
     """Build a corpus from web pages. Options for Beam follow after --."""
     import logging

@@ -4,9 +4,11 @@ partition works off in a round."""
 import json
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,6 +19,7 @@ from shards.files import atomic
 
 PAGE, IMAGE, SITEMAP = "page", "image", "sitemap"
 _RANK = {SITEMAP: 0, PAGE: 1, IMAGE: 2}
+SHARES = 64
 
 
 class Entry(NamedTuple):
@@ -71,10 +74,6 @@ def pack(entries: Iterable[Entry]) -> bytes:
     return zlib.compress(b"".join(entry.line() for entry in entries), 1)
 
 
-def unpack(block: bytes) -> Iterator[Entry]:
-    return map(Entry.of_line, zlib.decompress(block).splitlines())
-
-
 @dataclass(frozen=True)
 class Counts:
     """What a frontier file holds."""
@@ -88,21 +87,33 @@ class Counts:
         return self.pages + self.others
 
 
-def merge(
-    blocks: Iterable[bytes], seen: np.ndarray, pages_of_host: dict[str, int], pages_per_host: int
-) -> tuple[list[Entry], np.ndarray]:
-    """(entries of a new frontier sorted by host, the URL hashes seen by then).
+def by_hosts(blocks: Iterable[bytes], scratch: Path) -> Iterator[list[Entry]]:
+    """The entries of blocks, a share of the hosts at a time, all of a host together: memory does not hold them all."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(TemporaryFile(dir=scratch)) for _ in range(SHARES)]
+        for block in blocks:
+            for line in zlib.decompress(block).splitlines(keepends=True):
+                files[zlib.crc32(Entry.of_line(line).host.encode()) % SHARES].write(line)
+        for file in files:
+            file.seek(0)
+            yield [Entry.of_line(line) for line in file]
 
-    Of several entries for a URL the one nearest to a seed counts. `pages_of_host` is brought up to date."""
+
+def merge(
+    entries: Iterable[Entry], seen: np.ndarray, pages_of_host: dict[str, int], pages_per_host: int
+) -> tuple[list[Entry], np.ndarray]:
+    """(entries of a new frontier sorted by host, the hashes of their URLs and of those that were known).
+
+    Of several entries for a URL the one nearest to a seed counts. `seen` are sorted hashes. `pages_of_host` is brought
+    up to date."""
     best: dict[str, Entry] = {}
-    for block in blocks:
-        for entry in unpack(block):
-            other = best.get(entry.url)
-            if other is None or _order(entry) < _order(other):
-                best[entry.url] = entry
+    for entry in entries:
+        other = best.get(entry.url)
+        if other is None or _order(entry) < _order(other):
+            best[entry.url] = entry
     candidates = sorted(best.values(), key=lambda entry: entry.url)
     hashes = np.fromiter((url_hash(entry.url) for entry in candidates), np.uint64, len(candidates))
-    is_new = ~np.isin(hashes, seen) if len(seen) else np.ones(len(candidates), bool)
+    is_new = np.searchsorted(seen, hashes, "left") == np.searchsorted(seen, hashes, "right")
     chosen = [entry for entry, new in zip(candidates, is_new, strict=True) if new or entry.known]
     chosen.sort(key=lambda entry: (entry.host, entry.depth, _RANK[entry.kind], entry.url))
     out = []
@@ -114,20 +125,24 @@ def merge(
             else:
                 pages_of_host[entry.host] = count + 1
         out.append(entry)
-    return out, np.union1d(seen, hashes).astype(np.uint64)
+    return out, hashes
 
 
 def _order(entry: Entry) -> tuple[bool, int, int, int, str]:
     return not entry.known, entry.depth, _RANK[entry.kind], entry.hops, entry.via
 
 
-def write(path: Path, entries: list[Entry]) -> Counts:
-    """Writes a frontier file and tells what is in it."""
+def write(path: Path, shares: Iterable[list[Entry]]) -> Counts:
+    """Writes a frontier file and tells what is in it. The entries of a host are all in one share."""
+    pages = total = hosts = 0
     with atomic(path) as file:
-        for start in range(0, len(entries), 1000):
-            file.write(b"".join(entry.line() for entry in entries[start : start + 1000]))
-    pages = sum(entry.kind == PAGE and not entry.left for entry in entries)
-    return Counts(pages, len(entries) - pages, len({entry.host for entry in entries}))
+        for entries in shares:
+            for start in range(0, len(entries), 1000):
+                file.write(b"".join(entry.line() for entry in entries[start : start + 1000]))
+            pages += sum(entry.kind == PAGE and not entry.left for entry in entries)
+            total += len(entries)
+            hosts += len({entry.host for entry in entries})
+    return Counts(pages, total - pages, hosts)
 
 
 @dataclass(frozen=True)

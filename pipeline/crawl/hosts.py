@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from pipeline.crawl.frontier import Entry
 from pipeline.fetch import Response
-from pipeline.fetch.robots import Rules
+from pipeline.fetch.rights import Rights
 
 MARGIN = 1.05
 """A delay is kept this many times over: what leaves here with a second between may arrive with a little less."""
@@ -24,21 +24,14 @@ DOWN = 6
 
 
 @dataclass
-class Rights:
-    """What an origin (scheme, host, port) allows: robots.txt and ai.txt. None: not asked yet."""
+class Asking:
+    """What an origin allows, and how far the asking for the next of its files has come: attempts, redirects, and the
+    URL that they led to."""
 
-    robots: Rules | None = None
-    ai: Rules | None = None
+    rights: Rights = field(default_factory=Rights)
     attempts: int = 0
     hops: int = 0
     url: str = ""
-
-    @property
-    def missing(self) -> str | None:
-        """The file to ask for next."""
-        if self.robots is None:
-            return "robots.txt"
-        return "ai.txt" if self.ai is None and self.robots.text is not None else None
 
 
 @dataclass(eq=False)
@@ -52,7 +45,7 @@ class Host:
     rest: float
     last: float = -math.inf
     failures: int = 0
-    origins: dict[str, Rights] = field(default_factory=dict)
+    origins: dict[str, Asking] = field(default_factory=dict)
     _again: list[tuple[float, int, int, Entry]] = field(default_factory=list)
     _head: list[Entry] = field(default_factory=list)
     _count: int = 0

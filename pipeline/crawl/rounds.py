@@ -31,7 +31,7 @@ from pipeline.jobs.corpus import Corpus, read_json, write_json
 from pipeline.jobs.runner import Runner
 from shards.files import atomic
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -228,10 +228,18 @@ def write_frontier(store: CrawlStore, options: CrawlOptions, round: int, part: i
     if round:
         seen = np.load(store.part(round - 1, part, "seen.npy"))
         pages_of_host = read_json(store.part(round - 1, part, "hosts.json"))
-    entries, seen = frontier.merge(blocks, seen, pages_of_host, options.pages_per_host)
-    counts = frontier.write(store.part(round, part, "frontier"), entries)
+    path = store.part(round, part, "frontier")
+    hashes = [seen]
+
+    def shares() -> Iterator[list[Entry]]:
+        for entries in frontier.by_hosts(blocks, path.parent):
+            kept, found = frontier.merge(entries, seen, pages_of_host, options.pages_per_host)
+            hashes.append(found)
+            yield kept
+
+    counts = frontier.write(path, shares())
     with atomic(store.part(round, part, "seen.npy")) as file:
-        np.save(file, seen)
+        np.save(file, np.unique(np.concatenate(hashes)))
     write_json(store.part(round, part, "hosts.json"), pages_of_host)
     write_json(
         store.part(round, part, "frontier.json"),

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -33,6 +33,9 @@ BUFFERED_BYTES = 512 << 20
 """Bodies in the making may hold this much memory together."""
 PRODUCT = "openm3w"
 CONTACT = re.compile(r"[!-~]{1,300}")
+
+USUAL = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate, br", "Connection": "keep-alive"}
+NO_HEADERS: Mapping[str, str] = {}
 
 Origin = tuple[str, str, int]
 """scheme, host, port"""
@@ -112,7 +115,10 @@ class Client:
         self._idle.clear()
 
     async def fetch(
-        self, url: str, check: Callable[[str], Awaitable[None]] | None = None
+        self,
+        url: str,
+        check: Callable[[str], Awaitable[None]] | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> tuple[Response, list[str]]:
         """The response at the end of the redirects, and the URLs that led there, the first one first.
 
@@ -122,7 +128,7 @@ class Client:
         while True:
             if check is not None:
                 await check(path[-1])
-            response = await self.exchange(path[-1])
+            response = await self.exchange(path[-1], headers=headers)
             if response.location is None:
                 return response, path
             target = urls.resolve(response.location, path[-1])
@@ -139,16 +145,17 @@ class Client:
         url: str,
         wanted: Callable[[int, str], bool] | None = None,
         sent: Callable[[], None] | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Response:
         """One request and its response, whatever its status; redirects are not followed.
 
         `wanted` sees status and media type before the body is read: where it says no, the fetch fails with the reason
-        media_type. `sent` is called in the moment the request leaves. Raises FetchFailed."""
+        media_type. `sent` is called in the moment the request leaves. `headers` are sent besides, or in place of, the
+        usual ones. Raises FetchFailed."""
         origin, authority, target = origin_of(url)
-        request = (
-            f"GET {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {user_agent(self.contact)}\r\n"
-            "Accept: */*\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n\r\n"
-        ).encode("ascii", "replace")
+        fields = {"Host": authority, "User-Agent": user_agent(self.contact), **USUAL, **headers}
+        lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        request = "\r\n".join(lines).encode("ascii", "replace")
         started = time.time()
         begin = time.monotonic()
         try:
@@ -174,10 +181,10 @@ class Client:
         except TimeoutError:
             raise FetchFailed("timeout", f"not done after {self.limits.total_seconds:g} s") from None
         self._keep(origin, connection)
-        headers: dict[str, str] = {}
+        received: dict[str, str] = {}
         for name, value in message.headers:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+            received[key] = f"{received[key]}, {text}" if key in received else text
         seconds = time.monotonic() - begin
         return Response(
             url,
@@ -188,7 +195,7 @@ class Client:
             head,
             raw,
             message.status_code,
-            headers,
+            received,
             self.limits.body_bytes,
         )
 

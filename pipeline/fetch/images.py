@@ -4,13 +4,12 @@ help."""
 import asyncio
 import time
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from filters import consent
 from pipeline.crawl.hosts import ATTEMPTS, LONGEST_WAIT, back_off, retry_after
-from pipeline.fetch.client import Client
-from pipeline.fetch.response import RETRY_STATUSES, FetchFailed, Response
-from pipeline.fetch.robots import Rules, rules_of
+from pipeline.fetch.client import Client, origin_of
+from pipeline.fetch.response import CONNECTION_REASONS, RETRY_STATUSES, FetchFailed, Response
+from pipeline.fetch.rights import Rights
 
 PER_HOST = 8
 """Requests to one host at once, where its robots.txt asks for no delay. Browsers open six connections to a host."""
@@ -29,7 +28,7 @@ class ImageFetcher:
 
     client: Client
     _hosts: dict[str, _Host] = field(default_factory=dict)
-    _rights: dict[str, "asyncio.Task[tuple[Rules, Rules]]"] = field(default_factory=dict)
+    _rights: dict[str, "asyncio.Task[Rights]"] = field(default_factory=dict)
 
     async def fetch(self, url: str) -> bytes:
         """The bytes of a picture. Raises FetchFailed: `http` with the status, `disallowed` with the rule."""
@@ -81,7 +80,7 @@ class ImageFetcher:
                 taken.pop().slots.release()
 
     def _host(self, url: str) -> _Host:
-        return self._hosts.setdefault(urlsplit(url).hostname or "", _Host())
+        return self._hosts.setdefault(origin_of(url)[0][1], _Host())
 
     async def _turn(self, host: _Host) -> None:
         loop = asyncio.get_running_loop()
@@ -91,22 +90,18 @@ class ImageFetcher:
             await asyncio.sleep(when - loop.time())
 
     async def _allowed(self, url: str) -> None:
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        (scheme, _, _), authority, _ = origin_of(url)
+        origin = f"{scheme}://{authority}"
         if origin not in self._rights:
             self._rights[origin] = asyncio.ensure_future(self._ask(origin))
-        robots, ai = await self._rights[origin]
-        if robots.text is None:
-            raise FetchFailed("disallowed", "robots.unreachable")
-        if not robots.allows(url):
-            raise FetchFailed("disallowed", "robots.disallow")
-        if not ai.allows(url):
-            raise FetchFailed("disallowed", "consent.ai_txt")
+        rule = (await self._rights[origin]).refusal(url)
+        if rule is not None:
+            raise FetchFailed("disallowed", rule)
 
-    async def _ask(self, origin: str) -> tuple[Rules, Rules]:
-        """What robots.txt and ai.txt of an origin say. A host that cannot be connected to raises FetchFailed."""
-        found = []
-        for name in ("robots.txt", "ai.txt"):
+    async def _ask(self, origin: str) -> Rights:
+        """What an origin allows. A host that cannot be connected to raises FetchFailed."""
+        rights = Rights()
+        while (name := rights.missing) is not None:
             attempt = 0
             while True:
                 attempt += 1
@@ -119,13 +114,12 @@ class ImageFetcher:
                 if not heals or attempt >= ATTEMPTS:
                     break
                 await asyncio.sleep(back_off(attempt, origin))
-            if isinstance(answer, FetchFailed) and answer.reason in ("dns", "connect", "tls", "address", "contact"):
+            if isinstance(answer, FetchFailed) and answer.reason in CONNECTION_REASONS:
                 raise FetchFailed(answer.reason, answer.detail)
-            found.append(rules_of(answer))
-            if found[0].text is None:
-                return found[0], found[0]
-        host = self._host(origin)
-        host.delay = max(host.delay, found[0].delay or 0.0)
-        if host.delay:
-            host.slots = asyncio.Semaphore(1)
-        return found[0], found[1]
+            rights.learn(name, answer)
+        if not rights.unreachable:
+            host = self._host(origin)
+            host.delay = max(host.delay, rights.robots.delay or 0.0)
+            if host.delay:
+                host.slots = asyncio.Semaphore(1)
+        return rights

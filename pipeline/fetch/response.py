@@ -10,6 +10,8 @@ REDIRECTS = (301, 302, 303, 307, 308)
 # What may be better a little later (RFC 9110, section 15, and what proxies in front of servers answer)
 RETRY_STATUSES = (408, 425, 429, 500, 502, 503, 504, 520, 522, 524)
 RETRY_REASONS = ("dns", "connect", "timeout", "slow", "reset", "overload")
+# Why there is no connection at all
+CONNECTION_REASONS = ("dns", "connect", "tls", "address", "contact")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ DEFAULT_LIMITS = Limits()
 class FetchFailed(Exception):
     """There is no response. `reason` is a word for statistics: scheme, url, dns, address, contact, connect, tls,
     timeout, slow, reset, protocol, header_too_large, too_large, coding, media_type, overload, redirects, redirect_loop,
-    robots, http."""
+    disallowed, empty, range, http."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)

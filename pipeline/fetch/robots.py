@@ -61,25 +61,21 @@ def _is_foreign(line: str) -> bool:
     return field is not None and not KNOWN.fullmatch(field[1])
 
 
-ALLOW_ALL = Rules("")
-UNREACHABLE = Rules(None)
+def text_of(answer: Response | FetchFailed) -> str | None:
+    """The text that the answer to a request for robots.txt, or a file like it, means (RFC 9309, section 2.3.1).
 
-
-def rules_of(answer: Response | FetchFailed) -> Rules:
-    """The rules that the answer to a request for robots.txt or ai.txt means (RFC 9309, section 2.3.1).
-
-    No file (a 4xx status): everything is allowed. No answer (a 5xx status, 429, no connection, a timeout, redirects
-    without an end, a body that cannot be decoded): nothing is."""
+    No file (a 4xx status): "", which allows everything. No answer (a 5xx status, 429, no connection, a timeout,
+    redirects without an end, a body that cannot be decoded): None, which allows nothing."""
     if isinstance(answer, FetchFailed) or answer.status >= 500 or answer.status == 429:
-        return UNREACHABLE
+        return None
     if 400 <= answer.status < 500:
-        return ALLOW_ALL
+        return ""
     if not 200 <= answer.status < 300:
-        return UNREACHABLE
+        return None
     try:
         body = answer.body[:MOST_BYTES]
     except FetchFailed:
-        return UNREACHABLE
+        return None
     if answer.raw and not body and answer.headers.get("content-encoding"):
-        return UNREACHABLE
-    return Rules.parse(body.decode("utf-8-sig", "replace"))
+        return None
+    return body.decode("utf-8-sig", "replace")

@@ -121,19 +121,23 @@ class Build:
     def _fetch(self, text: str, links: bool) -> list[FileEntry]:
         """The tables of the pictures fetched from the network; without one, what an earlier run fetched."""
         corpus, network = self.corpus, self.network
-        before = read_json(corpus.work("fetched/manifest.json"))
         if not network.open:
-            return [] if before is None else [FileEntry(**entry) for entry in before["files"]]
+            return fetch.read_result(corpus)
         wanted = stage_key("wanted", text)
         self._join("wanted", wanted, FindImages(corpus, links, "wanted"))
-        counts = fetch.write_lists(corpus, (part.number for part in self.input.parts.parts))
-        if not any(counts):
-            return []
+        lists = tasks = fetch.write_lists(corpus, range(len(self.input.parts.parts)))
         key = stage_key("fetched", wanted, fetch.attempt_of(corpus, wanted, network.retry_failed))
-        fetch.begun(corpus, key)
-        work = fetch.FetchImages(corpus, network, self.recipe.image.max_bytes, key[:8])
-        self._tasks("fetched", key, tuple(map(Task, range(len(counts)), counts)), work)
-        return self.files["fetched"]
+        work = fetch.FetchImages(corpus, network, self.recipe.image.max_bytes, key[:8], len(lists))
+        files: list[FileEntry] = []
+        for turn in range(fetch.HOSTS):
+            if not any(task.weight for task in tasks):
+                break
+            name = f"fetched-{turn}" if turn else "fetched"
+            self._tasks(name, stage_key(name, key), tasks, work)
+            files += self.files[name]
+            tasks = fetch.write_further_lists(corpus, tasks)
+        fetch.write_result(corpus, len(lists), files)
+        return files
 
     def _has_links(self) -> bool:
         return any(
@@ -223,8 +227,8 @@ def build(
 def _claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
     """Makes the directory ours, or raises BuildError where it is something else's or another recipe's."""
     root = corpus.root
-    own = root / "warc"  # what a list of URLs was crawled into
-    if any(path == root or (root in path.parents and own not in path.parents) for path in paths):
+    own = {root / "warc", root / "work" / "warc"}  # what lists were crawled and downloaded into
+    if any(path == root or (root in path.parents and own.isdisjoint(path.parents)) for path in paths):
         raise BuildError(f"{root} holds the input itself: choose another -o")
     try:
         if root.exists() and not root.is_dir():

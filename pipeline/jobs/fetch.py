@@ -3,9 +3,10 @@
 Their URLs are dealt by host into lists, so that one task has a host to itself and can be polite to it. What was fetched
 is a further supply of pictures to stage references, beside the records of the input."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
@@ -16,9 +17,16 @@ from pipeline.fetch import Client, Limits, Networks
 from pipeline.jobs import tables
 from pipeline.jobs.corpus import Corpus, read_json, write_json
 from pipeline.jobs.stage import FileEntry, Task
+from shards.files import atomic
 
-LISTS = 16
-"""Lists of URLs, whatever the number of workers: the cut of the work does not depend on the machine."""
+LISTS, MOST_LISTS, LIST_URLS = 16, 512, 100_000
+"""The lists of URLs hold about `LIST_URLS` each, so that memory does not grow with their number; there are at least
+`LISTS`, so that all workers have some, and so few that all can be open at once. The cut does not depend on the
+machine."""
+
+
+HOSTS = 3
+"""Hosts that are asked for one picture, where the page offers it on several."""
 
 
 @dataclass(frozen=True)
@@ -39,42 +47,59 @@ WEB = ("http://", "https://")
 OFFLINE = Network(fetch=False)
 
 
-def write_lists(corpus: Corpus, parts: Iterable[int]) -> list[int]:
-    """Writes work/fetched/LIST.urls from work/wanted and returns the number of URLs of each."""
+def write_lists(corpus: Corpus, parts: Sequence[int]) -> tuple[Task, ...]:
+    """Deals the pictures of work/wanted into lists by the host of their first URL. A task for each list."""
     corpus.work("fetched").mkdir(parents=True, exist_ok=True)
-    counts = [0] * LISTS
-    paths = [corpus.part("fetched", number, "urls") for number in range(LISTS)]
+    lists = min(MOST_LISTS, max(LISTS, -(-count_missing(corpus, parts, "wanted") // LIST_URLS)))
+    return _deal(corpus, (offered for part in parts for offered in missing(corpus, part)), range(lists))
+
+
+def write_further_lists(corpus: Corpus, before: Sequence[Task]) -> tuple[Task, ...]:
+    """Deals the pictures that the hosts of earlier lists did not give, by the next host that the page offers."""
+    left = (offered for task in before for offered in _lines(corpus.part("fetched", task.number, "left")))
+    first = before[-1].number + 1
+    return _deal(corpus, left, range(first, first + len(before)))
+
+
+def _deal(corpus: Corpus, pictures: Iterable[list[str]], numbers: range) -> tuple[Task, ...]:
+    """Writes work/fetched/LIST.urls: a line a picture, the URLs of it."""
+    counts = [0] * len(numbers)
+    paths = [corpus.part("fetched", number, "urls") for number in numbers]
     files: list[IO[str]] = [path.with_suffix(".urls.tmp").open("w", encoding="utf-8") for path in paths]
-    for part in parts:
-        for offered in missing(corpus, "wanted", part):
-            number = partition_of(host_of(offered[0]), LISTS)
-            files[number].write("\t".join(offered) + "\n")
-            counts[number] += 1
+    for offered in pictures:
+        index = partition_of(host_of(offered[0]), len(numbers))
+        files[index].write("\t".join(offered) + "\n")
+        counts[index] += 1
     for file, path in zip(files, paths, strict=True):
         file.close()
         path.with_suffix(".urls.tmp").replace(path)
-    return counts
+    return tuple(map(Task, numbers, counts))
 
 
-def missing(corpus: Corpus, stage: str, part: int) -> Iterator[list[str]]:
+def _lines(path: Path) -> Iterator[list[str]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield line.rstrip("\n").split("\t")
+
+
+def missing(corpus: Corpus, part: int) -> Iterator[list[str]]:
     """The pictures on the open web that a part is the first to need and that nothing held: the URL and what the page
-    offers besides on the same host, best first. A list has its hosts to itself: others are not asked for."""
-    table = tables.read(corpus.part(stage, part), ["row", "node", "url", "first", "found"])
+    offers besides, best first."""
+    table = tables.read(corpus.part("wanted", part), ["row", "node", "url", "first", "found"])
     table = table.filter(pc.and_(table["first"], pc.invert(table["found"])))
     pages = tables.read(corpus.part("pages", part), ["images"])["images"]
     for wanted in table.to_pylist():
         image = pages[wanted["row"]].as_py()[wanted["node"]]
-        url = wanted["url"]
-        others = [other for other in image["alternatives"] if other != url and host_of(other) == host_of(url)]
-        if url.startswith(WEB):
-            yield [offered for offered in (url, *others) if offered.startswith(WEB)]
+        offered = dict.fromkeys([wanted["url"], image["url"], *image["alternatives"]])
+        if wanted["url"].startswith(WEB):
+            yield [url for url in offered if url.startswith(WEB)]
 
 
-def count_missing(corpus: Corpus, parts: Iterable[int]) -> int:
+def count_missing(corpus: Corpus, parts: Sequence[int], stage: str = "references") -> int:
     """How many pictures on the open web nothing held."""
     count = 0
     for part in parts:
-        table = tables.read(corpus.part("references", part), ["url", "first", "found"])
+        table = tables.read(corpus.part(stage, part), ["url", "first", "found"])
         wanted = pc.and_(table["first"], pc.invert(table["found"]))
         count += pc.sum(pc.and_(wanted, pc.match_substring_regex(table["url"], "^https?://"))).as_py() or 0
     return count
@@ -87,16 +112,25 @@ def attempt_of(corpus: Corpus, wanted: str, retry: bool) -> int:
     saved = read_json(path)
     if saved is None or saved["wanted"] != wanted:
         saved = {"wanted": wanted, "attempt": 0}
-    elif retry and (read_json(corpus.work("fetched/manifest.json")) or {}).get("key") == saved.get("key"):
+    elif retry and (read_json(corpus.work(RESULT)) or {}).get("attempt") == saved:
         saved = saved | {"attempt": saved["attempt"] + 1}
     write_json(path, saved)
     return int(saved["attempt"])
 
 
-def begun(corpus: Corpus, key: str) -> None:
-    """Notes the key of the attempt in hand."""
-    path = corpus.work("fetched/attempt.json")
-    write_json(path, read_json(path) | {"key": key})
+RESULT = "fetched/result.json"
+
+
+def write_result(corpus: Corpus, lists: int, files: Sequence[FileEntry]) -> None:
+    """Notes that an attempt is complete, and the tables of all its lists; `lists` hosts were dealt into."""
+    attempt = read_json(corpus.work("fetched/attempt.json"))
+    write_json(corpus.work(RESULT), {"attempt": attempt, "lists": lists, "files": [vars(entry) for entry in files]})
+
+
+def read_result(corpus: Corpus) -> list[FileEntry]:
+    """The tables of the last attempt that was complete; none where there was none."""
+    result = read_json(corpus.work(RESULT))
+    return [] if result is None else [FileEntry(**entry) for entry in result["files"]]
 
 
 @dataclass(frozen=True)
@@ -107,31 +141,43 @@ class FetchImages:
     network: Network
     max_bytes: int
     run: str
+    lists: int
 
     def __call__(self, task: Task) -> list[FileEntry]:
         from pipeline.fetch.shards import COLUMNS, FetchShards
 
-        network = self.network
-        lines = self.corpus.part("fetched", task.number, "urls").read_text("utf-8").splitlines()
+        network, number = self.network, task.number
         client = partial(
             Client, network.contact, Networks.parse(network.allow_private), Limits(body_bytes=self.max_bytes)
         )
         folder = self.corpus.work("fetched")
-        before = {row["url"]: row for row in fetched(self.corpus, task.number) if row["status"] == "success"}
-        waiting = [line.split("\t") for line in lines]
+        before = {row["url"]: row for row in fetched(self.corpus, number) if row["status"] == "success"}
         status: dict[str, str] = {}
+        for earlier in range(number - self.lists, -1, -self.lists):  # of the same hosts
+            status |= {row["url"]: row["status"] for row in fetched(self.corpus, earlier, ["url", "status"])}
+        waiting = list(_lines(self.corpus.part("fetched", number, "urls")))
+        left: list[list[str]] = []
         done: list[pa.Table] = []
         while waiting:
             urls = _in_turns({offered[0] for offered in waiting} - status.keys())
             if urls:
-                shards = FetchShards(folder, task.number, f"{self.run}{len(done)}", client)
+                shards = FetchShards(folder, number, f"{self.run}{len(done)}", client)
                 done.append(shards.fetch(urls, before))
                 status |= zip(done[-1]["url"].to_pylist(), done[-1]["status"].to_pylist(), strict=True)
-            # of a picture that could not be had, the next of its URLs
-            waiting = [offered[1:] for offered in waiting if len(offered) > 1 and status[offered[0]] != "success"]
+            waiting, failed = [], [offered for offered in waiting if status[offered[0]] != "success"]
+            for first, *others in failed:
+                # the next on this host; another host is another list's
+                here = [url for url in others if host_of(url) == host_of(first)]
+                elsewhere = [url for url in others if host_of(url) != host_of(first)]
+                if here:
+                    waiting.append(here + elsewhere)
+                elif elsewhere:
+                    left.append(elsewhere)
+        with atomic(self.corpus.part("fetched", number, "left")) as file:
+            file.write("".join("\t".join(offered) + "\n" for offered in left).encode())
         table = pa.concat_tables(done) if done else COLUMNS.empty_table()
-        entry = tables.write(self.corpus, self.corpus.part("fetched", task.number), table)
-        for path in folder.glob(f"{task.number:05d}-*"):
+        entry = tables.write(self.corpus, self.corpus.part("fetched", number), table)
+        for path in folder.glob(f"{number:05d}-*"):
             if f"-{self.run}" not in path.stem:
                 path.unlink()
         return [entry]
@@ -163,12 +209,17 @@ def supply(corpus: Corpus, part: int, parts: int, lists: int) -> Iterator[tuple[
 
 def failures(corpus: Corpus, urls: Iterable[str]) -> dict[str, tuple[str, str]]:
     """(status, error) of those of the URLs that were asked for in vain."""
-    wanted: dict[int, set[str]] = {}
-    for url in urls:
-        wanted.setdefault(partition_of(host_of(url), LISTS), set()).add(url)
+    result = read_json(corpus.work(RESULT)) or {"lists": 0, "files": []}
+    wanted: dict[int, list[str]] = {}
+    for url in urls if result["files"] else ():
+        for number in range(partition_of(host_of(url), result["lists"]), len(result["files"]), result["lists"]):
+            wanted.setdefault(number, []).append(url)
     found = {}
     for number, names in sorted(wanted.items()):
-        for row in fetched(corpus, number, ["url", "status", "error_message"]):
-            if row["url"] in names and row["status"] != "success":
-                found[row["url"]] = (row["status"], row["error_message"])
+        table = tables.read(corpus.part("fetched", number), ["url", "status", "error_message"])
+        failed = table.filter(
+            pc.and_(pc.is_in(table["url"], pa.array(names)), pc.not_equal(table["status"], "success"))
+        )
+        for row in failed.to_pylist():
+            found[row["url"]] = (row["status"], row["error_message"])
     return found

@@ -6,18 +6,26 @@ and runs all Python in one process. See docs/ARCHITECTURE.md.
 
 import re
 import signal
+import socket
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.runners.runner import PipelineResult, create_runner
 from apache_beam.transforms import environments
 
 from pipeline.errors import BuildError
@@ -123,9 +131,15 @@ class Runner:
 
     @classmethod
     def from_options(cls, options: list[str], log: Path, cores: int) -> "Runner":
-        """Raises BuildError for options that would lead to Prism or to no runner."""
+        """Raises BuildError for options that Beam does not know, that would lead to Prism, or that lead nowhere."""
         parsed = PipelineOptions(options)
         name = parsed.view_as(StandardOptions).runner
+        if name is None:  # a cluster's job service may know options that Beam does not
+            unknown = parsed.get_all_options(retain_unknown_options=True).keys() - parsed.get_all_options().keys()
+            if unknown:
+                raise BuildError(f"Beam has no option --{min(unknown)}")
+        else:
+            _check_runner(name, parsed.view_as(PortableOptions).job_endpoint)
         if name in ("DirectRunner", "PrismRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner"):
             raise BuildError(
                 f"--runner={name} is not used here: leave --runner out to run on this machine "
@@ -155,8 +169,10 @@ class Runner:
 
         Raises WorkerDied, or what a DoFn raised."""
         if self.remote:
-            with beam.Pipeline(options=PipelineOptions(self.options)) as pipeline:
-                yield pipeline
+            pipeline = beam.Pipeline(options=PipelineOptions(self.options))
+            yield pipeline
+            with _ended_with_this_program(result := pipeline.run()):
+                result.wait_until_finish()
             return
         if min(workers, self.workers - 1) > 0:
             self.warm()
@@ -183,6 +199,43 @@ class Runner:
                 if told:
                     raise BuildError(told[-1]) from error
                 raise
+
+
+def _check_runner(name: str, endpoint: str | None) -> None:
+    try:
+        create_runner(name)
+    except ValueError:
+        raise BuildError(f"Beam has no runner {name}: see its documentation for their names") from None
+    if endpoint is None or endpoint == "embed":
+        return
+    host, _, port = endpoint.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        # Beam itself would wait for 5 minutes and then end with a traceback
+        raise BuildError(f"no job service answers at --job_endpoint={endpoint} ({error})") from None
+
+
+@contextmanager
+def _ended_with_this_program(job: PipelineResult) -> Iterator[None]:
+    """A signal that ends this program ends its job on the cluster too: it would go on writing there."""
+    before: dict[int, Any] = {}
+
+    def cancel(number: int, frame: FrameType | None) -> None:
+        # in a thread of its own: the interrupted one may be inside of gRPC
+        cancelling = threading.Thread(target=job.cancel, daemon=True)
+        cancelling.start()
+        cancelling.join(4)
+        signal.signal(number, before[number])
+        signal.raise_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, cancel)
+    try:
+        yield
+    finally:
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
 
 
 @contextmanager

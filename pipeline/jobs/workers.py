@@ -102,6 +102,7 @@ def die_with_parent() -> None:
 def main() -> None:
     """The forking process: reads requests from stdin, one JSON object a line, and reports on stdout. Ends when stdin
     closes."""
+    die_with_parent()
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # before Beam is imported: it would log to the terminal
@@ -115,7 +116,6 @@ def main() -> None:
 
     cv2.setNumThreads(1)
     identify("loads the model, which every worker then shares")
-    die_with_parent()
     workers: dict[int, str] = {}
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)

@@ -1,32 +1,27 @@
 """What m3w build makes of a crawl, of lists, and of pictures that only the network has."""
 
+import gzip
+import itertools
 import json
+import random
 import time
 from pathlib import Path
 
+import cv2
+import numpy
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.crawl.store import warcs_of
-from pipeline.miniweb.web import Web
+from pipeline.crawl.inputs import with_lists
+from pipeline.errors import BuildError
+from pipeline.jobs import fetch
+from pipeline.jobs.fetch import Network
+from pipeline.miniweb.serve import Asked, Server
+from pipeline.miniweb.web import Resource, Web
 from pipeline.miniweb.write import write_warc
 
-from .conftest import PORT, PRIVATE, Miniweb, kill, m3w, start
-
-
-def build(*arguments: str | Path, status: int = 0) -> str:
-    """In one process: these inputs are small."""
-    return m3w(*arguments, "--", "--direct_num_workers=1", status=status)
-
-
-def documents(corpus: Path) -> dict[str, tuple]:
-    """url -> (texts, image URLs) of every document."""
-    found = {}
-    for path in sorted((corpus / "documents").glob("*.parquet")):
-        for row in pq.read_table(path).to_pylist():
-            found[row["url"]] = (row["texts"], [image and image["url"] for image in row["images"]])
-    return found
+from .conftest import PORT, PRIVATE, Miniweb, build, documents, kill, m3w, start
 
 
 def index(corpus: Path) -> dict[str, dict]:
@@ -40,7 +35,7 @@ def whole(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     newest = Web(miniweb.web.base, list(miniweb.web.resources.items()), miniweb.web.truth, miniweb.web.pictures)
     write_warc(newest, folder / "web.warc.gz")
-    build("build", folder / "web.warc.gz", "-o", folder / "corpus", "--no-fetch")
+    build(folder / "web.warc.gz", "-o", folder / "corpus", "--no-fetch")
     return folder / "corpus"
 
 
@@ -58,9 +53,11 @@ def pages_only(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_pictures_that_the_input_does_not_hold_are_fetched(
-    miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path
+    miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build("build", pages_only, "-o", tmp_path / "corpus", *PRIVATE)
+    monkeypatch.setattr(fetch, "LIST_URLS", 15)
+    build(pages_only, "-o", tmp_path / "corpus", *PRIVATE)
+    assert len(list((tmp_path / "corpus/work/fetched").glob("?????.urls"))) > fetch.LISTS
     assert documents(tmp_path / "corpus") == documents(whole)
     ours, theirs = index(tmp_path / "corpus"), index(whole)
     assert {url for url, row in ours.items() if row["status"] == "success"} == {
@@ -81,32 +78,29 @@ def test_pictures_that_the_input_does_not_hold_are_fetched(
         "failed_to_resize",
     }
     before = len(miniweb.server.log)
-    build("build", pages_only, "-o", tmp_path / "corpus", *PRIVATE)
-    build("build", pages_only, "-o", tmp_path / "corpus", "--no-fetch")
+    build(pages_only, "-o", tmp_path / "corpus", *PRIVATE)
+    build(pages_only, "-o", tmp_path / "corpus", "--no-fetch")
     assert len(miniweb.server.log) == before
     assert documents(tmp_path / "corpus") == documents(whole)
 
 
-def test_without_a_contact_nothing_is_asked(miniweb: Miniweb, pages_only: Path, tmp_path: Path) -> None:
+def test_without_a_contact_nothing_is_asked_and_private_addresses_never(
+    miniweb: Miniweb, pages_only: Path, tmp_path: Path
+) -> None:
     before = len(miniweb.server.log)
-    build("build", pages_only, "-o", tmp_path / "corpus")
-    assert len(miniweb.server.log) == before
+    build(pages_only, "-o", tmp_path / "corpus")
     assert {row["status"] for row in index(tmp_path / "corpus").values()} == {"not_fetched"}
-
-
-def test_private_addresses_are_refused(miniweb: Miniweb, pages_only: Path, tmp_path: Path) -> None:
-    before = len(miniweb.server.log)
-    build("build", pages_only, "-o", tmp_path / "corpus", "--contact", "https://example.org/bot")
-    assert len(miniweb.server.log) == before
+    build(pages_only, "-o", tmp_path / "corpus", "--contact", "https://example.org/bot")
     messages = {row["error_message"].partition(":")[0] for row in index(tmp_path / "corpus").values()}
     assert messages == {"address"}
+    assert len(miniweb.server.log) == before
 
 
 def test_fetching_that_is_killed_goes_on(miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
-    arguments = ("build", pages_only, "-o", corpus, *PRIVATE)
+    arguments = (pages_only, "-o", corpus, *PRIVATE)
     begin = len(miniweb.server.log)
-    process = start(*arguments)
+    process = start("build", *arguments)
     while process.poll() is None and len(miniweb.server.log) - begin < 150:
         time.sleep(0.02)
     kill(process)
@@ -119,7 +113,7 @@ def test_fetching_that_is_killed_goes_on(miniweb: Miniweb, whole: Path, pages_on
         }
     assert stored
     before = len(miniweb.server.log)
-    m3w(*arguments)
+    m3w("build", *arguments)
     again = {f"http://{asked.host}:{PORT}{asked.target}" for asked in miniweb.server.log[before:]}
     assert not stored & again
     assert documents(corpus) == documents(whole)
@@ -129,7 +123,7 @@ def test_retry_failed_asks_again_for_what_failed_and_for_nothing_else(
     miniweb: Miniweb, whole: Path, pages_only: Path, tmp_path: Path
 ) -> None:
     corpus = tmp_path / "corpus"
-    arguments = ("build", pages_only, "-o", corpus, *PRIVATE)
+    arguments = (pages_only, "-o", corpus, *PRIVATE)
     answer = miniweb.server._answer
     broken = sorted(url for url, row in index(whole).items() if row["status"] == "success")[::3]
     try:
@@ -155,20 +149,49 @@ def test_retry_failed_asks_again_for_what_failed_and_for_nothing_else(
 
 def test_a_crawl_builds_like_the_webs_own_warc(miniweb: Miniweb, whole: Path, tmp_path: Path) -> None:
     m3w("crawl", *miniweb.seeds, "-o", tmp_path / "crawl", *PRIVATE)
-    build("build", tmp_path / "crawl", "-o", tmp_path / "corpus", "--no-fetch")
+    build(tmp_path / "crawl", "-o", tmp_path / "corpus", "--no-fetch")
     assert documents(tmp_path / "corpus") == documents(whole)
-    listing = tmp_path / "warc.paths"
-    listing.write_text("".join(f"{path.name}\n" for path in warcs_of(tmp_path / "crawl")))
-    build("build", listing, "-o", tmp_path / "listed", "--warc-prefix", tmp_path / "crawl" / "warc", "--no-fetch")
-    assert documents(tmp_path / "listed") == documents(whole)
-    assert "--warc-prefix" in build("build", listing, "-o", tmp_path / "x", status=1)
+
+
+def test_lists_of_warc_files(whole: Path, tmp_path: Path) -> None:
+    """Below a folder, and below a URL whose server breaks connections."""
+    warc = (whole.parent / "web.warc.gz").read_bytes()
+    listing = tmp_path / "warc.paths.gz"
+    listing.write_bytes(gzip.compress(b"web.warc.gz\n"))
+    network = Network(allow_private=("127.0.0.1/32",))
+
+    def named(prefix: str, network: Network = network) -> list[str]:
+        return with_lists([str(listing)], tmp_path / "corpus", prefix, network, [])
+
+    assert named(str(whole.parent)) == [str(whole.parent / "web.warc.gz")]
+    broken = itertools.chain([True], itertools.repeat(False))
+
+    def answer(asked: Asked) -> bytes:
+        first, last = map(int, asked.headers["range"].removeprefix("bytes=").split("-"))
+        body = warc[first : last + 1]
+        head = f"HTTP/1.1 206 P\r\nContent-Range: bytes {first}-{first + len(body) - 1}/{len(warc)}\r\n"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + (body[:9999] if next(broken) else body)
+
+    with Server(["127.0.0.1"], 0, answer) as server:
+        prefix = f"http://127.0.0.1:{server.port}/crawl-data"
+        build(listing, "-o", tmp_path / "corpus", "--warc-prefix", prefix, "--allow-private", "127.0.0.1/32")
+        assert {asked.target for asked in server.log} == {"/crawl-data/web.warc.gz"} and len(server.log) > 1
+    assert documents(tmp_path / "corpus") == documents(whole)
+    for prefix, network, message in (
+        ("s3://commoncrawl/", Network(), "a folder, or a URL"),
+        ("", Network(), "give --warc-prefix"),
+        ("https://127.0.0.1:1/", Network(fetch=False), "--no-fetch"),
+        ("https://127.0.0.1:1/", Network(contact="x"), "not public"),
+    ):
+        with pytest.raises(BuildError, match=message):
+            named(prefix, network)
 
 
 def test_a_list_of_urls_is_crawled_first(miniweb: Miniweb, whole: Path, tmp_path: Path) -> None:
     urls = sorted(documents(whole))[:12]
     listing = tmp_path / "urls.txt"
     listing.write_text("".join(f"{url}\n" for url in urls))
-    build("build", listing, "-o", tmp_path / "corpus", *PRIVATE)
+    build(listing, "-o", tmp_path / "corpus", *PRIVATE)
     found = documents(tmp_path / "corpus")
     assert set(found) <= set(urls) and len(found) >= 10
     expected = documents(whole)
@@ -180,5 +203,53 @@ def test_a_list_of_urls_is_crawled_first(miniweb: Miniweb, whole: Path, tmp_path
     assert {url: words(texts) for url, (texts, _) in found.items()} == {url: words(expected[url][0]) for url in found}
     assert any(image for _, images in found.values() for image in images)
     before = len(miniweb.server.log)
-    build("build", listing, "-o", tmp_path / "corpus", *PRIVATE)
+    build(listing, "-o", tmp_path / "corpus", *PRIVATE)
     assert len(miniweb.server.log) == before
+
+
+def test_a_picture_that_one_host_does_not_give_is_asked_for_at_the_next(tmp_path: Path) -> None:
+    """The page offers each at three hosts: the first is lost, the second forbids it, the third has it."""
+    picture = numpy.random.default_rng(1).integers(0, 255, (240, 320, 3), numpy.uint8)
+    kept = Resource(200, (("Content-Type", "image/png"),), cv2.imencode(".png", picture)[1].tobytes(), "")
+    other = Resource(200, kept.headers, cv2.imencode(".png", picture[::-1])[1].tobytes(), "")
+    missing = Resource(404, (("Content-Type", "text/plain"),), b"none", "")
+    forbids = Resource(200, (), b"User-agent: *\nDisallow: /", "")
+    has = {
+        ("127.8.0.2", "/robots.txt"): forbids,
+        ("127.8.0.3", "/lost.png"): kept,
+        ("127.8.0.1", "/here.png"): other,
+        ("127.8.0.3", "/here.png"): missing,
+    }
+    vocabulary = ["the", "of", "and", "to", "in", "is", "was", "that", "with", "on", "as", "by", "at", "from", "river",
+                  "mill", "road", "village", "hill", "stone"]  # fmt: skip
+    draw = random.Random(1)
+
+    def prose() -> str:
+        return " ".join(" ".join(draw.choices(vocabulary, k=12)).capitalize() + "." for _ in range(8))
+
+    hosts = ["127.8.0.1", "127.8.0.2", "127.8.0.3"]
+    (tmp_path / "site").mkdir()
+    with Server(hosts, 0, lambda asked: has.get((asked.host, asked.target), missing)) as first:
+        port = first.port
+    root = [f"http://{host}:{port}" for host in hosts]
+    shown = "".join(
+        f'<p>{prose()}</p><img srcset="{root[0]}/{name}.png 1000w, {root[1]}/{name}.png 700w" '
+        f'src="{root[2]}/{name}.png" width="320" height="240">'
+        for name in ("lost", "here")
+    )
+    (tmp_path / "site/page.html").write_text(f"<!doctype html><title>Mill</title><h1>Mill</h1>{shown}<p>{prose()}</p>")
+    with Server(hosts, port, lambda asked: has.get((asked.host, asked.target), missing)) as server:
+        build(tmp_path / "site", "-o", tmp_path / "corpus", "--allow-private", "127.8.0.0/24")
+        asked = {(asked.host, asked.target) for asked in server.log if asked.target.endswith(".png")}
+        before = len(server.log)
+        build(tmp_path / "site", "-o", tmp_path / "corpus", "--no-fetch")
+        build(tmp_path / "site", "-o", tmp_path / "corpus", "--allow-private", "127.8.0.0/24")
+        assert len(server.log) == before
+    assert asked == {("127.8.0.1", "/lost.png"), ("127.8.0.3", "/lost.png"), ("127.8.0.1", "/here.png")}
+    (document,) = (pq.read_table(path).to_pylist()[0] for path in (tmp_path / "corpus/documents").glob("*.parquet"))
+    found = [image["fetched_url"] for image in document["images"] if image]
+    assert found == [f"{root[2]}/lost.png", f"{root[0]}/here.png"]
+    tables = [pq.read_table(path) for path in sorted((tmp_path / "corpus/work/fetched").glob("?????.parquet"))]
+    said = {row["url"]: row["error_message"] for table in tables for row in table.to_pylist()}
+    assert said[f"{root[0]}/lost.png"] == "http: 404"
+    assert said[f"{root[1]}/lost.png"] == "disallowed: robots.disallow"

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.crawl.store import CrawlStore, warcs_of
+from pipeline.errors import BuildError
+from pipeline.fetch.rights import FILES
 from pipeline.sources import warc
 
-from .conftest import PORT, PRIVATE, Miniweb, kill, m3w, start
+from .conftest import PORT, PRIVATE, Miniweb, here, kill, m3w, start
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -90,7 +92,7 @@ def test_requests_to_a_host_keep_their_distance(miniweb: Miniweb, crawled: Path)
 def test_a_crawl_that_is_killed_goes_on_without_fetching_twice(miniweb: Miniweb, crawled: Path, tmp_path: Path) -> None:
     folder = tmp_path / "c"
     arguments = ("crawl", *miniweb.seeds, "-o", folder, *PRIVATE)
-    for wanted in (30, 150, 300):
+    for wanted in (60, 250):
         process = start(*arguments)
         store = CrawlStore(folder)
         while process.poll() is None and sum(1 for _ in store.rows()) < wanted:
@@ -108,7 +110,7 @@ def test_a_crawl_that_is_killed_goes_on_without_fetching_twice(miniweb: Miniweb,
                 file.write(b'{"url": "http://torn')
     m3w(*arguments)
     again = {f"http://{asked.host}:{PORT}{asked.target}" for asked in miniweb.server.log[before:]}
-    assert not {url for url in stored & again if not url.endswith(("/robots.txt", "/ai.txt"))}
+    assert not {url for url in stored & again if not url.endswith(FILES)}
     assert outcomes(folder) == outcomes(crawled)
     for path in warcs_of(folder):
         subprocess.run([sys.executable, "-m", "warcio.cli", "check", str(path)], check=True)
@@ -117,15 +119,19 @@ def test_a_crawl_that_is_killed_goes_on_without_fetching_twice(miniweb: Miniweb,
 
 def test_a_finished_crawl_asks_nothing_when_it_is_given_again(miniweb: Miniweb, crawled: Path) -> None:
     before = len(miniweb.server.log)
-    m3w("crawl", *miniweb.seeds, "-o", crawled, *PRIVATE)
+    here("crawl", *miniweb.seeds, "-o", crawled, *PRIVATE)
     assert len(miniweb.server.log) == before
-    assert "other seeds" in m3w("crawl", miniweb.seeds[0], "-o", crawled, *PRIVATE, status=1)
-    assert "other options" in m3w("crawl", *miniweb.seeds, "-o", crawled, *PRIVATE, "--depth", "1", status=1)
+    for arguments, message in (
+        (miniweb.seeds[:1], "begun with other seeds"),
+        ((*miniweb.seeds, "--depth", "1"), "begun with other options"),
+    ):
+        with pytest.raises(BuildError, match=message):
+            here("crawl", *arguments, "-o", crawled, *PRIVATE)
 
 
 @pytest.mark.parametrize("limit", [("--pages", "20"), ("--pages-per-host", "5"), ("--depth", "0")])
 def test_limits_leave_the_rest_with_their_name(miniweb: Miniweb, tmp_path: Path, limit: tuple[str, str]) -> None:
-    m3w("crawl", *miniweb.seeds, "-o", tmp_path / "c", *PRIVATE, "--no-images", *limit)
+    here("crawl", *miniweb.seeds, "-o", tmp_path / "c", *PRIVATE, "--no-images", *limit)
     found = outcomes(tmp_path / "c")
     pages = [
         row
@@ -141,9 +147,30 @@ def test_limits_leave_the_rest_with_their_name(miniweb: Miniweb, tmp_path: Path,
         assert sorted(found) == sorted(miniweb.seeds)
 
 
-def test_a_contact_is_asked_for(tmp_path: Path) -> None:
-    assert "--contact" in m3w("crawl", "http://example.com/", "-o", tmp_path / "c", status=1)
-    wrong = ("crawl", "http://example.com/", "-o", tmp_path / "c", "--contact", "me\r\nX-A: b")
-    assert "--contact" in m3w(*wrong, status=1)
-    assert "no http or https URL" in m3w("crawl", *PRIVATE, "http://[", "-o", tmp_path / "c", status=1)
-    assert "neither a URL" in m3w("crawl", *PRIVATE, tmp_path / "missing.txt", "-o", tmp_path / "c", status=1)
+def test_wrong_usage_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("# a comment\n\nhttp://127.0.0.1:1/\nno URL\n")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
+    (tmp_path / "torn.txt.gz").write_bytes(b"\x1f\x8b\x08torn")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    url, out = "http://127.0.0.1:1/", tmp_path / "c"
+    for message, *arguments in (
+        ("--contact", url, "-o", out),
+        ("--contact", url, "-o", out, "--contact", "me\r\nX-A: b"),
+        ("no http or https URL", *PRIVATE, "http://[", "-o", out),
+        ("bad.txt: 'no URL' is no http or https URL", *PRIVATE, tmp_path / "bad.txt", "-o", out),
+        ("binary.txt: ", *PRIVATE, tmp_path / "binary.txt", "-o", out),
+        ("torn.txt.gz: ", *PRIVATE, tmp_path / "torn.txt.gz", "-o", out),
+        ("neither a URL", *PRIVATE, tmp_path / "missing.txt", "-o", out),
+        ("Is a directory", *PRIVATE, tmp_path, "-o", out),
+        ("holds something else", *PRIVATE, url, "-o", tmp_path / "other"),
+        ("bad.txt", *PRIVATE, url, "-o", tmp_path / "bad.txt"),
+        ("--scope", *PRIVATE, url, "-o", out, "--scope", "everywhere"),
+        ("not a regular expression", *PRIVATE, url, "-o", out, "--include", "("),
+        ("--delay", *PRIVATE, url, "-o", out, "--delay", "-1"),
+        ("--allow-private", url, "-o", out, "--allow-private", "localhost"),
+    ):
+        with pytest.raises(BuildError) as caught:
+            here("crawl", *arguments)
+        assert str(message) in str(caught.value) and "\n" not in str(caught.value), caught.value
+    assert "neither a URL" in m3w("crawl", *PRIVATE, "missing.txt", "-o", tmp_path / "c", status=1)

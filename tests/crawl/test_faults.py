@@ -2,16 +2,19 @@
 
 import collections
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 
+from pipeline.crawl.frontier import Entry
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.rounds import Summary, crawl
-from pipeline.crawl.store import CrawlStore
+from pipeline.crawl.store import CrawlStore, warcs_of
 from pipeline.fetch import Limits
 from pipeline.miniweb.serve import Asked, Server
 from pipeline.miniweb.web import Resource
+from pipeline.sources import warc
 
 QUICK = Limits(body_bytes=200_000, header_bytes=8192, total_seconds=2, connect_seconds=1, grace=0.5, min_rate=2000)
 
@@ -20,6 +23,10 @@ def page(*links: str, head: str = "", headers: tuple[tuple[str, str], ...] = (),
     anchors = "".join(f'<a href="{link}">x</a>' for link in links)
     html = f"<!doctype html><head>{head}</head><body>{anchors}{body}</body>"
     return Resource(200, (("Content-Type", "text/html; charset=utf-8"), *headers), html.encode(), "")
+
+
+def picture(headers: tuple[tuple[str, str], ...] = ()) -> Resource:
+    return Resource(200, (("Content-Type", "image/png"), *headers), b"\x89PNG\r\n\x1a\n" + bytes(99), "")
 
 
 def answer_with(status: int, *headers: tuple[str, str]) -> Resource:
@@ -48,11 +55,32 @@ def run(web: Web, folder: Path, *seeds: str, **options) -> tuple[Summary, dict[s
     found = {}
     for row in CrawlStore(folder / "c").rows():
         if row["kind"] in ("page", "image", "sitemap") and row["outcome"] != "carried":
-            name = row["url"].replace(":8761", "").removeprefix("http://127.4.0.")
+            name = short(row["url"])
             assert name not in found, "a URL has two rows"
             found[name] = f"{row['outcome']} {row.get('rule', '')}".strip()
     assert summary.discovered == len(found) + summary.waiting
+    counted = sum(summary.counts.get(name, 0) for name in ("fetched", "failed", "disallowed", "left"))
+    waiting = set() if summary.waiting == 0 else discovered(folder / "c") - set(found)
+    assert discovered(folder / "c") == set(found) | waiting and counted == len(found)
+    # nothing that a server says becomes the name of a file
+    names = [path.relative_to(folder / "c").as_posix() for path in (folder / "c").rglob("*")]
+    assert all(re.fullmatch(r"[a-z]+(/[0-9-]+)*(/[0-9-]+)?(\.[a-z.]+)?|work/[a-z.]+", name) for name in names), names
     return summary, found, server
+
+
+def short(url: str) -> str:
+    return url.replace(":8761", "").removeprefix("http://127.4.0.")
+
+
+def discovered(folder: Path) -> set[str]:
+    """Every URL that was to be fetched in some round."""
+    lines = [line for path in folder.glob("rounds/*/*.frontier") for line in path.read_bytes().splitlines()]
+    return {short(Entry.of_line(line).url) for line in lines}
+
+
+def records(path: Path) -> list[warc.Record]:
+    found = warc.index(path, 1 << 30)
+    return list(warc.read(path, 0, found.size, found.reader, 20_000_000))
 
 
 def times(server: Server, target: str) -> list[float]:
@@ -125,8 +153,15 @@ def test_redirects(tmp_path: Path) -> None:
             "/away": to("http://127.4.0.2:8761/x"), "/inner": to("http://127.5.0.1:8761/")},
         h2={"/x": page()},
         h3={"/": to("http://127.4.0.2:8761/x")},
+        h4={"/": to("http://127.4.0.5:8761/")},
+        h5={"/robots.txt": Resource(200, (), b"User-agent: *\nDisallow: /", ""), "/": page()},
+        h6={"/": to("http://169.254.169.254/latest/meta-data/")},
+        h7={f"/{hops or ''}": to(f"/{hops + 1}") for hops in range(20)},
     )  # fmt: skip
-    _, found, server = run(web, tmp_path, "1:8761/", "3:8761/")
+    _, found, server = run(web, tmp_path, *(f"{number}:8761/" for number in (1, 3, 4, 6, 7)))
+    assert found["4/"] == "fetched" and found["5/"] == "disallowed robots.disallow"
+    assert found["http://169.254.169.254/latest/meta-data/"] in ("disallowed robots.unreachable", "failed address")
+    assert found["7/9"] == "fetched" and found["7/10"] == "failed redirects" and "7/11" not in found
     assert found["1/end"] == found["1/loop"] == found["1/loop2"] == "fetched"
     assert found["1/file"] == "failed redirect_to_no_url"
     # a link that leads off its host is out of scope, a seed that has moved is followed
@@ -151,6 +186,20 @@ def test_addresses_that_are_not_allowed_are_never_asked(tmp_path: Path) -> None:
     assert len(found) >= 7
 
 
+def test_the_delay_that_a_host_asks_for(tmp_path: Path) -> None:
+    """Start to start; a host that asks for none keeps to the default."""
+    slow = Resource(200, (), b"User-agent: *\nCrawl-delay: 0.3", "")
+    web = Web(
+        h1={"/robots.txt": slow, "/": page("/a", "/b"), "/a": page(), "/b": page()}, h2={"/": page("/c"), "/c": page()}
+    )
+    _, found, server = run(web, tmp_path, "1:8761/", "2:8761/")
+    assert set(found.values()) == {"fetched"}
+    at = [asked.at for asked in server.log if asked.host == "127.4.0.1"]
+    assert min(later - earlier for earlier, later in itertools.pairwise(at[1:])) > 0.29
+    at = [asked.at for asked in server.log if asked.host == "127.4.0.2"]
+    assert max(at) - min(at) < 2
+
+
 @pytest.mark.parametrize(
     ("robots", "rule"),
     [
@@ -171,33 +220,74 @@ def test_robots(tmp_path: Path, robots: Resource | None, rule: str) -> None:
     assert bool(times(server, "/page")) == (rule == "fetched")
 
 
-def test_consent_of_pages_pictures_and_hosts(tmp_path: Path) -> None:
-    picture = Resource(200, (("Content-Type", "image/png"),), b"\x89PNG\r\n\x1a\n" + bytes(99), "")
-    refusing = Resource(200, (*picture.headers, ("X-Robots-Tag", "noimageai")), picture.body, "")
-    shown = '<img src="/a.png" width=300><img src="/refusing.png" width=300>'
+OPT_OUTS = {
+    "noai": ({"head": '<meta name="robots" content="noai">'}, "consent.noai"),
+    "noimageai": ({"head": '<meta name="ROBOTS" content="index, NOIMAGEAI">'}, "consent.noimageai"),
+    "noindex": ({"head": '<meta name="robots" content="noindex">'}, "consent.noindex"),
+    "none": ({"head": '<meta name="robots" content="none">'}, "consent.noindex"),
+    "noml": ({"head": '<meta name="robots" content="noml">'}, "consent.noml"),
+    "tdm": ({"head": '<meta name="tdm-reservation" content="1">'}, "consent.tdm_reservation"),
+    "h-noai": ({"headers": (("X-Robots-Tag", "noai"),)}, "consent.noai"),
+    "h-noimageai": ({"headers": (("X-Robots-Tag", "bot: noimageai"),)}, "consent.noimageai"),
+    "h-noindex": ({"headers": (("X-Robots-Tag", "noindex"),)}, "consent.noindex"),
+    "h-noml": ({"headers": (("X-Robots-Tag", "a"), ("X-Robots-Tag", "noml"))}, "consent.noml"),
+    "h-tdm": ({"headers": (("TDM-Reservation", "1"),)}, "consent.tdm_reservation"),
+}
+
+
+def test_opt_outs_of_pages_and_pictures(tmp_path: Path) -> None:
+    """Each has a row under its rule, nothing in the WARC; its pictures are not asked for, its links are."""
+    shown = "".join(f'<img src="/{name}.png" width=300>' for name in OPT_OUTS if name.startswith("h-"))
+    paths = {"/": page(*(f"/{name}" for name in OPT_OUTS), body=shown + '<img src="/a.png" width=300>')}
+    for name, (how, _) in OPT_OUTS.items():
+        paths[f"/{name}"] = page(f"/after-{name}", body='<img src="/only.png">', **how)
+        paths[f"/after-{name}"] = page()
+        paths[f"/{name}.png"] = picture(how.get("headers", ()))
+    web = Web(h1=paths | {"/a.png": picture(), "/only.png": picture()})
+    summary, found, server = run(web, tmp_path, "1:8761/")
+    expected = {"1/": "fetched", "1/a.png": "fetched"}
+    for name, (_, rule) in OPT_OUTS.items():
+        expected[f"1/{name}"] = f"disallowed {rule}"
+        if name.startswith("h-"):
+            expected[f"1/{name}.png"] = f"disallowed {rule}"
+        if name != "none":  # which also means nofollow
+            expected[f"1/after-{name}"] = "fetched"
+    assert found == expected and not times(server, "/only.png")
+    assert summary.counts["disallowed: consent.noai"] == 3 and summary.counts["disallowed: consent.noindex"] == 4
+    stored = {record.url.rpartition("/")[2] for path in warcs_of(tmp_path / "c") for record in records(path)}
+    assert {"a.png", "after-noai"} <= stored and stored.isdisjoint({*OPT_OUTS, *(f"{name}.png" for name in OPT_OUTS)})
+
+
+def test_hosts_that_opt_out(tmp_path: Path) -> None:
+    def says(text: str) -> Resource:
+        return Resource(200, (), text.encode(), "")
+
+    tdmrep, all_paths = "/.well-known/tdmrep.json", {"/": page(body='<img src="/a.png">'), "/a.png": picture()}
     web = Web(
-        h1={"/": page("/noai", "/tdm", "/header", "/none", body=shown), "/a.png": picture, "/refusing.png": refusing,
-            "/noai": page("/after", head='<meta name="robots" content="noai">', body='<img src="/only.png">'),
-            "/tdm": page(head='<meta name="tdm-reservation" content="1">'),
-            "/header": page(headers=(("X-Robots-Tag", "noml"),)),
-            "/none": page("/never", head='<meta name="robots" content="none">'),
-            "/after": page(), "/only.png": picture, "/never": page()},
-        h2={"/": page(), "/ai.txt": Resource(200, (), b"User-Agent: *\nDisallow: /", "")},
-        h3={"/": page(), "/ai.txt": answer_with(500)},
-    )  # fmt: skip
-    _, found, _ = run(web, tmp_path, "1:8761/", "2:8761/", "3:8761/")
+        h1=all_paths | {"/ai.txt": says("User-Agent: *\nDisallow: /")},
+        h2=all_paths | {"/ai.txt": says("User-Agent: *\nDisallow: *.png")},
+        h3=all_paths | {"/ai.txt": answer_with(500)},
+        h4=all_paths | {tdmrep: says('[{"location": "/", "tdm-reservation": 1}]')},
+        h5=all_paths | {tdmrep: says('[{"location": "/*.png$", "tdm-reservation": 1}]')},
+        h6=all_paths | {tdmrep: answer_with(301, ("Location", "/tdm")), "/tdm": says('[{"tdm-reservation": 1}]')},
+        h7=all_paths | {tdmrep: answer_with(500)},
+        h8=all_paths | {tdmrep: None},
+    )
+    _, found, server = run(web, tmp_path, *(f"{number}:8761/" for number in range(1, 9)))
+    ai, tdm = "disallowed consent.ai_txt", "disallowed consent.tdm_reservation"
     assert found == {
-        "1/": "fetched",
-        "1/a.png": "fetched",
-        "1/refusing.png": "disallowed consent.noimageai",
-        "1/noai": "disallowed consent.noai",
-        "1/tdm": "disallowed consent.tdm_reservation",
-        "1/header": "disallowed consent.noml",
-        "1/none": "disallowed consent.noindex",
-        "1/after": "fetched",
-        "2/": "disallowed consent.ai_txt",
-        "3/": "disallowed consent.ai_txt",
+        "1/": ai,
+        "2/": "fetched",
+        "2/a.png": ai,
+        "3/": ai,
+        "4/": tdm,
+        "5/": "fetched",
+        "5/a.png": tdm,
+        "6/": tdm,
+        "7/": tdm,
+        "8/": tdm,
     }
+    assert {asked.host[-1] for asked in server.log if asked.target == "/"} == {"2", "5"}
 
 
 def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
@@ -206,7 +296,23 @@ def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
     with (tmp_path / "progress").open("w") as stream:
         options = CrawlOptions(delay=0.01, allow_private=("127.4.0.0/24",), limits=QUICK)
         summary = crawl([str(listing)], tmp_path / "c", options, ["--direct_num_workers=1"], stream)
-    assert summary.discovered == 50 and summary.counts.get("fetched", 0) == 0
+    assert summary.discovered == 50 and summary.counts == {
+        "disallowed": 50,
+        "disallowed: robots.unreachable": 50,
+        "pages.disallowed": 50,
+        "bytes": 0,
+    }
+
+
+def test_a_host_that_goes_down_is_given_up(tmp_path: Path) -> None:
+    """It closes every connection once its first page is out: the other hosts go on, each of its URLs has a row."""
+    closed = {f"/{number}": None for number in range(12)}
+    web = Web(h1={"/": page(*closed)} | closed, h2={"/": page("/a"), "/a": page()})
+    _, found, server = run(web, tmp_path, "1:8761/", "2:8761/")
+    assert found["1/"] == found["2/"] == found["2/a"] == "fetched"
+    rules = collections.Counter(what for name, what in found.items() if name.startswith("1/") and name != "1/")
+    assert set(rules) <= {"failed reset", "failed host_down"} and rules["failed host_down"] >= 6
+    assert len([asked for asked in server.log if asked.target in closed]) <= 7
 
 
 def test_sitemaps_and_feeds(tmp_path: Path) -> None:

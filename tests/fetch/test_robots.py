@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.fetch import FetchFailed, Response
-from pipeline.fetch.robots import Rules, rules_of
+from pipeline.fetch.robots import Rules, text_of
 
 STRING = r'"(?:[^"\\]|\\.)*"'
 STATEMENT = re.compile(
@@ -61,6 +61,10 @@ def test_googles_expectations(shared: Path) -> None:
     }
     assert {name for name, *_ in wrong} <= NOT_RFC
     assert sum(1 for name, *_ in found if name not in NOT_RFC) > 50
+
+
+def rules_of(answer: Response | FetchFailed) -> Rules:
+    return Rules.parse(text_of(answer))
 
 
 def response(status: int, raw: bytes = b"", **headers: str) -> Response:

@@ -38,12 +38,13 @@ def start_build(
     workers: int = 2,
     cwd: Path | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
+    beam_options: Sequence[str] = (),
 ) -> "subprocess.Popen[str]":
     """The command, started."""
     settings = [part for setting in SMALL for part in ("--set", setting)]
     command = [*M3W, "build", *map(str, inputs), "-o", str(root), *settings, *options]
     return subprocess.Popen(
-        [*command, "--", f"--direct_num_workers={workers}"],
+        [*command, "--", *(beam_options or [f"--direct_num_workers={workers}"])],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -13,6 +13,8 @@ STAGES = [
     *("pages", "text", "references", "contents", "images", "verdicts"),
     *("split", "documents", "tokenizer", "windows", "shards"),
 ]
+IN_WORKERS = ["pages", "contents", "images", "documents", "tokenizer", "windows", "shards"]
+"""The stages whose parts go to worker processes; the others join all parts in the main process."""
 
 
 def test_two_workers_give_the_same_bytes(web_warc: Path, tmp_path: Path, expected: dict[str, str]) -> None:
@@ -48,26 +50,44 @@ def test_killed_in_every_stage_and_continued(web_warc: Path, tmp_path: Path, exp
     assert not list(root.rglob("*.tmp")), "what a killed writer left is cleared"
 
 
-@pytest.mark.parametrize("stage", ["pages", "contents", "shards"])
-def test_a_killed_worker_ends_the_command_with_one_line(web_warc: Path, tmp_path: Path, stage: str) -> None:
-    root = tmp_path / "corpus"
+DYING_WORKER = """
+import os, signal, sys, time
+
+def killed_at_its_work():
+    stages = sys.modules["pipeline.jobs.stage"]
+    work = stages.RunTask.__call__
+    def die(self, task):
+        if self.stage == os.environ["DIES_IN"]:
+            with open(os.environ["DIED_AT"], "w") as file:
+                file.write(str(time.time()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(self, task)
+    stages.RunTask.__call__ = die
+
+os.register_at_fork(after_in_child=lambda: killed_at_its_work() if "pipeline.jobs.stage" in sys.modules else None)
+"""
+
+
+def test_a_worker_killed_in_any_stage_ends_the_command_with_one_line(
+    web_warc: Path, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    root, died_at = tmp_path / "corpus", tmp_path / "died_at"
+    (tmp_path / "sitecustomize.py").write_text(DYING_WORKER)
+    for stage in IN_WORKERS:
+        died_at.unlink(missing_ok=True)
+        dying = {"PYTHONPATH": str(tmp_path), "DIES_IN": stage, "DIED_AT": str(died_at)}
+        build = start_build([web_warc], root, environment=dying)
+        _, errors = build.communicate(timeout=60)
+        assert time.time() - float(died_at.read_text()) < 5
+        assert build.returncode == 1, stage
+        lines = [line for line in errors.splitlines() if line.startswith("m3w:")]
+        assert len(lines) == 1 and "SIGKILL" in lines[0] and "same command" in lines[0]
+        assert "Traceback" not in errors
+        assert not (root / f"work/{stage}/manifest.json").exists()
     build = start_build([web_warc], root)
-    victim = None
-    while victim is None:
-        assert build.poll() is None, build.communicate()[1]
-        if (root / "work" / stage / "queue").exists():
-            workers = list(psutil.Process(build.pid).children(recursive=True))[1:]
-            victim = workers[-1] if workers else None
-    victim.send_signal(signal.SIGKILL)
-    begin = time.monotonic()
-    _, errors = build.communicate(timeout=30)
-    lines = [line for line in errors.splitlines() if line.startswith("m3w:")]
-    if build.returncode == 0:
-        pytest.fail("the worker was killed after its work was done: the stage is too short for this test")
-    assert time.monotonic() - begin < 5
-    assert build.returncode == 1
-    assert len(lines) == 1 and "SIGKILL" in lines[0] and "same command" in lines[0]
-    assert "Traceback" not in errors
+    _, errors = build.communicate(timeout=120)
+    assert build.returncode == 0, errors
+    assert digests(root) == expected
 
 
 @pytest.mark.parametrize(("number", "status", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])
@@ -89,7 +109,7 @@ def test_interrupted_ends_at_once_with_one_line(
     assert len([line for line in errors.splitlines() if line.startswith("m3w:")]) == 1
     end = time.monotonic() + 5
     while any(alive(child) for child in children):
-        assert time.monotonic() < end
+        assert time.monotonic() < end, [child for child in children if alive(child)]
         time.sleep(0.05)
 
 

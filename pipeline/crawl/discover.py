@@ -1,0 +1,129 @@
+"""What a response means for a crawl: whether it may be stored, and which URLs it leads to."""
+
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from filters import consent
+from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry, host_of, normal
+from pipeline.crawl.links import Links, links_of, sitemap_links
+from pipeline.crawl.options import CrawlOptions
+from pipeline.fetch import Response
+from pipeline.fetch.client import redirect_target
+from pipeline.jobs.pages import site_of
+
+REDIRECTS = 10
+"""Redirects from a URL found on a page to its content (the Fetch standard allows 20, RFC 9309 asks for 5)."""
+HTML = ("text/html", "application/xhtml+xml")
+XML = ("application/xml", "text/xml", "application/rss+xml", "application/atom+xml", "application/feed+json")
+UNKNOWN = ("", "text/plain", "application/octet-stream", "binary/octet-stream")
+GZIP = ("application/gzip", "application/x-gzip")
+
+
+class Verdict(NamedTuple):
+    """`outcome` is that of the log's row, `rule` says why it is not fetched. `further` is what the response leads to,
+    `target` where it redirects to."""
+
+    outcome: str
+    rule: str = ""
+    further: tuple[Entry, ...] = ()
+    canonical: str = ""
+    target: str | None = None
+
+    @property
+    def stored(self) -> bool:
+        return self.outcome != "disallowed"
+
+
+@dataclass
+class Scope:
+    """Which URLs belong to a crawl. `left_out` counts those that do not."""
+
+    options: CrawlOptions
+    left_out: int = 0
+    _include: list[re.Pattern[str]] = field(init=False)
+    _exclude: list[re.Pattern[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._include = [re.compile(pattern) for pattern in self.options.include]
+        self._exclude = [re.compile(pattern) for pattern in self.options.exclude]
+
+    def accept(self, entry: Entry, found: list[str], kind: str, depth: int, hops: int = 0) -> list[Entry]:
+        """Entries of those of the URLs found at `entry` that belong to the crawl."""
+        host = host_of(entry.url)
+        site = site_of(entry.url) if self.options.scope == "domain" else ""
+        accepted = []
+        for url in filter(None, map(normal, found)):
+            inside = (
+                self.options.scope == "any"
+                or kind == IMAGE
+                or (hops > 0 and entry.depth == 0)  # a seed may have moved
+                or (host_of(url) == host if self.options.scope == "host" else site_of(url) == site)
+            )
+            if kind == PAGE and inside:
+                inside = all(pattern.search(url) for pattern in self._include) and not any(
+                    pattern.search(url) for pattern in self._exclude
+                )
+            if inside:
+                accepted.append(Entry(url, kind, depth, hops, entry.url))
+            else:
+                self.left_out += 1
+        return accepted
+
+
+def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdict:
+    """What to do with a response. An opt-out comes before everything; its links are followed all the same."""
+    links: Links | None = None
+    further: list[Entry] = []
+    if response.status == 200 and entry.kind != IMAGE and is_html(response.media_type, body):
+        links = links_of(body, response.url, response.headers.get("content-type"))
+    refusal = consent.refusal(response.headers, links.robots if links else "")
+    if links is not None:
+        header = Links(robots=response.headers.get("x-robots-tag", ""))
+        follow = not (links.nofollow or header.nofollow)
+        further = _linked(entry, links, scope, follow, images=refusal is None)
+    elif response.status == 200 and entry.kind != IMAGE and looks_like_sitemap(entry, response.media_type, body):
+        pages, maps = sitemap_links(body, response.url)
+        further = scope.accept(entry, pages, PAGE, entry.depth)
+        further += [Entry(url, SITEMAP, entry.depth, 0, entry.url) for url in map(normal, maps) if url]
+    target = redirect_target(response)
+    if target is not None and entry.hops < REDIRECTS:
+        further = scope.accept(entry, [target], entry.kind, entry.depth, entry.hops + 1)
+    if refusal is not None:
+        return Verdict("disallowed", refusal, tuple(further))
+    if response.location is not None and target is None:
+        return Verdict("failed", "redirect_to_no_url")
+    if target is not None and entry.hops >= REDIRECTS:
+        return Verdict("failed", "redirects")
+    if response.status != 200 and target is None:
+        return Verdict("failed", "http")
+    return Verdict("fetched", "", tuple(further), links.canonical if links else "", target)
+
+
+def _linked(entry: Entry, links: Links, scope: Scope, follow: bool, images: bool) -> list[Entry]:
+    further: list[Entry] = []
+    if scope.options.images and images:
+        further += scope.accept(entry, list(links.images), IMAGE, entry.depth)
+    if follow and entry.depth < scope.options.depth:
+        further += scope.accept(entry, list(links.pages), PAGE, entry.depth + 1)
+        if scope.options.sitemaps:
+            further += scope.accept(entry, list(links.feeds), SITEMAP, entry.depth)
+    return further
+
+
+def wanted(status: int, media_type: str) -> bool:
+    """Whether a response can be a page, a picture or a list of them: films and archives are not read to their end."""
+    return status != 200 or media_type in (*HTML, *XML, *UNKNOWN, *GZIP) or media_type.startswith("image/")
+
+
+def is_html(media_type: str, body: bytes) -> bool:
+    if media_type in HTML:
+        return True
+    head = body[:1024].lower()
+    return media_type in UNKNOWN and (head.lstrip()[:15] == b"<!doctype html>" or b"<html" in head)
+
+
+def looks_like_sitemap(entry: Entry, media_type: str, body: bytes) -> bool:
+    if media_type in XML or media_type in GZIP:
+        return True
+    return media_type in UNKNOWN and (entry.kind == SITEMAP or body.lstrip()[:5] == b"<?xml")

@@ -1,0 +1,48 @@
+"""What a partition is to fetch next, against a plain reckoning of the same."""
+
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.crawl import frontier
+from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry
+
+ENTRIES = st.builds(
+    Entry,
+    st.builds("http://h{}.example/{}".format, st.integers(0, 5), st.integers(0, 8)),
+    st.sampled_from([PAGE, IMAGE, SITEMAP]),
+    st.integers(0, 3),
+    hops=st.just(0),
+    via=st.just(""),
+    left=st.just(""),
+    known=st.booleans(),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(ENTRIES, max_size=60), st.sets(st.integers(0, 8)), st.integers(1, 4))
+def test_a_round_holds_what_is_new_once_and_nearest_to_a_seed(
+    tmp_path_factory, found: list[Entry], before: set[int], most: int
+) -> None:
+    folder: Path = tmp_path_factory.getbasetemp()
+    seen = np.unique(np.array([frontier.url_hash(f"http://h1.example/{number}") for number in before], np.uint64))
+    blocks = [frontier.pack(found[start : start + 7]) for start in range(0, len(found), 7)]
+    pages: dict[str, int] = {}
+    shares = [frontier.merge(share, seen, pages, most)[0] for share in frontier.by_hosts(blocks, folder)]
+    counts = frontier.write(folder / "frontier", shares)
+    slices = frontier.slices(folder / "frontier")
+    hosts = [part.host for part in slices]
+    assert len(hosts) == len(set(hosts)) == counts.hosts
+    entries = [entry for part in slices for entry in frontier.read(folder / "frontier", part, batch=3)]
+    assert len(entries) == counts.total and sum(part.pages for part in slices) == counts.pages
+    fresh = [entry for entry in found if entry.known or frontier.url_hash(entry.url) not in seen.tolist()]
+    assert sorted(entry.url for entry in entries) == sorted({entry.url for entry in fresh})
+    for entry in entries:
+        same = [other for other in fresh if other.url == entry.url]
+        nearest = min(same, key=lambda other: (not other.known, other.depth))
+        assert (entry.known, entry.depth) == (nearest.known, nearest.depth)
+    for host in hosts:
+        new = [entry for entry in entries if entry.host == host and entry.kind == PAGE and not entry.known]
+        assert sum(not entry.left for entry in new) == min(most, len(new)) == pages.get(host, 0)
