@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -219,6 +219,7 @@ def evaluate(
     mode: Annotated[str, typer.Option(help="closed, greedy or beam.")] = "closed",
     rices: Annotated[bool, typer.Option(help="Similar pictures as shots instead of random ones.")] = False,
     permute: Annotated[bool, typer.Option(help="Deal the labels out anew in every episode.")] = True,
+    prefix: Annotated[str, typer.Option(help="What stands between a picture and its label.")] = "Output:",
 ) -> None:
     """Few-shot accuracy of a run on a folder of labelled pictures."""
     try:
@@ -226,8 +227,10 @@ def evaluate(
         from train_min.evaluate import EvaluateOptions, run_evaluate
     except ImportError as error:
         sys.exit(_failed(f"evaluation needs {error.name}: pip install 'openm3w[train]'"))
-    given = {"shots": tuple(shots or ()), "episodes": episodes}
-    options = EvaluateOptions(mode=mode, rices=rices, permute=permute, **{k: v for k, v in given.items() if v})  # type: ignore[arg-type]
+    given: dict[str, Any] = {"mode": mode, "rices": rices, "permute": permute, "prefix": prefix}
+    given |= {"shots": tuple(shots)} if shots else {}
+    given |= {"episodes": episodes} if episodes else {}
+    options = EvaluateOptions(**given)
     try:
         run_evaluate(run, task, options, typer.echo)
     except TrainError as error:

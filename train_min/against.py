@@ -22,11 +22,10 @@ from shards.windows import WindowOptions, pieces
 from train_min import TrainError, validate
 from train_min.arms import Setting, once, trained_model
 from train_min.data import Corpus, Losses, Windows, cut_windows, open_corpus, pictures
-from train_min.loop import score
+from train_min.loop import Log, score
 from train_min.options import Result, TrainOptions
 from train_min.prepare import (
     TILES,
-    Log,
     amount,
     check_amount,
     choose_device,
@@ -89,19 +88,18 @@ def joined(left: Windows, right: Windows) -> Windows:
     )
 
 
-def side_job(settings: dict[str, Setting], side: str, seed: int, log: Log) -> Losses:
+def side_job(setting: Setting, side: str, seed: int, log: Log) -> Losses:
     """Train on one side; per-token losses on the held-out windows of both."""
-    setting = settings[side]
 
     def make() -> Losses:
         sets = [setting.training_set(f"train-{side}", None)]
         # one side's weights and order are never the other's, so that a corpus against itself is a fair comparison
         model = trained_model(setting, side, seed, 2 * seed + (side == "b"), sets, log)
         losses = {}
-        for name, other in settings.items():
+        for name in "ab":
             held_out = setting.windows(f"validation-{name}")
-            features, states = other.lookup(held_out), other.states(f"validation-{name}")
-            losses[name] = score(model, held_out, features, states=states)
+            states = setting.states(f"validation-{name}")
+            losses[name] = score(model, held_out, setting.lookup(held_out), states=states)
         return losses
 
     return once(setting.out / "arms" / f"{side}-{seed}.npz", make)
@@ -152,8 +150,9 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     if options.vision == "contrastive" or options.pairs or options.ruler:
         raise TrainError("--against takes neither --vision contrastive nor --pairs nor --ruler")
     corpora = {"a": open_corpus(corpus), "b": open_corpus(other)}
-    settings, held_out, progress = begin(corpora, out, options, report)
-    arms = [(settings, side, seed) for seed in range(options.seed, options.seed + options.seeds) for side in "ab"]
+    report(f"A is {corpus}, B is {other}")
+    setting, held_out, progress = begin(corpora, out, options, report)
+    arms = [(setting, side, seed) for seed in range(options.seed, options.seed + options.seeds) for side in "ab"]
     report(f"{len(arms)} trainings of {options.steps} steps")
     progress.phase(len(arms) * options.steps)
     losses: dict[str, list[Losses]] = {"a": [], "b": []}
@@ -172,8 +171,8 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
 
 def begin(
     corpora: dict[str, Corpus], out: Path, options: TrainOptions, report: Report
-) -> tuple[dict[str, Setting], dict[str, Windows], Progress]:
-    """The settings and held-out windows of both sides; one language model and the features of all pictures."""
+) -> tuple[Setting, dict[str, Windows], Progress]:
+    """The held-out windows of both sides; one language model, and one store of features of all their pictures."""
     keep_freed_memory()
     device = choose_device(options.device)
     claim(out, corpora["a"], options, corpora["b"])
@@ -182,24 +181,26 @@ def begin(
     (out / "data").mkdir(parents=True, exist_ok=True)
     held_out = {side: cut_windows(opened, tokenizer, "validation", TILES) for side, opened in corpora.items()}
     urls = {unit["url"] for windows in held_out.values() for unit in windows.units}
-    settings, jobs, text = {}, [], []
+    setting = setting_of(corpora["a"], out, options, encoder, tokenizer, device)
+    jobs, text = [], []
+    known: set[bytes] = set()
     for side, opened in corpora.items():
         training = without(cut_windows(opened, tokenizer, "train", WindowOptions(), options.seed), urls)
         check_amount(opened.folder, training, held_out[side])
         training.save(out / "data" / f"train-{side}.npz")
         held_out[side].save(out / "data" / f"validation-{side}.npz")
-        settings[side] = setting_of(opened, out, options, encoder, tokenizer, device)
-        hashes = {row.tobytes() for part in (training, held_out[side]) for row in part.hashes}
-        jobs += encode_jobs(settings[side], opened, pictures(opened, hashes))
+        hashes = {row.tobytes() for part in (training, held_out[side]) for row in part.hashes} - known
+        jobs += encode_jobs(setting, opened, pictures(opened, hashes))
+        known |= hashes
         if options.lm == "nano":
             text.append(without(cut_windows(opened, tokenizer, "train", TILES), urls))
     if options.lm == "nano":
         joined(*text).save(out / "data" / "text.npz")
-    jobs = [*lm_jobs(settings["a"]), *jobs]
+    jobs = [*lm_jobs(setting), *jobs]
     progress = Progress(out / "log.jsonl", report, amount(jobs))
     for _ in run_jobs(first_job, jobs, worker_count(options, device), progress):
         pass
-    return settings, held_out, progress
+    return setting, held_out, progress
 
 
 def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOptions) -> Tokenizer:

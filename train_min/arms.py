@@ -11,12 +11,11 @@ import torch
 from train_min import TrainError
 from train_min.data import Losses, Windows, displace, permute
 from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
-from train_min.loop import LoopOptions, TrainingSet, fit, measured_peak, process_rank, score
+from train_min.loop import Log, LoopOptions, TrainingSet, fit, load, measured_peak, process_rank, score
 from train_min.model import Flamingo, ModelConfig
 from train_min.options import TrainOptions
 from train_min.vision import FeatureStore, fast_dtype
 
-Log = Callable[[dict[str, Any]], None]
 SCOPES = ("documents", "host", "document")
 RULERS = {"permutation": "documents", "placement": "place"}
 DOSES = (0.1, 0.25, 0.5, 1.0)
@@ -95,13 +94,15 @@ def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> 
 
 
 def load_nano(folder: Path, dtype: torch.dtype) -> NanoLM:
-    state = torch.load(folder / "checkpoint" / "lm.pt", map_location="cpu", weights_only=True)
+    """The nano language model of the run in `folder`."""
+    state = load(folder / "checkpoint" / "lm.pt")
     model = NanoLM(NanoConfig(**state["config"]), 0)
     model.load_state_dict(state["model"])
     return model.to(dtype)
 
 
 def gated_every(options: TrainOptions, lm: NanoLM | HuggingFaceLM) -> int:
+    """Flamingo's M: a gated layer stands before each so many blocks."""
     if options.every:
         return options.every
     return lm.n_layers if options.lm == "nano" else max(1, lm.n_layers // 3)
@@ -119,6 +120,7 @@ def model_config(options: TrainOptions, lm: NanoLM | HuggingFaceLM, features: in
 
 
 def build_model(setting: Setting, seed: int) -> Flamingo:
+    """Untrained, its weights drawn from `seed`."""
     device, options = torch.device(setting.device), setting.options
     lm: NanoLM | HuggingFaceLM
     if options.lm == "nano":
@@ -175,6 +177,7 @@ def arm_job(setting: Setting, arm: Arm, log: Log) -> Losses:
 
 
 def evaluated(setting: Setting, arm: Arm, model: Flamingo) -> Losses:
+    """The losses on held-out windows, with pictures as the arm was trained on and, of the true arm, with others."""
     options = setting.options
     held_out = setting.windows("validation")
     features, states = setting.lookup(held_out), setting.states("validation")

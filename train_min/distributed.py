@@ -12,24 +12,32 @@ from typing import Any
 import torch
 import torch.distributed
 
-from train_min.loop import process_rank
 from train_min.prepare import choose_device
 
 
+def started_by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def number() -> int:
+    """Of this process among those that torchrun started; 0 where it did not."""
+    return int(os.environ["RANK"]) if started_by_torchrun() else 0
+
+
 @contextmanager
-def together(device: str | None) -> Iterator[int]:
-    """The number of this process among those that torchrun started; 0 where it did not."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ or torch.distributed.is_initialized():
-        yield process_rank()
+def together(device: str | None) -> Iterator[None]:
+    """The process group of those that torchrun started; without torchrun nothing."""
+    if not started_by_torchrun():
+        yield
         return
     backend = "gloo"
     if choose_device(device).type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
-    # the others wait while the first one encodes pictures
+    # the others wait here while the first one encodes pictures
     torch.distributed.init_process_group(backend, timeout=timedelta(days=1))
     try:
-        yield process_rank()
+        yield
     finally:
         torch.distributed.destroy_process_group()
 

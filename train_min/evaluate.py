@@ -23,6 +23,7 @@ from shards.tokenizer import Tokenizer, load_tokenizer
 from train_min import TrainError
 from train_min.arms import Setting, build_model
 from train_min.generate import Prompt, beam, greedy, likelihoods
+from train_min.loop import load
 from train_min.model import Flamingo
 from train_min.options import TrainOptions
 from train_min.prepare import choose_device, vision_of
@@ -171,13 +172,16 @@ def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
         model = load_model(setting)
     except (OSError, ValueError, KeyError) as error:
         raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
+    except RuntimeError as error:  # weights of other shapes
+        reason = str(error).splitlines()[0]
+        raise TrainError(f"the weights in {run} are not of its options ({reason}): train into another -o") from None
     return model, tokenizer, setting
 
 
 def load_model(setting: Setting) -> Flamingo:
     """The finished `true` arm of the first seed."""
     path = setting.out / "checkpoint" / f"true-{setting.options.seed}.pt"
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = load(path)
     model = build_model(setting, setting.options.seed)
     model.load_state_dict(state["model"], strict=False)
     return model.eval()

@@ -4,8 +4,10 @@ Flamingo needs few things of a language model, what `NanoLM` and `HuggingFaceLM`
 whoever trains the nano model does so before it is wrapped.
 """
 
+import io
 import math
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -272,16 +274,14 @@ def load_causal_lm(name: str, vocabulary: int, dtype: torch.dtype) -> HuggingFac
     except ImportError:
         raise TrainError("language models other than nano need transformers: pip install 'openm3w[train]'") from None
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     path = Path(name)
+    if name.endswith(".gguf") and not path.is_file():
+        raise TrainError(f"no language model {name}: no such file")
+    place = (path.parent, {"gguf_file": path.name}) if name.endswith(".gguf") else (name, {})
     try:
-        if name.endswith(".gguf"):
-            if not path.is_file():
-                raise TrainError(f"no language model {name}: no such file")
-            model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
-        else:
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
-    except TrainError:
-        raise
+        with redirect_stderr(io.StringIO()):  # a bar for unpacking GGUF tensors that nothing else turns off
+            model = AutoModelForCausalLM.from_pretrained(place[0], dtype=dtype, **place[1])
     except Exception as error:  # whatever a file that is no model, or an unreachable hub, makes of it
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrainError(

@@ -143,8 +143,8 @@ def fit(
     first = 0
     trained = model.trained()
     if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["options"] != asdict(options) or state["seed"] != seed:
+        state = load(checkpoint, device)
+        if (state["config"], state["options"], state["seed"]) != (asdict(model.config), asdict(options), seed):
             raise TrainError(f"{checkpoint} is of a run with other options: choose another -o, or delete it")
         model.load_state_dict(state["model"], strict=False)
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -210,6 +210,16 @@ def save(state: dict[str, Any], path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     torch.save(state, temporary)
     temporary.replace(path)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What `save` wrote. Raises FileNotFoundError, and TrainError where it is damaged."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises whatever its unpickler stumbles on
+        raise TrainError(f"{path} is damaged ({type(error).__name__}): delete it and give the command again") from None
 
 
 def step_flops(model: Flamingo, batch: Batch) -> float:

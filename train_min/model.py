@@ -202,17 +202,13 @@ class TokenLoss(torch.autograd.Function):
         known = len(weight)
         for start in range(0, len(hidden), TokenLoss.CHUNK):
             part = slice(start, start + TokenLoss.CHUNK)
-            logits = head_logits(hidden[part], weight, new_rows).float()
             target = targets[part, None]
-            top = logits.amax(-1, keepdim=True)
-            wanted = logits.gather(-1, target)
-            exponentials = logits.sub_(top).exp_()
-            total = exponentials.sum(-1, keepdim=True)
-            nll[part] = (total.log() + top - wanted).squeeze(-1)
+            log_p = F.log_softmax(head_logits(hidden[part], weight, new_rows), -1, dtype=torch.float32)
+            nll[part] = -log_p.gather(-1, target).squeeze(-1)
             if needs:
-                d_logits = exponentials.div_(total)
-                d_logits.scatter_add_(-1, target, torch.full_like(total, -1.0))
-                d_hidden[part] = d_logits[:, :known].to(hidden.dtype) @ weight
+                d_logits = log_p.exp_().scatter_add_(-1, target, log_p.new_full(target.shape, -1.0))
+                d_known = d_logits[:, :known].to(hidden.dtype)
+                torch.mm(d_known, weight, out=d_hidden[part])
                 if len(new_rows):
                     d_new[part] = d_logits[:, known:]
                     d_hidden[part] += d_logits[:, known:].to(hidden.dtype) @ new_rows.to(hidden.dtype)

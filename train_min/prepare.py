@@ -1,7 +1,7 @@
 """What the arms of a run wait for: windows, the language model, and the features of every picture."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ from train_min import TrainError
 from train_min.arms import Setting, gated_every
 from train_min.data import Corpus, Windows, cut_windows, pair_windows, pictures, read_picture, training_windows
 from train_min.lm import NanoConfig, NanoLM
-from train_min.loop import LoopOptions, lower_states, save, train_nano
+from train_min.loop import Log, LoopOptions, lower_states, save, train_nano
 from train_min.model import Flamingo, ModelConfig
 from train_min.options import TrainOptions
 from train_min.vision import Encoder, FeatureStore, fast_dtype, load_encoder
 from train_min.workers import available_cores
 
-Log = Callable[[dict[str, Any]], None]
 Places = dict[bytes, dict[str, Any]]
 """Where the picture of a content hash lies."""
 
@@ -134,6 +133,7 @@ def vision_of(out: Path, options: TrainOptions) -> str:
 
 
 def train_tower(corpus: Corpus, out: Path, options: TrainOptions, log: Log) -> None:
+    """Write RUN/checkpoint/tower.pt."""
     from train_min.contrastive import pretrain
 
     windows = training_windows(corpus, run_tokenizer(corpus, options), options.seed)

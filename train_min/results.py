@@ -32,11 +32,14 @@ class Progress:
         if now - self.last >= 5:
             self.last = now
             left = (now - self.started) / self.done * max(0, self.total - self.done)
-            what = row["arm"] if "seed" not in row else f"{row['arm']} seed {row['seed']}"
-            loss = f", loss {sum(row['loss'].values()):.3f}" if "loss" in row else ""
+            parts = [f"{self.done} of {self.total} {self.what}", row["arm"]]
+            parts[1] += f" seed {row['seed']}" if "seed" in row else ""
+            parts += [f"loss of {name} {loss:.3f}" for name, loss in row.get("loss", {}).items()]
+            parts += [f"{row['tokens_per_second']:,} tokens/s"] if "tokens_per_second" in row else []
+            parts += [f"MFU {row['mfu']:.0%}"] if "mfu" in row else []
             # before, starting the processes makes up most of the time
-            known = f", {left:.0f} s left" if now - self.started > 15 else ""
-            self.report(f"{self.done} of {self.total} {self.what}, {what}{loss}{known}")
+            parts += [f"{left:.0f} s left"] if now - self.started > 15 else []
+            self.report(", ".join(parts))
             self.file.flush()
 
     def phase(self, total: int, what: str = "steps") -> None:

@@ -11,11 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import torch.distributed
 
 from train_min.arms import Arm, Setting, arm_job, arms_of
 from train_min.data import Losses, open_corpus
-from train_min.distributed import of_first, together
+from train_min.distributed import number, of_first, started_by_torchrun, together
 from train_min.evaluate import captions
 from train_min.options import Result, TrainOptions
 from train_min.prepare import (
@@ -44,39 +43,40 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     Given again after an interruption it goes on. `report` takes lines for the user. Of several processes that train
     together only the first has a result. Raises TrainError."""
     arms = arms_of(options)
-    with together(options.device) as number:
-        if number:
+    if number():
+        with together(options.device):
             setting = of_first(None)
             for arm in arms:
                 arm_job(setting, arm, lambda row: None)
-            return None
-        return lead(corpus, out, options, arms, report)
-
-
-def lead(corpus: Path, out: Path, options: TrainOptions, arms: list[Arm], report: Report) -> Result:
-    """What the first process does, which mostly is the only one."""
+        return None
     started = time.monotonic()
     setting, places, progress = begin(corpus, out, options, report)
-    of_first(setting)
     prepared = time.monotonic() - started
-    alone = not torch.distributed.is_initialized()
-    workers = worker_count(options, torch.device(setting.device)) if alone else 1
-    report(f"{len(arms)} trainings of {options.steps} steps on {min(workers, len(arms))} processes")
-    progress.phase(len(arms) * options.steps)
-    finished = dict(run_jobs(arm_job, [(setting, arm) for arm in arms], workers, progress))
-    losses: dict[str, list[Losses]] = {}
-    for index, arm in enumerate(arms):
-        losses.setdefault(arm.name, []).append(finished[index])
+    losses = train_arms(setting, arms, report, progress)
     progress.file.close()
     tokenizer = run_tokenizer(open_corpus(corpus), options)
     data = summarise(corpus.name, tokenizer, setting, losses, places, read_log(out / "log.jsonl"))
     data["captions"] = captions(setting, tokenizer)
     data["seconds"] = {"prepare": round(prepared, 1), "total": round(time.monotonic() - started, 1)}
     data["options"] = asdict(options)
-    data["workers"] = workers
     (out / "result.json").write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False))
     report(data["sentence"])
     return Result(out, data["sentence"], data)
+
+
+def train_arms(setting: Setting, arms: list[Arm], report: Report, progress: Progress) -> dict[str, list[Losses]]:
+    """The losses of every arm, by name and in the order of seeds."""
+    options = setting.options
+    workers = 1 if started_by_torchrun() else worker_count(options, torch.device(setting.device))
+    report(f"{len(arms)} trainings of {options.steps} steps on {min(workers, len(arms))} processes")
+    progress.phase(len(arms) * options.steps)
+    with together(options.device):
+        of_first(setting)
+        finished = dict(run_jobs(arm_job, [(setting, arm) for arm in arms], workers, progress))
+    losses: dict[str, list[Losses]] = {}
+    for index, arm in enumerate(arms):
+        losses.setdefault(arm.name, []).append(finished[index])
+    return losses
 
 
 def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tuple[Setting, Places, Progress]:

@@ -49,14 +49,17 @@ def _trimmed(bins: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     return bins[max(0, filled[0] - 1) : filled[-1] + 2] if filled else []
 
 
-def lines(series: Mapping[str, Sequence[tuple[float, float]]], description: str, unit: str = "") -> Markup:
-    """One line for each series of (x, y) points, on common axes."""
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]], description: str, unit: str = "", span: Sequence[float] = ()
+) -> Markup:
+    """One line for each series of (x, y) points, on common axes; what `span` holds is always on the y axis."""
     points = [point for values in series.values() for point in values]
     if not points:
         return Markup("")
     wide, high, left = 520, 220, 46
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
-    y_ticks = ticks(min(y for _, y in points), max(y for _, y in points))
+    heights = [*span, *(y for _, y in points)]
+    y_ticks = ticks(min(heights), max(heights))
     y_low, y_high = y_ticks[0], y_ticks[-1]
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -70,8 +73,8 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], description: str,
         parts.append(f'<line class="grid" x1="{left}" x2="{wide - 8}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in ticks(x_low, x_high):
-        if x_low <= tick <= x_high:
-            x, _ = place(tick, y_low)
+        x, _ = place(tick, y_low)
+        if x_low <= tick <= x_high and (not unit or x < wide - 16 - LETTER * (len(unit) + len(f"{tick:g}") / 2)):
             parts.append(f'<text x="{x:.1f}" y="{high - 8}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{wide - 8}" y="{high - 8}" text-anchor="end">{escape(unit)}</text>')
     for number, (name, values) in enumerate(series.items()):

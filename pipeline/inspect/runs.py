@@ -17,8 +17,8 @@ ROWS = 12
 CAPTIONS = 12
 PENALTIES = {
     "documents": "pictures of other documents",
-    "host": "pictures of other pages of the host",
-    "document": "pictures of the same page, moved",
+    "host": "pictures of the same host",
+    "document": "pictures of the same page",
 }
 
 
@@ -146,8 +146,8 @@ def _ruler(data: dict[str, Any]) -> Iterable[dict[str, Any]]:
         if _is_number(point.get("within_document"))
     ]
     title = "Mismatch penalty within the document"
-    plot = plots.lines({"penalty": moved}, title, "% of documents wrong") if len(moved) > 1 else ""
-    yield {"title": title, "note": "bits per token", "plot": plot}
+    plot = plots.lines({"penalty": moved}, title, span=(0,)) if len(moved) > 1 else ""
+    yield {"title": title, "note": "bits per token, by percent of documents wrong", "plot": plot}
 
 
 def _few_shot(path: Path) -> dict[str, Any]:
@@ -161,7 +161,11 @@ def _few_shot(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         series = {}
     title = "Few-shot accuracy"
-    return {"title": title, "note": "share of questions answered right", "plot": plots.lines(series, title, "shots")}
+    return {
+        "title": title,
+        "note": "share of questions answered right",
+        "plot": plots.lines(series, title, "shots", (0, 1)),
+    }
 
 
 def _intervals(title: str, note: str, rows: Iterable[dict[str, Any] | None]) -> dict[str, Any]:

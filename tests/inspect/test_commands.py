@@ -104,3 +104,18 @@ def test_a_damaged_file_is_named_by_inspect(corpus: Path) -> None:
     done = m3w("inspect", corpus)
     assert done.returncode == 1
     assert "documents/00000.parquet" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_pairs_are_exported_and_what_cannot_be_is_one_line(corpus: Path, tmp_path: Path) -> None:
+    done = m3w("export", corpus, "--to", "pairs", "-o", tmp_path / "pairs")
+    assert done.returncode == 0 and re.fullmatch(r"\d+ pairs in .*\n", done.stdout)
+    names = subprocess.run(["tar", "tf", tmp_path / "pairs" / "00000.tar"], capture_output=True, text=True).stdout
+    assert names.split()[:3] == ["000000000.jpg", "000000000.txt", "000000000.json"]
+    for arguments, says in (
+        ((corpus, "--to", "pairs", "-o", tmp_path / "pairs"), "is not empty"),
+        ((corpus, "--to", "parts", "-o", tmp_path / "parts"), "no format 'parts'"),
+        ((tmp_path, "--to", "pairs", "-o", tmp_path / "parts"), "is not a corpus"),
+    ):
+        done = m3w("export", *arguments)
+        assert done.returncode == 1 and done.stdout == ""
+        assert done.stderr.startswith("m3w: ") and says in done.stderr and done.stderr.count("\n") == 1

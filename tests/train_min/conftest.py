@@ -14,7 +14,7 @@ QUICK = TrainOptions(steps=24, rows=2, lm_steps=16, lm_rows=4, seeds=1, workers=
 
 @pytest.fixture(scope="session")
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), 170, held_out=5)
+    return write_corpus(tmp_path_factory.mktemp("corpus"), 100, held_out=3)
 
 
 @pytest.fixture(scope="session")

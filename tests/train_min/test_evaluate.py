@@ -1,6 +1,7 @@
 """Few-shot prompts and figures."""
 
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,21 @@ def test_a_model_that_reads_the_shots_is_right_and_with_shuffled_images_at_chanc
     options = EvaluateOptions(episodes=24)
     assert accuracy(None, tokenizer, items, features, 16, options) > 0.9  # type: ignore[arg-type]
     assert accuracy(None, tokenizer, items, features, 16, options, shuffled=True) < 0.6  # type: ignore[arg-type]
+
+
+def test_weights_that_are_not_of_the_runs_options_are_refused_in_one_line(
+    finished: tuple[Result, list[str]], task: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(finished[0].folder, copied, ignore=shutil.ignore_patterns("*.npz", "features"))
+    stamp = (copied / "options.json").read_text()
+    (copied / "options.json").write_text(stamp.replace('"latents": 16', '"latents": 8'))
+    with pytest.raises(TrainError, match="not of its options") as caught:
+        run_evaluate(copied, task, EvaluateOptions(), lambda line: None)
+    assert "\n" not in str(caught.value)
+    (copied / "checkpoint" / "true-0.pt").write_bytes(b"PK")
+    with pytest.raises(TrainError, match="is damaged"):
+        run_evaluate(copied, task, EvaluateOptions(), lambda line: None)
 
 
 def test_a_run_is_evaluated_from_its_folder(finished: tuple[Result, list[str]], task: Path, tmp_path: Path) -> None:

@@ -127,6 +127,19 @@ def test_a_checkpoint_of_other_options_is_refused(windows: Windows, tmp_path: Pa
         run_fit(windows, 5, checkpoint=tmp_path / "c.pt")
 
 
+def test_a_checkpoint_of_other_shapes_or_damaged_is_refused(windows: Windows, tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    run_fit(windows, 3, checkpoint=path)
+    wider = Flamingo(small(windows).lm, ModelConfig(FEATURES, every=1, n_latents=8, n_resampler_layers=1), 0)
+    options = LoopOptions(3, rows=2, context=64, save_every=2, next_image=0.5)
+    sets = [TrainingSet("windows", windows, features_of(windows))]
+    with pytest.raises(TrainError, match="other options"):
+        fit(wider, sets, options, 3, lambda row: None, path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(TrainError, match=r"c\.pt is damaged .*delete it"):
+        run_fit(windows, 3, checkpoint=path)
+
+
 def test_training_leaves_language_model_and_features_as_they_are(windows: Windows) -> None:
     before = {name: value.clone() for name, value in small(windows).lm.state_dict().items()}
     after = run_fit(windows, 3).lm.state_dict()
@@ -212,6 +225,36 @@ def test_the_nano_model_learns_its_text(windows: Windows) -> None:
     config = NanoConfig(windows.eoc_id + 1, 64, 2, 2)
     train_nano(windows, config, LoopOptions(25, rows=4, rate=0.01), 0, torch.float32, rows.append)
     assert rows[-1]["loss"]["text"] < rows[0]["loss"]["text"] - 2
+
+
+def test_a_language_model_that_diverges_ends_the_run_in_one_line(windows: Windows) -> None:
+    config = NanoConfig(windows.eoc_id + 1, 32, 1, 1)
+    with pytest.raises(TrainError, match="language model's loss is not a number at step 1: lower --lm-rate"):
+        train_nano(windows, config, LoopOptions(3, rows=1, rate=math.inf), 0, torch.float32, lambda row: None)
+
+
+def test_the_end_of_a_chunk_is_learnt(windows: Windows) -> None:
+    """With a language model that has never seen it, P(EOC) behind a caption rises on a set that is overfitted."""
+    from tests.train_min.test_lm import wrapped
+
+    model = wrapped("llama")
+    new = windows.tokens >= windows.image_id  # the tokens of another language model: 64 of its own and two new ones
+    stop, pictures = windows.starts[4], windows.image_starts[4]
+    few = replace(
+        windows,
+        tokens=np.where(new, windows.tokens - windows.image_id + 64, windows.tokens % 64)[:stop],
+        starts=windows.starts[:5],
+        images=windows.images[:pictures],
+        image_starts=windows.image_starts[:5],
+        unit=windows.unit[:4],
+        image_id=64,
+        eoc_id=65,
+    )
+    ends = few.tokens == few.eoc_id
+    before = score(model, few, features_of(few))[ends].mean()
+    fit(model, [TrainingSet("windows", few, features_of(few))], LoopOptions(30, rows=1), 0, lambda row: None)
+    after = score(model, few, features_of(few))[ends].mean()
+    assert ends.sum() >= 4 and math.exp(-before) < 0.1 and math.exp(-after) > 3 * math.exp(-before)
 
 
 def one_step(windows: Windows) -> dict[str, torch.Tensor]:

@@ -1,14 +1,15 @@
 """Pairs beside windows, video as media items, and an encoder trained on the corpus itself."""
 
 import dataclasses
-import io
-import tarfile
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from shards.pairs import write_pairs
+from shards.readers import read_documents
 from tests.train_min.conftest import QUICK
 from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
@@ -18,40 +19,32 @@ from train_min.data import open_corpus, pair_windows, pictures, read_picture, tr
 from train_min.train import run
 
 
-def write_pairs(folder: Path, corpus_folder: Path, n: int = 40) -> Path:
-    """In img2dataset's layout, from pictures of the training windows."""
+def exported(folder: Path, corpus_folder: Path, n: int = 40) -> Path:
+    """The first pairs of the corpus, as `m3w export --to pairs` writes them."""
     corpus = open_corpus(corpus_folder)
-    windows = training_windows(corpus, corpus.tokenizer, 0)
-    places = pictures(corpus, {row.tobytes() for row in windows.hashes[:n]})
-    folder.mkdir()
-    with tarfile.open(folder / "00000.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-        for number, place in enumerate(places.values()):
-            members = {"jpg": read_picture(corpus, place), "json": b"{}", "txt": place["alt"].encode()}
-            for ending, content in members.items():
-                entry = tarfile.TarInfo(f"00000{number:04d}.{ending}")
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
+    documents = itertools.islice(read_documents(corpus.paths("documents/")), n)
+    write_pairs(documents, lambda image: read_picture(corpus, image.row()), folder)
     return folder
 
 
 def test_pairs_are_windows_of_one_image(corpus_folder: Path, tmp_path: Path) -> None:
     tokenizer = open_corpus(corpus_folder).tokenizer
-    folder = write_pairs(tmp_path / "pairs", corpus_folder)
+    folder = exported(tmp_path / "pairs", corpus_folder)
     pairs, places = pair_windows(folder, tokenizer, set())
-    assert len(pairs) == 40 and len(places) == 40
+    assert len(pairs) == len(places) > 40
     tokens, images = pairs.of(3)
     assert tokens[0] == tokenizer.image_id and tokens[-1] == tokenizer.eoc_id and images.tolist() == [3]
     digest = pairs.hashes[3].tobytes()
     assert tokenizer.decode(tokens[1:-1]) == places[digest]["alt"]
     fewer, _ = pair_windows(folder, tokenizer, {digest})
-    assert len(fewer) == 39
+    assert len(fewer) == len(pairs) - 1
     with pytest.raises(TrainError, match="--to pairs"):
         pair_windows(tmp_path, tokenizer, set())
 
 
 @pytest.mark.slow
 def test_a_run_on_windows_and_pairs_logs_both_losses(corpus_folder: Path, tmp_path: Path) -> None:
-    folder = write_pairs(tmp_path / "pairs", corpus_folder)
+    folder = exported(tmp_path / "pairs", corpus_folder)
     options = dataclasses.replace(QUICK, steps=2, lm_steps=2, pairs=str(folder))
     result = run(corpus_folder, tmp_path / "run", options, lambda line: None)
     assert set(result.data["curves"]["true-0"][1]["loss"]) == {"windows", "pairs"}

@@ -153,6 +153,8 @@ def test_gradients_exist_for_exactly_the_trained_parts() -> None:
     model.nll(batch).sum().backward()
     with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
     assert with_gradient == set(model.trained())
+    # what encodes pictures is no part of the model: nothing could change it
+    assert {name.partition(".")[0] for name in model.state_dict()} == {"lm", "resampler", "gated", "new_rows"}
     assert not any(name.startswith("lm.") for name in with_gradient)
     assert model.new_rows.grad is not None and model.new_rows.grad.abs().sum() > 0
 

@@ -171,3 +171,25 @@ def test_processes_of_torchrun_train_together_as_one_does(corpus_folder: Path, t
     assert len(losses[0]) == len(losses[1]) == 3
     # in bfloat16, where one process adds up four rows and each of two processes two
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--ruler", "yardstick"], "no ruler 'yardstick': permutation or placement"),
+        (["--device", "tpu"], "no device 'tpu': cpu or cuda"),
+        (["--lm", "nowhere.gguf"], "nowhere.gguf"),
+        (["--vision", "eyes"], "no image encoder 'eyes'"),
+        (["--pairs", "."], "m3w export --to pairs"),
+        (["--against", "nowhere"], "run m3w build first"),
+    ],
+)
+def test_what_is_wrong_with_a_command_is_said_in_one_line(
+    corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    from pipeline.cli import app
+
+    with pytest.raises(SystemExit) as ended:
+        app(["train", str(corpus_folder), "-o", str(tmp_path / "run"), *arguments])
+    error = capsys.readouterr().err
+    assert ended.value.code == 1 and error.startswith("m3w: ") and says in error and error.count("\n") == 1
