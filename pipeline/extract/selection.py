@@ -62,7 +62,11 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     links = np.array([block.link_chars for block in page.blocks], np.float32)
     if not float((chars - links) @ kept) and float(chars @ kept) < MIN_LINKS:
         kept[:] = False
-    return kept, _pictures(page, kept, shown, chars, found, revealed)
+    pictures = _pictures(page, kept, shown, chars, found, revealed)
+    # what stands in one block with a picture is its caption, or the sentence that it is part of
+    for index in pictures:
+        kept[page.pictures[index].block] |= 0 < chars[page.pictures[index].block] <= MAX_CARD
+    return kept, pictures
 
 
 def select_around(page: Page, kept: Flags) -> set[int]:

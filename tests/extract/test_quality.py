@@ -65,6 +65,12 @@ def test_illustrations_of_books(bench):
     assert all(shares[name] >= floor for name, floor in ILLUSTRATIONS.items()), shares
 
 
+def test_captions_of_books(bench):
+    (page,) = (page for page in bench.gutenberg() if page.name == "pg20170")
+    whole = " ".join(value for kind, value in bench.openm3w(page) if kind == "text")
+    assert all(caption in whole for caption in ("St. Piran's Chapel", "Truro Cathedral", "Welsh National Costume"))
+
+
 def test_floors_are_above_trafilatura():
     for name, theirs in TRAFILATURA.items():
         assert all(floor > figure for floor, figure in zip(FLOORS[name][:2], theirs, strict=True)), name
