@@ -24,7 +24,8 @@ class Image:
 
     `url` is absolute; `alternatives` are the other absolute URLs that the page offers for the same picture, best first.
     `width` and `height` are what the page declares, in CSS pixels. `caption` repeats words that also stand in the text
-    around the image; `alt` stands nowhere else.
+    around the image; `alt` stands nowhere else. `within` is set where the picture stands inside a line of text: the
+    white space ("", " " or "\\n") that joins the text before and behind it where the picture is left out.
     """
 
     url: str
@@ -33,6 +34,7 @@ class Image:
     caption: str = ""
     width: int | None = None
     height: int | None = None
+    within: str | None = None
 
 
 Node = Text | Image

@@ -37,11 +37,14 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
         near = _near(page, index)
         separator = _separator(page, previous, near, index)
         first = True
-        for piece in block.pieces:
+        words = [place for place, piece in enumerate(block.pieces) if isinstance(piece, str) and piece.strip()]
+        for place, piece in enumerate(block.pieces):
             if isinstance(piece, int):
                 if piece not in chosen_pictures:
                     continue
-                image = _image(page, page.pictures[piece], captions, base)
+                inside = kept[index] and bool(words) and words[0] < place < words[-1]
+                within = _white_space(block.pieces, place) if inside else None
+                image = _image(page, page.pictures[piece], captions, base, within)
                 if image is None:
                     continue
                 end_text()
@@ -147,7 +150,19 @@ def _captions(page: Page, kept: Sequence[bool]) -> dict[int, str]:
     return {element: "\n".join(dict.fromkeys(lines)) for element, lines in found.items()}
 
 
-def _image(page: Page, picture: Picture, captions: dict[int, str], base: str) -> Image | None:
+def _white_space(pieces: Sequence[str | int], place: int) -> str:
+    """What keeps the words on both sides of a picture apart: nothing, a space, or the end of a line."""
+    before, after = pieces[place - 1], pieces[place + 1]
+    around = "".join(
+        [
+            before[len(before.rstrip()) :] if isinstance(before, str) else "",
+            after[: len(after) - len(after.lstrip())] if isinstance(after, str) else "",
+        ]
+    )
+    return "\n" if "\n" in around else " " if around else ""
+
+
+def _image(page: Page, picture: Picture, captions: dict[int, str], base: str, within: str | None) -> Image | None:
     urls = image_urls(picture, base)
     if not urls:
         return None
@@ -158,7 +173,7 @@ def _image(page: Page, picture: Picture, captions: dict[int, str], base: str) ->
             break
         caption = captions.get(element, "")
         element = page.parents[element]
-    return Image(urls[0], tuple(urls[1:]), picture.alt, caption, picture.width, picture.height)
+    return Image(urls[0], tuple(urls[1:]), picture.alt, caption, picture.width, picture.height, within)
 
 
 def image_urls(picture: Picture, base: str) -> list[str]:

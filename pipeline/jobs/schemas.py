@@ -34,6 +34,7 @@ PAGE_IMAGE = pa.struct(
         ("caption", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("within", pa.string()),
     ]
 )
 

@@ -1,7 +1,6 @@
 """A whole crawl against loopback servers, from the command line."""
 
 import collections
-import itertools
 import json
 import subprocess
 import sys
@@ -83,9 +82,10 @@ def test_requests_to_a_host_keep_their_distance(miniweb: Miniweb, crawled: Path)
     times = collections.defaultdict(list)
     for asked in miniweb.server.log:
         times[asked.host].append(asked.at)
-    gaps = [later - earlier for stamps in times.values() for earlier, later in itertools.pairwise(stamps)]
-    # robots.txt says 0.02 s, start to start; a request spends a little of that on its way
-    assert sorted(gaps)[len(gaps) // 100] > 0.01
+    # robots.txt says 0.02 s, start to start; ten at a time, because each is some milliseconds on its way
+    spans = [later - earlier for stamps in times.values() for earlier, later in zip(stamps, stamps[10:], strict=False)]
+    assert len(spans) > 100
+    assert min(spans) > 0.15
     assert all(first.target == "/robots.txt" for first in {a.host: a for a in reversed(miniweb.server.log)}.values())
 
 

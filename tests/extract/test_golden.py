@@ -63,7 +63,7 @@ def test_image_inside_a_sentence_splits_the_text_at_its_place():
     nodes = document('<p>Turn the <img src="wheel.jpg"> wheel slowly until the lamp is lit.</p>').nodes
     assert nodes == (
         Text(BEFORE + "\n\nTurn the"),
-        Image(ROOT + "wheel.jpg"),
+        Image(ROOT + "wheel.jpg", within=" "),
         Text("wheel slowly until the lamp is lit.\n\n" + AFTER),
     )
 
