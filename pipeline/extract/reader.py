@@ -48,6 +48,7 @@ _EMOJI = re.compile(
     "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
 )
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # what links of headings to themselves show
+CONTROL = 4  # characters; a link that shows so few signs and no word is a control
 _MARKUP = re.compile("<img", re.I)
 
 
@@ -81,7 +82,7 @@ class PageReader:
         self.pictured = False  # whether the run holds a picture
         self.link_chars = 0.0
         self.sources: list[tuple[str, float, str]] | None = None
-        self.link = ""
+        self.link, self.link_start = "", 0
         self.raw: list[str] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -198,7 +199,7 @@ class PageReader:
         href = attributes.get("href")
         if href is None:
             return state & ~(IN_LINK | IN_LOCAL_LINK)
-        self.link = href
+        self.link, self.link_start = href, len(self.run)
         if ("rel" in attributes and "license" in attributes["rel"].lower()) or "creativecommons.org/" in href:
             self.page.head.licence_link(href)
         return state | (IN_LINK | IN_LOCAL_LINK if href[:1] == "#" else IN_LINK)
@@ -248,6 +249,8 @@ class PageReader:
         stack = self.stack
         if stack and stack[-1][0] == tag:
             if stack[-1][1] < 0:
+                if tag == "a" and 0 < len(self.run) - self.link_start <= CONTROL:
+                    self.control()
                 self.state = stack.pop()[2]
             else:
                 self.leave()
@@ -293,6 +296,15 @@ class PageReader:
         self.stack.pop()
         self.top = self.parents[element]
         self.state = outside
+
+    def control(self) -> None:
+        """Takes back the text of a link that shows a sign and no word: it is there to be clicked on, not to be read."""
+        pieces = self.run[self.link_start :]
+        text = "".join(piece for piece in pieces if isinstance(piece, str)).strip()
+        if 0 < len(text) <= CONTROL and not any(character.isalnum() for character in text):
+            self.run[self.link_start :] = [piece for piece in pieces if not isinstance(piece, str)]
+            if self.state & IN_LINK:
+                self.link_chars -= len(text) * (0.3 if self.state & IN_LOCAL_LINK else 1)
 
     def data(self, text: str) -> None:
         state = self.state

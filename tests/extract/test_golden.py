@@ -638,3 +638,10 @@ def test_trafilatura_in_a_build(tmp_path):
 
 def test_trafilatura_without_content_is_none():
     assert extract(b"<p></p>", URL, options=ExtractOptions(engine="trafilatura")) is None
+
+
+def test_a_link_that_shows_a_sign_is_a_control_and_no_text():
+    nodes = document(
+        '<p>Read it with dcraw<a href="/d">[*]</a>, then <a href="/rb">R &amp; B</a> <a href="#top">↑</a></p>'
+    ).nodes
+    assert nodes == (Text(f"{BEFORE}\n\nRead it with dcraw, then R & B\n\n{AFTER}"),)
