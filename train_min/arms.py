@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from train_min import TrainError
-from train_min.data import Losses, Windows, displace, permute
+from train_min.data import Losses, Windows
 from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
 from train_min.loop import Log, LoopOptions, TrainingSet, fit, load, measured_peak, process_rank, score
 from train_min.model import Flamingo, ModelConfig
 from train_min.options import TrainOptions
+from train_min.permute import displace, permute
 from train_min.vision import FeatureStore, fast_dtype
 
 SCOPES = ("documents", "host", "document")

@@ -6,7 +6,8 @@
     m3w build gallery/gallery.warc.gz -o gallery/corpus --no-fetch --set text.min_words=8
     m3w train gallery/corpus --steps 400
 
-Pages show up to four pictures of one folder; every folder is a site of its own, so that whole folders are held out.
+Pages show up to four pictures of one folder; every folder is a site of its own, so that whole folders are held out,
+unless --one-site is given.
 Openclipart's titles and keywords come from its SVG files, the stamps' sentences from the text files beside them.
 """
 
@@ -57,7 +58,7 @@ def stamps(packages: Path) -> Iterator[tuple[str, Path, str]]:
             yield f"stamps/{picture.parent.relative_to(root)}", picture, text[0].strip()
 
 
-def gallery(packages: Path) -> Web:
+def gallery(packages: Path, one_site: bool) -> Web:
     """Raises SystemExit where the packages are not there."""
     folders: dict[str, list[tuple[Path, str]]] = {}
     for folder, picture, text in (*clipart(packages), *stamps(packages)):
@@ -72,7 +73,8 @@ def gallery(packages: Path) -> Web:
         web.captures.append((url, Resource(200, (("Content-Type", kind),), body, date)))
 
     for folder, entries in folders.items():
-        base = f"https://{re.sub('[^a-z0-9]+', '-', folder.lower()).strip('-')}.example"
+        name = re.sub("[^a-z0-9]+", "-", folder.lower()).strip("-")
+        base = f"https://gallery.example/{name}" if one_site else f"https://{name}.example"
         for page in range(-(-len(entries) // PICTURES)):
             shown = entries[page * PICTURES : (page + 1) * PICTURES]
             body = ""
@@ -89,9 +91,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packages", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--one-site", action="store_true", help="so that single pages are held out, not folders")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    web = gallery(options.packages)
+    web = gallery(options.packages, options.one_site)
     write_warc(web, options.output / "gallery.warc.gz")
     print(f"{len(web.captures)} captures on {len({url.split('/')[2] for url, _ in web.captures})} hosts")
 

@@ -15,16 +15,15 @@ from train_min import TrainError
 from train_min.data import (
     Windows,
     cut_windows,
-    displace,
     make_batch,
     media_places,
     open_corpus,
-    permute,
     pictures,
     read_picture,
     rows_of,
     training_windows,
 )
+from train_min.permute import displace, permute
 
 IMAGE, EOC = 100, 101
 

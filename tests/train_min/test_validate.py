@@ -7,7 +7,7 @@ import pytest
 
 from tests.train_min.test_data import EOC, IMAGE, windows_of
 from train_min import validate
-from train_min.data import permute
+from train_min.permute import permute
 from train_min.validate import Estimate, documents, estimate, information, penalty, seen_images, sentence, unit_sums
 
 BIT = np.log(2)

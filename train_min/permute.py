@@ -1,0 +1,81 @@
+"""Windows with other pictures: reference, control and rulers are trained on them, penalties scored."""
+
+import hashlib
+
+import numpy as np
+
+from train_min.data import Windows
+
+
+def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Other pictures for the windows: `images` (I,) and where they differ from the true ones, (I,) bool.
+
+    Within a document a picture that occurs again (windows overlap) is replaced by the same one. Across `documents` the
+    pictures are dealt out anew, each as often as before, so that the set of pictures says nothing; within the `host`
+    they come from other documents of the same site, within the `document` from the same one. A picture is never
+    replaced by an equal one; where none can be had it stays. With `fraction` < 1 only that share of the units, drawn
+    by hash, is touched.
+    """
+    rng = np.random.default_rng(_seed(f"{scope}-{seed}"))
+    image_units = windows.image_units()
+    present = windows.images >= 0
+    pairs, inverse = np.unique(
+        np.stack([image_units[present], windows.images[present]], 1), axis=0, return_inverse=True
+    )
+    unit, image = pairs.T if len(pairs) else np.zeros((2, 0), np.int64)
+    chosen = np.array(
+        [_seed(f"{seed}\n{entry['doc_id']}\n{number}") / 2**64 < fraction for number, entry in enumerate(windows.units)]
+    )
+    members = np.flatnonzero(chosen[unit]) if len(pairs) else np.zeros(0, np.int64)
+    documents = np.unique([entry["doc_id"] for entry in windows.units], return_inverse=True)[1].reshape(-1)
+    hosts = np.unique([entry["site"] for entry in windows.units], return_inverse=True)[1].reshape(-1)
+    # a page in several pieces is one document unless the corpus has hardly any others
+    apart = documents if len(set(documents.tolist())) >= 10 else np.arange(len(documents))
+    group = {"documents": np.zeros_like(apart), "host": hosts, "document": np.arange(len(apart))}[scope]
+    result = image.copy()
+    for value in np.unique(group[unit[members]]) if len(members) else ():
+        inside = members[group[unit[members]] == value]
+        result[inside] = derange(image[inside], apart[unit[inside]] if scope != "document" else None, rng)
+    images = windows.images.copy()
+    images[present] = result[inverse.reshape(-1)]
+    return images, images != windows.images
+
+
+def derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """A permutation of `image` (n,) that gives nobody an equal picture, nor one of the same `owner`; those for whom
+    none is found after many exchanges keep their own."""
+    order = rng.permutation(len(image))
+
+    def wrong(places: np.ndarray, sources: np.ndarray) -> np.ndarray:
+        same = image[places] == image[sources]
+        return same if owner is None else same | (owner[places] == owner[sources])
+
+    places = np.arange(len(image))
+    for _ in range(200):
+        bad = np.flatnonzero(wrong(places, order))
+        if not len(bad):
+            break
+        for place in bad.tolist():
+            other = int(rng.integers(len(image)))
+            swapped = np.array([order[other], order[place]])
+            pair = np.array([place, other])
+            if wrong(pair, swapped).sum() < wrong(pair, order[pair]).sum():
+                order[pair] = swapped
+    bad = wrong(places, order)
+    return np.where(bad, image, image[order])
+
+
+def displace(windows: Windows, seed: int, fraction: float = 1.0) -> np.ndarray:
+    """Images (I,) where, in a share of the units, every image takes the place of the next one, the last of a window
+    that of the first: the pairing error of an interleaved loader that sorts pictures and markers differently."""
+    images = windows.images.copy()
+    for index in range(len(windows)):
+        entry = windows.units[windows.unit[index]]
+        if _seed(f"place\n{seed}\n{entry['doc_id']}") / 2**64 < fraction:
+            span = slice(windows.image_starts[index], windows.image_starts[index + 1])
+            images[span] = np.roll(images[span], 1)
+    return images
+
+
+def _seed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
