@@ -37,7 +37,7 @@ class LoopOptions:
     context: int = 256
     matrix_rate: float = 0.06
     rate: float = 3e-3
-    gate_rate: float = 0.2
+    gate_rate: float = 0.05
     weight_decay: float = 0.0
     warmup: float = 0.05
     clip: float = 1.0

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 # mean nearer to 1 than by Jordan's five iterations of one polynomial; at this size two fifths of Muon's cost are saved
 NEWTON_SCHULZ = ((5.8437, -16.1189, 11.7012), (4.0600, -5.1612, 1.7973), (2.4925, -2.0256, 0.5666))
 
+# A gate that changes its sign has the attention behind it unlearn what it learnt: its momentum must outlive the noise
+# of some batches, or a run in six never learns to look (RESULTS.md)
+GATE_BETAS = (0.98, 0.99)
+
 
 def orthogonalize(matrices: Tensor) -> Tensor:
     """(n, rows, columns) with rows <= columns: the nearest matrices with singular values near 1, in bfloat16."""
@@ -75,7 +79,7 @@ def make_optimizers(
             others.append(parameter)
     groups = [
         {"params": others, "base": rate, "weight_decay": 0.0},
-        {"params": gates, "base": gate_rate, "weight_decay": 0.0},
+        {"params": gates, "base": gate_rate, "weight_decay": 0.0, "betas": GATE_BETAS},
     ]
     return [
         Muon([{"params": matrices, "base": matrix_rate, "weight_decay": weight_decay}], matrix_rate),

@@ -31,7 +31,7 @@ class TrainOptions:
     rows: int = 4
     matrix_rate: float = 0.06
     rate: float = 3e-3
-    gate_rate: float = 0.2
+    gate_rate: float = 0.05
     next_image: float = 0.0
     seeds: int = 3
     seed: int = 0
