@@ -59,11 +59,14 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One page: its nodes in reading order and what it says of itself."""
+    """One page: its nodes in reading order and what it says of itself.
+
+    `inline_svg` counts the drawings in the markup itself that stand amid the text: they have no URL and no node."""
 
     url: str
     nodes: tuple[Node, ...]
     metadata: Metadata = field(default_factory=Metadata)
+    inline_svg: int = 0
 
 
 def document_id(url: str, capture: str) -> str:

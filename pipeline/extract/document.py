@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from pipeline.extract import hints as H
-from pipeline.extract.page import PREFORMATTED, Page, Picture
+from pipeline.extract.page import HIDDEN, PREFORMATTED, Page, Picture
 from pipeline.extract.urls import resolve
 from shards.records import Image, Node, Text
 
@@ -63,6 +63,14 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
         previous = near
     end_text()
     return tuple(result)
+
+
+def inline_svg(page: Page, kept: Sequence[bool]) -> int:
+    """How many svg elements stand in a kept block, or right before one."""
+    return sum(
+        tag == "svg" and block < len(kept) and kept[block] and not state & HIDDEN
+        for tag, block, state in zip(page.tags, page.first, page.states, strict=True)
+    )
 
 
 def _separator(page: Page, a: tuple[int, ...] | None, b: tuple[int, ...], index: int) -> str:

@@ -152,6 +152,7 @@ def _content(document: Document) -> dict[str, Any]:
     return {
         "texts": [node.text if isinstance(node, Text) else None for node in nodes],
         "images": [None if isinstance(node, Text) else asdict(node) for node in nodes],
+        "inline_svg": document.inline_svg,
         "metadata": asdict(document.metadata),
         "language": identify(words) or document.metadata.language.partition("-")[0].lower(),
         **asdict(measured),

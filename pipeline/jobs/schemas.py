@@ -49,6 +49,7 @@ PAGES = pa.schema(
         ("detail", pa.string()),
         ("texts", pa.list_(pa.string())),
         ("images", pa.list_(PAGE_IMAGE)),
+        ("inline_svg", pa.int32()),
         ("metadata", pa.struct([(name, pa.string()) for name in METADATA_FIELDS])),
         ("language", pa.string()),
         ("words", pa.int32()),

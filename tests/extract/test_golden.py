@@ -210,6 +210,13 @@ def test_inline_svg_is_no_image_and_no_text():
     assert text(inner) == ""
 
 
+def test_inline_svg_is_counted_where_the_text_is():
+    icons = '<nav><a href="/"><svg></svg> Home</a> <a href="/b"><svg></svg> Back</a></nav>'
+    chart = "<p>The chart <svg></svg> shows how often the lamp was lit.</p><figure><svg></svg></figure>"
+    hidden = "<p hidden>Nothing to see <svg></svg> here.</p>"
+    assert document(icons + hidden + chart).inline_svg == 2
+
+
 def test_css_background_only_where_asked():
     inner = (
         "<div style=\"color: red; background-image: url('bg.jpg')\"><p>A paragraph over a picture of the sea.</p></div>"
