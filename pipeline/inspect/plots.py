@@ -78,7 +78,10 @@ def lines(
             parts.append(f'<text x="{x:.1f}" y="{high - 8}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{wide - 8}" y="{high - 8}" text-anchor="end">{escape(unit)}</text>')
     for number, (name, values) in enumerate(series.items()):
-        path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in values)
+        places = [place(x, y) for x, y in values]
+        if len(places) == 1:  # a line of one point would not be seen
+            places += [(places[0][0] + 8, places[0][1])]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<g><title>{escape(name)}</title><polyline class="line s{number % 6}" points="{path}"/></g>')
     drawing = _svg("".join(parts), wide, high, description)
     keys = Markup("").join(

@@ -1,5 +1,6 @@
 """Figures by columns are what counting row by row gives."""
 
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -86,3 +87,8 @@ def test_plots_of_nothing_are_nothing() -> None:
 def test_names_in_plots_are_escaped() -> None:
     assert "<script>" not in plots.histogram([{"name": "<script>", "count": 1}], '"><script>')
     assert "<script>" not in plots.lines({"<script>": [(0, 1), (1, 2)]}, "<script>")
+
+
+def test_a_line_of_one_point_is_seen() -> None:
+    (drawn,) = re.findall(r'<polyline[^>]* points="([^"]*)"', plots.lines({"only": [(0, 0.5)]}, "x"))
+    assert len(set(drawn.split())) == 2
