@@ -77,6 +77,10 @@ class Picture:
     block: int = -1
 
 
+LOCAL_LINK = 0.3
+"""What a character of a link into the page itself counts in `Block.link_chars` (Readability.js, _getLinkDensity)."""
+
+
 @dataclass(slots=True)
 class Block:
     """A run of text and images that no block element interrupts. `pieces` holds strings and indexes of pictures."""

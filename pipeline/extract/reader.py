@@ -21,6 +21,7 @@ from pipeline.extract.page import (
     INLINE_HIDDEN,
     JSON_LD,
     KINDS,
+    LOCAL_LINK,
     MAYBE_HIDDEN,
     NOSCRIPT,
     PLAIN,
@@ -304,7 +305,7 @@ class PageReader:
         if 0 < len(text) <= CONTROL and not any(character.isalnum() for character in text):
             self.run[self.link_start :] = [piece for piece in pieces if not isinstance(piece, str)]
             if self.state & IN_LINK:
-                self.link_chars -= len(text) * (0.3 if self.state & IN_LOCAL_LINK else 1)
+                self.link_chars -= len(text) * (LOCAL_LINK if self.state & IN_LOCAL_LINK else 1)
 
     def data(self, text: str) -> None:
         state = self.state
@@ -323,7 +324,7 @@ class PageReader:
             return
         self.run.append(text)
         if state & IN_LINK:
-            self.link_chars += len(text.strip()) * (0.3 if state & IN_LOCAL_LINK else 1)
+            self.link_chars += len(text.strip()) * (LOCAL_LINK if state & IN_LOCAL_LINK else 1)
 
     def close(self) -> Page:
         while self.stack:

@@ -1,6 +1,7 @@
 """Which blocks and pictures of a page are its main content."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from pipeline.extract.classifier import probabilities, threshold
 from pipeline.extract.content import MIN_PARAGRAPH, Candidate, Sums, candidate, sums
 from pipeline.extract.features import features
 from pipeline.extract.hints import names
-from pipeline.extract.page import HIDDEN, IN_FIGURE, NOSCRIPT, Page, Picture, scope_bits
+from pipeline.extract.page import HIDDEN, IN_FIGURE, LOCAL_LINK, NOSCRIPT, Page, Picture, scope_bits
 
 Flags = NDArray[np.bool_]
 
@@ -24,6 +25,8 @@ MIN_CARDS = 6
 ESSAY = 2000  # characters
 PROSE = 40  # characters a card; more make an article
 MAX_CARD = 300  # characters; what says more about its picture is no title
+VERSES, MIN_VERSES = 3, 100  # blocks, characters; less between kept blocks is a label
+ENTRIES, HEADING = 3, 40  # links, and characters beside them, of a table of contents
 VOTE = 0.25  # the weight of the best candidate beside the classifier
 MIN_LINKS = 200  # characters; a page whose content would be fewer, all of them links, has none
 # What surrounds pictures that belong to other pages, to people or to the site
@@ -48,7 +51,10 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     if revealed:
         shown, hidden = probability, np.zeros_like(hidden)
     kept = (shown > threshold(shown, chars)) & (chars > 0)
-    kept = (kept | _gallery(page, total, kept, chars) | _wholes(page, kept, chars)) & (chars > 0) & ~hidden & ~noscript
+    links = np.array([block.link_chars for block in page.blocks], np.float32)
+    out = hidden | noscript | (chars == 0)
+    kept = (kept | _gallery(page, total, kept, chars) | _wholes(page, kept, chars)) & ~out
+    kept |= _between(page, kept, chars, (inside > 0) & (links == 0) & ~hidden & ~noscript) & ~out
     inherited = np.array([page.inherited[block.element] for block in page.blocks])
     comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
     foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
@@ -56,10 +62,9 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     prose = float(chars @ (kept & ~comment & _readable(page, chars)))
     if prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept):
         kept = kept | (comment & _readable(page, chars) & ~hidden) if comments else kept & ~comment
-    for aside in (notice, foot):
+    for aside in (notice, foot, _contents(page, chars, links)):
         if 2 * float(chars @ (kept & aside)) < float(chars @ kept):
             kept &= ~aside
-    links = np.array([block.link_chars for block in page.blocks], np.float32)
     if not float((chars - links) @ kept) and float(chars @ kept) < MIN_LINKS:
         kept[:] = False
     pictures = _pictures(page, kept, shown, chars, found, revealed)
@@ -86,6 +91,33 @@ def _wholes(page: Page, kept: Flags, chars: NDArray[np.float32]) -> Flags:
             if taken[last] - taken[first] > WHOLE * (length[last] - length[first]):
                 whole[first:last] = True
     return whole
+
+
+def _between(page: Page, kept: Flags, chars: NDArray[np.float32], plain: Flags) -> Flags:
+    """What stands between two kept blocks, where all of it is `plain`: verses, and other text of short lines."""
+    held = np.zeros_like(kept)
+    for before, behind in pairwise(np.flatnonzero(kept).tolist()):
+        if behind - before <= VERSES:
+            continue
+        gap = np.arange(before + 1, behind)
+        written = gap[chars[gap] > 0]
+        if len(written) >= VERSES and chars[written].sum() >= MIN_VERSES and plain[written].all():
+            held[written] = not any(
+                page.inherited[page.blocks[block].element] & (ASIDE | H.NUMBERING) for block in written
+            )
+    return held
+
+
+def _contents(page: Page, chars: NDArray[np.float32], links: NDArray[np.float32]) -> Flags:
+    """Tables of contents: elements that hold links into the page itself, and but for a heading nothing else."""
+    entry = (chars > 0) & (np.abs(links - LOCAL_LINK * chars) <= 1)
+    count = np.concatenate(([0], np.cumsum(entry)))
+    other = np.concatenate(([0], np.cumsum(chars * ~entry, dtype=np.float64)))
+    flags = np.zeros(len(page.blocks), bool)
+    for first, last, tag in zip(page.first, page.last, page.tags, strict=True):
+        if count[last] - count[first] >= ENTRIES and other[last] - other[first] <= HEADING and tag != "body":
+            flags[first:last] = True
+    return flags
 
 
 def _gallery(page: Page, total: Sums, kept: Flags, chars: NDArray[np.float32]) -> Flags:

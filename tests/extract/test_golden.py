@@ -652,3 +652,12 @@ def test_a_link_that_shows_a_sign_is_a_control_and_no_text():
         '<p>Read it with dcraw<a href="/d">[*]</a>, then <a href="/rb">R &amp; B</a> <a href="#top">↑</a></p>'
     ).nodes
     assert nodes == (Text(f"{BEFORE}\n\nRead it with dcraw, then R & B\n\n{AFTER}"),)
+
+
+def test_table_of_contents_is_left_out():
+    entries = "".join(
+        f'<li><a href="#s{n}">{name}</a></li>' for n, name in enumerate(("The lamp", "The stairs", "The sea"))
+    )
+    inner = f'<div class="box"><p>Inside</p><ol>{entries}</ol></div><h2 id="s0">The lamp</h2>'
+    assert text(inner) == "The lamp"
+    assert text('<p>The log of <a href="#a">Anna</a>, <a href="#b">Berta</a> and <a href="#c">Carla</a>.</p>') != ""

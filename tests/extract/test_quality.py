@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.extract import extract
+from shards.records import Text
+
 FINGERPRINT = "8e03ceceb10754133cf168e5e6abebcc"
 
 # word F1, shingle F1, image F1, placed of matched, placed of all; None where the set has no such annotation
@@ -69,6 +72,15 @@ def test_captions_of_books(bench):
     (page,) = (page for page in bench.gutenberg() if page.name == "pg20170")
     whole = " ".join(value for kind, value in bench.openm3w(page) if kind == "text")
     assert all(caption in whole for caption in ("St. Piran's Chapel", "Truro Cathedral", "Welsh National Costume"))
+
+
+def test_verses_of_a_book_stay(shared: Path):
+    book = (shared / "data/gutenberg/pg20170/20170-h/20170-h.htm").read_bytes()
+    document = extract(book, "https://example.org/20170-h.htm")
+    assert document is not None
+    words = "\n\n".join(node.text for node in document.nodes if isinstance(node, Text))
+    song = [words.index(line) for line in ("Robin Hood and little John,", "With Halantow,", "And Winter is a-gone, O!")]
+    assert song == sorted(song)
 
 
 def test_floors_are_above_trafilatura():
