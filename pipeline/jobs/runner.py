@@ -171,8 +171,7 @@ class Runner:
         if self.remote:
             pipeline = beam.Pipeline(options=PipelineOptions(self.options))
             yield pipeline
-            with _ended_with_this_program(result := pipeline.run()):
-                result.wait_until_finish()
+            _run_to_its_end(pipeline)
             return
         if min(workers, self.workers - 1) > 0:
             self.warm()
@@ -216,23 +215,35 @@ def _check_runner(name: str, endpoint: str | None) -> None:
         raise BuildError(f"no job service answers at --job_endpoint={endpoint} ({error})") from None
 
 
-@contextmanager
-def _ended_with_this_program(job: PipelineResult) -> Iterator[None]:
-    """A signal that ends this program ends its job on the cluster too: it would go on writing there."""
+def _run_to_its_end(pipeline: beam.Pipeline) -> None:
+    """A signal that ends this program ends its job on the cluster too: it would go on writing there.
+
+    While the job is being submitted it has no name to cancel it by: the signal waits for that, a second does not.
+    """
+    job: PipelineResult | None = None
+    waiting: int | None = None
     before: dict[int, Any] = {}
 
-    def cancel(number: int, frame: FrameType | None) -> None:
-        # in a thread of its own: the interrupted one may be inside of gRPC
-        cancelling = threading.Thread(target=job.cancel, daemon=True)
-        cancelling.start()
-        cancelling.join(4)
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal waiting
+        if job is None and waiting is None:
+            waiting = number
+            return
+        if job is not None:
+            # in a thread of its own: the interrupted one may be inside of gRPC
+            cancelling = threading.Thread(target=job.cancel, daemon=True)
+            cancelling.start()
+            cancelling.join(4)
         signal.signal(number, before[number])
         signal.raise_signal(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, cancel)
+        before[number] = signal.signal(number, end)
     try:
-        yield
+        job = pipeline.run()
+        if waiting is not None:
+            end(waiting, None)
+        job.wait_until_finish()
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)
