@@ -49,6 +49,12 @@ _PLACEHOLDER = re.compile(
     r"\.(?:gif|png|svg|jpe?g|webp)$",
     re.I,
 )
+_EMOJI_CLASS = re.compile(r"emoji|smiley|smilie|emoticon|wp-smiley", re.I)
+_INITIAL_CLASS = re.compile(r"drop-?cap|initial", re.I)
+_EMOJI = re.compile(
+    "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
+    "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
+)
 _NOT_FETCHED = ("data:", "blob:", "about:", "javascript:", "#", "{", "<", "cid:")
 _SIZE = re.compile(r"\s*(\d{1,5})(?:\.\d+)?\s*(?:px)?\s*$", re.I)
 _STYLE_SIZE = {
@@ -150,6 +156,14 @@ def offered(attributes: dict[str, str], sources: list[tuple[str, float, str]], m
                 else:
                     urls.append(value.strip())
     return [url for url in dict.fromkeys(urls) if not is_placeholder(url)]
+
+
+def stands_for_text(alt: str, label: str) -> bool:
+    """Whether a picture is a character that was drawn: an emoji, or the initial of a paragraph. `label` is its classes
+    and id."""
+    if len(alt) == 1 and alt.isalpha() and _INITIAL_CLASS.search(label):
+        return True
+    return len(alt) <= 32 and bool(_EMOJI.match(alt) or _EMOJI_CLASS.search(label))
 
 
 def is_picture_file(url: str) -> bool:

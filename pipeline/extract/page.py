@@ -76,6 +76,16 @@ class Picture:
     hints: int = 0
     block: int = -1
 
+    def merge(self, twin: "Picture") -> None:
+        """Takes over what `twin` knows of the same picture. URLs for browsers without scripts come last: they are of
+        fewer sizes."""
+        self.urls = list(dict.fromkeys(twin.urls + self.urls if self.noscript else self.urls + twin.urls))
+        self.alt = self.alt or twin.alt
+        self.width, self.height = self.width or twin.width, self.height or twin.height
+        self.noscript = self.noscript and twin.noscript
+        self.hidden = self.hidden and twin.hidden
+        self.link = self.link or twin.link
+
 
 LOCAL_LINK = 0.3
 """What a character of a link into the page itself counts in `Block.link_chars` (Readability.js, _getLinkDensity)."""

@@ -42,12 +42,6 @@ MAX_UNCLOSED = 128
 
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
 _BREAK = "\n"
-_EMOJI_CLASS = re.compile(r"emoji|smiley|smilie|emoticon|wp-smiley", re.I)
-_INITIAL_CLASS = re.compile(r"drop-?cap|initial", re.I)
-_EMOJI = re.compile(
-    "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
-    "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
-)
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # what links of headings to themselves show
 CONTROL = 4  # characters; a link that shows so few signs and no word is a control
 _MARKUP = re.compile("<img", re.I)
@@ -333,44 +327,30 @@ class PageReader:
         return self.page
 
     def image(self, attributes: dict[str, str]) -> None:
-        page = self.page
         state = self.state
         alt = " ".join(attributes.get("alt", "")[:10_000].split())
-        width, height = images.dimension(attributes, "width"), images.dimension(attributes, "height")
         label = f"{attributes.get('class', '')} {attributes.get('id', '')}"
-        if alt and (
-            (len(alt) <= 32 and (_EMOJI.match(alt) or _EMOJI_CLASS.search(label)))
-            or (len(alt) == 1 and alt.isalpha() and _INITIAL_CLASS.search(label))
-        ):
+        if alt and images.stands_for_text(alt, label):
             self.data(alt)
             return
-        urls = images.offered(attributes, self.sources or [], self.max_image_width)
-        noscript = bool(state & NOSCRIPT)
-        link = self.link if state & IN_LINK and images.is_picture_file(self.link) else ""
-        element = max(self.top, 0)
-        previous = self.last_picture()
-        if previous is not None and (noscript or previous.noscript) and self.twin(previous, urls, noscript):
-            previous.urls = list(dict.fromkeys(previous.urls + urls if not previous.noscript else urls + previous.urls))
-            previous.alt = previous.alt or alt
-            previous.width, previous.height = previous.width or width, previous.height or height
-            previous.noscript = previous.noscript and noscript
-            previous.hidden = previous.hidden and bool(state & HIDDEN)
-            previous.link = previous.link or link
-            return
         picture = Picture(
-            element,
-            urls,
+            max(self.top, 0),
+            images.offered(attributes, self.sources or [], self.max_image_width),
             alt,
-            width,
-            height,
-            noscript,
-            bool(state & HIDDEN),
-            link,
-            bits(label) if label != " " else 0,
+            images.dimension(attributes, "width"),
+            images.dimension(attributes, "height"),
+            noscript=bool(state & NOSCRIPT),
+            hidden=bool(state & HIDDEN),
+            link=self.link if state & IN_LINK and images.is_picture_file(self.link) else "",
+            hints=bits(label) if label != " " else 0,
         )
-        self.run.append(len(page.pictures))
+        previous = self.last_picture()
+        if previous is not None and self.twins(previous, picture):
+            previous.merge(picture)
+            return
+        self.run.append(len(self.page.pictures))
         self.pictured = True
-        page.pictures.append(picture)
+        self.page.pictures.append(picture)
 
     def last_picture(self) -> Picture | None:
         """The picture before this place if no word stands between."""
@@ -387,23 +367,17 @@ class PageReader:
             return self.page.pictures[piece]
         return None
 
-    def twin(self, previous: Picture, urls: list[str], noscript: bool) -> bool:
-        """Whether the picture now met is `previous` again, one of the two for browsers without scripts."""
-        if previous.noscript == noscript:
+    def twins(self, one: Picture, other: Picture) -> bool:
+        """Whether two pictures in a row are one, given once more for browsers without scripts."""
+        if one.noscript == other.noscript:
             return False
-        if not previous.urls or not urls or set(previous.urls) & set(urls):
+        if not one.urls or not other.urls or set(one.urls) & set(other.urls):
             return True
-        here = self.top
-        if noscript:
-            while here >= 0 and self.tags[here] != "noscript":
-                here = self.parents[here]
-            here = self.parents[here] if here >= 0 else -1
-        there = previous.element
-        if previous.noscript:
-            while there >= 0 and self.tags[there] != "noscript":
-                there = self.parents[there]
-            there = self.parents[there] if there >= 0 else -1
-        return here == there
+        inside, beside = (one, other) if one.noscript else (other, one)
+        element = inside.element
+        while element >= 0 and self.tags[element] != "noscript":
+            element = self.parents[element]
+        return element >= 0 and self.parents[element] == beside.element
 
     def noscript_source(self) -> None:
         """Images that stand in a noscript element as escaped markup."""
