@@ -26,7 +26,7 @@ ESSAY = 2000  # characters
 PROSE = 40  # characters a card; more make an article
 MAX_CARD = 300  # characters; what says more about its picture is no title
 VERSES, MIN_VERSES = 3, 100  # blocks, characters; less between kept blocks is a label
-ENTRIES, HEADING = 3, 40  # links, and characters beside them, of a table of contents
+ENTRIES, HEADING = 3, 40  # links (one where a class says what it is), and characters beside, of a table of contents
 VOTE = 0.25  # the weight of the best candidate beside the classifier
 MIN_LINKS = 200  # characters; a page whose content would be fewer, all of them links, has none
 # What surrounds pictures that belong to other pages, to people or to the site
@@ -113,10 +113,13 @@ def _contents(page: Page, chars: NDArray[np.float32], links: NDArray[np.float32]
     entry = (chars > 0) & (np.abs(links - LOCAL_LINK * chars) <= 1)
     count = np.concatenate(([0], np.cumsum(entry)))
     other = np.concatenate(([0], np.cumsum(chars * ~entry, dtype=np.float64)))
+    first, last = np.array(page.first, np.int64), np.array(page.last, np.int64)
+    enough = np.where(np.array(page.hints) & H.NAVIGATION, 1, ENTRIES)
+    tables = (count[last] - count[first] >= enough) & (other[last] - other[first] <= HEADING)
     flags = np.zeros(len(page.blocks), bool)
-    for first, last, tag in zip(page.first, page.last, page.tags, strict=True):
-        if count[last] - count[first] >= ENTRIES and other[last] - other[first] <= HEADING and tag != "body":
-            flags[first:last] = True
+    for element in np.flatnonzero(tables).tolist():
+        if page.tags[element] != "body":
+            flags[first[element] : last[element]] = True
     return flags
 
 

@@ -104,6 +104,7 @@ def test_table_of_contents_is_left_out():
     )
     inner = f'<div class="box"><p>Inside</p><ol>{entries}</ol></div><h2 id="s0">The lamp</h2>'
     assert text(inner) == "The lamp"
+    assert text(f'<div class="toc">Inside<ul><li><a href="#s">The lamp</a></li></ul></div><p>{MIDDLE}</p>') == MIDDLE
     assert text('<p>The log of <a href="#a">Anna</a>, <a href="#b">Berta</a> and <a href="#c">Carla</a>.</p>') != ""
 
 
