@@ -279,7 +279,7 @@ def test_what_is_wrong_with_a_command_is_said_in_one_line(
     [
         *((name, 0) for name in ("steps", "rows", "seeds", "latents", "resampler_layers", "workers")),
         *((name, 0) for name in ("vision_steps", "lm_steps", "lm_rows")),
-        *((name, -1) for name in ("seed", "every")),
+        ("every", -1),
         *(("seed", value) for value in (-1, 1 << 32)),
         *((name, value) for name in ("matrix_rate", "gate_rate", "lm_rate") for value in (0.0, math.inf, math.nan)),
         *(("next_image", value) for value in (-0.1, 1.1, math.nan)),
