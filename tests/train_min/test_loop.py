@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from shards.windows import WindowOptions
+from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
 from train_min import TrainError
-from train_min.data import Windows, cut_windows, open_corpus, training_rows
+from train_min.data import Windows, cut_windows, open_corpus
 from train_min.lm import NanoConfig, NanoLM
 from train_min.loop import (
     LoopOptions,
@@ -24,6 +25,7 @@ from train_min.loop import (
     draw_batches,
     fit,
     lower_states,
+    parts_of,
     rate_factor,
     score,
     step_flops,
@@ -85,6 +87,20 @@ def test_a_mixture_has_the_weighted_sum_of_gradients() -> None:
     accumulate(model, [(1.0, [first]), (0.2, [second])], model.nll)
     for name, value in gradients(model).items():
         assert (value - parts[0][name] - 0.2 * parts[1][name]).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(140, 140), (60, 256), (130, 256), (256, 256), (30, 60)])
+def test_a_step_is_as_many_tokens_whatever_the_length_of_windows(shortest: int, longest: int) -> None:
+    """Rows of windows of 140 tokens are about half full."""
+    lengths = np.random.default_rng(0).integers(shortest, longest + 1, 200).tolist()
+    windows = windows_of([[(length, [])] for length in lengths])
+    options = LoopOptions(40, rows=3, accumulate=2)
+    parts = parts_of(windows, options, 0)
+    training = TrainingSet("windows", windows, None)
+    steps = [draw_batches(training, parts, options, 0, step) for step in range(options.steps)]
+    given = np.cumsum([sum(int((batch.segments >= 0).sum()) for batch in step) for step in steps])
+    wanted = 2 * 3 * 256 * np.arange(1, options.steps + 1)
+    assert (given >= wanted).all() and (given < wanted + 256).all()
 
 
 def test_rates_rise_then_fall_to_zero() -> None:
@@ -264,7 +280,7 @@ def one_step(windows: Windows) -> dict[str, torch.Tensor]:
         layer.attention_gate.data.fill_(0.5)
     training = TrainingSet("windows", windows, features_of(windows))
     options = LoopOptions(1, rows=5, context=64, accumulate=2)
-    accumulate(model, [(1.0, draw_batches(training, training_rows(windows, 64, 1), options, 1, 0))], model.nll)
+    accumulate(model, [(1.0, draw_batches(training, parts_of(windows, options, 1), options, 1, 0))], model.nll)
     return gradients(model)
 
 
