@@ -2,14 +2,16 @@
 
 Windows of both are cut anew from documents with one tokenizer; one language model is frozen; each corpus trains as many
 steps of as many tokens, with seeds of its own order; both models of a seed are scored on the held-out documents of
-both. Documents that are held out in one corpus are left out of the other's training.
+both. What is held out in either corpus, or shares its text or a picture with it, is left out of both trainings.
 """
 
+import hashlib
 import json
-import math
 import time
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from shards.windows import WindowOptions, pieces
 from train_min import TrainError, validate
 from train_min.arms import Setting, once, trained_model
 from train_min.data import Corpus, Losses, Windows, cut_windows, open_corpus, pictures
-from train_min.loop import Log, score
+from train_min.loop import Log, parts_of, score
 from train_min.options import Result, TrainOptions
 from train_min.prepare import (
     TILES,
@@ -42,8 +44,10 @@ from train_min.workers import keep_freed_memory, run_jobs
 
 TOKENIZER_BYTES = 50_000_000
 
-# Student's t at 97.5 % for 1, 2, 3, ... degrees of freedom
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+RUN = 32
+"""Tokens in a row that tell text of a piece of a book that is held out: fewer would also be phrases that recur."""
+COMMON = 10
+"""A picture that more training documents show than this tells of none of them: the build's images.max_documents."""
 
 
 def training_texts(corpora: list[Corpus]) -> Iterator[str]:
@@ -58,9 +62,64 @@ def training_texts(corpora: list[Corpus]) -> Iterator[str]:
                         yield node.text
 
 
-def without(windows: Windows, urls: set[str]) -> Windows:
-    """The windows whose document has none of these URLs."""
-    kept = [index for index in range(len(windows)) if windows.units[windows.unit[index]]["url"] not in urls]
+@dataclass(frozen=True)
+class HeldOut:
+    """What no training may see: `documents` by URL and by hash of the text, `books` of which only pieces are held out
+    likewise, with the runs of tokens of those pieces, and content hashes of pictures."""
+
+    documents: set[str | bytes]
+    books: set[str | bytes]
+    runs: set[bytes]
+    pictures: set[bytes]
+
+
+def text_hashes(corpus: Corpus) -> dict[str, bytes]:
+    """The sha256 of the words of each document, by its URL."""
+    return {
+        row["url"]: hashlib.sha256(" ".join(" ".join(filter(None, row["texts"])).split()).encode()).digest()
+        for row in read_documents(corpus.paths("documents/"), columns=["url", "texts"])
+    }
+
+
+def token_runs(windows: Windows, index: int) -> set[bytes]:
+    """Every `RUN` successive text tokens of a window, markers passed over: which pictures stay is each corpus' own."""
+    ids = windows.of(index)[0]
+    text = ids[(ids != windows.image_id) & (ids != windows.eoc_id)]
+    return {text[start : start + RUN].tobytes() for start in range(max(1, len(text) - RUN + 1))}
+
+
+def held_out_of(
+    held_out: dict[str, Windows], training: dict[str, Windows], texts: dict[str, dict[str, bytes]]
+) -> HeldOut:
+    """What both sides hold out. `texts`: `text_hashes` of each."""
+    found = HeldOut(set(), set(), set(), set())
+    for side, windows in held_out.items():
+        trained = {unit["url"] for unit in training[side].units}
+        for index in range(len(windows)):
+            url = windows.units[windows.unit[index]]["url"]
+            (found.books if url in trained else found.documents).update((url, texts[side][url]))
+            if url in trained:
+                found.runs.update(token_runs(windows, index))
+        found.pictures.update(row.tobytes() for row in windows.hashes)
+    return found
+
+
+def without(windows: Windows, held_out: HeldOut, texts: dict[str, bytes]) -> Windows:
+    """The windows that share neither document nor text nor picture with what is held out. Of a book only windows with
+    text of its held-out pieces are left out. A picture in more than `COMMON` documents is no reason."""
+    documents = np.unique([unit["doc_id"] for unit in windows.units], return_inverse=True)[1].reshape(-1)
+    uses = np.stack([documents[windows.image_units()], windows.images], 1)[windows.images >= 0]
+    users = np.bincount(np.unique(uses, axis=0)[:, 1], minlength=len(windows.hashes))
+    telling = np.array([row.tobytes() in held_out.pictures for row in windows.hashes], bool) & (users <= COMMON)
+    names = [{unit["url"], texts[unit["url"]]} for unit in windows.units]
+    kept = []
+    for index, unit in enumerate(windows.unit.tolist()):
+        shown = windows.of(index)[1]
+        seen = not held_out.documents.isdisjoint(names[unit]) or telling[shown[shown >= 0]].any()
+        if not seen and not held_out.books.isdisjoint(names[unit]):
+            seen = not held_out.runs.isdisjoint(token_runs(windows, index))
+        if not seen:
+            kept.append(index)
     tokens, images = zip(*(windows.of(index) for index in kept), strict=True) if kept else ((), ())
     return replace(
         windows,
@@ -88,13 +147,28 @@ def joined(left: Windows, right: Windows) -> Windows:
     )
 
 
+def seed_of(side: str, seed: int) -> int:
+    """One side's weights and order are never the other's, so that a corpus against itself is a fair comparison."""
+    return 2 * seed + (side == "b")
+
+
+def tokens_trained(setting: Setting, side: str) -> list[int]:
+    """How many tokens each training of a side was given."""
+    windows, loop = setting.windows(f"train-{side}"), setting.loop
+    lengths = np.diff(windows.starts)
+    found = []
+    for seed in range(setting.options.seed, setting.options.seed + setting.options.seeds):
+        parts = islice(parts_of(windows, loop, seed_of(side, seed)), loop.steps * loop.accumulate)
+        found.append(sum(int(lengths[row].sum()) for part in parts for row in part))
+    return found
+
+
 def side_job(setting: Setting, side: str, seed: int, log: Log) -> Losses:
     """Train on one side; per-token losses on the held-out windows of both."""
 
     def make() -> Losses:
         sets = [setting.training_set(f"train-{side}", None)]
-        # one side's weights and order are never the other's, so that a corpus against itself is a fair comparison
-        model = trained_model(setting, side, seed, 2 * seed + (side == "b"), sets, log)
+        model = trained_model(setting, side, seed, seed_of(side, seed), sets, log)
         losses = {}
         for name in "ab":
             held_out = setting.windows(f"validation-{name}")
@@ -107,39 +181,40 @@ def side_job(setting: Setting, side: str, seed: int, log: Log) -> Losses:
 
 def compare(held_out: dict[str, Windows], a: list[Losses], b: list[Losses]) -> dict[str, Any]:
     """NLL of B's models minus that of A's, in bits per token that sees an image, as the mean over both held-out sets:
-    above zero A teaches more.
-
-    The interval is Student's t: the variance over documents (bootstrap over pages, a page that is held out in both sets
-    counting once) plus that over the seeds of each side, with as many degrees of freedom as the seeds allow."""
+    above zero A teaches more. A page that is held out in both sets counts once in the interval (`validate.interval`),
+    and one without such a token not at all."""
     sums: dict[str, list[np.ndarray]] = {"a": [], "b": []}
-    by_page: dict[str, int] = {}
-    pages, weights = [], []
+    places: dict[tuple[str, int], int] = {}
+    sites: list[str] = []
+    page: list[int] = []
+    counts = []
     for name, windows in held_out.items():
         chosen = validate.seen_images(windows).image >= 0
-        counts = validate.unit_sums(windows, np.ones(len(chosen)), chosen)
-        pages.append(np.array([by_page.setdefault(unit["url"], len(by_page)) for unit in windows.units]))
-        weights.append(counts / max(1.0, counts.sum()) / len(held_out))
+        tokens = validate.unit_sums(windows, np.ones(len(chosen)), chosen)
+        used = tokens > 0
+        weight = 1 / (max(1.0, tokens.sum()) * len(held_out))
+        pieces_met: Counter[str] = Counter()
+        for unit, counted in zip(windows.units, used.tolist(), strict=True):
+            key = (unit["url"], pieces_met[unit["url"]])
+            pieces_met[unit["url"]] += 1
+            if counted:
+                if key not in places:
+                    places[key] = len(places)
+                    sites.append(unit["site"])
+                page.append(places[key])
+        counts.append(tokens[used] * weight)
         for side, losses in (("a", a), ("b", b)):
-            part = [validate.unit_sums(windows, entry[name], chosen) for entry in losses]
-            sums[side].append(np.stack(part) * validate.BITS / max(1.0, counts.sum()) / len(held_out))
-    page = np.concatenate(pages)
-    side_sums = {
-        side: np.stack([np.bincount(page, row, minlength=len(by_page)) for row in np.concatenate(parts, 1)])
-        for side, parts in sums.items()
-    }
-    weight = np.bincount(page, np.concatenate(weights), minlength=len(by_page))
-    difference = side_sums["b"].mean(0) - side_sums["a"].mean(0)
-    drawn = np.random.default_rng(0).multinomial(len(weight), np.full(len(weight), 1 / len(weight)), validate.RESAMPLES)
-    of_documents = float(np.var((drawn @ difference) / np.maximum(drawn @ weight, 1e-12)))
-    n = len(a)
-    spread = [float(np.var(rows.sum(1), ddof=1)) / n if n > 1 else math.inf for rows in side_sums.values()]
-    variance = of_documents + sum(spread)
-    seeds = sum(spread)
-    # Welch and Satterthwaite: documents are many, only the seeds cost degrees of freedom
-    freedom = (n - 1) * variance**2 / max(1e-30, sum(value**2 for value in spread)) if seeds else math.inf
-    student = STUDENT[max(0, min(len(STUDENT), int(freedom)) - 1)] if freedom <= len(STUDENT) else 1.96
-    value, half = float(difference.sum()), student * math.sqrt(variance)
-    return {"value": value, "low": value - half, "high": value + half, "pages": len(by_page)}
+            part = [validate.unit_sums(windows, entry[name], chosen)[used] for entry in losses]
+            sums[side].append(np.stack(part) * validate.BITS * weight)
+    if not page:
+        return {"value": None, "low": None, "high": None, "pages": 0}
+    of_a, of_b = (
+        np.stack([np.bincount(page, row, minlength=len(places)) for row in np.concatenate(sums[side], 1)])
+        for side in "ab"
+    )
+    weights = np.bincount(page, np.concatenate(counts), minlength=len(places))
+    value, low, high = validate.interval([of_b, -of_a], weights, sites)
+    return {"value": value, "low": low, "high": high, "pages": len(places)}
 
 
 def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, report: Report) -> Result:
@@ -162,6 +237,7 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     progress.file.close()
     data = against_data(held_out, losses)
     data["corpora"] = {side: opened.folder.name for side, opened in corpora.items()}
+    data["tokens"] = {side: tokens_trained(setting, side) for side in corpora}
     data["seconds"] = {"total": round(time.monotonic() - started, 1)}
     data["options"] = asdict(options)
     (out / "result.json").write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False))
@@ -180,20 +256,28 @@ def begin(
     tokenizer = common_tokenizer(corpora, out, options)
     (out / "data").mkdir(parents=True, exist_ok=True)
     held_out = {side: cut_windows(opened, tokenizer, "validation", TILES) for side, opened in corpora.items()}
-    urls = {unit["url"] for windows in held_out.values() for unit in windows.units}
+    training = {
+        side: cut_windows(opened, tokenizer, "train", WindowOptions(), options.seed) for side, opened in corpora.items()
+    }
+    texts = {side: text_hashes(opened) for side, opened in corpora.items()}
+    unseen = held_out_of(held_out, training, texts)
     setting = setting_of(corpora["a"], out, options, encoder, tokenizer, device)
     jobs, text = [], []
     known: set[bytes] = set()
     for side, opened in corpora.items():
-        training = without(cut_windows(opened, tokenizer, "train", WindowOptions(), options.seed), urls)
-        check_amount(opened.folder, training, held_out[side])
-        training.save(out / "data" / f"train-{side}.npz")
+        kept = without(training[side], unseen, texts[side])
+        left_out = len(training[side]) - len(kept)
+        report(
+            f"{left_out} of {len(training[side])} training windows of {side.upper()} share a page with held-out ones"
+        )
+        check_amount(opened.folder, kept, held_out[side])
+        kept.save(out / "data" / f"train-{side}.npz")
         held_out[side].save(out / "data" / f"validation-{side}.npz")
-        hashes = {row.tobytes() for part in (training, held_out[side]) for row in part.hashes} - known
+        hashes = {row.tobytes() for part in (kept, held_out[side]) for row in part.hashes} - known
         jobs += encode_jobs(setting, opened, pictures(opened, hashes))
         known |= hashes
         if options.lm == "nano":
-            text.append(without(cut_windows(opened, tokenizer, "train", TILES), urls))
+            text.append(without(cut_windows(opened, tokenizer, "train", TILES), unseen, texts[side]))
     if options.lm == "nano":
         joined(*text).save(out / "data" / "text.npz")
     jobs = [*lm_jobs(setting), *jobs]

@@ -301,6 +301,22 @@ def training_rows(windows: Windows, context: int, seed: int) -> Iterator[list[in
         epoch += 1
 
 
+def training_parts(windows: Windows, context: int, tokens: int, seed: int) -> Iterator[list[list[int]]]:
+    """`training_rows` without end, so many at a time that all parts so far hold `tokens` tokens each, to within a row:
+    how full rows are depends on the lengths of windows, and a step is to be as much text in every corpus."""
+    lengths = np.diff(windows.starts)
+    owed = 0
+    part: list[list[int]] = []
+    for row in training_rows(windows, context, seed):
+        if not part:
+            owed += tokens
+        part.append(row)
+        owed -= int(lengths[row].sum())
+        if owed <= 0:
+            yield part
+            part = []
+
+
 def media_places(tokens: np.ndarray, image_id: int, images: np.ndarray, follow: bool) -> np.ndarray:
     """(T,) which of the window's images each token sees: the last at or before it, or, if `follow`, the next after it;
     -1 for none. A marker whose image is missing gives the tokens that it rules no image."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train_min import TrainError
-from train_min.data import Windows, make_batch, rows_of, token_places, training_rows
+from train_min.data import Windows, make_batch, rows_of, token_places, training_parts
 from train_min.lm import NanoConfig, NanoLM, packed_bias
 from train_min.model import Batch, Flamingo, ResamplerLayer
 from train_min.optim import make_optimizers
@@ -25,7 +25,8 @@ Log = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """`rows` of `context` tokens a step; warm-up over `warmup` of the steps, then down to zero in a straight line.
+    """`rows` * `context` tokens a step, in rows of at most `context`, of which there are more where windows fill them
+    badly; warm-up over `warmup` of the steps, then down to zero in a straight line.
 
     Matrices learn at `matrix_rate` (Muon), norms, latents and embeddings at `rate` (AdamW). The gates start at 0 and
     Adam moves a number by about the learning rate a step, so in a
@@ -109,17 +110,23 @@ def process_rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
+def parts_of(windows: Windows, options: LoopOptions, seed: int) -> Iterator[list[list[int]]]:
+    """The rows of one micro-batch after the other, without end."""
+    return training_parts(windows, options.context, options.rows * options.context, seed)
+
+
 def draw_batches(
-    training: TrainingSet, rows: Iterator[list[int]], options: LoopOptions, seed: int, step: int
+    training: TrainingSet, parts: Iterator[list[list[int]]], options: LoopOptions, seed: int, step: int
 ) -> list[Batch]:
-    """The batches of one step; of several processes each takes its share of the rows."""
+    """The batches of one step, from `parts_of`; of several processes each draws the same and takes its share of the
+    rows."""
     follow = None
     if options.next_image and training.interleaved:
         follow = np.random.default_rng([seed, step]).random(len(training.windows)) < options.next_image
     rank, world = process_rank(), 1
     if torch.distributed.is_initialized():
         world = torch.distributed.get_world_size()
-    drawn = [[next(rows) for _ in range(options.rows)] for _ in range(options.accumulate)]
+    drawn = [next(parts) for _ in range(options.accumulate)]
     return [
         make_batch(training.windows, part[rank::world], training.features, follow=follow, states=training.states)
         for part in drawn
@@ -141,7 +148,7 @@ def fit(
     device = model.new_rows.device
     model.train()
     optimizers = options.optimizers(model)
-    streams = [training_rows(entry.windows, options.context, seed) for entry in sets]
+    streams = [parts_of(entry.windows, options, seed) for entry in sets]
     first = 0
     trained = model.trained()
     if checkpoint is not None and checkpoint.exists():
@@ -153,7 +160,7 @@ def fit(
             optimizer.load_state_dict(saved)
         first = state["step"]
         for stream in streams:
-            for _ in range(first * options.rows * options.accumulate):
+            for _ in range(first * options.accumulate):
                 next(stream)
     begun = time.monotonic()
     for step in range(first, options.steps):
@@ -277,7 +284,7 @@ def train_nano(
     model = NanoLM(config, seed)
     optimizers = options.optimizers(model)
     text = windows.with_images(np.full_like(windows.images, -1))
-    rows = training_rows(text, options.context, seed)
+    parts = parts_of(text, options, seed)
     training = TrainingSet("text", text, None)
     for step in range(options.steps):
         started = time.monotonic()
@@ -285,7 +292,7 @@ def train_nano(
         set_rates(optimizers, factor)
         (loss,) = accumulate(
             model,
-            [(1.0, draw_batches(training, rows, options, seed, step))],
+            [(1.0, draw_batches(training, parts, options, seed, step))],
             lambda batch: F.cross_entropy(
                 (lm_hidden(model, batch, dtype)[batch.targets >= 0] @ model.head.T.to(dtype)).float(),
                 batch.targets[batch.targets >= 0],

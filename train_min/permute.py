@@ -33,8 +33,9 @@ def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> t
     apart = documents if len(set(documents.tolist())) >= 10 else np.arange(len(documents))
     group = {"documents": np.zeros_like(apart), "host": hosts, "document": np.arange(len(apart))}[scope]
     result = image.copy()
-    for value in np.unique(group[unit[members]]) if len(members) else ():
-        inside = members[group[unit[members]] == value]
+    order = np.argsort(group[unit[members]], kind="stable")
+    bounds = np.flatnonzero(np.diff(group[unit[members]][order])) + 1
+    for inside in np.split(members[order], bounds) if len(members) else ():
         result[inside] = derange(image[inside], apart[unit[inside]] if scope != "document" else None, rng)
     images = windows.images.copy()
     images[present] = result[inverse.reshape(-1)]
@@ -51,9 +52,11 @@ def derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generato
         return same if owner is None else same | (owner[places] == owner[sources])
 
     places = np.arange(len(image))
+    # what more than half of all have cannot be dealt to the others: a host of one document keeps all its pictures
+    most = max(int(np.unique(same, return_counts=True)[1].max()) for same in (image, owner) if same is not None)
     for _ in range(200):
         bad = np.flatnonzero(wrong(places, order))
-        if not len(bad):
+        if len(bad) <= max(0, 2 * most - len(image)):
             break
         for place in bad.tolist():
             other = int(rng.integers(len(image)))

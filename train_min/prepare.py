@@ -1,5 +1,6 @@
 """What the arms of a run wait for: windows, the language model, and the features of every picture."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -47,27 +48,47 @@ def worker_count(options: TrainOptions, device: torch.device) -> int:
 
 
 def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None = None) -> None:
-    """Make `out` the folder of this run. Raises TrainError where it is another's."""
-    stamp = json.dumps(
-        {
-            "corpus": str(corpus.folder.resolve()),
-            "tokenizer": corpus.tokenizer.id,
-            "against": str(other.folder.resolve()) if other else None,
-            "options": asdict(replace(options, workers=None)),
-        },
-        sort_keys=True,
-    )
+    """Make `out` the folder of this run. Raises TrainError where it is another's, or of what a corpus held before it
+    was built again."""
+    contents = {"corpus": content_of(corpus), "against": content_of(other) if other else None}
+    rest = {
+        "corpus": str(corpus.folder.resolve()),
+        "against": str(other.folder.resolve()) if other else None,
+        "options": asdict(replace(options, workers=None)),
+    }
+    stamp = json.dumps({**rest, "contents": contents}, sort_keys=True)
     path = out / "options.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            if path.read_text() != stamp:
-                raise TrainError(f"{out} holds a run with other options or of another corpus: choose another -o")
+            check_stamp(path, rest, contents)
         elif any(out.iterdir()):
             raise TrainError(f"{out} is not empty and holds no run: choose another -o")
         path.write_text(stamp)
     except OSError as error:
         raise TrainError(f"cannot write to {out}: {error.strerror or error}") from None
+
+
+def content_of(corpus: Corpus) -> dict[str, str]:
+    """What tells a corpus from another one in the same folder: its manifest lists the hash of every file."""
+    manifest = hashlib.sha256((corpus.folder / "manifest.json").read_bytes()).hexdigest()
+    return {"manifest": manifest, "tokenizer": corpus.tokenizer.id}
+
+
+def check_stamp(path: Path, rest: dict[str, Any], contents: dict[str, Any]) -> None:
+    """Raises TrainError where `path` is not the stamp of the run that is described."""
+    try:
+        # as JSON has them: numbers and lists
+        found, wanted = json.loads(path.read_text()), json.loads(json.dumps(rest))
+    except ValueError:
+        found, wanted = None, rest
+    if not isinstance(found, dict) or {name: found.get(name) for name in wanted} != wanted:
+        raise TrainError(f"{path.parent} holds a run with other options or of another corpus: choose another -o")
+    if found.get("contents") != contents:
+        raise TrainError(
+            f"{path.parent} holds a run of a corpus as it was before it was built again: "
+            "choose another -o, or delete that folder"
+        )
 
 
 def feature_folder(corpus: Corpus, out: Path) -> Path:

@@ -59,7 +59,7 @@ def summarise(
     windows, training = setting.windows("validation"), setting.windows("train")
     true, reference = losses["true"], losses["reference"]
     information = validate.information(windows, true, reference)
-    control = validate.information(windows, losses["control"], reference)["gain"]
+    control = validate.gain(windows, losses["control"], reference)
     penalties = {
         scope: validate.penalty(windows, true, scope, rearranged(windows, (scope, options.seed, 1.0))[1])
         for scope in SCOPES
@@ -112,7 +112,7 @@ def ruler(windows: Windows, losses: dict[str, list[Losses]], options: TrainOptio
         name = "true" if dose == 0 else f"dose-{dose:g}"
         arms = losses.get(name) or losses["control"]
         point: dict[str, Any] = {"dose": dose}
-        point["gain"] = validate.information(windows, arms, losses["reference"])["gain"]
+        point["gain"] = validate.gain(windows, arms, losses["reference"])
         if dose:
             differences = [arm["own"] - true["own"] for arm, true in zip(arms, losses["true"], strict=True)]
             point["lost"] = validate.estimate(windows, differences, chosen).row()

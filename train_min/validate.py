@@ -18,6 +18,10 @@ ENOUGH_DOCUMENTS = 30
 ENOUGH_HOSTS = 20
 RESAMPLES = 2000
 BITS = 1 / math.log(2)
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+"""Student's t at 97.5 % for 1, 2, 3, ... degrees of freedom."""
+MOST_PARTS = 20
+"""Hosts, or languages, that a gain is broken down by: those with most tokens."""
 DISTANCES = ((0, 8), (8, 32), (32, 128), (128, 1 << 30))
 
 
@@ -62,6 +66,7 @@ class Estimate:
     high: float
     tokens: int
     documents: int
+    seeds: int
 
     @property
     def enough(self) -> bool:
@@ -72,38 +77,68 @@ class Estimate:
             name: None if math.isnan(getattr(self, name)) else round(getattr(self, name), 6)
             for name in ("value", "low", "high")
         }
-        return {**numbers, "tokens": self.tokens, "documents": self.documents, "enough": self.enough}
+        counts = {"tokens": self.tokens, "documents": self.documents, "seeds": self.seeds}
+        return {**numbers, **counts, "enough": self.enough}
 
 
 def estimate(windows: Windows, differences: list[np.ndarray], chosen: np.ndarray) -> Estimate:
-    """The mean of `differences`, one array (T,) in nats for each seed, over the `chosen` tokens.
-
-    The interval is a bootstrap over seeds and documents (over hosts where there are 20 or more): both are drawn with
-    replacement, the ratio of sums is taken, 2,000 times."""
+    """The mean of `differences`, one array (T,) in nats for each seed, over the `chosen` tokens, and its `interval`."""
     sums = np.stack([unit_sums(windows, difference, chosen) for difference in differences]) * BITS
     counts = unit_sums(windows, np.ones(len(chosen)), chosen)
     used = np.flatnonzero(counts)
-    documents, tokens = len(used), int(counts.sum())
-    if not tokens:
-        return Estimate(math.nan, math.nan, math.nan, 0, 0)
-    sums, counts = sums[:, used], counts[used]
-    hosts, cluster = np.unique([windows.units[unit]["site"] for unit in used], return_inverse=True)
+    if not len(used):
+        return Estimate(math.nan, math.nan, math.nan, 0, 0, len(differences))
+    sites = [windows.units[unit]["site"] for unit in used]
+    value, low, high = interval([sums[:, used]], counts[used], sites)
+    return Estimate(value, low, high, int(counts.sum()), len(used), len(differences))
+
+
+def interval(sides: list[np.ndarray], counts: np.ndarray, sites: list[str]) -> tuple[float, float, float]:
+    """The ratio of sums over documents, and the ends of its 95 % interval: the numerator is that of `sides`, each
+    (seeds, documents) and taken as the mean over its seeds, the denominator that of `counts` (documents,).
+
+    Documents are drawn anew 2,000 times (bootstrap), all of a host together where there are 20 hosts or more. To the
+    variance of the ratio among these draws comes that of each side's mean over its seeds: a few seeds drawn anew would
+    give little more than the span of those that there are. Student's t has the degrees of freedom of the sum of
+    variances (Satterthwaite 1946, Welch 1947). A side of one seed tells nothing of seeds: the interval is then that
+    over documents only."""
+    hosts, cluster = np.unique(sites, return_inverse=True)
     if len(hosts) >= ENOUGH_HOSTS:
-        sums = np.stack([np.bincount(cluster, row, minlength=len(hosts)) for row in sums])
+        sides = [np.stack([np.bincount(cluster, row, minlength=len(hosts)) for row in side]) for side in sides]
         counts = np.bincount(cluster, counts, minlength=len(hosts))
-    rng = np.random.default_rng(0)
-    n_seeds, n = sums.shape
-    seed_weights = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), RESAMPLES) / n_seeds
-    weights = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    drawn = ((seed_weights @ sums) * weights).sum(1) / np.maximum(weights @ counts, 1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(float(sums.mean(0).sum() / counts.sum()), float(low), float(high), tokens, documents)
+    n, total = len(counts), counts.sum()
+    numerator = np.sum([side.mean(0) for side in sides], 0)
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
+    variances = [float(np.var((drawn @ numerator) / np.maximum(drawn @ counts, 1e-12)))]
+    freedoms = [n - 1]
+    for side in sides:
+        if len(side) > 1:
+            variances.append(float(np.var(side.sum(1) / total, ddof=1)) / len(side))
+            freedoms.append(len(side) - 1)
+    variance = sum(variances)
+    parts = sum(part**2 / max(1, freedom) for part, freedom in zip(variances, freedoms, strict=True))
+    half = student(variance**2 / parts if parts else math.inf) * math.sqrt(variance)
+    value = float(numerator.sum() / total)
+    return value, value - half, value + half
+
+
+def student(freedom: float) -> float:
+    """Student's t at 97.5 % for 1 degree of freedom or more. Between the entries of the table, and beyond them, it is
+    close to a straight line in 1 / freedom."""
+    return float(np.interp(1 / freedom, [0.0, *(1 / n for n in range(len(STUDENT), 0, -1))], [1.960, *STUDENT[::-1]]))
+
+
+def gain(windows: Windows, true: list[Losses], reference: list[Losses]) -> dict[str, Any]:
+    """NLL(reference) - NLL(true) over the tokens that see an image."""
+    differences = [right["own"] - left["own"] for left, right in zip(true, reference, strict=True)]
+    return estimate(windows, differences, seen_images(windows).image >= 0).row()
 
 
 def information(
     windows: Windows, true: list[Losses], reference: list[Losses], name: str = "own", follow: bool = False
 ) -> dict[str, Any]:
-    """The gain, and its parts by distance from the image, language and host, and per document."""
+    """The gain, and its parts by distance from the image, by language and host (the 20 with most tokens), and by
+    seed."""
     seen = seen_images(windows, follow)
     chosen = seen.image >= 0
     differences = [right[name] - left[name] for left, right in zip(true, reference, strict=True)]
@@ -112,10 +147,11 @@ def information(
     def parts(labels: list[str]) -> dict[str, Any]:
         values, index = np.unique(labels, return_inverse=True)
         of_token = index.reshape(-1)[token_units]
+        tokens = np.bincount(of_token[chosen], minlength=len(values))
+        most = [number for number in np.argsort(-tokens, kind="stable")[:MOST_PARTS].tolist() if tokens[number]]
         return {
-            str(value): estimate(windows, differences, chosen & (of_token == number)).row()
-            for number, value in enumerate(values)
-            if (chosen & (of_token == number)).any()
+            str(values[number]): estimate(windows, differences, chosen & (of_token == number)).row()
+            for number in sorted(most)
         }
 
     by_distance = {}
@@ -202,11 +238,12 @@ def sentence(gain: dict[str, Any], control: dict[str, Any] | None) -> str:
             f"{ENOUGH_DOCUMENTS} are needed; build a larger corpus or raise windows.validation"
         )
     carried = f"{_bits(gain['value'])} bits per token of the text they belong to"
-    interval = f"95 % interval {_bits(gain['low'])} to {_bits(gain['high'])}"
+    span = f"95 % interval {_bits(gain['low'])} to {_bits(gain['high'])}"
+    span += " over documents only (one seed)" if gain["seeds"] == 1 else ""
     if gain["low"] <= 0 <= gain["high"]:
-        text = f"what images carry is not distinguishable from zero: {carried}, {interval}"
+        text = f"what images carry is not distinguishable from zero: {carried}, {span}"
     else:
-        text = f"images carry {carried}, {interval}"
+        text = f"images carry {carried}, {span}"
     return text + (f"; a corpus with shuffled images carries {_bits(control['value'])}" if control else "")
 
 

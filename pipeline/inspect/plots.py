@@ -125,9 +125,10 @@ def signed(number: float) -> str:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`."""
-    if high <= low:
-        high = low + (abs(low) or 1)
+    """Round numbers from at or below `low` to at or above `high`. Less than numbers of ten decimals tell apart is taken
+    for nothing."""
+    if high - low <= max(1e-9, 1e-9 * abs(low)):
+        high = low + (abs(low) if abs(low) > 1e-9 else 1)
     size = 10.0 ** len(str(int((high - low) / about))) / 10 if high - low >= about else 1.0
     while size > (high - low) / about:
         size /= 10

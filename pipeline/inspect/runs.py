@@ -1,7 +1,6 @@
 """What a training run found, as its result.json says; a file that says something else is passed over, never trusted."""
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +53,14 @@ def latest_run(corpus: Finished) -> Run | None:
 def read_run(path: Path) -> Run | None:
     """The run whose result.json this is; None where it holds no sentence and no gain."""
     try:
-        data = json.loads(path.read_bytes())
-        gain = _estimate("information gain", data["gain"])
-        sentence = str(data["sentence"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return _run(path, json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _run(path: Path, data: dict[str, Any]) -> Run:
+    gain = _estimate("information gain", data["gain"])
+    sentence = str(data["sentence"])
     documents = _part(data, "documents")
     return Run(
         path.parent.name,
@@ -105,8 +107,8 @@ def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[s
     yield from _ruler(_part(data, "ruler"))
     for key, title in (
         ("by_distance", "By distance from the picture (tokens)"),
-        ("by_language", "By language"),
-        ("by_host", "By site"),
+        ("by_language", "By language (those with most text)"),
+        ("by_host", "By site (those with most text)"),
     ):
         parts = _part(data, key)
         most = sorted(parts, key=lambda name: -_tokens(parts[name]))[:ROWS]
@@ -158,7 +160,7 @@ def _few_shot(path: Path) -> dict[str, Any]:
             name: [(row["shots"], row[key]) for row in rows if _is_number(row["shots"]) and _is_number(row[key])]
             for key, name in (("accuracy", "true images"), ("shuffled", "shuffled images"), ("majority", "commonest"))
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         series = {}
     title = "Few-shot accuracy"
     return {
@@ -237,8 +239,9 @@ def _part(data: Any, key: str) -> dict[str, Any]:
 
 def _tokens(row: Any) -> float:
     tokens = row.get("tokens") if isinstance(row, dict) else None
-    return float(tokens) if isinstance(tokens, int | float) else 0.0
+    return float(tokens) if isinstance(tokens, int | float) and _is_number(tokens) else 0.0
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    """No result comes near a size at which sums and axes overflow."""
+    return isinstance(value, int | float) and abs(value) < 1e15

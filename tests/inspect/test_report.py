@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.inspect.figures import figures
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
+from pipeline.inspect.plots import ticks
 from pipeline.inspect.report import PICTURES, RUN_PICTURES, is_web, shown_level, write_report
+from pipeline.inspect.runs import read_run
 from pipeline.inspect.samples import SampleDocument, harmless, sample_documents, sample_dropped, visible
 from shards.records import Text
 from tests.inspect.conftest import HOSTILE, URL
@@ -175,6 +179,40 @@ def test_a_result_that_is_none_changes_nothing(small_corpus: Path, tmp_path: Pat
     (corpus / "runs" / "a" / "result.json").write_text(content)
     after = report_of(corpus, tmp_path / "report.html")
     assert "Traceback" not in after and (after == before or 'id="training"' in after)
+
+
+HUGE, TINY = int("9" * 400), 5e-324
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        *(
+            json.dumps({"sentence": "x", "gain": {"value": low, "low": low, "high": high, "tokens": high}})
+            for low, high in ((0, HUGE), (-1.7e308, 1.7e308), (0, TINY), (TINY, TINY), (1e14, 1e14 + 0.02), (0, 9e14))
+        ),
+        json.dumps({"sentence": "x", "gain": {}, "by_host": {"a": {"tokens": HUGE}, "b": {"tokens": float("nan")}}}),
+        json.dumps({"sentence": "x", "gain": {}, "curves": {"true-0": [{"step": HUGE, "loss": {"a": HUGE}}] * 2}}),
+        json.dumps({"sentence": "x", "gain": {}, "curves": {"true-0": [{"step": TINY, "loss": {"a": TINY}}] * 2}}),
+        json.dumps({"sentence": "x", "gain": {}, "documents": {"best": [{"doc_id": 1, "gain": HUGE, "tokens": HUGE}]}}),
+    ],
+)
+def test_numbers_beyond_all_measure_break_no_report(tmp_path: Path, content: str) -> None:
+    for name in ("result.json", "evaluate.json"):
+        (tmp_path / name).write_text(content)
+    run = read_run(tmp_path / "result.json")
+    assert (run is None) == content.startswith("[")
+    assert not any("9" * 100 in str(tile) for tile in (run.tiles if run else ()))
+
+
+@given(
+    st.floats(-1e15, 1e15), st.one_of(st.floats(0, 1e15), st.sampled_from([5e-324, 1e-300, 1e-12, 1e-9, 2e-9, 1e-6]))
+)
+def test_ticks_span_what_is_drawn(low: float, span: float) -> None:
+    found = ticks(low, low + span)
+    slack = 1e-9 + 1e-8 * max(abs(low), abs(low + span))
+    assert found[0] <= low + slack and found[-1] >= low + span - slack and 2 <= len(found) < 20
 
 
 def test_what_may_become_a_link() -> None:

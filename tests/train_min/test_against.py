@@ -5,15 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import write_corpus
 from tests.train_min.test_data import windows_of
-from train_min import TrainError
-from train_min.against import compare, joined, run_against, without
+from train_min import TrainError, against
+from train_min.against import (
+    COMMON,
+    begin,
+    compare,
+    held_out_of,
+    joined,
+    run_against,
+    text_hashes,
+    tokens_trained,
+    without,
+)
 from train_min.arms import arms_of
+from train_min.data import cut_windows, open_corpus
 from train_min.options import TrainOptions
+from train_min.prepare import TILES
 from train_min.train import run
 
 
@@ -54,13 +68,140 @@ def test_the_better_corpus_is_found() -> None:
     assert found["pages"] == 50
 
 
+def test_a_page_without_a_token_that_sees_a_picture_counts_for_nothing() -> None:
+    windows = windows_of([[(10, [k])] if k < 20 else [(10, [])] for k in range(40)])
+    for number, unit in enumerate(windows.units):
+        unit["url"] = f"http://x/{number}"
+    rng = np.random.default_rng(0)
+    arms = losses(windows, rng, 0.1), losses(windows, rng, 0.0)
+    assert compare({"a": windows, "b": windows}, *arms)["pages"] == 20
+    blind = windows_of([[(10, [])]])
+    assert compare({"a": blind}, losses(blind, rng, 0.0), losses(blind, rng, 0.0))["value"] is None
+
+
+def test_pieces_of_a_book_count_each_and_pages_of_many_hosts_by_host() -> None:
+    book, rng = held_out(40), np.random.default_rng(0)
+    arms = losses(book, rng, 0.1), losses(book, rng, 0.0)
+    for unit in book.units:
+        unit["url"] = "http://x/book"
+    assert compare({"a": book, "b": book}, *arms)["pages"] == 40
+    windows = held_out(100)
+    of_host = np.repeat(rng.normal(0, 1, 20)[np.arange(100) % 20], np.diff(windows.starts))
+    widths = []
+    for hosts in (100, 20):
+        for number, unit in enumerate(windows.units):
+            unit["site"] = f"h{number % hosts}"
+        alike = [{"a": np.zeros(len(of_host))} for _ in range(2)], [{"a": of_host} for _ in range(2)]
+        found = compare({"a": windows}, *alike)
+        widths.append(found["high"] - found["low"])
+    assert widths[1] > 1.5 * widths[0]
+
+
+def texts_of(windows: Any) -> dict[str, bytes]:
+    return {unit["url"]: unit["url"].encode() for unit in windows.units}
+
+
 def test_pages_held_out_elsewhere_are_left_out_of_training() -> None:
     windows = held_out(4)
-    left = without(windows, {"http://x/1", "http://x/3"})
-    assert len(left) == 2 and left.of(1)[0].tolist() == windows.of(2)[0].tolist()
-    assert left.of(1)[1].tolist() == windows.of(2)[1].tolist()
+    other = dataclasses.replace(held_out(4), units=[{**windows.units[k], "url": f"http://x/{2 * k}"} for k in range(4)])
+    other = other.with_images(np.full(8, -1))  # of pages 0, 2, 4 and 6
+    other = dataclasses.replace(other, hashes=other.hashes[:0])
+    unseen = held_out_of({"b": other}, {"b": held_out(0)}, {"b": texts_of(other)})
+    left = without(windows, unseen, texts_of(windows))
+    assert len(left) == 2 and left.of(1)[0].tolist() == windows.of(3)[0].tolist()
+    assert left.of(1)[1].tolist() == windows.of(3)[1].tolist()
     both = joined(left, windows)
     assert len(both) == 6 and both.of(3)[0].tolist() == windows.of(1)[0].tolist() and (both.images == -1).all()
+
+
+def test_windows_that_show_a_held_out_picture_are_left_out_unless_many_documents_show_it() -> None:
+    # picture 0 stands in more documents than count, picture 1 in two, each other one in one
+    windows = windows_of([[(9, [0, 2 + k])] for k in range(COMMON + 1)] + [[(9, [1])], [(9, [1])], [(9, [30])]])
+    other = windows_of([[(9, [0, 1, 3])]])
+    for name, shown in (("a", windows), ("b", other)):
+        shown.units[:] = [{**unit, "url": f"http://{name}/{number}"} for number, unit in enumerate(shown.units)]
+    own = np.arange(31, dtype=np.uint8)[:, None].repeat(32, 1)
+    windows, other = dataclasses.replace(windows, hashes=own), dataclasses.replace(other, hashes=own[:4][[0, 1, 3]])
+    unseen = held_out_of({"b": other}, {"b": held_out(0)}, {"b": texts_of(other)})
+    left = without(windows, unseen, texts_of(windows))
+    kept = [windows.window_ids.index(name) for name in left.window_ids]
+    assert kept == [0, *range(2, COMMON + 1), COMMON + 3]
+
+
+def rewritten(corpus: Path, change: Any) -> Path:
+    """The corpus with other rows of documents."""
+    path = corpus / "documents" / "00000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), table.schema), path)
+    return corpus
+
+
+def prepared(a: Path, b: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Both sides as `begin` leaves them, without language model and features."""
+    monkeypatch.setattr(against, "run_jobs", lambda *arguments: iter(()))
+    options = dataclasses.replace(QUICK, steps=6, rows=2, lm_steps=1, seeds=2)
+    return begin({"a": open_corpus(a), "b": open_corpus(b)}, out, options, lambda line: None)[:2]
+
+
+def test_copies_of_held_out_pages_under_other_addresses_are_left_out(corpus_folder: Path, tmp_path: Path) -> None:
+    def copied(rows: list[dict]) -> list[dict]:
+        held_out = [row for row in rows if row["split"] == "validation"]
+        moved = [
+            {**row, "split": "train", "url": row["url"] + "?print=1", "doc_id": row["doc_id"][::-1]} for row in held_out
+        ]
+        for row in moved:  # other pictures
+            row["images"] = [image and {**image, "stored_sha256": bytes(32)} for image in row["images"]]
+        return [*rows, *moved]
+
+    a = rewritten(write_corpus(tmp_path / "a", 100, held_out=3), copied)
+    a_training, a_held_out = open_corpus(a), open_corpus(corpus_folder)
+    training = cut_windows(a_training, a_training.tokenizer, "train", TILES)
+    held = cut_windows(a_held_out, a_training.tokenizer, "validation", TILES)
+    unseen = held_out_of({"b": held}, {"b": training}, {"b": text_hashes(a_held_out)})
+    left = without(training, unseen, text_hashes(a_training))
+    texts = {held.of(index)[0].tobytes() for index in range(len(held))}
+    assert sum(training.of(index)[0].tobytes() in texts for index in range(len(training))) >= 5
+    assert not any(left.of(index)[0].tobytes() in texts for index in range(len(left)))
+    assert len(left) >= 50
+
+
+def as_books(rows: list[dict], held: int) -> list[dict]:
+    """The pages as books of 50 pages of other words, of whose ten parts the `held`-th is held out."""
+    rng = np.random.default_rng(0)
+    words = [f"{first}{second}" for first in ("ka", "lo", "mi", "tu", "re") for second in ("na", "ro", "si", "pel")]
+    books = []
+    for start in range(0, len(rows), 50):
+        pages = rows[start : start + 50]
+        texts = [text and " ".join(rng.choice(words, 12)) for page in pages for text in page["texts"]]
+        images = [image for page in pages for image in page["images"]]
+        tenth = len(texts) // 10
+        ranges = [{"start": held * tenth, "stop": (held + 1) * tenth, "split": "validation"}]
+        books.append({**pages[0], "texts": texts, "images": images, "split": "mixed", "held_out": ranges})
+    return books
+
+
+def test_of_books_the_pieces_that_train_on_both_sides_stay_and_both_train_on_as_many_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [
+        rewritten(write_corpus(tmp_path / name, 150), lambda rows, held=held: as_books(rows, held))
+        for name, held in (("a", 3), ("b", 6))
+    ]
+    setting, held_out = prepared(*folders, tmp_path / "run", monkeypatch)
+    runs = {
+        tuple(windows.of(index)[0][start : start + 40].tolist())
+        for windows in held_out.values()
+        for index in range(len(windows))
+        for start in range(0, len(windows.of(index)[0]) - 40)
+    }
+    for side in "ab":
+        windows = setting.windows(f"train-{side}")
+        assert len(windows) >= 16
+        for index in range(len(windows)):
+            ids = windows.of(index)[0].tolist()
+            assert not any(tuple(ids[start : start + 40]) in runs for start in range(len(ids) - 40))
+    tokens = [*tokens_trained(setting, "a"), *tokens_trained(setting, "b")]
+    assert len(tokens) == 4 and all(0 <= given - 6 * 2 * 256 < 256 for given in tokens)
 
 
 @pytest.mark.slow
@@ -70,6 +211,7 @@ def test_two_corpora_are_compared_from_their_folders(corpus_folder: Path, tmp_pa
     result = run_against(corpus_folder, other, tmp_path / "run", options, lambda line: None)
     assert set(result.data["nll"]) == {"a", "b"} and set(result.data["nll"]["a"]) == {"a", "b"}
     assert result.data["difference"]["pages"] >= 30
+    assert all(0 <= tokens - 2 * 2 * 256 < 256 for side in "ab" for tokens in result.data["tokens"][side])
     with pytest.raises(TrainError, match="at least --seeds 2"):
         run_against(corpus_folder, other, tmp_path / "run2", QUICK, lambda line: None)
 

@@ -205,3 +205,21 @@ def test_a_tokenizer_of_another_corpus_is_refused(corpus_folder: Path) -> None:
     stranger = train_corpus_tokenizer(["something else entirely"])
     with pytest.raises(TrainError, match="another tokenizer"):
         training_windows(dataclasses.replace(corpus, tokenizer=stranger), stranger, 0)
+
+
+def test_what_cannot_be_dealt_out_is_not_tried_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 30 hosts with a page each, one with a page of nine pictures and one of one, and pages that show one picture
+    over and over."""
+    spec = [[(2, [2 * k, 2 * k + 1])] for k in range(30)]
+    windows = windows_of([*spec, [(2, list(range(60, 69)))], [(2, [70])]], [f"h{min(k, 30)}" for k in range(32)])
+    rounds = []
+    exchange = np.flatnonzero
+
+    def counted(array: np.ndarray) -> np.ndarray:
+        rounds.append(1)
+        return exchange(array)
+
+    monkeypatch.setattr(np, "flatnonzero", counted)
+    images, replaced = permute(windows, "host", 0)
+    assert len(rounds) < 200
+    assert replaced.sum() == 2 and images[:60].tolist() == windows.images[:60].tolist()

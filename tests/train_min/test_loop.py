@@ -17,7 +17,7 @@ from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
 from train_min import TrainError
 from train_min.arms import Setting
-from train_min.data import Windows, cut_windows, open_corpus, training_rows
+from train_min.data import Windows, cut_windows, open_corpus
 from train_min.lm import NanoConfig, NanoLM
 from train_min.loop import (
     LoopOptions,
@@ -26,6 +26,7 @@ from train_min.loop import (
     draw_batches,
     fit,
     lower_states,
+    parts_of,
     rate_factor,
     score,
     step_flops,
@@ -95,8 +96,8 @@ def test_the_text_of_pairs_always_sees_its_own_image() -> None:
 
     def blind(interleaved: bool) -> int:
         training = TrainingSet("pairs", pairs, features_of(pairs), interleaved=interleaved)
-        rows = ([number] for number in range(40))
-        (batch,) = draw_batches(training, rows, LoopOptions(1, rows=40, next_image=0.5), 0, 0)
+        parts = iter([[[number] for number in range(40)]])
+        (batch,) = draw_batches(training, parts, LoopOptions(1, rows=40, next_image=0.5), 0, 0)
         return int((batch.media_index.amax(1) < 0).sum())
 
     assert blind(interleaved=False) == 0 and blind(interleaved=True) > 10
@@ -111,6 +112,20 @@ def test_a_run_trains_its_pairs_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     setting = Setting(tmp_path, tmp_path, 4, FEATURES, 100, options, options.loop(), "cpu")
     assert setting.training_set("train", None).interleaved
     assert not setting.training_set("pairs", None).interleaved
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(140, 140), (60, 256), (130, 256), (256, 256), (30, 60)])
+def test_a_step_is_as_many_tokens_whatever_the_length_of_windows(shortest: int, longest: int) -> None:
+    """Rows of windows of 140 tokens are about half full."""
+    lengths = np.random.default_rng(0).integers(shortest, longest + 1, 200).tolist()
+    windows = windows_of([[(length, [])] for length in lengths])
+    options = LoopOptions(40, rows=3, accumulate=2)
+    parts = parts_of(windows, options, 0)
+    training = TrainingSet("windows", windows, None)
+    steps = [draw_batches(training, parts, options, 0, step) for step in range(options.steps)]
+    given = np.cumsum([sum(int((batch.segments >= 0).sum()) for batch in step) for step in steps])
+    wanted = 2 * 3 * 256 * np.arange(1, options.steps + 1)
+    assert (given >= wanted).all() and (given < wanted + 256).all()
 
 
 def test_rates_rise_then_fall_to_zero() -> None:
@@ -290,7 +305,7 @@ def one_step(windows: Windows) -> dict[str, torch.Tensor]:
         layer.attention_gate.data.fill_(0.5)
     training = TrainingSet("windows", windows, features_of(windows))
     options = LoopOptions(1, rows=5, context=64, accumulate=2)
-    accumulate(model, [(1.0, draw_batches(training, training_rows(windows, 64, 1), options, 1, 0))], model.nll)
+    accumulate(model, [(1.0, draw_batches(training, parts_of(windows, options, 1), options, 1, 0))], model.nll)
     return gradients(model)
 
 

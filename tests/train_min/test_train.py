@@ -26,7 +26,7 @@ from train_min.arms import Setting
 from train_min.data import open_corpus
 from train_min.loop import load
 from train_min.options import Result, TrainOptions
-from train_min.prepare import lm_job, prepare
+from train_min.prepare import claim, lm_job, prepare
 from train_min.train import run
 from train_min.workers import run_jobs
 
@@ -91,6 +91,22 @@ def test_another_runs_folder_is_left_alone(
     (tmp_path / "letter.txt").write_text("dear reader")
     with pytest.raises(TrainError, match="holds no run"):
         run(corpus_folder, tmp_path, QUICK, lambda line: None)
+
+
+def test_a_run_of_what_a_corpus_was_before_it_was_built_again_is_refused(tmp_path: Path) -> None:
+    first, second = write_corpus(tmp_path / "first", 8), write_corpus(tmp_path / "second", 8)
+    tokenizer = open_corpus(first).tokenizer
+    for other in (None, second):
+        out = tmp_path / ("against" if other else "alone")
+        for _ in range(2):
+            claim(out, open_corpus(first), QUICK, other and open_corpus(other))
+        # the same pages and options, another picture or another tokenizer
+        for seed, kept in ((1, tokenizer), (0, None)):
+            again = write_corpus(other or first, 8, seed=seed, tokenizer=kept, held_out=3)
+            with pytest.raises(TrainError, match=r"before it was built again.*choose another -o, or delete"):
+                claim(out, open_corpus(first), QUICK, other and open_corpus(again))
+        write_corpus(other or first, 8)
+        claim(out, open_corpus(first), QUICK, other and open_corpus(other))
 
 
 def test_too_little_data_is_said_so(tmp_path: Path) -> None:

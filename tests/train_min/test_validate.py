@@ -8,7 +8,18 @@ import pytest
 from tests.train_min.test_data import EOC, IMAGE, windows_of
 from train_min import validate
 from train_min.permute import permute
-from train_min.validate import Estimate, documents, estimate, information, penalty, seen_images, sentence, unit_sums
+from train_min.validate import (
+    Estimate,
+    documents,
+    estimate,
+    gain,
+    information,
+    penalty,
+    seen_images,
+    sentence,
+    student,
+    unit_sums,
+)
 
 BIT = np.log(2)
 
@@ -54,7 +65,7 @@ def test_a_known_gain_lies_in_its_interval(hosts: int) -> None:
     assert gain["documents"] == 60 and gain["tokens"] == 60 * 20
     assert sum(part["tokens"] for part in found["by_distance"].values()) == gain["tokens"]
     assert list(found["by_distance"]) == ["0-8", "8-32"]
-    assert len(found["by_host"]) == hosts and len(found["per_seed"]) == 3
+    assert len(found["by_host"]) == min(20, hosts) and len(found["per_seed"]) == 3
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -68,6 +79,39 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         found = estimate(windows, differences, seen_images(windows).image >= 0)
         covered += found.low <= 0.05 <= found.high
     assert covered >= 50
+
+
+def test_the_interval_covers_the_truth_where_seeds_differ_more_than_documents() -> None:
+    windows = corpus(40)
+    chosen = seen_images(windows).image >= 0
+    covered = 0
+    for trial in range(200):
+        rng = np.random.default_rng(trial)
+        token = np.repeat(rng.normal(0.05, 0.3, 40), np.diff(windows.starts))
+        found = estimate(windows, [(token + rng.normal(0, 0.3)) * BIT for _ in range(3)], chosen)
+        covered += found.low <= 0.05 <= found.high
+    assert covered >= 182  # of seeds and documents drawn anew: 163
+
+
+def test_one_seed_is_said_to_tell_nothing_of_seeds() -> None:
+    windows = corpus(40)
+    found = information(windows, [losses(windows, 0)], [losses(windows, 9, 0.1)])["gain"]
+    assert found["seeds"] == 1
+    assert sentence(found, None).endswith("over documents only (one seed)")
+
+
+def test_students_t() -> None:
+    # of scipy.stats.t.ppf(0.975, n)
+    for freedom, t in ((1, 12.706), (2, 4.303), (15, 2.131), (20, 2.086), (40, 2.021), (1000, 1.962), (np.inf, 1.960)):
+        assert student(freedom) == pytest.approx(t, abs=0.005)
+    assert 2.131 < student(14.5) < 2.145
+
+
+def test_only_the_hosts_with_most_tokens_are_told_apart() -> None:
+    windows = windows_of([[(3 + k, [k])] for k in range(30)], [f"h{k:02}" for k in range(30)])
+    found = information(windows, [losses(windows, 0)], [losses(windows, 9)])
+    assert list(found["by_host"]) == [f"h{k}" for k in range(10, 30)]
+    assert gain(windows, [losses(windows, 0)], [losses(windows, 9)]) == found["gain"]
 
 
 def test_documents_that_differ_widen_the_interval_and_hosts_more() -> None:
@@ -113,7 +157,7 @@ def test_the_best_and_worst_documents_are_named_with_windows_and_pictures() -> N
 
 
 def row(value: float, low: float, high: float, documents: int = 100) -> dict:
-    return Estimate(value, low, high, 1000, documents).row()
+    return Estimate(value, low, high, 1000, documents, 3).row()
 
 
 def test_the_sentence() -> None:
