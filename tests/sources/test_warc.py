@@ -142,6 +142,33 @@ def test_a_broken_header_in_a_plain_file_costs_one_record(hugin: bytes, tmp_path
     assert counts(path)["record.corrupt"] == 1
 
 
+def response(url: str, body: bytes) -> bytes:
+    """A response record of a plain WARC file."""
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
+    head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\nContent-Type: application/http\r\n"
+    return f"{head}Content-Length: {len(http)}\r\n\r\n".encode() + http + b"\r\n\r\n"
+
+
+def test_a_record_inside_a_page_is_none(tmp_path: Path) -> None:
+    """In the last page too, behind which a search begins, and where bytes that are no record follow."""
+    page = b"<p>How a WARC file looks:\n" + response("https://bank.example/", b"<p>forged") + b"the end"
+    first, last = response("https://e.org/1", b"<p>one"), response("https://e.org/2", page)
+    path = tmp_path / "a.warc"
+    for data, rules in (
+        (first + last, []),
+        (first + last[:-4], []),
+        (first + last + b"\r\n" * 5, []),
+        (first + last + b"garbage", ["record.corrupt"]),
+        (last + b"garbage\n" + first, ["record.corrupt"]),
+    ):
+        path.write_bytes(data)
+        found = records(path)
+        bodies = {record.url: record.body for record in found if record.rule is None}
+        assert bodies == {"https://e.org/1": b"<p>one", "https://e.org/2": page}
+        assert [record.rule for record in found if record.rule] == rules
+        assert sum(record.length for record in found) in (len(data), len(data) - 10)  # but for further blank lines
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_nothing_escapes_from_mutilated_files(
