@@ -19,7 +19,7 @@ from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from pipeline.errors import BuildError
-from pipeline.sources.http import Damaged, TooLarge, payload
+from pipeline.sources.http import Damaged, TooLarge, Truncated, payload
 from pipeline.sources.record import Record
 
 GZIP = b"\x1f\x8b\x08"
@@ -288,6 +288,8 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
             body = payload(headers, raw.body, limit)
         except TooLarge:
             rule, detail = "record.too_large", f"over {limit} bytes"
+        except Truncated as error:
+            rule, detail = "record.truncated", str(error)
         except Damaged as error:
             rule, detail = "record.corrupt", f"content coding: {error}"
         if rule is None and not body:
