@@ -23,6 +23,7 @@ from pipeline.sources.http import Damaged, TooLarge, Truncated, payload
 from pipeline.sources.record import Record
 
 GZIP = b"\x1f\x8b\x08"
+LZ4 = b"\x04\x22\x4d\x18"
 CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 SEARCH_BLOCK = 1 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -110,7 +111,7 @@ def _reader_for(file: BinaryIO) -> str | None:
             head = zlib.decompressobj(31).decompress(head, 4096)
         except zlib.error:
             return None
-    elif head[:4] == b"\x04\x22\x4d\x18":  # an LZ4 frame
+    elif head[:4] == LZ4:
         return "fastwarc"
     if head.startswith(b"WARC/"):
         return "fastwarc" if head.split(b"\n", 1)[0].endswith(b"\r") else "warcio"
@@ -234,6 +235,8 @@ def _end_of(file: BinaryIO, offset: int, size: int) -> tuple[int, int] | None:
     the file ends inside it or its framing is broken."""
     file.seek(offset)
     head = file.read(65536)
+    if head[:4] == LZ4:
+        return _end_of_lz4(file, head, offset, size)
     if head[:3] != GZIP:
         blank = head.find(b"\r\n\r\n")
         length = CONTENT_LENGTH.search(head, 0, blank + 2) if head.startswith(b"WARC/") and blank >= 0 else None
@@ -253,6 +256,19 @@ def _end_of(file: BinaryIO, offset: int, size: int) -> tuple[int, int] | None:
         return None
     end = file.tell() - len(inflater.unused_data)
     return end, end
+
+
+def _end_of_lz4(file: BinaryIO, head: bytes, offset: int, size: int) -> tuple[int, int] | None:
+    """`_end_of` for an LZ4 frame (LZ4 Frame Format 1.6.3), block by block, without decompression."""
+    flags = head[4] if len(head) > 4 else 0
+    end = offset + 7 + 8 * (flags >> 3 & 1) + 4 * (flags & 1)  # the sizes of contents and dictionary are optional
+    while end < size:
+        file.seek(end)
+        block = int.from_bytes(file.read(4), "little") & 0x7FFFFFFF  # the highest bit: not compressed
+        end += 4 + block + (4 * (flags >> 4 & 1) if block else 4 * (flags >> 2 & 1))  # checksums are optional
+        if block == 0:
+            return (end, end) if end <= size else None
+    return None
 
 
 def _blank(file: BinaryIO, start: int, stop: int) -> bool:

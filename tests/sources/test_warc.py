@@ -169,6 +169,23 @@ def test_a_record_inside_a_page_is_none(tmp_path: Path) -> None:
         assert sum(record.length for record in found) in (len(data), len(data) - 10)  # but for further blank lines
 
 
+def test_a_record_inside_a_page_of_an_lz4_file_is_none(tmp_path: Path) -> None:
+    """Where LZ4 does not compress, a page's bytes stand in the file as they are."""
+
+    def frame(record: bytes) -> bytes:
+        head = bytes.fromhex("04224d18604082")
+        return head + (len(record) | 1 << 31).to_bytes(4, "little") + record + bytes(4)
+
+    page = b"<p>How a WARC file looks:\n" + response("https://bank.example/", b"<p>forged") + b"the end"
+    first, last = frame(response("https://e.org/1", b"<p>one")), frame(response("https://e.org/2", page))
+    path = tmp_path / "a.warc.lz4"
+    path.write_bytes(first + last)
+    found = [(record.url, record.rule, record.offset, record.length) for record in records(path)]
+    assert found == [("https://e.org/1", None, 0, len(first)), ("https://e.org/2", None, len(first), len(last))]
+    path.write_bytes(first + last + b"garbage")
+    assert [record.rule for record in records(path)] == [None, None, "record.corrupt"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_nothing_escapes_from_mutilated_files(
