@@ -31,6 +31,7 @@ from pipeline.jobs.text import JudgeText
 from pipeline.jobs.verdicts import JudgeImages
 from pipeline.jobs.windows import CutWindows, MakeTokenizer, WriteShard, deal
 from pipeline.recipe import Recipe
+from pipeline.sources.folder import printable
 from shards.files import atomic, remove
 
 STAGES = ("pages", "records", "text", "references", "contents", "images", "verdicts", "split", "documents", "windows")
@@ -250,6 +251,8 @@ def build(
 def _claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
     """Makes the directory ours, or raises BuildError where it is something else's or another recipe's."""
     root = corpus.root
+    if printable(str(root)) != str(root):
+        raise BuildError(f"{printable(str(root))}: pyarrow opens no path that is not UTF-8: choose another -o")
     own = {root / "warc", root / "work" / "warc"}  # what lists were crawled and downloaded into
     if any(path == root or (root in path.parents and own.isdisjoint(path.parents)) for path in paths):
         raise BuildError(f"{root} holds the input itself: choose another -o")
