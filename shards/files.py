@@ -68,11 +68,21 @@ def atomic(path: str | os.PathLike) -> Iterator[Output]:
         if isinstance(error, OSError) and error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file before anything is written that it must not be read with, whatever a power cut leaves."""
+    path.unlink()
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(number)
     finally:
-        os.close(folder)
+        os.close(number)
 
 
 def write_table(path: str | os.PathLike, table: pa.Table, *, row_group: int = ROW_GROUP) -> Output:

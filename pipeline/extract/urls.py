@@ -2,6 +2,8 @@
 and file. A fragment is left out: it names a part of what the URL without it fetches."""
 
 import re
+from collections.abc import Iterator
+from urllib.parse import quote, unquote_to_bytes
 
 import idna
 
@@ -48,6 +50,32 @@ def serialise(parts: Parts) -> str:
     """The URL of its parts."""
     scheme, authority, path, query = parts
     return f"{scheme}://{authority}{path}" + ("" if query is None else f"?{query}")
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~!$&'()*+,;=:@/-]*")
+
+
+def spelling(url: str) -> str:
+    """One spelling for all that differ in which characters of the path are escaped, and how: pages and files disagree
+    on brackets, blanks, the case of hex digits. Escaped slashes stay apart from slashes. No URL to fetch: a key."""
+    path, mark, query = url.partition("?")
+    if not _PLAIN.fullmatch(path):
+        pieces = re.split(b"%2[Ff]", path.encode("utf-8", "surrogatepass"))
+        path = "%2F".join(quote(unquote_to_bytes(piece), safe="/:@!$&'()*+,;=~") for piece in pieces)
+    return path + mark + query
+
+
+def unescaped_spellings(url: str) -> Iterator[str]:
+    """What references come to that name a path whose bytes are not UTF-8 without escapes, on pages in windows-1252:
+    as much of the end of the path as they may name is read as windows-1252."""
+    segments = url.split("/")
+    for index in reversed(range(len(segments))):
+        segment = unquote_to_bytes(segments[index])
+        try:
+            segment.decode()
+        except UnicodeDecodeError:
+            segments[index] = quote(segment.decode("windows-1252", "replace"))
+            yield "/".join(segments)
 
 
 def parse(reference: str, base: str | None) -> Parts | None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -30,11 +31,18 @@ from pipeline.jobs.text import JudgeText
 from pipeline.jobs.verdicts import JudgeImages
 from pipeline.jobs.windows import CutWindows, MakeTokenizer, WriteShard, deal
 from pipeline.recipe import Recipe
-from shards.files import atomic
+from pipeline.sources.folder import printable
+from shards.files import atomic, remove
 
 STAGES = ("pages", "records", "text", "references", "contents", "images", "verdicts", "split", "documents", "windows")
 PACKAGES = ("openm3w", "apache-beam", "lxml", "numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg")
 """Packages whose version can change what a corpus holds; the manifest names them."""
+WRITTEN = {
+    "documents": re.compile(r"\d{5,}\.parquet"),
+    "images": re.compile(r"\d{5,}\.(parquet|tar)"),
+    "windows": re.compile(r"(train|validation)-\d{5,}\.(parquet|tar)"),
+}
+"""The names that stages give to the files of a corpus, by folder."""
 OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images", "windows", "work", "runs", "warc"}
 
 
@@ -51,7 +59,9 @@ class Build:
     files: dict[str, list[FileEntry]] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Runs every stage that is not complete yet, then writes the manifest."""
+        """Runs every stage that is not complete yet, then writes the manifest.
+
+        From the first such stage on there is none: files that it names are written anew."""
         recipe, corpus = self.recipe, self.corpus
         corpus.prepare(list(STAGES))
         (corpus.root / "windows").mkdir(exist_ok=True)
@@ -112,11 +122,20 @@ class Build:
 
     def _tasks(self, name: str, key: str, tasks: tuple[Task, ...], work: Work) -> None:
         stage, patience = Stage(name, key, tasks), self.recipe.limits.record_seconds
+        self._unfinish(stage)
         self.files[name] = run_stage(self.corpus, self.runner, self.progress, stage, work, patience)
 
     def _join(self, name: str, key: str, transform: beam.PTransform) -> None:
         tasks = tuple(Task(part.number, part.weight) for part in self.input.parts.parts)
-        self.files[name] = run_join(self.corpus, self.runner, self.progress, Stage(name, key, tasks), transform)
+        stage = Stage(name, key, tasks)
+        self._unfinish(stage)
+        self.files[name] = run_join(self.corpus, self.runner, self.progress, stage, transform)
+
+    def _unfinish(self, stage: Stage) -> None:
+        """Removes the manifest where a stage is about to be run."""
+        manifest = self.corpus.root / "manifest.json"
+        if manifest.exists() and stage.finished(self.corpus) is None:
+            remove(manifest)
 
     def _fetch(self, text: str, links: bool) -> list[FileEntry]:
         """The tables of the pictures fetched from the network; without one, what an earlier run fetched."""
@@ -167,6 +186,11 @@ class Build:
         kept += [*self.files["tokenizer"], *self.files["shards"]]
         files = sorted((entry for entry in kept if not entry.path.startswith("work/")), key=lambda entry: entry.path)
         tokenizer = self.files["tokenizer"][0].sha256
+        named = {entry.path for entry in files}
+        for folder, written in WRITTEN.items():
+            for path in sorted((self.corpus.root / folder).iterdir()):
+                if written.fullmatch(path.name) and self.corpus.relative(path) not in named:
+                    path.unlink()
         write_json(
             self.corpus.root / "manifest.json",
             {
@@ -227,6 +251,8 @@ def build(
 def _claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
     """Makes the directory ours, or raises BuildError where it is something else's or another recipe's."""
     root = corpus.root
+    if printable(str(root)) != str(root):
+        raise BuildError(f"{printable(str(root))}: pyarrow opens no path that is not UTF-8: choose another -o")
     own = {root / "warc", root / "work" / "warc"}  # what lists were crawled and downloaded into
     if any(path == root or (root in path.parents and own.isdisjoint(path.parents)) for path in paths):
         raise BuildError(f"{root} holds the input itself: choose another -o")

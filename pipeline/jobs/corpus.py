@@ -48,9 +48,12 @@ class Corpus:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value whole or not at all, with sorted keys."""
+    """Writes a value whole or not at all, with sorted keys.
+
+    File names that are not UTF-8 hold lone surrogates, for which Python's escape and JSON's are the same."""
     with atomic(path) as file:
-        file.write((json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

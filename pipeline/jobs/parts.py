@@ -1,12 +1,16 @@
 """The cut of the input into parts, before anything else runs. It depends on the input alone."""
 
 import glob
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pipeline.errors import BuildError
+from pipeline.extract.urls import parse, serialise
 from pipeline.jobs.corpus import Corpus, read_json, write_json
 from pipeline.sources import folder, warc
 from pipeline.sources.record import Record
@@ -18,12 +22,14 @@ PART_FILES = 1000
 """A part of a folder holds this many files; of a small folder a 16th."""
 FEWEST_BYTES, FEWEST_FILES = 1 << 20, 20
 SHARE = 16
+NO_BASE = "file:///"
+"""The base of a folder's URLs where none is given."""
 
 
 @dataclass(frozen=True)
 class Source:
     """An input file or folder. `name` is its path below the folder that all inputs share: no absolute path enters a
-    corpus."""
+    corpus. `identity` is the sha256 of a file's bytes, or of a folder's listing: names, sizes and times of change."""
 
     name: str
     kind: str  # warc or folder
@@ -47,7 +53,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """The whole cut. `names[i]` are the files of source i where that is a folder."""
+    """The whole cut. `names[i]` are the files of source i where that is a folder, `base_url` is the URL of its root, or
+    of all roots."""
 
     sources: tuple[Source, ...]
     parts: tuple[Part, ...]
@@ -57,6 +64,22 @@ class Parts:
     def identity(self) -> list[Any]:
         """What a stage that reads the input depends on."""
         return [[asdict(source) for source in self.sources], [asdict(part) for part in self.parts], self.base_url]
+
+    def root_url(self, source: int) -> str:
+        """The URL of a folder's root. Of several folders each has its name, numbered where it is taken, as the first
+        segment of the path, so that no two files have one URL."""
+        folders = [number for number, other in enumerate(self.sources) if other.kind == "folder"]
+        if len(folders) == 1:
+            return self.base_url
+        taken: list[str] = []
+        for number in folders:
+            name = segment = Path(self.sources[number].name).name
+            count = 1
+            while segment in taken:
+                count += 1
+                segment = f"{name}-{count}"
+            taken.append(segment)
+        return f"{self.base_url}{quote(taken[folders.index(source)], safe='')}/"
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,7 @@ class Input:
         source, path = self.parts.sources[part.source], self.paths[part.source]
         if source.kind == "folder":
             names = self.parts.names[part.source][part.start : part.stop]
-            return folder.read(path, names, self.parts.base_url, limit, skip)
+            return folder.read(path, names, self.parts.root_url(part.source), limit, skip)
         return warc.read(path, part.start, part.stop, source.reader, limit, skip)
 
 
@@ -97,7 +120,14 @@ def resolve(inputs: Sequence[str]) -> list[Path]:
 def cut(corpus: Corpus, paths: Sequence[Path], base_url: str) -> Input:
     """Cuts the input, or reads the cut that an earlier run made of the same files.
 
-    Raises BuildError where a source cannot be read or holds nothing that this program reads."""
+    Raises BuildError where a source cannot be read or holds nothing that this program reads, and where `base_url` is
+    no URL of a folder or several folders would share it."""
+    base_url = _base(base_url)
+    if base_url != NO_BASE and sum(path.is_dir() for path in paths) > 1:
+        raise BuildError(
+            f"--base-url {base_url} cannot be the URL of several folders: build each into a corpus of its own, "
+            "or give the folder above them"
+        )
     shared = paths[0].parent if len(paths) == 1 else _common(paths)
     state = [[path.relative_to(shared).as_posix(), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
     listings = {index: folder.files(path) for index, path in enumerate(paths) if path.is_dir()}
@@ -124,6 +154,15 @@ def cut(corpus: Corpus, paths: Sequence[Path], base_url: str) -> Input:
     return Input(parts, tuple(paths))
 
 
+def _base(url: str) -> str:
+    """The base as resolved references will spell it, with a slash at its end."""
+    found = parse(url, None) if "#" not in url else None
+    if found is None or found[3] is not None:
+        raise BuildError(f"--base-url {url}: not the URL of a folder, such as https://example.org/docs/")
+    base = serialise(found)
+    return base if base.endswith("/") else base + "/"
+
+
 def _common(paths: Sequence[Path]) -> Path:
     parents = set(paths[0].parents)
     for path in paths[1:]:
@@ -140,13 +179,14 @@ def _cut(paths: Sequence[Path], shared: Path, listings: dict[int, list[tuple[str
     parts: list[Part] = []
     names: dict[int, tuple[str, ...]] = {}
     for index, path in enumerate(paths):
-        name = path.relative_to(shared).as_posix()
+        name = folder.printable(path.relative_to(shared).as_posix())
         if index in listings:
             listing = listings[index]
             if not listing:
                 raise BuildError(f"{path}: the folder is empty")
             size = sum(item[1] for item in listing)
-            sources.append(Source(name, "folder", size, f"{len(listing)} files, {max(item[2] for item in listing)}"))
+            identity = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+            sources.append(Source(name, "folder", size, identity))
             names[index] = tuple(item[0] for item in listing)
             for start in range(0, len(listing), part_files):
                 chunk = listing[start : start + part_files]

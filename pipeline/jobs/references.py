@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from dedup.exact import first_of_each
 from filters import consent
+from pipeline.extract.urls import spelling, unescaped_spellings
 from pipeline.jobs import fetch, packed, tables
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.packed import Block, Join
@@ -98,12 +99,12 @@ class FindImages(beam.PTransform):
 
 
 def hash_of(url: str) -> bytes:
-    """URLs are the same where they differ in the fragment alone."""
-    return tables.short_hash(url.partition("#")[0])
+    """URLs are the same where they differ in the fragment alone, or in how the characters of the path are escaped."""
+    return tables.short_hash(spelling(url.partition("#")[0]))
 
 
 def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State]:
-    columns = ["use", "number", "url", "sha256", "digest", "target", "rule"]
+    columns = ["use", "number", "url", "sha256", "digest", "target", "rule", "kind"]
     records = tables.read(corpus.part("records", part), columns)
     rows = [dict(row) for row in records.to_pylist()]
     images = [row for row in rows if row["use"] == "image"]
@@ -111,7 +112,14 @@ def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State
         SUPPLY,
         part,
         [(hash_of(row["url"]), row["number"], row["sha256"][:16]) for row in images]
-        + [(_digest(row), row["number"], row["sha256"][:16]) for row in images if row["digest"]],
+        + [(_digest(row), row["number"], row["sha256"][:16]) for row in images if row["digest"]]
+        # a file whose name is what such a spelling says comes first in a listing, so it is found first
+        + [
+            (hash_of(other), row["number"], row["sha256"][:16])
+            for row in images
+            if row["kind"] == "file"
+            for other in unescaped_spellings(row["url"])
+        ],
     )
     refused = [row for row in rows if row["rule"] in consent.RULES]
     fetched = []
@@ -256,7 +264,7 @@ def _shared(part: int, state: State) -> Block:
     stored = [index for index, content in enumerate(contents) if content is not None]
     block = np.zeros(len(urls) + len(stored), SHARED)
     if urls:
-        key = packed.keys([*(hash_of(url) for url in urls), *(contents[index] for index in stored)])
+        key = packed.keys([*(tables.short_hash(url) for url in urls), *(contents[index] for index in stored)])
         block["high"], block["low"] = key["high"], key["low"]
     block["kind"] = [BY_URL] * len(urls) + [BY_CONTENT] * len(stored)
     block["part"] = part

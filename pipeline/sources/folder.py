@@ -4,7 +4,7 @@ import mimetypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from pipeline.errors import BuildError
 from pipeline.sources.record import Record
@@ -48,8 +48,13 @@ def files(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def url_of(base_url: str, name: str) -> str:
-    """The URL of a file: the base and its path below the folder."""
-    return urljoin(base_url, quote(name, safe="/:@!$&'()*+,;=~"))
+    """The URL of a file: the base, which ends in a slash, and its path below the folder, byte by byte."""
+    return base_url + quote(os.fsencode(name), safe="/:@!$&'()*+,;=~")
+
+
+def printable(name: str) -> str:
+    r"""A name as text that can be written: bytes that are not UTF-8 become \xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read(

@@ -6,6 +6,7 @@ recognised, and the gap is reported as a record of its own with the rule record.
 """
 
 import hashlib
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from pipeline.errors import BuildError
-from pipeline.sources.http import Damaged, TooLarge, payload
+from pipeline.sources.http import Damaged, TooLarge, Truncated, payload
 from pipeline.sources.record import Record
 
 GZIP = b"\x1f\x8b\x08"
+LZ4 = b"\x04\x22\x4d\x18"
+CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 SEARCH_BLOCK = 1 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -108,7 +111,7 @@ def _reader_for(file: BinaryIO) -> str | None:
             head = zlib.decompressobj(31).decompress(head, 4096)
         except zlib.error:
             return None
-    elif head[:4] == b"\x04\x22\x4d\x18":  # an LZ4 frame
+    elif head[:4] == LZ4:
         return "fastwarc"
     if head.startswith(b"WARC/"):
         return "fastwarc" if head.split(b"\n", 1)[0].endswith(b"\r") else "warcio"
@@ -142,28 +145,30 @@ def _frames(file: BinaryIO, start: int, stop: int, size: int, limit: int) -> Ite
     while position < stop:
         file.seek(position)
         held: tuple[_Raw, int] | None = None
+        last = position
         try:
             for raw in ArchiveIterator(file, parse_http=False, auto_decode="none"):
-                offset = max(raw.stream_pos, 0)
+                last = max(raw.stream_pos, 0)
                 if held is not None:
-                    yield held[0], held[1], max(offset - held[1], 0)
+                    yield held[0], held[1], max(last - held[1], 0)
                     held = None
-                if offset >= stop < size:  # in a file that is one gzip member every offset may be its end
+                if last >= stop < size:  # in a file that is one gzip member every offset may be its end
                     return
-                held = (_raw(raw, limit), offset)
+                held = (_raw(raw, limit), last)
         except (OSError, ValueError):
             pass  # the bytes behind the last record are looked at below
         except BaseException as error:
             # fastwarc's Rust core panics as a BaseException of its own
             if type(error).__name__ != "PanicException":
                 raise
-        last = held[1] if held is not None else position
-        following = _next_record(file, last + 1, size)
+        # a page may hold what looks like a record: where the last one is whole, nothing is looked for inside it
+        whole = _end_of(file, last, size)
+        following = _next_record(file, last + 1 if whole is None else whole[0], size)
         end = size if following is None else following
         if held is None:
             yield None, last, end - last
         else:
-            over = _end_of(file, held[0], last, end)
+            over = end if whole is None else min(whole[1], end)
             yield held[0], last, over - last
             if over < end and not _blank(file, over, end):
                 yield None, over, end - over
@@ -225,30 +230,45 @@ def _inflates_to_warc(file: BinaryIO, offset: int) -> bool:
         return False
 
 
-def _end_of(file: BinaryIO, raw: _Raw, offset: int, stop: int) -> int:
-    """Where the record at an offset ends on disk, at most at `stop`: what lies between belongs to no record."""
+def _end_of(file: BinaryIO, offset: int, size: int) -> tuple[int, int] | None:
+    """Where the record at an offset ends on disk, without and with the blank line that belongs behind it. None where
+    the file ends inside it or its framing is broken."""
     file.seek(offset)
     head = file.read(65536)
+    if head[:4] == LZ4:
+        return _end_of_lz4(file, head, offset, size)
     if head[:3] != GZIP:
         blank = head.find(b"\r\n\r\n")
-        length = raw.headers.get("content-length", "")
-        if not head.startswith(b"WARC/") or blank < 0 or not length.isdigit():
-            return stop
-        end = offset + blank + 4 + int(length) + 4
-        return end if end < stop else stop
+        length = CONTENT_LENGTH.search(head, 0, blank + 2) if head.startswith(b"WARC/") and blank >= 0 else None
+        end = size + 1 if length is None else offset + blank + 4 + int(length[1])
+        return None if end > size else (end, end + 4)
     file.seek(offset)
     inflater = zlib.decompressobj(31)
     try:
         while not inflater.eof:
             data = file.read(SEARCH_BLOCK)
             if not data:
-                return stop
+                return None
             while data and not inflater.eof:
                 inflater.decompress(data, SEARCH_BLOCK)
                 data = inflater.unconsumed_tail
     except zlib.error:
-        return stop
-    return min(file.tell() - len(inflater.unused_data), stop)
+        return None
+    end = file.tell() - len(inflater.unused_data)
+    return end, end
+
+
+def _end_of_lz4(file: BinaryIO, head: bytes, offset: int, size: int) -> tuple[int, int] | None:
+    """`_end_of` for an LZ4 frame (LZ4 Frame Format 1.6.3), block by block, without decompression."""
+    flags = head[4] if len(head) > 4 else 0
+    end = offset + 7 + 8 * (flags >> 3 & 1) + 4 * (flags & 1)  # the sizes of contents and dictionary are optional
+    while end < size:
+        file.seek(end)
+        block = int.from_bytes(file.read(4), "little") & 0x7FFFFFFF  # the highest bit: not compressed
+        end += 4 + block + (4 * (flags >> 4 & 1) if block else 4 * (flags >> 2 & 1))  # checksums are optional
+        if block == 0:
+            return (end, end) if end <= size else None
+    return None
 
 
 def _blank(file: BinaryIO, start: int, stop: int) -> bool:
@@ -284,6 +304,8 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
             body = payload(headers, raw.body, limit)
         except TooLarge:
             rule, detail = "record.too_large", f"over {limit} bytes"
+        except Truncated as error:
+            rule, detail = "record.truncated", str(error)
         except Damaged as error:
             rule, detail = "record.corrupt", f"content coding: {error}"
         if rule is None and not body:

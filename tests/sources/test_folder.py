@@ -2,8 +2,26 @@
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.extract.urls import resolve, spelling
 from pipeline.sources import folder
+
+
+@given(
+    name=st.binary(min_size=1, max_size=40).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
+)
+def test_references_reach_every_name_however_escaped(name: bytes) -> None:
+    url = folder.url_of("file:///a/", os.fsdecode(name))
+    assert url.isascii() and url.startswith("file:///a/") and resolve(url, "file:///") == url
+    for safe in ("", "!$&'()*+,;=:@[]|~"):
+        reference = resolve("./" + quote(name, safe=safe), "file:///a/page.html")
+        assert reference is not None and spelling(reference) == spelling(url) == spelling(spelling(url))
+    other = folder.url_of("file:///a/", os.fsdecode(name + b"x"))
+    assert spelling(other) != spelling(url)
 
 
 def test_files_come_in_order_with_urls_below_the_base(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import BuildError
 from pipeline.sources import warc
-from pipeline.sources.http import Damaged, TooLarge, payload
+from pipeline.sources.http import Damaged, TooLarge, Truncated, payload
 from pipeline.sources.record import Record
 
 LIMIT = 20_000_000
@@ -142,6 +142,50 @@ def test_a_broken_header_in_a_plain_file_costs_one_record(hugin: bytes, tmp_path
     assert counts(path)["record.corrupt"] == 1
 
 
+def response(url: str, body: bytes) -> bytes:
+    """A response record of a plain WARC file."""
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
+    head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\nContent-Type: application/http\r\n"
+    return f"{head}Content-Length: {len(http)}\r\n\r\n".encode() + http + b"\r\n\r\n"
+
+
+def test_a_record_inside_a_page_is_none(tmp_path: Path) -> None:
+    """In the last page too, behind which a search begins, and where bytes that are no record follow."""
+    page = b"<p>How a WARC file looks:\n" + response("https://bank.example/", b"<p>forged") + b"the end"
+    first, last = response("https://e.org/1", b"<p>one"), response("https://e.org/2", page)
+    path = tmp_path / "a.warc"
+    for data, rules in (
+        (first + last, []),
+        (first + last[:-4], []),
+        (first + last + b"\r\n" * 5, []),
+        (first + last + b"garbage", ["record.corrupt"]),
+        (last + b"garbage\n" + first, ["record.corrupt"]),
+    ):
+        path.write_bytes(data)
+        found = records(path)
+        bodies = {record.url: record.body for record in found if record.rule is None}
+        assert bodies == {"https://e.org/1": b"<p>one", "https://e.org/2": page}
+        assert [record.rule for record in found if record.rule] == rules
+        assert sum(record.length for record in found) in (len(data), len(data) - 10)  # but for further blank lines
+
+
+def test_a_record_inside_a_page_of_an_lz4_file_is_none(tmp_path: Path) -> None:
+    """Where LZ4 does not compress, a page's bytes stand in the file as they are."""
+
+    def frame(record: bytes) -> bytes:
+        head = bytes.fromhex("04224d18604082")
+        return head + (len(record) | 1 << 31).to_bytes(4, "little") + record + bytes(4)
+
+    page = b"<p>How a WARC file looks:\n" + response("https://bank.example/", b"<p>forged") + b"the end"
+    first, last = frame(response("https://e.org/1", b"<p>one")), frame(response("https://e.org/2", page))
+    path = tmp_path / "a.warc.lz4"
+    path.write_bytes(first + last)
+    found = [(record.url, record.rule, record.offset, record.length) for record in records(path)]
+    assert found == [("https://e.org/1", None, 0, len(first)), ("https://e.org/2", None, len(first), len(last))]
+    path.write_bytes(first + last + b"garbage")
+    assert [record.rule for record in records(path)] == [None, None, "record.corrupt"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_nothing_escapes_from_mutilated_files(
@@ -205,11 +249,59 @@ def test_a_payload_is_what_the_server_meant() -> None:
     assert payload({"transfer-encoding": "chunked"}, text, LIMIT) == text
 
 
+@settings(max_examples=60)
+@given(texts=st.lists(st.binary(max_size=300), min_size=1, max_size=4), data=st.data())
+def test_a_body_is_whole_or_said_to_break_off(texts: list[bytes], data: st.DataObject) -> None:
+    """Every prefix of every coding: all of the payload where only a checksum is missing, else an error."""
+    import zlib
+
+    import brotli
+
+    text = b"<" + b"".join(texts) + b">"
+    raw = zlib.compressobj(wbits=-15)
+    members = b"".join(map(gzip.compress, [b"<", *texts, b">"]))
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [b"<", *texts, b">"] if piece)
+    for header, coding, body, first, checksum in (
+        ("content-encoding", "gzip", gzip.compress(text), 2, 8),
+        ("content-encoding", "deflate", zlib.compress(text), 2, 4),
+        ("content-encoding", "deflate", raw.compress(text) + raw.flush(), 2, 0),
+        ("content-encoding", "br", brotli.compress(text), 2, 0),
+        ("transfer-encoding", "chunked", chunks + b"0\r\n\r\n", 4, 2),
+        ("content-encoding", "gzip", members, 2, None),
+    ):
+        assert payload({header: coding}, body, LIMIT) == text, coding
+        if checksum is None:
+            continue  # cut between members it is whole
+        end = data.draw(st.integers(first, len(body) - 1))
+        if end >= len(body) - checksum:
+            assert payload({header: coding}, body[:end], LIMIT) == text, coding
+        else:
+            with pytest.raises(Truncated):
+                payload({header: coding}, body[:end], LIMIT)
+    with pytest.raises(Truncated):
+        payload({"content-encoding": "gzip"}, members + gzip.compress(b"more")[:-10], LIMIT)
+    assert payload({"content-encoding": "gzip"}, members + bytes(512), LIMIT) == text, "padding follows"
+
+
+def test_a_page_that_breaks_off_is_counted(tmp_path: Path) -> None:
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n\r\n"
+    http += gzip.compress(random.Random(1).randbytes(5000))[:3000]
+    head = f"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http\r\nContent-Length: {len(http)}\r\n\r\n"
+    path = tmp_path / "a.warc"
+    path.write_bytes(head.encode() + http + b"\r\n\r\n")
+    (record,) = records(path)
+    assert (record.rule, record.body) == ("record.truncated", b"") and "breaks off" in record.detail
+
+
 def test_bombs_stop_at_the_limit() -> None:
     import brotli
 
     for coding, body in {"gzip": gzip.compress(bytes(50_000_000)), "br": brotli.compress(bytes(50_000_000))}.items():
         with pytest.raises(TooLarge):
             payload({"content-encoding": coding}, body, 1_000_000)
+    with pytest.raises(TooLarge):
+        payload({"content-encoding": "gzip"}, gzip.compress(bytes(40_000)) * 30, 1_000_000)
     with pytest.raises(Damaged):
         payload({"content-encoding": "gzip"}, b"\x1f\x8b" + bytes(30), LIMIT)
+    with pytest.raises(Damaged):
+        payload({"transfer-encoding": "chunked"}, b"5\r\nhello\r\nno chunk\r\n" + bytes(2000), LIMIT)

@@ -1,0 +1,41 @@
+"""A finished corpus whose build is given again, with nothing or with something to do."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import pipeline.jobs.build as building
+from pipeline.errors import BuildError
+from pipeline.inspect.finished import open_corpus
+from tests.jobs.corpora import build_here, digests
+
+
+def test_a_corpus_that_is_being_rebuilt_has_no_manifest(
+    web_warc: Path, undisturbed: Path, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(undisturbed, root)
+    manifest = (root / "manifest.json").read_bytes()
+    build_here([web_warc], root)
+    assert (root / "manifest.json").read_bytes() == manifest
+    # what a rebuild that comes to fewer shards leaves, and a file of the user's own
+    for name in ("windows/train-00099.parquet", "windows/validation-00099.tar", "documents/00099.parquet"):
+        (root / name).write_bytes(b"left over")
+    own = root / "windows/train-merged.parquet"
+    own.write_bytes(b"mine")
+    monkeypatch.setattr(building, "PACKAGES", (*building.PACKAGES, "h11"))  # as if one had been updated
+
+    def stop(*arguments: object) -> None:
+        raise BuildError("stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(BuildError, match="stopped"):
+        patch.setattr(building, "IndexImages", stop)  # the stage behind the one that writes images/P.tar
+        build_here([web_warc], root)
+    with pytest.raises(BuildError, match="has not finished"):
+        open_corpus(root)
+    build_here([web_warc], root)
+    open_corpus(root)
+    assert own.read_bytes() == b"mine"
+    own.unlink()
+    assert digests(root) == expected
