@@ -191,8 +191,8 @@ def train(
         from train_min.options import TrainOptions
     except ImportError as error:
         sys.exit(_failed(f"training needs {error.name}: pip install 'openm3w[train]'"))
-    options = TrainOptions(**{name: value for name, value in given.items() if value is not None})
     try:
+        options = TrainOptions(**{name: value for name, value in given.items() if value is not None})
         if against is None:
             from train_min.train import run as run_training
 

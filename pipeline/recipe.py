@@ -7,6 +7,7 @@ recipe and its hash are stamped on what it produced.
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class Extract:
 
 @dataclass(frozen=True)
 class TextRules:
-    """Rules on a page's whole text; see filters.text. Shares are fractions of 1; 0 words or a share of 1 is no
+    """Rules on a page's whole text; see filters.text. Shares are fractions of 1; a least of 0 or a share of 1 is no
     limit."""
 
     min_words: int = 20
@@ -106,7 +107,38 @@ CHOICES = {
     "extract.engine": ("openm3w", "trafilatura"),
     "image.store": ("jpeg", "original"),
     "windows.policy": ("random", "tile"),
+    "windows.formats": ("parquet", "tar"),
 }
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**63 - 1),
+    "limits.page_bytes": (1, math.inf),
+    "limits.page_depth": (1, 10_000),
+    "limits.record_seconds": (0.1, 86_400),
+    "extract.max_image_width": (1, math.inf),
+    "text.min_words": (0, math.inf),
+    "text.max_words": (1, math.inf),
+    "text.max_symbol_ratio": (0, math.inf),
+    "text.min_mean_word_length": (0, math.inf),
+    "text.max_mean_word_length": (1, math.inf),
+    "text.max_duplicate_lines": (0, 1),
+    "image.min_side": (0, math.inf),
+    "image.max_aspect": (1, math.inf),
+    "image.min_spread": (0, 255),
+    "image.max_documents": (1, math.inf),
+    "image.max_pixels": (1, math.inf),
+    "image.max_bytes": (1, math.inf),
+    "image.max_side": (1, 65_500),
+    "image.quality": (1, 100),
+    "dedup.near_threshold": (0, 1),
+    "windows.tokens": (8, 1_000_000),
+    "windows.images": (1, 1_000),
+    "windows.draws": (1, 1_000_000),
+    "windows.vocabulary": (300, 1_000_000),
+    "windows.validation": (0, 1),
+    "windows.shard_bytes": (1, math.inf),
+}
+"""The least and the greatest value of each number: 65,500 pixels is JPEG's side, 300 entries hold all bytes and the
+special tokens."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +176,7 @@ def presets() -> list[str]:
 def load(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
     """A preset's name or the path of a TOML file, with `section.key=value` settings on top.
 
-    Raises BuildError for an unknown name, section or key, or a value of the wrong type."""
+    Raises BuildError for an unknown name, section or key, or a value of the wrong type or out of its range."""
     path = Path(name_or_path)
     if not name_or_path.endswith(".toml"):
         path = PRESETS / f"{name_or_path}.toml"
@@ -173,7 +205,10 @@ def _set(table: dict[str, Any], setting: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     if dot:
-        table.setdefault(section, {})[name] = value
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise BuildError(f"--set {setting}: {section} is a value and has no keys")
+        inner[name] = value
     else:
         table[section] = value
 
@@ -203,12 +238,16 @@ def _section(section: str, kind: Any, content: dict[str, Any]) -> Any:
             raise BuildError(f"recipe section {section} has no key {name!r}; it has {', '.join(fields)}")
         key = f"{section}.{name}"
         values[name] = _typed(key, fields[name], value)
-        if key in CHOICES and values[name] not in CHOICES[key]:
+        chosen = values[name] if isinstance(values[name], tuple) else (values[name],)
+        if key in CHOICES and not (chosen and set(chosen) <= set(CHOICES[key])):
             raise BuildError(f"{key} is one of {', '.join(CHOICES[key])}, not {value!r}")
     return kind(**values)
 
 
 def _typed(key: str, kind: Any, value: Any) -> Any:
+    if key in RANGES and type(value) in (int, float) and not RANGES[key][0] <= value <= RANGES[key][1]:
+        low, high = RANGES[key]
+        raise BuildError(f"{key} is {f'from {low} to {high}' if high < math.inf else f'at least {low}'}, not {value}")
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
         if isinstance(value, list | tuple):

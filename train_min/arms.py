@@ -63,8 +63,9 @@ class Setting:
 
     def training_set(self, name: str, permutation: tuple[str, int, float] | None, weight: float = 1.0) -> TrainingSet:
         windows, _ = rearranged(self.windows(name), permutation)
-        shown = "pairs" if name == "pairs" else "windows"
-        return TrainingSet(shown, windows, self.lookup(windows), weight, self.states(name))
+        pairs = name == "pairs"
+        shown = "pairs" if pairs else "windows"
+        return TrainingSet(shown, windows, self.lookup(windows), weight, self.states(name), interleaved=not pairs)
 
 
 def arms_of(options: TrainOptions) -> list[Arm]:

@@ -157,9 +157,16 @@ def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
 
 
 def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows:
-    """The corpus' own windows where they are of `tokenizer`, else windows cut anew from its documents."""
+    """The corpus' own windows where they are of `tokenizer`, else windows cut anew from its documents.
+
+    Raises TrainError where the corpus' own are not as Parquet, or not of its tokenizer."""
     if tokenizer.id != corpus.tokenizer.id:
         return cut_windows(corpus, tokenizer, "train", WindowOptions(), seed)
+    if not corpus.paths("windows/train-") and any(name.startswith("windows/train-") for name in corpus.files):
+        raise TrainError(
+            f"{corpus.folder} has its windows as tar only, and training reads Parquet: "
+            'build it with windows.formats=["parquet", "tar"]'
+        )
     columns = ["window_id", "doc_id", "url", "site", "language", "input_ids", "token_start", "tokenizer"]
 
     def rows() -> Iterator[dict[str, Any]]:

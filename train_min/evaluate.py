@@ -202,9 +202,13 @@ def encode_items(items: list[Item], setting: Setting) -> Tensor:
 
 
 def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callable[[str], None]) -> dict[str, Any]:
-    """Few-shot figures of a run on the pictures of the folder `task`; RUN/evaluate.json. Raises TrainError."""
+    """Few-shot figures of a run on the pictures of the folder `task`; RUN/evaluate.json. Raises TrainError.
+
+    Of a row `shots` are asked for and `shown` is how many there are: all pictures but the one asked about at most."""
     if options.mode not in ("closed", "greedy", "beam"):
         raise TrainError(f"no mode {options.mode!r}: closed, greedy or beam")
+    if min(options.shots) < 0 or options.episodes < 1:
+        raise TrainError("--shots is at least 0 and --episodes at least 1")
     items = load_task(task)
     model, tokenizer, setting = load_run(run)
     features = encode_items(items, setting)
@@ -212,15 +216,18 @@ def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callab
     majority = 1 / len(counts) if options.permute else max(counts.values()) / len(items)
     rows = []
     for shots in options.shots:
+        shown = min(shots, len(items) - 1)
         row = {
             "shots": shots,
+            "shown": shown,
             "accuracy": accuracy(model, tokenizer, items, features, shots, options),
             "shuffled": accuracy(model, tokenizer, items, features, shots, options, shuffled=True),
             "majority": majority,
         }
         rows.append(row)
+        fewer = f" (of {shots} asked for: there are {len(items)} pictures)" if shown < shots else ""
         report(
-            f"{shots:2d} shots: {row['accuracy']:.3f}, with shuffled images {row['shuffled']:.3f}, "
+            f"{shown:2d} shots{fewer}: {row['accuracy']:.3f}, with shuffled images {row['shuffled']:.3f}, "
             f"commonest label {majority:.3f}"
         )
     result = {"task": task.name, "mode": options.mode, "permute": options.permute, "rices": options.rices, "rows": rows}

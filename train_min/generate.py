@@ -47,6 +47,7 @@ class Session:
     @torch.inference_mode()
     def __init__(self, model: Flamingo, batch: Batch):
         self.model = model
+        batch = batch.to(model.new_rows.device)
         x = model.embed(batch.tokens)
         media = model.media(batch, x.dtype)
         self.slots = int(batch.media_slot.max()) + 1 if len(batch.media_slot) else 0
@@ -76,13 +77,14 @@ class Session:
         """Append a token (B,) to each row."""
         self.segments = torch.cat([self.segments, torch.zeros_like(self.segments[:, :1])], 1)
         self.position = self.position + 1
-        x = self.model.embed(tokens[:, None])
+        x = self.model.embed(tokens[:, None].to(self.position.device))
         mask = (self.segments == 0)[:, None, None]
         bias = torch.zeros(mask.shape, dtype=x.dtype, device=x.device).masked_fill_(~mask, float("-inf"))
         self._run(x, self.position, bias, self.sees)
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows, in this order, some perhaps several times."""
+        rows = rows.to(self.position.device)
         self.segments, self.position, self.sees = self.segments[rows], self.position[rows], self.sees[rows]
         self.keys_values = {name: (k[rows], v[rows]) for name, (k, v) in self.keys_values.items()}
         if isinstance(self.cache, list):
@@ -118,13 +120,13 @@ def beam(
     """The continuation with the highest log-likelihood that `beams` beams find, and that log-likelihood (nats)."""
     session = Session(model, prompt_batch([prompt], image_id))
     session.select(torch.zeros(beams, dtype=torch.long))
-    scores = torch.full((beams,), float("-inf"))
+    scores = torch.full((beams,), float("-inf"))  # on the CPU, where what is kept is chosen
     scores[0] = 0.0
     texts: list[list[int]] = [[] for _ in range(beams)]
     best: tuple[list[int], float] = ([], float("-inf"))
     for step in range(length):
         session.logits[:, image_id] = float("-inf")
-        total = scores[:, None] + session.logits.log_softmax(-1)
+        total = scores[:, None] + session.logits.log_softmax(-1).cpu()
         values, places = total.flatten().topk(2 * beams)
         rows: list[int] = []
         tokens: list[int] = []
@@ -154,6 +156,6 @@ def likelihoods(model: Flamingo, prompt: Prompt, answers: list[np.ndarray], imag
     batch = prompt_batch(rows, image_id)
     for number, answer in enumerate(answers):
         batch.targets[number, -len(answer) - 1 : -1] = torch.from_numpy(answer.astype(np.int64))
-    nll = model.nll(batch)
+    nll = model.nll(batch.to(model.new_rows.device))
     counts = [len(answer) for answer in answers]
     return [-float(part.sum()) for part in nll.split(counts)]

@@ -54,13 +54,15 @@ class LoopOptions:
 class TrainingSet:
     """Windows, their features, and the weight of their loss (Flamingo: 1.0 for M3W, 0.2 for pairs, 0.03 for video).
 
-    `states` (T, D): `lower_states` of the windows, where they are kept."""
+    `states` (T, D): `lower_states` of the windows, where they are kept. `interleaved`: text may be tied to the next
+    image (`LoopOptions.next_image`); that of a pair has its own image and no next."""
 
     name: str
     windows: Windows
     features: Features | None
     weight: float = 1.0
     states: Tensor | None = None
+    interleaved: bool = True
 
 
 def rate_factor(step: int, options: LoopOptions) -> float:
@@ -119,7 +121,7 @@ def draw_batches(
     """The batches of one step, from `parts_of`; of several processes each draws the same and takes its share of the
     rows."""
     follow = None
-    if options.next_image:
+    if options.next_image and training.interleaved:
         follow = np.random.default_rng([seed, step]).random(len(training.windows)) < options.next_image
     rank, world = process_rank(), 1
     if torch.distributed.is_initialized():

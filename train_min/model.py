@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train_min import TrainError
 from train_min.lm import LayerNorm, Linear, as_bias, attention, heads, packed_bias
 
 
@@ -189,13 +190,14 @@ class TokenLoss(torch.autograd.Function):
     """Negative log-likelihood (n, nats, float32) of `targets` (n) under softmax(hidden @ [weight; new_rows].T).
 
     The head is frozen but for `new_rows`, so the gradient of the hidden states is formed chunk by chunk in the forward
-    pass: the logits of a whole batch never exist, and each chunk stays in the processor's cache."""
+    pass: the logits of a whole batch never exist, and each chunk stays in the processor's cache. `gradients`: whether
+    they are wanted; autograd's own mode cannot be seen in here."""
 
     CHUNK = 128
 
     @staticmethod
-    def forward(ctx, hidden, weight, new_rows, targets):  # type: ignore[no-untyped-def]
-        needs = hidden.requires_grad or new_rows.requires_grad
+    def forward(ctx, hidden, weight, new_rows, targets, gradients):  # type: ignore[no-untyped-def]
+        needs = gradients and (hidden.requires_grad or new_rows.requires_grad)
         nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         d_hidden = torch.empty_like(hidden if needs else hidden[:0])
         d_new = torch.empty(len(d_hidden), len(new_rows), device=hidden.device)
@@ -219,7 +221,7 @@ class TokenLoss(torch.autograd.Function):
     def backward(ctx, d_nll):  # type: ignore[no-untyped-def]
         hidden, d_hidden, d_new = ctx.saved_tensors
         d_new_rows = (d_new * d_nll[:, None]).T @ hidden.float() if d_new.shape[1] else None
-        return d_hidden * d_nll[:, None].to(d_hidden.dtype), None, d_new_rows, None
+        return d_hidden * d_nll[:, None].to(d_hidden.dtype), None, d_new_rows, None, None
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,15 @@ class Flamingo(nn.Module):
     """A frozen language model `lm` with a resampler and gated layers, the only parts that are trained.
 
     Tokens from `lm.vocabulary` on are new: their rows stand in `new_rows`, apart from the frozen embedding, and serve
-    as input and as output."""
+    as input and as output. Raises TrainError where `lm` has too few blocks for a gated layer."""
 
     def __init__(self, lm, config: ModelConfig, seed: int):  # type: ignore[no-untyped-def]
         super().__init__()
+        if config.every > lm.n_layers:
+            raise TrainError(
+                f"--every {config.every} leaves a language model of {lm.n_layers} blocks without a gated layer: "
+                f"at most {lm.n_layers}"
+            )
         generator = torch.Generator().manual_seed(seed)
         self.config = config
         self.lm = lm.eval().requires_grad_(False)
@@ -286,7 +293,8 @@ class Flamingo(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """What the head reads, (B, T, D). With `batch.states` only the blocks from the first gated layer up are run."""
-        x = self.embed(batch.tokens) if batch.states is None else batch.states
+        # states are in the type that is fast on the CPU that made them
+        x = self.embed(batch.tokens) if batch.states is None else batch.states.to(self.lm.head.dtype)
         media = self.media(batch, x.dtype)
 
         def before(index: int, x: Tensor) -> Tensor:
@@ -301,7 +309,7 @@ class Flamingo(nn.Module):
     @property
     def first(self) -> int:
         """The block before which the first gated layer stands."""
-        return min(map(int, self.gated), default=self.lm.n_layers)
+        return min(map(int, self.gated))
 
     @torch.no_grad()
     def lower(self, batch: Batch) -> Tensor:
@@ -318,7 +326,8 @@ class Flamingo(nn.Module):
         """Negative log-likelihood (n, nats) at the places of `batch.targets` that are not -1, row by row. Only these
         pass through the head."""
         wanted = batch.targets >= 0
-        return TokenLoss.apply(self.hidden(batch)[wanted], self.lm.head, self.new_rows, batch.targets[wanted])
+        hidden, targets = self.hidden(batch)[wanted], batch.targets[wanted]
+        return TokenLoss.apply(hidden, self.lm.head, self.new_rows, targets, torch.is_grad_enabled())
 
     def gates(self) -> dict[str, list[float]]:
         """tanh of the gates, layer by layer."""

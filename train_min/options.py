@@ -1,15 +1,25 @@
 """What a run is told, and what it found."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from train_min import TrainError
+from train_min.lm import NanoConfig
 from train_min.loop import LoopOptions
+
+COUNTS = ("steps", "rows", "seeds", "latents", "resampler_layers", "vision_steps", "lm_steps", "lm_rows")
+RATES = ("matrix_rate", "rate", "gate_rate", "pairs_weight", "lm_rate", "lm_matrix_rate")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What `m3w train` can be told.
+    """What `m3w train` can be told. Raises TrainError for numbers with which nothing could be trained.
 
     lm: `nano` (trained on the training documents' text), or a language model by path or Hugging Face name.
     vision: `efficientnet-lite0`, `open_clip:MODEL/WEIGHTS`, or `contrastive`, a small tower trained on the corpus' own
@@ -48,6 +58,21 @@ class TrainOptions:
     lm_matrix_rate: float = 0.04
     workers: int | None = None
     device: str | None = None
+
+    def __post_init__(self) -> None:
+        least = dict.fromkeys(COUNTS, 1) | {"seed": 0, "every": 0} | ({} if self.workers is None else {"workers": 1})
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise TrainError(f"{_flag(name)} {getattr(self, name)}: at least {bound}")
+        for name in RATES:
+            if not 0 < getattr(self, name) < math.inf:
+                raise TrainError(f"{_flag(name)} {getattr(self, name):g}: a number above 0")
+        if not 0 <= self.next_image <= 1:
+            raise TrainError(f"--next-image {self.next_image:g}: a share of the windows, 0 to 1")
+        if self.seed >= 1 << 32:
+            raise TrainError(f"--seed {self.seed}: below {1 << 32}")
+        if self.lm == "nano" and self.every > NanoConfig.n_layers:
+            raise TrainError(f"--every {self.every}: the nano model has {NanoConfig.n_layers} blocks")
 
     def loop(self) -> LoopOptions:
         return LoopOptions(

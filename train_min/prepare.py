@@ -11,7 +11,7 @@ import torch
 
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions
-from train_min import TrainError
+from train_min import TrainError, validate
 from train_min.arms import Setting, gated_every
 from train_min.data import Corpus, Windows, cut_windows, pair_windows, pictures, read_picture, training_windows
 from train_min.lm import NanoConfig, NanoLM
@@ -19,7 +19,7 @@ from train_min.loop import Log, LoopOptions, lower_states, save, train_nano
 from train_min.model import Flamingo, ModelConfig
 from train_min.options import TrainOptions
 from train_min.vision import Encoder, FeatureStore, fast_dtype, load_encoder
-from train_min.workers import available_cores
+from train_min.workers import available_cores, one_thread
 
 Places = dict[bytes, dict[str, Any]]
 """Where the picture of a content hash lies."""
@@ -112,13 +112,18 @@ def run_tokenizer(corpus: Corpus, options: TrainOptions) -> Tokenizer:
 
 
 def check_amount(folder: Path, training: Windows, held_out: Windows) -> None:
-    """Raises TrainError for too little data."""
+    """Raises TrainError for too little data, or where no held-out text sees a picture."""
     if len(training) < FEWEST:
         raise TrainError(
             f"{folder} has {len(training)} training windows, at least {FEWEST} are needed: build a larger corpus"
         )
     if not len(held_out):
         raise TrainError(f"{folder} has no held-out documents with windows: build it with a larger windows.validation")
+    if not (validate.seen_images(held_out).image >= 0).any():
+        raise TrainError(
+            f"{folder} has no picture with text behind it in its held-out documents, so there is nothing to measure: "
+            "build it with a larger windows.validation, or from pages whose pictures stand above their text"
+        )
 
 
 def setting_of(
@@ -194,7 +199,10 @@ def first_job(kind: str, setting: Setting, *rest: Any) -> None:
 
 
 def lm_job(setting: Setting, log: Log) -> None:
-    """Train the nano language model on tiles of the training documents, and keep the states of all other windows."""
+    """Train the nano language model on tiles of the training documents, and keep the states of all other windows.
+
+    On one thread: sums in another order make another model, and how many threads a job has depends on how many other
+    jobs there are."""
     options = setting.options
     dtype = fast_dtype(torch.device("cpu"))
     text = setting.windows("text")
@@ -202,8 +210,9 @@ def lm_job(setting: Setting, log: Log) -> None:
     loop = LoopOptions(
         steps=options.lm_steps, rows=options.lm_rows, rate=options.lm_rate, matrix_rate=options.lm_matrix_rate
     )
-    model = train_nano(text, config, loop, options.seed, dtype, lambda row: log({"arm": "lm", **row}))
-    keep_states(setting, model)
+    with one_thread():
+        model = train_nano(text, config, loop, options.seed, dtype, lambda row: log({"arm": "lm", **row}))
+        keep_states(setting, model)
     save({"config": asdict(config), "model": model.state_dict()}, setting.out / "checkpoint" / "lm.pt")
 
 

@@ -86,13 +86,15 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     device = choose_device(options.device)
     claim(out, opened, options)
     progress = Progress(out / "log.jsonl", report, options.vision_steps)
-    if options.vision == "contrastive" and not (out / "checkpoint" / "tower.pt").exists():
+    own_tower = options.vision == "contrastive"
+    encoder = None if own_tower else load_encoder(options.vision, device)
+    tokenizer = run_tokenizer(opened, options)
+    places = prepare(opened, out, options, tokenizer)
+    if own_tower and not (out / "checkpoint" / "tower.pt").exists():
         report(f"{options.vision_steps} steps of a contrastive tower")
         train_tower(opened, out, options, progress)
-    encoder = load_encoder(vision_of(out, options), device)
-    tokenizer = run_tokenizer(opened, options)
+    encoder = encoder or load_encoder(vision_of(out, options), device)
     setting = setting_of(opened, out, options, encoder, tokenizer, device)
-    places = prepare(opened, out, options, tokenizer)
     jobs = lm_jobs(setting)
     lm_steps = amount(jobs)
     jobs += encode_jobs(setting, opened, places)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from train_min import TrainError
@@ -37,17 +37,19 @@ class Encoder:
 
     @property
     def transform(self) -> str:
-        return f"fit-{self.side}-on-mean"
+        return f"upright-on-white-fit-{self.side}-on-mean"
 
     @property
     def key(self) -> str:
         return hashlib.sha256(f"{self.id}\n{self.transform}".encode()).hexdigest()[:16]
 
     def prepare(self, content: bytes) -> Tensor:
-        """A picture (3, side, side): whole, its aspect kept, on the mean colour (Flamingo, section A.3.1)."""
+        """A picture (3, side, side): upright, its transparency on white, whole, its aspect kept, on the mean colour
+        (Flamingo, section A.3.1)."""
         with Image.open(io.BytesIO(content)) as image:
             image.draft("RGB", (self.side, self.side))
-            picture = image.convert("RGB")
+            image.load()  # what is wrong with the pixels is an error, what is wrong with their EXIF is not
+            picture = opaque(upright(image))
         picture.thumbnail((self.side, self.side), Image.Resampling.BICUBIC, reducing_gap=2.0)
         scale = min(self.side / picture.width, self.side / picture.height)
         if scale > 1:
@@ -57,6 +59,26 @@ class Encoder:
         canvas.paste(picture, ((self.side - picture.width) // 2, (self.side - picture.height) // 2))
         pixels = torch.from_numpy(np.array(canvas)).permute(2, 0, 1).float() / 255
         return (pixels - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation says it is to be shown."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises whatever it stumbles on: EXIF that is damaged is as good as none
+        return image
+
+
+def opaque(picture: Image.Image) -> Image.Image:
+    """RGB, on white where the picture is transparent."""
+    if picture.mode.startswith("I;16"):  # convert("RGB") would make all but the darkest white
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    layers = picture.convert("RGBA")
+    white = Image.new("RGB", layers.size, "white")
+    white.paste(layers, mask=layers.getchannel("A"))
+    return white
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

@@ -6,7 +6,9 @@ import os
 import queue
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from train_min import TrainError
@@ -29,6 +31,19 @@ def keep_freed_memory() -> None:
 
 def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch with one thread in this process."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def run_jobs(
@@ -58,17 +73,24 @@ def run_jobs(
         for process in processes:
             process.start()
         left = len(jobs)
+        looked = time.monotonic()
         while left:
+            message = None
             try:
-                kind, index, payload = messages.get(timeout=1.0)
+                message = messages.get(timeout=1.0)
             except queue.Empty:
+                pass
+            if message is None or time.monotonic() - looked >= 1.0:
+                looked = time.monotonic()
                 dead = [process.exitcode for process in processes if process.exitcode is not None]
                 if dead:
                     raise TrainError(
                         f"a training process ended with status {dead[0]}, most likely for want of memory: "
                         "try --workers 1 or a smaller --lm"
-                    ) from None
+                    )
+            if message is None:
                 continue
+            kind, index, payload = message
             if kind == "log":
                 on_log(payload)
             elif kind == "error":

@@ -134,8 +134,8 @@ class AssignSplits(beam.PTransform):
         )
 
 
-def _assign(corpus: Corpus, split: Split, part: int) -> tuple[int, list[dict[str, Any]]]:
-    """Rows of SPLIT before leaks are known."""
+def _assign(corpus: Corpus, split: Split, part: int) -> tuple[int, pa.Table]:
+    """SPLIT before leaks are known."""
     columns = ["site", "doc_id", *(["texts", "images"] if split.unit == "page" else [])]
     pages = tables.read(corpus.part("pages", part), columns).to_pylist()
     clusters = tables.read(corpus.part("text", part), ["cluster"])["cluster"].to_pylist()
@@ -157,7 +157,7 @@ def _assign(corpus: Corpus, split: Split, part: int) -> tuple[int, list[dict[str
             else:
                 assigned["split"] = "validation" if split.holds_out(name) else "train"
         rows.append(assigned)
-    return part, rows
+    return part, pa.Table.from_pylist(rows, schema=SPLIT)
 
 
 def _is_book(texts: list[str | None]) -> bool:
@@ -190,8 +190,9 @@ def _kept_images(corpus: Corpus, part: int) -> dict[int, dict[int, bytes]]:
     return kept
 
 
-def _uses(corpus: Corpus, part: int, rows: list[dict[str, Any]]) -> Block:
+def _uses(corpus: Corpus, part: int, splits: pa.Table) -> Block:
     """Every kept picture and every cluster of the part's documents with the split of the place it stands in."""
+    rows = splits.to_pylist()
     images = _kept_images(corpus, part)
     clusters = tables.read(corpus.part("text", part), ["cluster"])["cluster"].to_pylist()
     mixed = [row for row, assigned in enumerate(rows) if assigned["split"] == "mixed"]
@@ -242,8 +243,9 @@ def _no_leaks(rows: Block) -> Block:
     return rows[:0]
 
 
-def _write_split(corpus: Corpus, part: int, both: tuple[list[dict[str, Any]], Block]) -> tuple[int, FileEntry]:
-    rows, leaks = both
+def _write_split(corpus: Corpus, part: int, both: tuple[pa.Table, Block]) -> tuple[int, FileEntry]:
+    splits, leaks = both
+    rows = splits.to_pylist()
     for leak in leaks if len(leaks) else ():
         assigned = rows[int(leak["row"])]
         if leak["chunk"] == WHOLE:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
 from pipeline.jobs import fetch, tables
@@ -121,12 +122,12 @@ def image_options(rules: ImageRules) -> ImageOptions:
 def contents_of(corpus: Corpus, part: int, columns: list[str] | None = None) -> dict[bytes, dict[str, Any]]:
     """Rows of work/contents for every picture that the references of a part name, by content hash."""
     references = tables.read(corpus.part("references", part), ["content", "owner"])
-    wanted = set(references["content"].to_pylist()) - {None}
     found = {}
     for owner in np.unique(references["owner"].drop_null()).tolist():
-        for row in tables.read(corpus.part("contents", owner), columns).to_pylist():
-            if row["content"] in wanted:
-                found[row["content"]] = row
+        wanted = references["content"].filter(pc.equal(references["owner"], owner)).combine_chunks()
+        rows = tables.read(corpus.part("contents", owner), columns)
+        for row in rows.filter(pc.is_in(rows["content"], wanted)).to_pylist():
+            found[row["content"]] = row
     return found
 
 

@@ -102,8 +102,9 @@ class ExtractPages:
 
     def _dropped(self, record: Record, source: str, rule: str | None) -> dict[str, Any]:
         capture = {"file": source, "offset": record.offset, "length": record.length, "date": record.date}
+        url_hash = short_hash(record.url.partition("#")[0])
         if rule is not None and rule.startswith("consent."):
-            return {"url": record.url, "rule": rule, "bytes": 0}
+            return {"url": record.url, "rule": rule, "bytes": 0, "url_hash": url_hash}
         # a file of a folder has no capture date: its contents stand for it
         doc_id = document_id(record.url, record.date or hashlib.sha256(record.body).hexdigest())
         return {
@@ -113,7 +114,7 @@ class ExtractPages:
             "capture": capture,
             "bytes": len(record.body),
             "rule": rule,
-            "url_hash": short_hash(record.url.partition("#")[0]),
+            "url_hash": url_hash,
         }
 
 

@@ -64,11 +64,11 @@ PAGES = pa.schema(
     ]
 )
 """work/pages: every page record. `rule` is the first rule of the page or its text that it fails; a page that opted out
-has its URL and rule, nothing else."""
+has its URL with its hash, and the rule, nothing else."""
 
 TEXT = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
 """work/text, row by row beside work/pages: the page's rule so far, duplicates now among them; the doc_id of the page
-that was kept in its place; the near-duplicate cluster, named by its kept page."""
+that was kept in its place; the near-duplicate cluster, named by its first page."""
 
 REFERENCES = pa.schema(
     [

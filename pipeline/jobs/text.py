@@ -1,5 +1,6 @@
-"""Stage text: which pages are copies of another. Rules in order: the same capture twice, an older capture of the same
-URL, the same text, nearly the same text. Only pages that passed every rule before take part."""
+"""Stage text: which pages are copies of another. Rules in order: the same capture twice, a URL of which another
+capture opted out, an older capture of the same URL, the same text, nearly the same text. Only pages that passed every
+rule before take part."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from dedup import near
 from dedup.exact import first_of_each
+from filters import consent
 from pipeline.jobs import packed, tables
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.packed import Block, Join
@@ -17,13 +19,15 @@ from pipeline.jobs.schemas import TEXT
 from pipeline.jobs.stage import FileEntry
 from pipeline.recipe import Dedup
 
-RULES = ("", "dedup.same_capture", "dedup.url", "dedup.text", "dedup.near_text")
+RULES = ("", "dedup.same_capture", "dedup.url", "dedup.text", "dedup.near_text", *consent.RULES)
 KEPT, REJECTED = 0, 255
+NO_REFUSAL = 255
 
 ROW = np.dtype(
     [
         ("high", "<u8"),
         ("low", "<u8"),
+        ("refusal", "u1"),
         ("age", "<u8"),
         ("part", "<u4"),
         ("row", "<u4"),
@@ -31,18 +35,21 @@ ROW = np.dtype(
         ("id_low", "<u8"),
     ]
 )
-LOSER = np.dtype([("part", "<u4"), ("row", "<u4"), ("id_high", "<u8"), ("id_low", "<u8")])
-"""A page that goes, and the doc_id of the page that stays in its place."""
+"""A page by a key; `refusal` is the index in consent.RULES of a page that opted out, NO_REFUSAL for the others, which
+sort behind."""
+LOSER = np.dtype([("part", "<u4"), ("row", "<u4"), ("rule", "u1"), ("id_high", "<u8"), ("id_low", "<u8")])
+"""A page that is a copy, the index of the rule in RULES (KEPT: it stays nevertheless), and the doc_id of the page that
+it is a copy of."""
 EDGE = np.dtype([("part", "<u4"), ("row", "<u4"), ("other_part", "<u4"), ("other_row", "<u4")])
 
 
 @dataclass
 class Verdicts:
-    """The state of a part: for each page an index into RULES (REJECTED: it failed an earlier stage) and its survivor's
-    id."""
+    """The state of a part: for each page an index into RULES (REJECTED: it failed an earlier stage) and the id of the
+    page it is a copy of, zeros for none."""
 
     rules: np.ndarray
-    survivors: np.ndarray
+    originals: np.ndarray
 
 
 @dataclass(eq=False)
@@ -61,29 +68,26 @@ class JudgeText(beam.PTransform):
             ("dedup.url", "url_hash", self.dedup.url),
             ("dedup.text", "text_hash", self.dedup.text),
         ):
-            if wanted:
-                joined = state | rule >> Join(partial(_rows, corpus, column), _all_but_first)
-                state = joined | f"{rule} verdicts" >> beam.MapTuple(partial(_drop, rule))
-        if self.dedup.near_text:
-            losers = (
-                state
-                # Output: (partition, rows), one row a band and page
-                | "Bands" >> beam.FlatMapTuple(partial(packed.by_partition, partial(_bands, corpus)))
-                | "Same band" >> beam.GroupByKey()
-                # Output: edges between pages that share a band
-                | "Candidates" >> beam.MapTuple(lambda partition, blocks: (0, _edges(packed.merged(blocks))))
-                | "All" >> beam.GroupByKey()
-                # Output: (part, losers)
-                | "Clusters" >> beam.FlatMapTuple(partial(_clusters, corpus, self.dedup.near_threshold))
-            )
-            state = (
-                {"state": state, "blocks": losers}
-                | "Near verdicts" >> beam.CoGroupByKey()
-                | "dedup.near_text"
-                >> beam.MapTuple(
-                    lambda part, both: _drop("dedup.near_text", part, (both["state"][0], packed.merged(both["blocks"])))
-                )
-            )
+            if wanted or column == "url_hash":
+                joined = state | rule >> Join(partial(_rows, corpus, column), partial(_copies, rule, wanted))
+                state = joined | f"{rule} verdicts" >> beam.MapTuple(_judged)
+        near_copies = (
+            state
+            # Output: (partition, rows), one row a band and page
+            | "Bands" >> beam.FlatMapTuple(partial(packed.by_partition, partial(_bands, corpus)))
+            | "Same band" >> beam.GroupByKey()
+            # Output: edges between pages that share a band
+            | "Candidates" >> beam.MapTuple(lambda partition, blocks: (0, _edges(packed.merged(blocks))))
+            | "All" >> beam.GroupByKey()
+            # Output: (part, losers)
+            | "Clusters" >> beam.FlatMapTuple(partial(_clusters, corpus, self.dedup))
+        )
+        state = (
+            {"state": state, "blocks": near_copies}
+            | "Near verdicts" >> beam.CoGroupByKey()
+            | "dedup.near_text"
+            >> beam.MapTuple(lambda part, both: _judged(part, (both["state"][0], packed.merged(both["blocks"]))))
+        )
         return state | "Write" >> beam.MapTuple(partial(_write, corpus))
 
 
@@ -94,20 +98,27 @@ def _load(corpus: Corpus, part: int) -> tuple[int, Verdicts]:
 
 
 def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
-    """The pages of a part that are still kept, keyed by a column."""
-    kept = np.flatnonzero(state.rules == KEPT)
-    names = dict.fromkeys([column, "doc_id", "capture"])
-    pages = tables.read(corpus.part("pages", part), list(names)).take(pa.array(kept))
-    rows = np.zeros(len(kept), ROW)
-    ids = packed.keys(bytes.fromhex(value) for value in pages["doc_id"].to_pylist())
+    """The pages of a part that are still kept, keyed by a column; by URL also those that opted out."""
+    pages = tables.read(corpus.part("pages", part), list(dict.fromkeys([column, "doc_id", "capture", "rule"])))
+    taking_part = np.flatnonzero(state.rules == KEPT)
+    if column == "url_hash":
+        refused = [row for row, rule in enumerate(pages["rule"].to_pylist()) if rule in consent.RULES]
+        taking_part = np.concatenate([taking_part, np.array(refused, taking_part.dtype)])
+    pages = pages.take(pa.array(taking_part))
+    rows = np.zeros(len(taking_part), ROW)
+    ids = packed.keys(bytes.fromhex(value or "00" * 16) for value in pages["doc_id"].to_pylist())
     key = ids if column == "doc_id" else packed.keys(pages[column].to_pylist())
     rows["high"], rows["low"] = key["high"], key["low"]
     rows["id_high"], rows["id_low"] = ids["high"], ids["low"]
-    rows["part"], rows["row"] = part, kept
+    rows["part"], rows["row"] = part, taking_part
+    rows["refusal"] = NO_REFUSAL
     if column == "url_hash":
         # the newest capture is the least aged
-        dates = [_seconds(capture["date"]) for capture in pages["capture"].to_pylist()]
+        dates = [_seconds(capture["date"]) if capture else 0 for capture in pages["capture"].to_pylist()]
         rows["age"] = np.iinfo(np.uint64).max - np.asarray(dates, np.uint64)
+        rows["refusal"] = [
+            consent.RULES.index(rule) if rule in consent.RULES else NO_REFUSAL for rule in pages["rule"].to_pylist()
+        ]
     return rows
 
 
@@ -117,10 +128,14 @@ def _seconds(date: str) -> int:
     return int(digits[:14].ljust(14, "0")) if digits else 0
 
 
-def _all_but_first(rows: Block) -> Block:
+def _copies(rule: str, all_of_them: bool, rows: Block) -> Block:
+    """All but the first of each key; where the first opted out, all that did not. Without `all_of_them` only those."""
     first = first_of_each(rows[["high", "low"]])
-    lost = np.flatnonzero(first != np.arange(len(rows)))
+    refusal = rows["refusal"][first]
+    refused = refusal != NO_REFUSAL
+    lost = np.flatnonzero((rows["refusal"] == NO_REFUSAL) & (refused | (all_of_them & (first != np.arange(len(rows))))))
     losers = np.zeros(len(lost), LOSER)
+    losers["rule"] = np.where(refused, RULES.index(consent.RULES[0]) + refusal % NO_REFUSAL, RULES.index(rule))[lost]
     for name in ("part", "row"):
         losers[name] = rows[name][lost]
     for name in ("id_high", "id_low"):
@@ -128,14 +143,14 @@ def _all_but_first(rows: Block) -> Block:
     return losers
 
 
-def _drop(rule: str, part: int, both: tuple[Verdicts, Block]) -> tuple[int, Verdicts]:
+def _judged(part: int, both: tuple[Verdicts, Block]) -> tuple[int, Verdicts]:
     state, losers = both
-    rules, survivors = state.rules.copy(), state.survivors.copy()
+    rules, originals = state.rules.copy(), state.originals.copy()
     if len(losers):
-        rules[losers["row"]] = RULES.index(rule)
-        survivors["high"][losers["row"]] = losers["id_high"]
-        survivors["low"][losers["row"]] = losers["id_low"]
-    return part, Verdicts(rules, survivors)
+        rules[losers["row"]] = losers["rule"]
+        originals["high"][losers["row"]] = losers["id_high"]
+        originals["low"][losers["row"]] = losers["id_low"]
+    return part, Verdicts(rules, originals)
 
 
 def _signatures(corpus: Corpus, part: int, rows: np.ndarray) -> np.ndarray:
@@ -163,8 +178,8 @@ def _edges(rows: Block) -> Block:
     return np.unique(edges)
 
 
-def _clusters(corpus: Corpus, threshold: float, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
-    """(part, losers): of each cluster of pages that are verified as alike the first stays, in the order of parts and
+def _clusters(corpus: Corpus, dedup: Dedup, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
+    """(part, losers): of each cluster of pages that are verified as alike all but the first, in the order of parts and
     rows."""
     edges = np.unique(packed.merged(blocks)) if blocks else np.zeros(0, EDGE)
     if len(edges) == 0 or "other_part" not in (edges.dtype.names or ()):
@@ -185,11 +200,12 @@ def _clusters(corpus: Corpus, threshold: float, key: int, blocks: list[Block]) -
         signatures[of_part] = _signatures(corpus, int(part), rows)
         doc_ids = tables.read(corpus.part("pages", int(part)), ["doc_id"])["doc_id"].take(pa.array(rows))
         ids[of_part] = packed.keys(bytes.fromhex(value) for value in doc_ids.to_pylist())
-    alike = near.similarity(signatures[index[0]], signatures[index[1]]) >= threshold
+    alike = near.similarity(signatures[index[0]], signatures[index[1]]) >= dedup.near_threshold
     labels = near.components(len(pages), index[:, alike].T)
     lost = np.flatnonzero(labels != np.arange(len(pages)))
     losers = np.zeros(len(lost), LOSER)
     losers["part"], losers["row"] = pages[lost, 0], pages[lost, 1]
+    losers["rule"] = RULES.index("dedup.near_text") if dedup.near_text else KEPT
     losers["id_high"], losers["id_low"] = ids["high"][labels[lost]], ids["low"][labels[lost]]
     return list(packed.split(losers, losers["part"])) if len(losers) else []
 
@@ -200,9 +216,10 @@ def _write(corpus: Corpus, part: int, state: Verdicts) -> tuple[int, FileEntry]:
     rules, survivors, clusters = [], [], []
     for row, code in enumerate(state.rules):
         rule = before[row] if code == REJECTED else RULES[code] or None
-        survivor = state.survivors[row].tobytes().hex() if code not in (KEPT, REJECTED) else None
+        copied = state.originals[row].tobytes()
+        original = copied.hex() if any(copied) else None
         rules.append(rule)
-        survivors.append(survivor)
-        clusters.append(survivor if rule == "dedup.near_text" else doc_ids[row] if rule is None else None)
+        survivors.append(original if rule is not None else None)
+        clusters.append(original or doc_ids[row] if rule in (None, "dedup.near_text") else None)
     table = pa.table({"rule": rules, "survivor": survivors, "cluster": clusters}, schema=TEXT)
     return part, tables.write(corpus, corpus.part("text", part), table)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -32,9 +31,9 @@ class JudgeImages(beam.PTransform):
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
             parts
-            # Output: (part, rows of VERDICTS)
+            # Output: (part, the rule of each reference, null where it stays)
             | "Judge" >> beam.Map(partial(_judge, self.corpus, self.rules))
-            | "Count copies" >> Join(_uses, partial(_too_common, self.rules.max_documents))
+            | "Count copies" >> Join(partial(_uses, self.corpus), partial(_too_common, self.rules.max_documents))
             | "Write" >> beam.MapTuple(partial(_write, self.corpus))
         )
 
@@ -44,10 +43,10 @@ def image_rules(rules: ImageRules) -> image.ImageRules:
     return image.ImageRules(rules.min_side, rules.max_aspect, rules.min_spread, rules.formats, rules.url_words)
 
 
-def _judge(corpus: Corpus, rules: ImageRules, part: int) -> tuple[int, list[dict[str, Any]]]:
+def _judge(corpus: Corpus, rules: ImageRules, part: int) -> tuple[int, pa.DictionaryArray]:
     contents = contents_of(corpus, part)
     judged = image_rules(rules)
-    verdicts = []
+    verdicts: list[str | None] = []
     shown: set[tuple[int, bytes]] = set()
     for reference in tables.read(corpus.part("references", part)).to_pylist():
         row, content = reference["row"], reference["content"]
@@ -66,19 +65,18 @@ def _judge(corpus: Corpus, rules: ImageRules, part: int) -> tuple[int, list[dict
             rule = "image.repeated"
         if rule is None:
             shown.add((row, content))
-        kept = {name: reference[name] for name in ("row", "node", "content", "url")}
-        verdicts.append(kept | {"rule": rule})
-    return part, verdicts
+        verdicts.append(rule)
+    return part, pa.array(verdicts, pa.string()).dictionary_encode()
 
 
-def _uses(part: int, verdicts: list[dict[str, Any]]) -> Block:
-    kept = [(index, verdict) for index, verdict in enumerate(verdicts) if verdict["rule"] is None]
+def _uses(corpus: Corpus, part: int, verdicts: pa.DictionaryArray) -> Block:
+    kept = np.flatnonzero(np.asarray(verdicts.is_null()))
+    references = tables.read(corpus.part("references", part), ["row", "content"]).take(pa.array(kept))
     block = np.zeros(len(kept), USE)
-    if kept:
-        key = packed.keys(verdict["content"] for _, verdict in kept)
+    if len(kept):
+        key = packed.keys(references["content"].to_pylist())
         block["high"], block["low"] = key["high"], key["low"]
-        block["row"] = [verdict["row"] for _, verdict in kept]
-        block["index"] = [index for index, _ in kept]
+        block["row"], block["index"] = references["row"].to_numpy(), kept
     block["part"] = part
     return block
 
@@ -91,9 +89,11 @@ def _too_common(most: int, rows: Block) -> Block:
     return rows[np.repeat(counts > most, counts)][["part", "index"]] if len(rows) else rows
 
 
-def _write(corpus: Corpus, part: int, both: tuple[list[dict[str, Any]], Block]) -> tuple[int, FileEntry]:
+def _write(corpus: Corpus, part: int, both: tuple[pa.DictionaryArray, Block]) -> tuple[int, FileEntry]:
     verdicts, common = both
+    rules = verdicts.to_pylist()
     for index in common["index"].tolist() if len(common) else ():
-        verdicts[index]["rule"] = TOO_COMMON
-    table = pa.Table.from_pylist(verdicts, schema=VERDICTS)
+        rules[index] = TOO_COMMON
+    references = tables.read(corpus.part("references", part), [name for name in VERDICTS.names if name != "rule"])
+    table = references.append_column("rule", pa.array(rules, pa.string())).select(VERDICTS.names).cast(VERDICTS)
     return part, tables.write(corpus, corpus.part("verdicts", part), table)

@@ -104,7 +104,7 @@ def test_a_page_that_opted_out_leaves_its_url_and_rule_alone(undisturbed: Path) 
     refused = [row for row in rows(undisturbed, "work/pages") if (row["rule"] or "").startswith("consent.")]
     assert refused
     for row in refused:
-        assert {name for name, value in row.items() if value} == {"url", "rule"}
+        assert {name for name, value in row.items() if value} == {"url", "url_hash", "rule"}
 
 
 def test_validation_shows_nothing_that_training_shows(documents: dict[Any, dict[str, Any]]) -> None:

@@ -70,3 +70,41 @@ def test_a_picture_that_opted_out_is_left_out_under_its_rule(warc: Path, tmp_pat
         ("refused.jpg", None, None),
         ("again.jpg", None, None),
     ]
+
+
+def test_a_page_that_opted_out_does_not_come_back_through_another_capture(web: Web, tmp_path: Path) -> None:
+    picture = next(web.resources[url].body for url in sorted(web.pictures) if url.endswith(".jpg"))
+    words = "The {0} lighthouse stands on the {0} rock, and its keeper climbs the stairs twice a day to clean it. " * 3
+    page = (
+        '<!DOCTYPE html><html lang="en"><title>{0}</title>{1}<article><p>' + words + '</p><img src="/a.jpg"></article>'
+    )
+    meta = '<meta name="robots" content="noai">'
+    captures = [
+        ("taken-back", "2020", "first", ""),
+        ("taken-back", "2024", "first", meta),
+        ("given", "2020", "second", meta),
+        ("given", "2024", "second", ""),
+        ("open", "2020", "third", ""),
+        ("open", "2024", "third", ""),
+    ]
+    path = tmp_path / "pages.warc.gz"
+    with path.open("wb") as file:
+        writer = WARCWriter(file, gzip=True)
+        for url, media_type, date, body in [
+            *((name, "text/html", year, page.format(word, head).encode()) for name, year, word, head in captures),
+            ("a.jpg", "image/jpeg", "2020", picture),
+        ]:
+            http = StatusAndHeaders("200 OK", [("Content-Type", media_type)], protocol="HTTP/1.1")
+            headers = {"WARC-Date": f"{date}-01-01T00:00:00Z"}
+            writer.write_record(
+                writer.create_warc_record(
+                    SITE + url, "response", io.BytesIO(body), http_headers=http, warc_headers_dict=headers
+                )
+            )
+    for settings in (["dedup.url=true"], ["dedup.url=false", "dedup.text=false", "dedup.near_text=false"]):
+        corpus = build_here([path], tmp_path / settings[0], [*settings, "image.max_documents=100"])
+        documents = pq.read_table(corpus / "documents").to_pylist()
+        assert {row["url"].removeprefix(SITE) for row in documents} == {"open"}
+        assert len(documents) == (1 if settings[0].endswith("true") else 2)
+        rules = pq.read_table(corpus / "work/text/00000.parquet")["rule"].to_pylist()
+        assert rules.count("consent.noai") == 4

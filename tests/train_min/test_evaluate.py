@@ -134,7 +134,12 @@ def test_a_run_is_evaluated_from_its_folder(finished: tuple[Result, list[str]], 
         result = run_evaluate(folder, task, quick, lines.append)
         assert [row["shots"] for row in result["rows"]] == [0, 4]
         assert all(0 <= row["accuracy"] <= 1 and row["majority"] == 0.25 for row in result["rows"])
-    assert len(lines) == 6 and "commonest label 0.250" in lines[0]
+    assert len(lines) == 6 and "commonest label 0.250" in lines[0] and lines[1].startswith(" 4 shots: ")
+    (row,) = run_evaluate(folder, task, EvaluateOptions(shots=(32,), episodes=1), lines.append)["rows"]
+    assert (row["shots"], row["shown"]) == (32, 23)
+    assert lines[-1].startswith("23 shots (of 32 asked for: there are 24 pictures): ")
+    with pytest.raises(TrainError, match="--shots is at least 0"):
+        run_evaluate(folder, task, EvaluateOptions(shots=(-1,)), lines.append)
     told = finished[0].data["captions"]
     assert len(told) == 12 and len({entry["sha256"] for entry in told}) == 12
     assert any(entry["text"] for entry in told)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.train_min.elsewhere import ELSEWHERE, TwoDevices, moved
 from tests.train_min.test_lm import wrapped
 from tests.train_min.test_model import FEATURES, tiny
 from train_min.generate import Prompt, Session, beam, greedy, likelihoods, prompt_batch
@@ -110,3 +111,18 @@ def test_a_model_trained_on_five_images_runs_with_thirty_three() -> None:
     features = torch.randn(33, 9, FEATURES, generator=torch.Generator().manual_seed(0))
     (text,) = greedy(model, [Prompt(tokens, features)], IMAGE, EOC, length=3)
     assert len(text) == 3
+
+
+def test_prompts_follow_the_model_to_its_device() -> None:
+    answers = [np.array([4, 5, EOC]), np.array([9, EOC])]
+
+    def continued(model: Flamingo) -> tuple[list[list[int]], list[int], list[float]]:
+        found, score = beam(model, prompts()[3], IMAGE, EOC, length=3)
+        ranked = likelihoods(model, prompts()[3], answers, IMAGE)
+        return greedy(model, prompts(), IMAGE, EOC, length=3), found, [score, *ranked]
+
+    texts, found, scores = continued(build("nano"))
+    far = moved(build("nano"))
+    assert far.new_rows.device == ELSEWHERE
+    with TwoDevices():
+        assert continued(far) == (texts, found, pytest.approx(scores, abs=1e-4))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from train_min import TrainError
 from train_min.lm import NanoConfig, NanoLM
 from train_min.loop import LoopOptions
 from train_min.model import Batch, Flamingo, ModelConfig, PerceiverResampler, TokenLoss
@@ -269,7 +270,7 @@ def test_the_loss_and_its_gradients_are_cross_entropys(n: int, n_new: int, seed:
     new = torch.randn(n_new, 16, generator=generator, requires_grad=True)
     targets = torch.randint(0, 20 + n_new, (n,), generator=generator)
     scale = torch.rand(n, generator=generator)
-    nll = TokenLoss.apply(hidden, weight, new, targets)
+    nll = TokenLoss.apply(hidden, weight, new, targets, True)
     (nll * scale).sum().backward()
     ours = hidden.grad.clone(), new.grad.clone() if n_new else None
     hidden.grad = new.grad = None
@@ -307,6 +308,34 @@ def test_known_states_replace_the_blocks_below_the_first_gated_layer() -> None:
         assert torch.allclose(model.logits(batch), whole, atol=1e-5)
         batch.states = batch.states.flip(-1)
         assert not torch.allclose(model.logits(batch), whole, atol=1e-2)
+
+
+def test_states_of_another_type_are_taken_in_the_language_models() -> None:
+    """Kept in float32 by a CPU without fast bfloat16, for a GPU that has it."""
+    batch = batch_of(MEDIA, SLOTS)
+    model = tiny(every=3, dtype=torch.bfloat16).train()
+    batch.states = tiny(every=3).lower(batch)
+    assert batch.states.dtype == torch.float32
+    nll = model.nll(batch)
+    nll.sum().backward()
+    batch.states = batch.states.bfloat16()
+    assert torch.equal(nll, model.nll(batch))
+
+
+def test_a_score_forms_no_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    product = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *args, **kwargs: calls.append(1) or product(*args, **kwargs))
+    model, batch = tiny(), batch_of(MEDIA, SLOTS)
+    with torch.no_grad():
+        nll = model.nll(batch)
+    assert not calls
+    assert torch.equal(model.nll(batch), nll) and calls
+
+
+def test_a_model_without_a_gated_layer_is_refused() -> None:
+    with pytest.raises(TrainError, match=r"--every 5 leaves a language model of 4 blocks without a gated layer"):
+        tiny(every=5)
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 64), (1, 32, 32)])

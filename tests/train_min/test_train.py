@@ -2,22 +2,31 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
 from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import write_corpus
 from train_min import TrainError
 from train_min.__main__ import main
+from train_min.against import run_against
+from train_min.arms import Setting
 from train_min.data import open_corpus
-from train_min.options import Result
-from train_min.prepare import claim
+from train_min.loop import load
+from train_min.options import Result, TrainOptions
+from train_min.prepare import claim, lm_job, prepare
 from train_min.train import run
 from train_min.workers import run_jobs
 
@@ -109,11 +118,39 @@ def test_too_little_data_is_said_so(tmp_path: Path) -> None:
 def test_no_held_out_documents_are_said_so(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", 24, held_out=1000)
     documents = corpus / "documents" / "00000.parquet"
-    import pyarrow.parquet as pq
-
     table = pq.read_table(documents).slice(1)
     pq.write_table(table, documents)
     with pytest.raises(TrainError, match=r"windows\.validation"):
+        run(corpus, tmp_path / "run", QUICK, lambda line: None)
+
+
+def test_held_out_pictures_below_their_text_are_said_so(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 40, held_out=3)
+    documents = corpus / "documents" / "00000.parquet"
+    table = pq.read_table(documents)
+    rows = table.to_pylist()
+    for row in rows:
+        if row["split"] == "validation":
+            texts, pictures = ([node for node in row[name] if node is not None] for name in ("texts", "images"))
+            row["texts"], row["images"] = [*texts, None], [None] * len(texts) + pictures[:1]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), documents)
+    for name in ("pretrained", "contrastive"):
+        vision = name if name == "contrastive" else QUICK.vision
+        with pytest.raises(TrainError, match="no picture with text behind it in its held-out documents"):
+            run(corpus, tmp_path / name, dataclasses.replace(QUICK, vision=vision), lambda line: None)
+    with pytest.raises(TrainError, match="no picture with text behind it in its held-out documents"):
+        run_against(corpus, corpus, tmp_path / "against", dataclasses.replace(QUICK, seeds=2), lambda line: None)
+
+
+def test_windows_as_tar_only_are_said_so(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 24)
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    for entry in manifest["files"]:
+        if entry["path"].startswith("windows/"):
+            entry["path"] = entry["path"].replace("parquet", "tar")
+            (corpus / entry["path"]).touch()
+    (corpus / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(TrainError, match=r"as tar only.*windows\.formats"):
         run(corpus, tmp_path / "run", QUICK, lambda line: None)
 
 
@@ -152,10 +189,47 @@ def test_a_worker_that_is_killed_ends_the_run_in_one_line() -> None:
         dict(run_jobs(fail, [(1,), (5,)], 2, lambda row: None))
 
 
+def chatter(number: int, folder: Path, log: Callable[[dict], None]) -> int:
+    """Job 0 ends its process once job 1 logs; job 1 logs without a pause for a minute."""
+    began = folder / "began"
+    if number == 0:
+        while not began.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    for step in range(6000):
+        log({"step": step})
+        began.touch()
+        time.sleep(0.01)
+    return number
+
+
+def test_a_worker_that_is_killed_is_noticed_while_the_others_talk(tmp_path: Path) -> None:
+    rows: list[dict] = []
+    with pytest.raises(TrainError, match="most likely for want of memory"):
+        for _ in run_jobs(chatter, [(0, tmp_path), (1, tmp_path)], 2, rows.append):
+            pytest.fail("the death was noticed only when the other worker had finished")
+    assert rows
+
+
+def test_the_language_model_is_the_same_on_any_number_of_threads(corpus_folder: Path, tmp_path: Path) -> None:
+    """It is trained on a worker where there are pictures to encode, else in the main process with all its threads."""
+    found, corpus = [], open_corpus(corpus_folder)
+    options = dataclasses.replace(QUICK, lm_steps=2, lm_rows=8)
+    for threads in (2, 1):
+        out = tmp_path / str(threads)
+        prepare(corpus, out, options, corpus.tokenizer)
+        setting = Setting(out, out, 49, 320, 0, options, options.loop(), "cpu")
+        torch.set_num_threads(threads)
+        lm_job(setting, lambda row: None)
+        assert torch.get_num_threads() == threads
+        found.append((load(out / "checkpoint" / "lm.pt")["model"], setting.states("validation")))
+    (left, left_states), (right, right_states) = found
+    assert all(torch.equal(value, right[name]) for name, value in left.items())
+    assert torch.equal(left_states, right_states)
+
+
 @pytest.mark.slow
 def test_workers_do_not_outlive_a_killed_run(corpus_folder: Path, tmp_path: Path) -> None:
-    import time
-
     command = [sys.executable, "-m", "train_min", str(corpus_folder), "-o", str(tmp_path / "run"), "--workers", "2"]
     command += ["--lm-steps", "2", "--steps", "2000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -200,6 +274,9 @@ def test_processes_of_torchrun_train_together_as_one_does(corpus_folder: Path, t
         (["--vision", "eyes"], "no image encoder 'eyes'"),
         (["--pairs", "."], "m3w export --to pairs"),
         (["--against", "nowhere"], "run m3w build first"),
+        (["--seeds", "0"], "--seeds 0: at least 1"),
+        (["--seed", "-1"], "--seed -1: at least 0"),
+        (["--next-image", "2"], "--next-image 2: a share of the windows, 0 to 1"),
     ],
 )
 def test_what_is_wrong_with_a_command_is_said_in_one_line(
@@ -211,3 +288,29 @@ def test_what_is_wrong_with_a_command_is_said_in_one_line(
         app(["train", str(corpus_folder), "-o", str(tmp_path / "run"), *arguments])
     error = capsys.readouterr().err
     assert ended.value.code == 1 and error.startswith("m3w: ") and says in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, 0) for name in ("steps", "rows", "seeds", "latents", "resampler_layers", "workers")),
+        *((name, 0) for name in ("vision_steps", "lm_steps", "lm_rows")),
+        ("every", -1),
+        *(("seed", value) for value in (-1, 1 << 32)),
+        *((name, value) for name in ("matrix_rate", "gate_rate", "lm_rate") for value in (0.0, math.inf, math.nan)),
+        *(("next_image", value) for value in (-0.1, 1.1, math.nan)),
+        ("every", 7),
+    ],
+)
+def test_numbers_with_which_nothing_could_be_trained_are_refused(
+    corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, value: float
+) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    assert main([str(corpus_folder), "-o", str(tmp_path / "run"), f"{flag}={value}"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"train_min: {flag} ") and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_bounds_of_numbers_are_taken() -> None:
+    assert TrainOptions(next_image=1.0, every=6, seed=0, workers=1, steps=1, latents=1).loop().next_image == 1.0

@@ -101,6 +101,50 @@ def test_pictures_keep_their_aspect_on_the_mean_colour() -> None:
     assert encoder.prepare(picture((0, 255, 0), (1, 500))).shape == (3, 8, 8)
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(("orientation", "red"), [(1, "left"), (3, "right"), (6, "top"), (8, "bottom")])
+def test_pictures_stand_upright(form: str, orientation: int, red: str) -> None:
+    """A red left half, and what EXIF 2.3, table 6 makes of it."""
+    image = Image.new("RGB", (64, 64), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, 32, 64))
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, form, exif=exif)
+    halves = mean_encoder([]).prepare(buffer.getvalue())[0]
+    shown = {"left": halves[:, 1], "right": halves[:, 6], "top": halves[1], "bottom": halves[6]}
+    assert max(shown, key=lambda name: float(shown[name].mean())) == red
+
+
+def test_damaged_exif_is_as_good_as_none_and_damaged_pixels_are_not() -> None:
+    encoder, image, buffer = mean_encoder([]), Image.effect_noise((64, 64), 90), io.BytesIO()
+    image.save(buffer, "JPEG", exif=b"Exif\0\0no TIFF header")
+    assert encoder.prepare(buffer.getvalue()).std() > 0
+    for form in ("JPEG", "PNG"):
+        buffer = io.BytesIO()
+        image.save(buffer, form)
+        with pytest.raises(OSError, match="truncated"):
+            encoder.prepare(buffer.getvalue()[:-1000])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_white(mode: str) -> None:
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    image.paste((90, 90, 90, 255), (0, 0, 32, 64))
+    buffer = io.BytesIO()
+    clear = {"transparency": image.convert("P").getpixel((60, 60))} if mode == "P" else {}
+    image.convert(mode).save(buffer, "PNG", **clear)
+    pixels = mean_encoder([]).prepare(buffer.getvalue())
+    assert pixels[:, 4, 6].tolist() == pytest.approx([0.5] * 3, abs=0.02)
+    assert pixels[:, 4, 1].tolist() == pytest.approx([90 / 255 - 0.5] * 3, abs=0.1)
+
+
+def test_grey_of_sixteen_bits_keeps_its_levels() -> None:
+    buffer = io.BytesIO()
+    Image.new("I;16", (64, 64), 0x4040).save(buffer, "PNG")
+    assert mean_encoder([]).prepare(buffer.getvalue())[:, 4, 4].tolist() == pytest.approx([0x40 / 255 - 0.5] * 3)
+
+
 def test_each_picture_is_encoded_once_and_read_back(tmp_path: Path) -> None:
     calls: list[int] = []
     encoder = mean_encoder(calls)
@@ -177,5 +221,10 @@ def test_an_open_clip_tower_gives_its_patches(tmp_path: Path) -> None:
     assert features.shape == (2, 16, 64) and features.dtype == torch.bfloat16
 
 
-def test_vision_module_names_the_fast_type() -> None:
-    assert vision.fast_dtype(CPU) in (torch.bfloat16, torch.float32)
+@pytest.mark.parametrize("has", [(True, False), (False, True), (False, False)])
+def test_bfloat16_is_used_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch, has: tuple) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has[0])
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has[1])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has[1])
+    assert vision.fast_dtype(CPU) == (torch.bfloat16 if any(has) else torch.float32)
+    assert vision.fast_dtype(torch.device("cuda")) == (torch.bfloat16 if has[1] else torch.float32)
