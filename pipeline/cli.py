@@ -176,7 +176,7 @@ def train(
     seeds: Annotated[int | None, typer.Option(help="How many times each arm is trained.")] = None,
     seed: Annotated[int | None, typer.Option(help="The first of them.")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates of each arm.")] = None,
-    rows: Annotated[int | None, typer.Option(help="Rows of 256 tokens in an update.")] = None,
+    rows: Annotated[int | None, typer.Option(help="256 tokens times this are an update.")] = None,
     lm: Annotated[str | None, typer.Option(help="nano, or a causal LM by path or Hugging Face name.")] = None,
     vision: Annotated[
         str | None, typer.Option(help="efficientnet-lite0, contrastive, or open_clip:MODEL/WEIGHTS.")
