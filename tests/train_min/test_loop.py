@@ -91,8 +91,6 @@ def test_a_mixture_has_the_weighted_sum_of_gradients() -> None:
         assert (value - parts[0][name] - 0.2 * parts[1][name]).abs().max() <= 1e-6
 
 
-<<<<<<< HEAD
-=======
 @pytest.mark.parametrize(("shortest", "longest"), [(140, 140), (60, 256), (130, 256), (256, 256), (30, 60)])
 def test_a_step_is_as_many_tokens_whatever_the_length_of_windows(shortest: int, longest: int) -> None:
     """Rows of windows of 140 tokens are about half full."""
@@ -107,7 +105,6 @@ def test_a_step_is_as_many_tokens_whatever_the_length_of_windows(shortest: int, 
     assert (given >= wanted).all() and (given < wanted + 256).all()
 
 
->>>>>>> againstfix
 def test_the_text_of_pairs_always_sees_its_own_image() -> None:
     pairs = windows_of([[(10, [number])] for number in range(40)])
 
@@ -129,23 +126,6 @@ def test_a_run_trains_its_pairs_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     setting = Setting(tmp_path, tmp_path, 4, FEATURES, 100, options, options.loop(), "cpu")
     assert setting.training_set("train", None).interleaved
     assert not setting.training_set("pairs", None).interleaved
-<<<<<<< HEAD
-
-
-@pytest.mark.parametrize(("shortest", "longest"), [(140, 140), (60, 256), (130, 256), (256, 256), (30, 60)])
-def test_a_step_is_as_many_tokens_whatever_the_length_of_windows(shortest: int, longest: int) -> None:
-    """Rows of windows of 140 tokens are about half full."""
-    lengths = np.random.default_rng(0).integers(shortest, longest + 1, 200).tolist()
-    windows = windows_of([[(length, [])] for length in lengths])
-    options = LoopOptions(40, rows=3, accumulate=2)
-    parts = parts_of(windows, options, 0)
-    training = TrainingSet("windows", windows, None)
-    steps = [draw_batches(training, parts, options, 0, step) for step in range(options.steps)]
-    given = np.cumsum([sum(int((batch.segments >= 0).sum()) for batch in step) for step in steps])
-    wanted = 2 * 3 * 256 * np.arange(1, options.steps + 1)
-    assert (given >= wanted).all() and (given < wanted + 256).all()
-=======
->>>>>>> againstfix
 
 
 def test_rates_rise_then_fall_to_zero() -> None:
