@@ -18,7 +18,8 @@ ATTEMPTS = 3
 BACK_OFF = 1.0
 """Seconds before the second attempt; doubled for each further one."""
 LONGEST_WAIT = 300.0
-"""A server that asks to come back later than this (Retry-After) is taken at its word: not in this round."""
+"""A server that asks to come back later than this (Retry-After) is taken at its word: not in this round. One that asks
+for more between two requests (Crawl-delay) is not asked at all: a round is no longer than that."""
 DOWN = 6
 """Failed connections in a row after which a host counts as down for the round."""
 
@@ -37,7 +38,7 @@ class Asking:
 @dataclass(eq=False)
 class Host:
     """The polite queue of one host. Times are of the event loop's clock: `last` is when the last request was sent,
-    before `rest` none is."""
+    before `rest` none is. `too_slow` are hosts that ask for a delay longer than a round."""
 
     name: str
     fresh: Iterator[Entry]
@@ -45,6 +46,7 @@ class Host:
     rest: float
     last: float = -math.inf
     failures: int = 0
+    too_slow: bool = False
     origins: dict[str, Asking] = field(default_factory=dict)
     _again: list[tuple[float, int, int, Entry]] = field(default_factory=list)
     _head: list[Entry] = field(default_factory=list)
