@@ -52,8 +52,8 @@ class Scope:
 
     def accept(self, entry: Entry, found: list[str], kind: str, depth: int, hops: int = 0) -> list[Entry]:
         """Entries of those of the URLs found at `entry` that belong to the crawl."""
-        host = entry.owner or host_of(entry.url)
-        site = site_of(f"http://{host}/") if self.options.scope == "domain" else ""
+        host = host_of(entry.owner or entry.url)
+        site = site_of(entry.owner or entry.url) if self.options.scope == "domain" else ""
         owner = entry.owner if kind == SITEMAP else ""
         accepted = []
         for url in filter(None, map(normal, found)):

@@ -25,7 +25,7 @@ SHARES = 64
 class Entry(NamedTuple):
     """A URL to fetch. `depth` counts the links from a seed, `hops` the redirects that led here, `via` is where it was
     found. `left` is a limit under which it will not be fetched. `known` entries were in a frontier before. `owner` is
-    the host whose robots.txt named a sitemap, and whose pages it therefore lists; "" where that is the sitemap's own.
+    the robots.txt that named a sitemap, whose host's pages it therefore lists; "" where that is the sitemap's own host.
     """
 
     url: str

@@ -18,8 +18,10 @@ ATTEMPTS = 3
 BACK_OFF = 1.0
 """Seconds before the second attempt; doubled for each further one."""
 LONGEST_WAIT = 300.0
-"""A server that asks to come back later than this (Retry-After) is taken at its word: not in this round. One that asks
-for more between two requests (Crawl-delay) is not asked at all: a round is no longer than that."""
+"""A server that asks to come back later than this (Retry-After) is taken at its word: not in this round."""
+LONGEST_DELAY = 120.0
+"""A host that asks for more seconds between two requests (Crawl-delay) is not crawled: the three files of `Rights`
+would not come within one round."""
 DOWN = 6
 """Failed connections in a row after which a host counts as down for the round."""
 
@@ -38,7 +40,7 @@ class Asking:
 @dataclass(eq=False)
 class Host:
     """The polite queue of one host. Times are of the event loop's clock: `last` is when the last request was sent,
-    before `rest` none is. `too_slow` are hosts that ask for a delay longer than a round."""
+    before `rest` none is. `too_slow` are hosts that ask for more than `LONGEST_DELAY`."""
 
     name: str
     fresh: Iterator[Entry]

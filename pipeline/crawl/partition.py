@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pipeline.crawl import frontier
 from pipeline.crawl.discover import Scope, judge, wanted
 from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, Slice, host_of, normal, pack, partition_of
-from pipeline.crawl.hosts import ATTEMPTS, DOWN, LONGEST_WAIT, Asking, Host, back_off, retry_after
+from pipeline.crawl.hosts import ATTEMPTS, DOWN, LONGEST_DELAY, LONGEST_WAIT, Asking, Host, back_off, retry_after
 from pipeline.crawl.ledger import Ledger
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.store import CrawlStore, Lines
@@ -241,7 +241,7 @@ class PartitionRound:
 
     def _set_delay(self, host: Host, rights: Rights) -> None:
         asked = rights.robots.delay
-        if asked is not None and asked > LONGEST_WAIT:
+        if asked is not None and asked > LONGEST_DELAY:
             host.too_slow = True
         elif asked is not None:
             host.delay = asked if len(host.origins) == 1 else max(host.delay, asked)
@@ -278,12 +278,12 @@ class PartitionRound:
         asking.url, asking.hops, asking.attempts = "", 0, 0
         if name == ROBOTS:
             self._set_delay(host, asking.rights)
-            self._follow_sitemaps(origin, host_of(url), asking.rights)
+            self._follow_sitemaps(origin, url, asking.rights)
         if asking.rights.lasting:
             self._ledger.remember(origin, asking.rights)
 
     def _follow_sitemaps(self, origin: str, owner: str, rights: Rights) -> None:
-        """`owner` is the host where the robots.txt of `origin` lies: a seed may have moved as a whole."""
+        """`owner` is where the robots.txt of `origin` lies: a seed may have moved as a whole."""
         if not self.options.sitemaps or not self.options.depth or self.round:
             return  # of the seeds' hosts alone
         found = [normal(url) for url in rights.robots.sitemaps[:100]]

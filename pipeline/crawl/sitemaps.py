@@ -13,8 +13,8 @@ from pipeline.sources.http import payload
 
 MAX_URLS = 50_000
 """sitemaps.org, "Sitemap protocol": a sitemap names no more."""
-MAX_ELEMENTS = 2_000_000
-"""Start tags that are read of one file: 50,000 URLs with translations and pictures of each have fewer."""
+MAX_EVENTS = 3_000_000
+"""Start tags and pieces of text that are read of one file: 50,000 URLs with translations and pictures have fewer."""
 MAX_DEPTH = 200
 FEED_PARENTS = ("item", "entry", "channel", "feed")
 WEB = re.compile(r"https?://", re.I)
@@ -79,17 +79,17 @@ class _Reader:
         self.pages: list[str] = []
         self.further: list[str] = []
         self.path: list[str] = []
-        self.elements = 0
+        self.events = 0
         self.text: list[str] | None = None
         """Of the innermost element that holds a URL; None outside of one."""
 
     @property
     def full(self) -> bool:
         count = len(self.pages) + len(self.further)
-        return self.elements > MAX_ELEMENTS or count >= 2 * MAX_URLS or len(self.path) > MAX_DEPTH
+        return self.events > MAX_EVENTS or count >= 2 * MAX_URLS or len(self.path) > MAX_DEPTH
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        self.elements += 1
+        self.events += 1
         self.text = None  # a URL has no markup inside
         name = tag[tag.rfind("}") + 1 :]
         parent = self.path[-1] if self.path else ""
@@ -105,6 +105,7 @@ class _Reader:
             self.text = []
 
     def data(self, data: str) -> None:
+        self.events += 1
         if self.text is not None:
             self.text.append(data)
 
