@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -50,13 +51,16 @@ def build(
     logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
     from pipeline.crawl.inputs import with_lists
     from pipeline.jobs.build import build as run
+    from pipeline.jobs.build import claim
+    from pipeline.jobs.corpus import Corpus
     from pipeline.jobs.fetch import Network
     from pipeline.jobs.progress import Progress
     from pipeline.recipe import load
 
     network = Network(fetch, retry_failed, contact, tuple(allow_private or ()))
     resolved = load(recipe, settings or ())
-    named = with_lists(inputs, output, warc_prefix, network, _beam_options)
+    ours = partial(claim, Corpus(output.resolve()), resolved, [])
+    named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours)
     corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
     typer.echo(f"built {corpus.root}")
 

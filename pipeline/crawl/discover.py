@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from filters import consent
 from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry, host_of, normal
-from pipeline.crawl.links import Links, links_of, sitemap_links
+from pipeline.crawl.links import Links, links_of
 from pipeline.crawl.options import CrawlOptions
+from pipeline.crawl.sitemaps import sitemap_links
 from pipeline.fetch import Response
 from pipeline.fetch.client import redirect_target
 from pipeline.jobs.pages import site_of
+from pipeline.sources.http import Damaged, TooLarge
 
 REDIRECTS = 10
 """Redirects from a URL found on a page to its content (the Fetch standard allows 20, RFC 9309 asks for 5)."""
@@ -50,8 +52,9 @@ class Scope:
 
     def accept(self, entry: Entry, found: list[str], kind: str, depth: int, hops: int = 0) -> list[Entry]:
         """Entries of those of the URLs found at `entry` that belong to the crawl."""
-        host = host_of(entry.url)
-        site = site_of(entry.url) if self.options.scope == "domain" else ""
+        host = host_of(entry.owner or entry.url)
+        site = site_of(entry.owner or entry.url) if self.options.scope == "domain" else ""
+        owner = entry.owner if kind == SITEMAP else ""
         accepted = []
         for url in filter(None, map(normal, found)):
             inside = (
@@ -65,7 +68,7 @@ class Scope:
                     pattern.search(url) for pattern in self._exclude
                 )
             if inside:
-                accepted.append(Entry(url, kind, depth, hops, entry.url))
+                accepted.append(Entry(url, kind, depth, hops, entry.url, owner=owner))
             else:
                 self.left_out += 1
         return accepted
@@ -75,6 +78,7 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
     """What to do with a response. An opt-out comes before everything; its links are followed all the same."""
     links: Links | None = None
     further: list[Entry] = []
+    broken = ""
     if response.status == 200 and entry.kind != IMAGE and is_html(response.media_type, body):
         links = links_of(body, response.url, response.headers.get("content-type"))
     refusal = consent.refusal(response.headers, links.robots if links else "")
@@ -83,14 +87,21 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
         follow = not (links.nofollow or header.nofollow)
         further = _linked(entry, links, scope, follow, images=refusal is None)
     elif response.status == 200 and entry.kind != IMAGE and looks_like_sitemap(entry, response.media_type, body):
-        pages, maps = sitemap_links(body, response.url)
-        further = scope.accept(entry, pages, PAGE, entry.depth)
-        further += [Entry(url, SITEMAP, entry.depth, 0, entry.url) for url in map(normal, maps) if url]
+        try:
+            pages, maps = sitemap_links(body, response.url, response.limit)
+        except (TooLarge, Damaged) as error:
+            broken = "too_large" if isinstance(error, TooLarge) else "coding"
+        else:
+            further = scope.accept(entry, pages, PAGE, entry.depth)
+            named = filter(None, map(normal, maps))
+            further += [Entry(url, SITEMAP, entry.depth, 0, entry.url, owner=entry.owner) for url in named]
     target = redirect_target(response)
     if target is not None and entry.hops < REDIRECTS:
         further = scope.accept(entry, [target], entry.kind, entry.depth, entry.hops + 1)
     if refusal is not None:
         return Verdict("disallowed", refusal, tuple(further))
+    if broken:
+        return Verdict("failed", broken)
     if response.location is not None and target is None:
         return Verdict("failed", "redirect_to_no_url")
     if target is not None and entry.hops >= REDIRECTS:

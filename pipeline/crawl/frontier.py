@@ -24,7 +24,9 @@ SHARES = 64
 
 class Entry(NamedTuple):
     """A URL to fetch. `depth` counts the links from a seed, `hops` the redirects that led here, `via` is where it was
-    found. `left` is a limit under which it will not be fetched. `known` entries were in a frontier before."""
+    found. `left` is a limit under which it will not be fetched. `known` entries were in a frontier before. `owner` is
+    the robots.txt that named a sitemap, whose host's pages it therefore lists; "" where that is the sitemap's own host.
+    """
 
     url: str
     kind: str
@@ -33,6 +35,7 @@ class Entry(NamedTuple):
     via: str = ""
     left: str = ""
     known: bool = False
+    owner: str = ""
 
     @property
     def host(self) -> str:

@@ -19,6 +19,9 @@ BACK_OFF = 1.0
 """Seconds before the second attempt; doubled for each further one."""
 LONGEST_WAIT = 300.0
 """A server that asks to come back later than this (Retry-After) is taken at its word: not in this round."""
+LONGEST_DELAY = 120.0
+"""A host that asks for more seconds between two requests (Crawl-delay) is not crawled: the three files of `Rights`
+would not come within one round."""
 DOWN = 6
 """Failed connections in a row after which a host counts as down for the round."""
 
@@ -37,7 +40,7 @@ class Asking:
 @dataclass(eq=False)
 class Host:
     """The polite queue of one host. Times are of the event loop's clock: `last` is when the last request was sent,
-    before `rest` none is."""
+    before `rest` none is. `too_slow` are hosts that ask for more than `LONGEST_DELAY`."""
 
     name: str
     fresh: Iterator[Entry]
@@ -45,6 +48,7 @@ class Host:
     rest: float
     last: float = -math.inf
     failures: int = 0
+    too_slow: bool = False
     origins: dict[str, Asking] = field(default_factory=dict)
     _again: list[tuple[float, int, int, Entry]] = field(default_factory=list)
     _head: list[Entry] = field(default_factory=list)

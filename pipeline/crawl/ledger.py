@@ -93,6 +93,7 @@ class Ledger:
             row |= {"date": date_of(answer.started), "outcome": "fetched", "status": answer.status, **place}
         else:
             row |= {"date": date_of(time.time()), "outcome": "failed", "rule": answer.reason}
+            row |= {"detail": answer.detail[:200]} if answer.detail else {}
         self._log.add(row)
 
     def remember(self, origin: str, rights: Rights) -> None:

@@ -2,15 +2,12 @@
 tree."""
 
 from dataclasses import dataclass, field
-from html import unescape
 
 from lxml import etree
-from trafilatura.feeds import FeedParameters, find_links
-from trafilatura.sitemaps import DETECT_SITEMAP_LINK, SitemapObject
 
 from pipeline.extract import urls
 from pipeline.extract.charset import decode
-from pipeline.extract.images import offered, srcset
+from pipeline.extract.images import MAX_SOURCES, offered, srcset
 
 MAX_LINKS = 10_000
 MAX_IMAGE_WIDTH = 1024
@@ -57,7 +54,7 @@ class _Reader:
         self.found: list[tuple[str, str]] = []
         self.robots: list[str] = []
         self.canonical = ""
-        self.sources: list[tuple[str, float, str]] = []
+        self.sources: list[tuple[str, float, str]] | None = None  # of the open picture element
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == "a" or tag == "area":
@@ -66,12 +63,14 @@ class _Reader:
                 self.add("page", href)
         elif tag == "img":
             named = dict(attributes)
-            chosen = offered(named, self.sources, MAX_IMAGE_WIDTH)
+            chosen = offered(named, self.sources or [], MAX_IMAGE_WIDTH)
+            self.sources = None  # a picture element shows its first img
             # the best of what the element offers, and what it shows where that one is gone
             for reference in dict.fromkeys([*chosen[:1], *([named["src"]] if named.get("src") in chosen else [])]):
                 self.add("image", reference)
         elif tag == "source":
-            self.sources += srcset(attributes.get("srcset", "")[:100_000])
+            if self.sources is not None and len(self.sources) < MAX_SOURCES:
+                self.sources += srcset(attributes.get("srcset", "")[:100_000])[: MAX_SOURCES - len(self.sources)]
         elif tag == "picture":
             self.sources = []
         elif tag in ("frame", "iframe"):
@@ -87,7 +86,7 @@ class _Reader:
 
     def end(self, tag: str) -> None:
         if tag == "picture":
-            self.sources = []
+            self.sources = None
 
     def data(self, data: str) -> None:
         pass
@@ -133,32 +132,3 @@ class _Reader:
                 known[url] = None
         links.canonical = (urls.resolve(self.canonical, self.base) if self.canonical else None) or ""
         return links
-
-
-class _Sitemap(SitemapObject):
-    """trafilatura's reading of a sitemap, URLs as they stand: its own cleaning takes slashes and parameters away, which
-    makes other URLs of them."""
-
-    def handle_link(self, link: str) -> None:
-        (self.sitemap_urls if DETECT_SITEMAP_LINK.search(link) else self.urls).append(link)
-
-
-def sitemap_links(body: bytes, url: str) -> tuple[list[str], list[str]]:
-    """(pages, further sitemaps) that a sitemap (XML or text) or a feed (RSS, Atom, JSON) names.
-
-    Only URLs of a sitemap's own host count (sitemaps.org, "Sitemap file location"); a feed may name others."""
-    text = body.decode("utf-8-sig", "replace")
-    head = text[:2000].lower()
-    host = url.split("/")[2]
-    if "<rss" in head or "<feed" in head or "<rdf" in head or head.lstrip().startswith("{"):
-        return _absolute(find_links(text.strip(), FeedParameters(url, host, url)), url), []
-    reader = _Sitemap(url, host, [])
-    reader.content, reader.current_url = text, url
-    reader.process()
-    pages, further = _absolute(reader.urls, url), _absolute(reader.sitemap_urls, url)
-    return [found for found in pages if found.split("/")[2] == host], [found for found in further if found != url]
-
-
-def _absolute(references: list[str], base: str) -> list[str]:
-    found = (urls.resolve(unescape(reference.strip()), base) for reference in dict.fromkeys(references[:50_000]))
-    return [url for url in found if url and url.startswith("http")]

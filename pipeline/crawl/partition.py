@@ -2,16 +2,18 @@
 
 import asyncio
 import time
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.crawl import frontier
 from pipeline.crawl.discover import Scope, judge, wanted
 from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, Slice, host_of, normal, pack, partition_of
-from pipeline.crawl.hosts import ATTEMPTS, DOWN, LONGEST_WAIT, Asking, Host, back_off, retry_after
+from pipeline.crawl.hosts import ATTEMPTS, DOWN, LONGEST_DELAY, LONGEST_WAIT, Asking, Host, back_off, retry_after
 from pipeline.crawl.ledger import Ledger
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.store import CrawlStore, Lines
@@ -27,6 +29,8 @@ ROUND_SECONDS = 300.0
 """After this a partition begins no request and hands what is left to the next round: one slow host does not hold up
 all others."""
 BLOCK = 1000
+UNREADABLE = "unreadable"
+"""The rule of a response at which this program itself failed; the row's `detail` tells how and where."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class PartitionRound:
         log = Lines(self.store.log(self.round, self.partition))
         for row in log.read():
             if row["outcome"] == "carried":
-                self._hand_on(Entry(row["url"], row["kind"], row["depth"], row["hops"], row["via"], known=True))
+                self._hand_on(_carried(row))
         if done is None:
             self._found = found
             work = asyncio.ensure_future(self._work(log))
@@ -196,6 +200,7 @@ class PartitionRound:
                 self._carry_over(host, entry)
                 return
             left = entry.left or ("limit.bytes" if self._ledger.counts.get("bytes", 0) >= self.allowance.bytes else "")
+            left = left or ("limit.delay" if host.too_slow else "")
             if left:
                 self._ledger.add(entry, "left", left)
                 continue
@@ -224,7 +229,7 @@ class PartitionRound:
 
     def _carry_over(self, host: Host, entry: Entry) -> None:
         for left in [entry, *host.drain()]:
-            self._ledger.add(left, "carried")
+            self._ledger.add(left, "carried", owner=left.owner)
             self._hand_on(left._replace(known=True))
 
     # what a host allows
@@ -236,7 +241,9 @@ class PartitionRound:
 
     def _set_delay(self, host: Host, rights: Rights) -> None:
         asked = rights.robots.delay
-        if asked is not None:
+        if asked is not None and asked > LONGEST_DELAY:
+            host.too_slow = True
+        elif asked is not None:
             host.delay = asked if len(host.origins) == 1 else max(host.delay, asked)
 
     async def _ask_rights(self, host: Host, origin: str, asking: Asking) -> None:
@@ -252,6 +259,8 @@ class PartitionRound:
         except FetchFailed as error:
             answer, heals = error, error.may_heal
             host.failures += error.reason in CONNECTION_REASONS
+        except Exception as error:
+            answer, heals = FetchFailed(UNREADABLE, _told(error)), False
         else:
             target = redirect_target(answer)
             if target is not None and asking.hops < self.options.limits.redirects:
@@ -269,15 +278,16 @@ class PartitionRound:
         asking.url, asking.hops, asking.attempts = "", 0, 0
         if name == ROBOTS:
             self._set_delay(host, asking.rights)
-            self._follow_sitemaps(origin, asking.rights)
+            self._follow_sitemaps(origin, url, asking.rights)
         if asking.rights.lasting:
             self._ledger.remember(origin, asking.rights)
 
-    def _follow_sitemaps(self, origin: str, rights: Rights) -> None:
+    def _follow_sitemaps(self, origin: str, owner: str, rights: Rights) -> None:
+        """`owner` is where the robots.txt of `origin` lies: a seed may have moved as a whole."""
         if not self.options.sitemaps or not self.options.depth or self.round:
             return  # of the seeds' hosts alone
         found = [normal(url) for url in rights.robots.sitemaps[:100]]
-        self._pass_on([Entry(url, SITEMAP, 0, 0, f"{origin}/{ROBOTS}") for url in found if url])
+        self._pass_on([Entry(url, SITEMAP, 0, 0, f"{origin}/{ROBOTS}", owner=owner) for url in found if url])
 
     # one URL
 
@@ -294,6 +304,9 @@ class PartitionRound:
             else:
                 self._ledger.add(entry, "failed", error.reason, detail=error.detail[:200])
             return
+        except Exception as error:
+            self._ledger.add(entry, "failed", UNREADABLE, detail=_told(error))
+            return
         host.failures = 0
         if response.status in RETRY_STATUSES and attempts + 1 < ATTEMPTS:
             wait = retry_after(response, time.time())
@@ -303,7 +316,12 @@ class PartitionRound:
                     host.rest = max(host.rest, loop.time() + pause)
                 host.later(entry, attempts + 1, loop.time() + pause)
                 return
-        verdict = judge(entry, response, body, self._scope)
+        try:
+            verdict = judge(entry, response, body, self._scope)
+        except Exception as error:
+            # not stored either: whether it opts out is not known
+            self._ledger.add(entry, "failed", UNREADABLE, response, detail=_told(error))
+            return
         place = self._ledger.store(entry, response) if verdict.stored else {}
         self._pass_on(verdict.further)
         about = {"canonical": verdict.canonical, "target": verdict.target}
@@ -314,3 +332,15 @@ class PartitionRound:
             self._found.add(*entries)
             for entry in entries:
                 self._hand_on(entry)
+
+
+def _carried(row: dict[str, Any]) -> Entry:
+    """The entry of a row with the outcome `carried`."""
+    asked = row["url"], row["kind"], row["depth"], row["hops"], row["via"]
+    return Entry(*asked, known=True, owner=row.get("owner", ""))
+
+
+def _told(error: Exception) -> str:
+    """What a defect of this program says, and where."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}: {error}"[:200]

@@ -5,8 +5,8 @@ a shuffle brings the links to the partitions of their hosts, which drop what was
 frontier. A round that was killed is run again: what its log names is not fetched twice.
 """
 
-import gzip
 import hashlib
+import json
 import os
 import sys
 import time
@@ -20,7 +20,7 @@ from typing import Any, TextIO
 import apache_beam as beam
 import numpy as np
 
-from pipeline.crawl import frontier
+from pipeline.crawl import frontier, lists
 from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, normal, pack, partition_of
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.partition import Allowance, PartitionRound
@@ -95,22 +95,9 @@ def read_seeds(seeds: Sequence[str]) -> list[Entry]:
 
 
 def _lines(path: Path) -> Iterable[str]:
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            table = pq.read_table(path)
-            if "url" not in table.column_names:
-                raise BuildError(f"{path}: no column `url`")
-            return [url for url in table["url"].to_pylist() if url]
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", "replace").splitlines()
-    except FileNotFoundError:
-        raise BuildError(f"{path}: neither a URL (http://, https://) nor a file") from None
-    except OSError as error:
-        raise BuildError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
-        raise BuildError(f"{path}: {error}") from None
+    if not path.exists():
+        raise BuildError(f"{path}: neither a URL (http://, https://) nor a file")
+    return lists.column(path, "url") if path.suffix == ".parquet" else lists.lines(path)
 
 
 def _claim(store: CrawlStore) -> None:
@@ -130,8 +117,7 @@ def _claim(store: CrawlStore) -> None:
 
 def _program(store: CrawlStore, seeds: list[Entry], options: CrawlOptions, workers: int) -> dict[str, Any]:
     """Begins the crawl, or checks that it is the one that was begun."""
-    identity = hashlib.sha256(b"".join(entry.line() for entry in seeds)).hexdigest()
-    asked = {"tool": "openm3w crawl", "format": FORMAT, "seeds": identity, "options": options.lasting()}
+    asked = {"tool": "openm3w crawl", "format": FORMAT, "seeds": _identity(seeds), "options": options.lasting()}
     before = read_json(store.program)
     if before is None:
         partitions = max(1, workers)
@@ -146,6 +132,19 @@ def _program(store: CrawlStore, seeds: list[Entry], options: CrawlOptions, worke
             what = "other seeds" if name == "seeds" else f"other {name}"
             raise BuildError(f"{store.root} was begun with {what}: choose another -o, or remove it first")
     return before
+
+
+def _identity(seeds: list[Entry]) -> str:
+    # all but `owner`, which no seed has
+    lines = (json.dumps(entry[:7], ensure_ascii=False) + "\n" for entry in seeds)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_finished(root: Path, seeds: Sequence[str]) -> bool:
+    """Whether a crawl of just these seeds came to its end at `root`. Raises BuildError like `crawl`."""
+    summary, program = read_json(root / "summary.json"), read_json(CrawlStore(root).program)
+    ended = summary is not None and summary.get("waiting") == 0
+    return ended and program is not None and program.get("seeds") == _identity(read_seeds(seeds))
 
 
 def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: Runner, watch: Watch) -> Summary:

@@ -66,6 +66,8 @@ BACKGROUND = re.compile(
     re.I,
 )
 _NUMBER = re.compile(r"\d{1,6}(?:\.\d{1,6})?$")
+MAX_SOURCES = 64
+"""Candidates that the sources of one picture element may offer together."""
 
 
 def srcset(value: str) -> list[tuple[str, float, str]]:

@@ -182,10 +182,11 @@ class PageReader:
         elif tag == "hr":
             self.flush()
         elif tag == "source":
-            if self.sources is not None:
+            if self.sources is not None and len(self.sources) < images.MAX_SOURCES:
                 for name in ("srcset", *images.LAZY_SETS, "data-src", "src"):
                     if value := attributes.get(name):
                         self.sources += images.srcset(value[:100_000])
+                del self.sources[images.MAX_SOURCES :]
         elif tag in ("meta", "link", "base"):
             self.page.head.element(tag, attributes)
 
@@ -344,6 +345,7 @@ class PageReader:
             link=self.link if state & IN_LINK and images.is_picture_file(self.link) else "",
             hints=bits(label) if label != " " else 0,
         )
+        self.sources = None  # a picture element shows its first img
         previous = self.last_picture()
         if previous is not None and self.twins(previous, picture):
             previous.merge(picture)

@@ -321,7 +321,11 @@ class Client:
             except OSError as error:
                 last = FetchFailed("connect", error.strerror or str(error)[:200])
             else:
-                peer = writer.get_extra_info("peername")[0]
+                name = writer.get_extra_info("peername")
+                if name is None:  # the server has reset the connection since
+                    writer.transport.abort()
+                    raise FetchFailed("reset", "closed before the response")
+                peer = name[0]
                 http = h11.Connection(h11.CLIENT, max_incomplete_event_size=self.limits.header_bytes)
                 connection = _Connection(reader, writer, peer, http)
                 if not self.private.allow(peer):

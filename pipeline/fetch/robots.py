@@ -48,7 +48,10 @@ class Rules:
         delay = self._parsed.crawl_delay(PRODUCT)
         rate = self._parsed.request_rate(PRODUCT)
         if rate is not None and rate.requests > 0:
-            delay = max(delay or 0.0, rate.seconds / rate.requests)
+            try:
+                delay = max(delay or 0.0, rate.seconds / rate.requests)
+            except OverflowError:  # numbers of hundreds of digits
+                return None
         return delay if delay is not None and math.isfinite(delay) and delay >= 0 else None
 
     @property

@@ -191,6 +191,8 @@ class FetchShards:
                         data, error = asyncio.run_coroutine_threadsafe(fetcher.fetch(url), loop).result(), None
                     except FetchFailed as failure:
                         data, error = b"", str(failure)[:200]
+                    except Exception as failure:  # one answer at which this program fails is one picture less
+                        data, error = b"", f"unreadable: {type(failure).__name__}: {failure}"[:200]
                     spool.add(url, error, data)
                 elif spool.rows[url]["error"] is None:
                     data, error = spool.read(url), None

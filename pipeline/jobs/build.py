@@ -231,7 +231,7 @@ def build(
         raise BuildError("no input: name WARC files or folders of HTML")
     paths = cutting.resolve(inputs)
     corpus = Corpus(root.resolve())
-    _claim(corpus, recipe, paths)
+    claim(corpus, recipe, paths)
     with corpus.locked():
         for left_over in corpus.root.rglob(".*.tmp"):  # of a writer that was killed
             left_over.unlink()
@@ -248,7 +248,7 @@ def build(
     return corpus
 
 
-def _claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
+def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
     """Makes the directory ours, or raises BuildError where it is something else's or another recipe's."""
     root = corpus.root
     if printable(str(root)) != str(root):

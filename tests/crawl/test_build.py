@@ -168,7 +168,7 @@ def test_lists_of_warc_files(whole: Path, tmp_path: Path) -> None:
     network = Network(allow_private=("127.0.0.1/32",))
 
     def named(prefix: str, network: Network = network) -> list[str]:
-        return with_lists([str(listing)], tmp_path / "corpus", prefix, network, [])
+        return with_lists([str(listing)], tmp_path / "corpus", prefix, network, [], lambda: None)
 
     assert named(str(whole.parent)) == [str(whole.parent / "web.warc.gz")]
     broken = itertools.chain([True], itertools.repeat(False))

@@ -1,12 +1,14 @@
 """Servers that fail, forbid, ask for patience or lie, seen by a whole crawl."""
 
 import collections
+import gzip
 import itertools
 import re
 from pathlib import Path
 
 import pytest
 
+from pipeline.crawl import partition
 from pipeline.crawl.frontier import Entry
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.rounds import Summary, crawl
@@ -116,8 +118,6 @@ def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
 
 
 def test_hostile_bodies_do_not_hold_the_others_up(tmp_path: Path) -> None:
-    import gzip
-
     bomb = gzip.compress(bytes(20_000_000))
     slow = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 100000\r\n\r\n<html>"
     web = Web(
@@ -330,6 +330,84 @@ def test_sitemaps_and_feeds(tmp_path: Path) -> None:
     _, found, _ = run(web, tmp_path, "1:8761/")
     assert set(found) == {"1/", "1/s1.xml", "1/s2.xml", "1/in/?a=1&b=2", "1/feed", "1/story/"}
     assert set(found.values()) == {"fetched"}
+
+
+XML = (("Content-Type", "application/xml"),)
+GZIP = (("Content-Type", "application/gzip"),)
+
+
+def urlset(*urls: str) -> bytes:
+    listed = "".join(f"<url><loc>{url}</loc></url>" for url in urls)
+    return (
+        f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{listed}</urlset>'.encode()
+    )
+
+
+def robots(*sitemaps: str) -> Resource:
+    return Resource(200, (), "".join(f"Sitemap: {url}\n" for url in sitemaps).encode(), "")
+
+
+def test_a_sitemap_lists_pages_of_the_host_whose_robots_txt_names_it(tmp_path: Path) -> None:
+    seed, other, cdn = (f"http://127.4.0.{number}:8761" for number in (1, 2, 3))
+    index = f"<sitemapindex><sitemap><loc>{cdn}/deep.xml.gz</loc></sitemap></sitemapindex>".encode()
+    web = Web(
+        h1={"/": page(), "/robots.txt": robots(f"{other}/s.xml", f"{cdn}/index.xml", f"{cdn}/bomb.xml.gz"),
+            "/from-cdn": page(), "/from-other": page()},
+        h2={"/s.xml": Resource(200, XML, urlset(f"{other}/page", f"{seed}/from-other"), ""), "/page": page()},
+        h3={"/index.xml": Resource(302, (("Location", "/moved.xml"),), b"", ""),
+            "/moved.xml": Resource(200, XML, index, ""),
+            "/deep.xml.gz": Resource(200, GZIP, gzip.compress(urlset(f"{seed}/from-cdn", f"{cdn}/page")), ""),
+            "/bomb.xml.gz": Resource(200, GZIP, gzip.compress(bytes(300_000)), ""), "/page": page()},
+    )  # fmt: skip
+    _, found, _ = run(web, tmp_path, "1:8761/")
+    assert found == {
+        "1/": "fetched",
+        "1/from-cdn": "fetched",
+        "1/from-other": "fetched",
+        "2/s.xml": "fetched",
+        "3/index.xml": "fetched",
+        "3/moved.xml": "fetched",
+        "3/deep.xml.gz": "fetched",
+        "3/bomb.xml.gz": "failed too_large",
+    }
+
+
+def test_a_seed_that_has_moved_takes_its_sitemap_along(tmp_path: Path) -> None:
+    home = "http://127.4.0.2:8761"
+    web = Web(
+        h1={"/": Resource(301, (("Location", f"{home}/"),), b"", ""),
+            "/robots.txt": Resource(301, (("Location", f"{home}/robots.txt"),), b"", "")},
+        h2={"/": page(), "/robots.txt": robots(f"{home}/s.xml"), "/a": page(),
+            "/s.xml": Resource(200, XML, urlset(f"{home}/a"), "")},
+    )  # fmt: skip
+    _, found, _ = run(web, tmp_path, "1:8761/")
+    assert set(found) == {"1/", "2/", "2/s.xml", "2/a"} and set(found.values()) == {"fetched"}
+
+
+def test_one_response_or_host_does_not_end_a_crawl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Feeds that are slow to read or that json refuses, a defect of this program, a delay of years."""
+    judge = partition.judge
+
+    def defective(entry: Entry, *rest):
+        if entry.url.endswith("/odd"):
+            raise IndexError("list index out of range")
+        return judge(entry, *rest)
+
+    monkeypatch.setattr(partition, "judge", defective)
+    digits = b'{"items": [], "n": ' + b"1" * 5000 + b"}"
+    kind = (("Content-Type", "application/feed+json"),)
+    web = Web(
+        h1={"/": page("/odd", "/number", "/slow", "/last"), "/odd": page(), "/last": page(),
+            "/number": Resource(200, kind, digits, ""),
+            "/slow": Resource(200, (("Content-Type", "text/xml"),), b"<rss>" + b"<link>" * 30_000, "")},
+        h2={"/robots.txt": Resource(200, (), b"User-agent: *\nCrawl-delay: 1000000000", ""), "/": page()},
+        h3={"/robots.txt": Resource(200, (), b"User-agent: *\nRequest-rate: 1/" + b"1" * 400, ""), "/": page()},
+    )  # fmt: skip
+    _, found, _ = run(web, tmp_path, "1:8761/", "2:8761/", "3:8761/")
+    assert found.pop("1/odd") == "failed unreadable" and found.pop("2/") == "left limit.delay"
+    assert found == dict.fromkeys(("1/", "1/number", "1/slow", "1/last", "3/"), "fetched")
+    (row,) = (row for row in CrawlStore(tmp_path / "c").rows() if row.get("rule") == "unreadable")
+    assert "IndexError" in row["detail"] and "test_faults.py:" in row["detail"] and "warc" not in row
 
 
 def test_a_limit_of_time_leaves_the_rest_for_the_next_run(tmp_path: Path) -> None:

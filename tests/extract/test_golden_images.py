@@ -229,6 +229,15 @@ def test_candidates_of_sources_may_be_lazy():
     assert (image.url, image.alternatives) == (ROOT + "big.webp", (ROOT + "small.jpg",))
 
 
+def test_sources_belong_to_the_first_picture_of_their_element():
+    inner = "<picture>{}<img src=a.jpg><img src=b.jpg></picture>"
+    first, second = images(inner.format('<source srcset="wide.webp 900w">'))
+    assert (first.url, first.alternatives) == (ROOT + "wide.webp", (ROOT + "a.jpg",))
+    assert (second.url, second.alternatives) == (ROOT + "b.jpg", ())
+    many, _ = images(inner.format("".join(f'<source srcset="{number}.webp {number + 1}w">' for number in range(500))))
+    assert many.url == ROOT + "63.webp" and len(many.alternatives) == 64
+
+
 def test_caption_of_two_pictures():
     inner = '<figure><img src="a.jpg"><img src="b.jpg"><figcaption>Both lamps, left and right.</figcaption></figure>'
     assert [(i.url, i.caption) for i in images(inner)] == [

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -237,3 +238,23 @@ def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_origins() -> None:
     assert origin_of("http://u:p@A.example:8080/x?y#z") == (("http", "a.example", 8080), "a.example:8080", "/x?y")
     assert origin_of("https://[::1]/") == (("https", "::1", 443), "[::1]", "/")
+
+
+def test_a_server_that_resets_as_soon_as_it_has_accepted() -> None:
+    """Between the connection and the first look at its peer, who has no name any more."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        class Loop(asyncio.SelectorEventLoop):
+            async def sock_connect(self, sock, address) -> None:
+                await super().sock_connect(sock, address)
+                accepted, _ = listener.accept()
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                accepted.close()
+
+        async def run() -> None:
+            async with Client(private=LOOPBACK, limits=QUICK) as client:
+                await client.exchange(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+
+        with asyncio.Runner(loop_factory=Loop) as runner, pytest.raises(FetchFailed) as caught:
+            runner.run(run())
+    assert caught.value.reason == "reset"

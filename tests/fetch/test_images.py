@@ -200,3 +200,17 @@ def test_every_url_of_a_list_has_a_row(tmp_path: Path) -> None:
         "http", "disallowed", "http", "failed_to_resize", "success", "disallowed", "address", "scheme", "url", "dns",
     ]  # fmt: skip
     assert all(re.fullmatch("00000[-_0-9a-z.]*", path.name) for path in tmp_path.iterdir())
+
+
+def test_a_picture_at_which_the_fetch_itself_fails_is_one_picture_less(tmp_path: Path) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        if host == "odd.example":
+            raise ZeroDivisionError("division by zero")
+        return ["127.6.0.1"]
+
+    with Server(["127.6.0.1"], 0, lambda asked: picture() if asked.target == "/a.png" else MISSING) as server:
+        urls = [f"http://{host}.example:{server.port}/a.png" for host in ("odd", "good")]
+        client = lambda: Client(private=NAMED, limits=QUICK, resolve=resolve)  # noqa: E731
+        odd, good = FetchShards(tmp_path, 0, "r", client).fetch(urls, {}).to_pylist()
+    assert (odd["status"], good["status"]) == ("failed_to_download", "success")
+    assert odd["error_message"] == "unreadable: ZeroDivisionError: division by zero"

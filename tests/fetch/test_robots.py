@@ -103,6 +103,7 @@ def test_delays_that_mean_nothing(delay: str) -> None:
 
 def test_request_rate_is_a_delay() -> None:
     assert Rules.parse("User-agent: *\nRequest-rate: 1/10s").delay == 10
+    assert Rules.parse(f"User-agent: *\nRequest-rate: 1/{'1' * 400}").delay is None
 
 
 def test_ai_txt_refuses_by_the_ending_of_a_file() -> None:

@@ -1,0 +1,56 @@
+"""Files that list things, one a line or in a column of Parquet."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+from pipeline.errors import BuildError
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a text file, plain or gzip (NAME.gz). Raises BuildError where it cannot be read."""
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig", "replace")
+    except OSError as error:
+        raise BuildError(f"{path}: {error.strerror or error}{_AGAIN if error.errno is None else ''}") from None
+    except (EOFError, zlib.error) as error:
+        raise BuildError(f"{path}: {error}{_AGAIN}") from None
+    if "\0" in text:
+        raise BuildError(f"{path}: no text file")
+    return text.splitlines()
+
+
+def columns(path: Path) -> list[str]:
+    """The names of the columns of a Parquet file. Raises BuildError where it is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        raise _no_parquet(path, error) from None
+
+
+def column(path: Path, name: str) -> list[str]:
+    """The values of a column of text that are there. Raises BuildError where there is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if name not in columns(path):
+        raise BuildError(f"{path}: no column `{name}`")
+    try:
+        values = pq.read_table(path, columns=[name], partitioning=None)[name].to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _no_parquet(path, error) from None
+    if not all(isinstance(value, str) for value in values if value is not None):
+        raise BuildError(f"{path}: the column `{name}` holds no text")
+    return [value for value in values if value]
+
+
+_AGAIN = ": the file is damaged, fetch or write it again"
+
+
+def _no_parquet(path: Path, error: Exception) -> BuildError:
+    why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return BuildError(f"{path}: no Parquet file that can be read ({why}): write it again, or name a text file")

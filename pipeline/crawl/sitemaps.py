@@ -1,0 +1,145 @@
+"""What sitemaps (XML or text, sitemaps.org) and feeds (RSS, Atom, JSON Feed) name. One pass of libxml2's parser, no
+tree, no entities."""
+
+import json
+import re
+from collections.abc import Iterable
+
+from lxml import etree
+
+from pipeline.extract import urls
+from pipeline.fetch.response import Limits
+from pipeline.sources.http import payload
+
+MAX_URLS = 50_000
+"""sitemaps.org, "Sitemap protocol": a sitemap names no more."""
+MAX_EVENTS = 3_000_000
+"""Start tags and pieces of text that are read of one file: 50,000 URLs with translations and pictures have fewer."""
+MAX_DEPTH = 200
+FEED_PARENTS = ("item", "entry", "channel", "feed")
+WEB = re.compile(r"https?://", re.I)
+AMPERSAND = re.compile(r"&amp;|&(?!#?[A-Za-z0-9]{1,32};)")
+PIECE = 1 << 16
+
+
+def sitemap_links(body: bytes, url: str, limit: int = Limits.body_bytes) -> tuple[list[str], list[str]]:
+    """(pages, further sitemaps) that a sitemap or feed names: absolute URLs in its order, on whatever host.
+
+    A gzip file is inflated to at most `limit` bytes. What is broken counts up to there. Raises TooLarge, Damaged."""
+    text = payload({"content-encoding": "gzip"}, body, limit).decode("utf-8-sig", "replace").lstrip()
+    pages: Iterable[str]
+    further: Iterable[str] = ()
+    if text.startswith("<"):
+        # an HTML page in a sitemap's place
+        if "<html" in text[:1000].lower():
+            return [], []
+        pages, further = _xml(text)
+    elif text.startswith("{"):
+        pages = _json_feed(text)
+    else:
+        pages = (line for line in text.splitlines() if WEB.match(line.lstrip()))
+    return _absolute(pages, url), [found for found in _absolute(further, url) if found != url]
+
+
+def _absolute(references: Iterable[str], base: str) -> list[str]:
+    found: dict[str, None] = {}
+    for reference in references:
+        if len(found) == MAX_URLS:
+            break
+        # what was escaped twice, or inside CDATA
+        url = urls.resolve(reference.strip().replace("&#38;", "&").replace("&amp;", "&"), base)
+        if url and url.startswith("http"):
+            found[url] = None
+    return list(found)
+
+
+def _xml(text: str) -> tuple[list[str], list[str]]:
+    reader = _Reader()
+    parser = etree.XMLParser(
+        target=reader, encoding="utf-8", recover=True, huge_tree=True, resolve_entities=False, no_network=True
+    )
+    # Many do not escape the & of a query, and libxml2 leaves out the word after one. After such an error it leaves out
+    # &amp; too (xmlParseReference), but not the same as a number.
+    data = AMPERSAND.sub("&#38;", text).encode("utf-8", "replace")
+    try:
+        for start in range(0, len(data), PIECE):
+            parser.feed(data[start : start + PIECE])
+            if reader.full:
+                break
+        parser.close()
+    except (etree.LxmlError, ValueError, AssertionError):
+        pass  # what was read up to here counts
+    return reader.pages, reader.further
+
+
+class _Reader:
+    """The target of lxml's parser."""
+
+    def __init__(self) -> None:
+        self.pages: list[str] = []
+        self.further: list[str] = []
+        self.path: list[str] = []
+        self.events = 0
+        self.text: list[str] | None = None
+        """Of the innermost element that holds a URL; None outside of one."""
+
+    @property
+    def full(self) -> bool:
+        count = len(self.pages) + len(self.further)
+        return self.events > MAX_EVENTS or count >= 2 * MAX_URLS or len(self.path) > MAX_DEPTH
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.events += 1
+        self.text = None  # a URL has no markup inside
+        name = tag[tag.rfind("}") + 1 :]
+        parent = self.path[-1] if self.path else ""
+        self.path.append(name)
+        if name == "link" and parent in FEED_PARENTS:
+            if "href" in attributes:
+                # RFC 4287, section 4.2.7.2: a link without rel is one to the entry's page
+                if attributes.get("rel", "alternate") == "alternate":
+                    self.pages.append(attributes["href"])
+            else:
+                self.text = []
+        elif name == "loc" and parent in ("url", "sitemap"):
+            self.text = []
+
+    def data(self, data: str) -> None:
+        self.events += 1
+        if self.text is not None:
+            self.text.append(data)
+
+    def end(self, tag: str) -> None:
+        name = self.path.pop() if self.path else ""
+        if self.text is None:
+            return
+        found = "".join(self.text).strip()
+        self.text = None
+        further = name == "loc" and self.path and self.path[-1] == "sitemap"
+        if found and (name == "link" or WEB.match(found)):
+            (self.further if further else self.pages).append(found)
+
+    def comment(self, text: str) -> None:
+        pass
+
+    def pi(self, target: str, data: str | None = None) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _json_feed(text: str) -> list[str]:
+    """jsonfeed.org, version 1.1: an item's `url`, or its `id` where that is one."""
+    try:
+        # numbers stay text: Python refuses to read long ones
+        feed = json.loads(text, parse_int=str)
+    except (ValueError, RecursionError):
+        return []
+    items = feed.get("items")
+    found = []
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            names = (item.get("url"), item.get("external_url"), item.get("id"))
+            found += [name for name in names if isinstance(name, str) and WEB.match(name)][:1]
+    return found
