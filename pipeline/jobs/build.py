@@ -35,7 +35,12 @@ from pipeline.sources.folder import printable
 from shards.files import atomic, remove
 
 STAGES = ("pages", "records", "text", "references", "contents", "images", "verdicts", "split", "documents", "windows")
-PACKAGES = ("openm3w", "apache-beam", "lxml", "numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg")
+PAGE_PACKAGES = (
+    *("openm3w", "beautifulsoup4", "brotli", "fastwarc", "idna", "lxml", "numpy", "py3langid", "rensa"),
+    *("tldextract", "trafilatura"),
+)
+PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "simplejpeg")
+PACKAGES = tuple(sorted({*PAGE_PACKAGES, *PICTURE_PACKAGES, "apache-beam", "pyarrow", "tokenizers"}))
 """Packages whose version can change what a corpus holds; the manifest names them."""
 WRITTEN = {
     "documents": re.compile(r"\d{5,}\.parquet"),
@@ -72,7 +77,7 @@ class Build:
             "pages",
             self.input.parts.identity(),
             [limits, asdict(recipe.extract), asdict(recipe.text), image["max_bytes"]],
-            packages=("openm3w", "lxml", "rensa", "py3langid"),
+            packages=PAGE_PACKAGES,
         )
         self._tasks("pages", pages, tasks, ExtractPages(corpus, self.input, recipe))
 
@@ -89,7 +94,7 @@ class Build:
             )
 
         stored = {name: image[name] for name in ("max_pixels", "max_bytes", "max_side", "quality", "store")}
-        contents = stage_key("contents", references, stored, packages=PACKAGES)
+        contents = stage_key("contents", references, stored, packages=PICTURE_PACKAGES)
         self._tasks("contents", contents, tasks, StoreImages(corpus, self.input, recipe.image))
 
         index = stage_key("images", contents)

@@ -24,7 +24,7 @@ def test_a_corpus_that_is_being_rebuilt_has_no_manifest(
         (root / name).write_bytes(b"left over")
     own = root / "windows/train-merged.parquet"
     own.write_bytes(b"mine")
-    monkeypatch.setattr(building, "PACKAGES", (*building.PACKAGES, "h11"))  # as if one had been updated
+    monkeypatch.setattr(building, "PICTURE_PACKAGES", (*building.PICTURE_PACKAGES, "h11"))  # as if one had been updated
 
     def stop(*arguments: object) -> None:
         raise BuildError("stopped")
