@@ -86,7 +86,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, most))
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_full_disk_is_named_and_the_build_goes_on_later(
     web_warc: Path, tmp_path: Path, expected: dict[str, str], workers: int
 ) -> None:

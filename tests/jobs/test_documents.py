@@ -53,14 +53,14 @@ def test_a_picture_that_stays_divides_its_line() -> None:
 
 
 def test_copies_that_are_kept_never_stand_on_both_sides(tmp_path: Path) -> None:
-    """Thirty texts, each on four pages with pictures of their own, with nothing that takes copies out."""
+    """Fifteen texts, each on four pages with pictures of their own, with nothing that takes copies out."""
     site = tmp_path / "site"
     site.mkdir()
     random = np.random.default_rng(3)
-    for number in range(120):
+    for number in range(60):
         pixels = random.integers(0, 256, (80, 80, 3), np.uint8)
         PIL.Image.fromarray(pixels).save(site / f"{number}.png")
-        words = " ".join(str(word) for word in np.random.default_rng(number % 30).integers(0, 9999, 60))
+        words = " ".join(str(word) for word in np.random.default_rng(number % 15).integers(0, 9999, 60))
         body = f'<article><p>Page of numbers: {words}.</p><img src="{number}.png"></article>'
         (site / f"{number}.html").write_text(f"<!DOCTYPE html><html><body>{body}</body></html>")
     settings = ["dedup.text=false", "dedup.near_text=false", "text.min_mean_word_length=0"]
@@ -68,6 +68,6 @@ def test_copies_that_are_kept_never_stand_on_both_sides(tmp_path: Path) -> None:
     sides: dict[str, set[str]] = {}
     for row in pq.read_table(root / "documents").to_pylist():
         sides.setdefault(row["texts"][0], set()).add(row["split"])
-    assert len(sides) == 30
+    assert len(sides) == 15
     assert {"train", "validation"} == set().union(*sides.values())
     assert all(len(side) == 1 for side in sides.values())

@@ -1,7 +1,5 @@
 """Few-shot prompts and figures."""
 
-import random
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,6 @@ import pytest
 import torch
 
 from shards.tokenizer import Tokenizer, train_corpus_tokenizer
-from tests.train_min.synthetic import COLOURS, draw
 from train_min import TrainError, evaluate
 from train_min.evaluate import (
     EvaluateOptions,
@@ -18,26 +15,12 @@ from train_min.evaluate import (
     episode,
     load_task,
     prompt_tokens,
-    run_evaluate,
 )
-from train_min.options import Result
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     return train_corpus_tokenizer(["Output: red Output: blue a cat"] * 3)
-
-
-@pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("task")
-    rng = random.Random(0)
-    for colour in ("red", "green", "blue", "yellow"):
-        (folder / colour).mkdir()
-        for number in range(6):
-            (folder / colour / f"{number}.jpg").write_bytes(draw(colour, "circle", rng))
-    assert set(COLOURS) >= {"red", "green", "blue", "yellow"}
-    return folder
 
 
 def test_golden_prompts(tokenizer: Tokenizer) -> None:
@@ -107,39 +90,3 @@ def test_a_model_that_reads_the_shots_is_right_and_with_shuffled_images_at_chanc
     options = EvaluateOptions(episodes=24)
     assert accuracy(None, tokenizer, items, features, 16, options) > 0.9  # type: ignore[arg-type]
     assert accuracy(None, tokenizer, items, features, 16, options, shuffled=True) < 0.6  # type: ignore[arg-type]
-
-
-def test_weights_that_are_not_of_the_runs_options_are_refused_in_one_line(
-    finished: tuple[Result, list[str]], task: Path, tmp_path: Path
-) -> None:
-    copied = tmp_path / "run"
-    shutil.copytree(finished[0].folder, copied, ignore=shutil.ignore_patterns("*.npz", "features"))
-    stamp = (copied / "options.json").read_text()
-    (copied / "options.json").write_text(stamp.replace('"latents": 16', '"latents": 8'))
-    with pytest.raises(TrainError, match="not of its options") as caught:
-        run_evaluate(copied, task, EvaluateOptions(), lambda line: None)
-    assert "\n" not in str(caught.value)
-    (copied / "checkpoint" / "true-0.pt").write_bytes(b"PK")
-    with pytest.raises(TrainError, match="is damaged"):
-        run_evaluate(copied, task, EvaluateOptions(), lambda line: None)
-
-
-def test_a_run_is_evaluated_from_its_folder(finished: tuple[Result, list[str]], task: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match="run m3w train first"):
-        run_evaluate(tmp_path, task, EvaluateOptions(), lambda line: None)
-    folder = finished[0].folder
-    lines: list[str] = []
-    for mode in ("closed", "greedy", "beam"):
-        quick = EvaluateOptions(shots=(0, 4), episodes=3, mode=mode)
-        result = run_evaluate(folder, task, quick, lines.append)
-        assert [row["shots"] for row in result["rows"]] == [0, 4]
-        assert all(0 <= row["accuracy"] <= 1 and row["majority"] == 0.25 for row in result["rows"])
-    assert len(lines) == 6 and "commonest label 0.250" in lines[0] and lines[1].startswith(" 4 shots: ")
-    (row,) = run_evaluate(folder, task, EvaluateOptions(shots=(32,), episodes=1), lines.append)["rows"]
-    assert (row["shots"], row["shown"]) == (32, 23)
-    assert lines[-1].startswith("23 shots (of 32 asked for: there are 24 pictures): ")
-    with pytest.raises(TrainError, match="--shots is at least 0"):
-        run_evaluate(folder, task, EvaluateOptions(shots=(-1,)), lines.append)
-    told = finished[0].data["captions"]
-    assert len(told) == 12 and len({entry["sha256"] for entry in told}) == 12
-    assert any(entry["text"] for entry in told)

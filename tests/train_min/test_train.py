@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,72 +24,10 @@ from train_min.against import run_against
 from train_min.arms import Setting
 from train_min.data import open_corpus
 from train_min.loop import load
-from train_min.options import Result, TrainOptions
+from train_min.options import TrainOptions
 from train_min.prepare import claim, lm_job, prepare
 from train_min.train import run
 from train_min.workers import run_jobs
-
-
-def test_drawn_pictures_carry_information_and_shuffled_ones_none(finished: tuple[Result, list[str]]) -> None:
-    result, lines = finished
-    gain, control = result.data["gain"], result.data["control"]
-    assert gain["low"] > 0.02
-    assert abs(control["value"]) < 0.01
-    assert lines[-1] == result.sentence and result.sentence.startswith("images carry 0.")
-    assert "a corpus with shuffled images carries" in result.sentence
-    assert result.data["penalties"]["documents"]["value"] > gain["value"] / 2
-
-
-def test_the_result_holds_what_a_report_shows(finished: tuple[Result, list[str]]) -> None:
-    result, _ = finished
-    data = json.loads((result.folder / "result.json").read_text())
-    assert data["sentence"] == result.sentence
-    for name in ("gain", "gain_per_byte", "control", "by_distance", "by_language", "by_host", "penalties", "lm_nll"):
-        assert data[name], name
-    assert data["gain_per_byte"]["value"] < data["gain"]["value"]
-    best = data["documents"]["best"][0]
-    assert best["gain"] >= data["documents"]["best"][1]["gain"]
-    assert set(best["images"][0]) >= {"sha256", "tar", "offset", "length", "url"}
-    assert set(data["curves"]) == {"lm-0", "true-0", "reference-0", "control-0"}
-    assert len(data["curves"]["true-0"]) == 24
-    assert len(data["curves"]["true-0"][0]["gates"]["attention"]) == 1
-    assert data["text_drift"] is not None and data["lm_nll"] > 0
-    rows = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
-    assert sum(row["arm"] == "true" for row in rows) == 24
-    assert {"lm.pt", "true-0.pt", "reference-0.pt"} <= {path.name for path in (result.folder / "checkpoint").iterdir()}
-
-
-def test_a_run_given_again_takes_what_is_there_and_says_the_same(
-    finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
-) -> None:
-    result, _ = finished
-    copied = tmp_path / "run"
-    shutil.copytree(result.folder, copied)
-    (copied / "arms" / "true-0.npz").unlink()  # as if killed after its training
-    again = run(corpus_folder, copied, QUICK, lambda line: None)
-    for name in ("gain", "control", "penalties", "documents", "curves"):
-        assert again.data[name] == result.data[name]
-
-
-@pytest.mark.slow
-def test_a_run_on_two_processes_finds_the_same(
-    finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
-) -> None:
-    result, _ = finished
-    options = dataclasses.replace(QUICK, workers=2)
-    parallel = run(corpus_folder, tmp_path / "run", options, lambda line: None)
-    assert parallel.data["gain"] == result.data["gain"]
-
-
-def test_another_runs_folder_is_left_alone(
-    finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
-) -> None:
-    result, _ = finished
-    with pytest.raises(TrainError, match=r"other options.*choose another -o"):
-        run(corpus_folder, result.folder, dataclasses.replace(QUICK, steps=99), lambda line: None)
-    (tmp_path / "letter.txt").write_text("dear reader")
-    with pytest.raises(TrainError, match="holds no run"):
-        run(corpus_folder, tmp_path, QUICK, lambda line: None)
 
 
 def test_a_run_of_what_a_corpus_was_before_it_was_built_again_is_refused(tmp_path: Path) -> None:

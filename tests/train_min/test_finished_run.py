@@ -1,0 +1,121 @@
+"""A finished run: what it holds, what is made of it when it is given again, and few-shot accuracy from its folder."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train_min.conftest import QUICK
+from train_min import TrainError
+from train_min.evaluate import EvaluateOptions, run_evaluate
+from train_min.options import Result
+from train_min.train import run
+
+
+@pytest.fixture(scope="module")
+def finished(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, list[str]]:
+    """A quick run on the synthetic corpus, and the lines that it reported."""
+    torch.set_num_threads(1)
+    lines: list[str] = []
+    return run(corpus_folder, tmp_path_factory.mktemp("runs") / "run", QUICK, lines.append), lines
+
+
+def test_drawn_pictures_carry_information_and_shuffled_ones_none(finished: tuple[Result, list[str]]) -> None:
+    result, lines = finished
+    gain, control = result.data["gain"], result.data["control"]
+    assert gain["low"] > 0.02
+    assert abs(control["value"]) < 0.01
+    assert lines[-1] == result.sentence and result.sentence.startswith("images carry 0.")
+    assert "a corpus with shuffled images carries" in result.sentence
+    assert result.data["penalties"]["documents"]["value"] > gain["value"] / 2
+
+
+def test_the_result_holds_what_a_report_shows(finished: tuple[Result, list[str]]) -> None:
+    result, _ = finished
+    data = json.loads((result.folder / "result.json").read_text())
+    assert data["sentence"] == result.sentence
+    for name in ("gain", "gain_per_byte", "control", "by_distance", "by_language", "by_host", "penalties", "lm_nll"):
+        assert data[name], name
+    assert data["gain_per_byte"]["value"] < data["gain"]["value"]
+    best = data["documents"]["best"][0]
+    assert best["gain"] >= data["documents"]["best"][1]["gain"]
+    assert set(best["images"][0]) >= {"sha256", "tar", "offset", "length", "url"}
+    assert set(data["curves"]) == {"lm-0", "true-0", "reference-0", "control-0"}
+    assert len(data["curves"]["true-0"]) == 24
+    assert len(data["curves"]["true-0"][0]["gates"]["attention"]) == 1
+    assert data["text_drift"] is not None and data["lm_nll"] > 0
+    rows = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+    assert sum(row["arm"] == "true" for row in rows) == 24
+    assert {"lm.pt", "true-0.pt", "reference-0.pt"} <= {path.name for path in (result.folder / "checkpoint").iterdir()}
+
+
+def test_a_run_given_again_takes_what_is_there_and_says_the_same(
+    finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
+) -> None:
+    result, _ = finished
+    copied = tmp_path / "run"
+    shutil.copytree(result.folder, copied)
+    (copied / "arms" / "true-0.npz").unlink()  # as if killed after its training
+    again = run(corpus_folder, copied, QUICK, lambda line: None)
+    for name in ("gain", "control", "penalties", "documents", "curves"):
+        assert again.data[name] == result.data[name]
+
+
+def test_a_run_is_evaluated_from_its_folder(finished: tuple[Result, list[str]], task: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="run m3w train first"):
+        run_evaluate(tmp_path, task, EvaluateOptions(), lambda line: None)
+    folder = finished[0].folder
+    lines: list[str] = []
+    for mode in ("closed", "greedy", "beam"):
+        quick = EvaluateOptions(shots=(0, 4), episodes=3, mode=mode)
+        result = run_evaluate(folder, task, quick, lines.append)
+        assert [row["shots"] for row in result["rows"]] == [0, 4]
+        assert all(0 <= row["accuracy"] <= 1 and row["majority"] == 0.25 for row in result["rows"])
+    assert len(lines) == 6 and "commonest label 0.250" in lines[0] and lines[1].startswith(" 4 shots: ")
+    (row,) = run_evaluate(folder, task, EvaluateOptions(shots=(32,), episodes=1), lines.append)["rows"]
+    assert (row["shots"], row["shown"]) == (32, 23)
+    assert lines[-1].startswith("23 shots (of 32 asked for: there are 24 pictures): ")
+    with pytest.raises(TrainError, match="--shots is at least 0"):
+        run_evaluate(folder, task, EvaluateOptions(shots=(-1,)), lines.append)
+    told = finished[0].data["captions"]
+    assert len(told) == 12 and len({entry["sha256"] for entry in told}) == 12
+    assert any(entry["text"] for entry in told)
+
+
+def test_weights_that_are_not_of_the_runs_options_are_refused_in_one_line(
+    finished: tuple[Result, list[str]], task: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(finished[0].folder, copied, ignore=shutil.ignore_patterns("*.npz", "features"))
+    stamp = (copied / "options.json").read_text()
+    (copied / "options.json").write_text(stamp.replace('"latents": 16', '"latents": 8'))
+    with pytest.raises(TrainError, match="not of its options") as caught:
+        run_evaluate(copied, task, EvaluateOptions(), lambda line: None)
+    assert "\n" not in str(caught.value)
+    (copied / "checkpoint" / "true-0.pt").write_bytes(b"PK")
+    with pytest.raises(TrainError, match="is damaged"):
+        run_evaluate(copied, task, EvaluateOptions(), lambda line: None)
+
+
+@pytest.mark.slow
+def test_a_run_on_two_processes_finds_the_same(
+    finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
+) -> None:
+    result, _ = finished
+    options = dataclasses.replace(QUICK, workers=2)
+    parallel = run(corpus_folder, tmp_path / "run", options, lambda line: None)
+    assert parallel.data["gain"] == result.data["gain"]
+
+
+def test_another_runs_folder_is_left_alone(
+    finished: tuple[Result, list[str]], corpus_folder: Path, tmp_path: Path
+) -> None:
+    result, _ = finished
+    with pytest.raises(TrainError, match=r"other options.*choose another -o"):
+        run(corpus_folder, result.folder, dataclasses.replace(QUICK, steps=99), lambda line: None)
+    (tmp_path / "letter.txt").write_text("dear reader")
+    with pytest.raises(TrainError, match="holds no run"):
+        run(corpus_folder, tmp_path, QUICK, lambda line: None)
