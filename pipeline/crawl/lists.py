@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pipeline.errors import BuildError
 
+_AGAIN = ": the file is damaged, fetch or write it again"
+
 
 def lines(path: Path) -> list[str]:
     """The lines of a text file, plain or gzip (NAME.gz). Raises BuildError where it cannot be read."""
@@ -46,9 +48,6 @@ def column(path: Path, name: str) -> list[str]:
     if not all(isinstance(value, str) for value in values if value is not None):
         raise BuildError(f"{path}: the column `{name}` holds no text")
     return [value for value in values if value]
-
-
-_AGAIN = ": the file is damaged, fetch or write it again"
 
 
 def _no_parquet(path: Path, error: Exception) -> BuildError:

@@ -6,7 +6,6 @@ frontier. A round that was killed is run again: what its log names is not fetche
 """
 
 import hashlib
-import json
 import os
 import sys
 import time
@@ -135,9 +134,7 @@ def _program(store: CrawlStore, seeds: list[Entry], options: CrawlOptions, worke
 
 
 def _identity(seeds: list[Entry]) -> str:
-    # all but `owner`, which no seed has
-    lines = (json.dumps(entry[:7], ensure_ascii=False) + "\n" for entry in seeds)
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(b"".join(entry.line() for entry in seeds)).hexdigest()
 
 
 def is_finished(root: Path, seeds: Sequence[str]) -> bool:

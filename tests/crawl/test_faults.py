@@ -3,7 +3,6 @@
 import collections
 import gzip
 import itertools
-import re
 from pathlib import Path
 
 import pytest
@@ -11,73 +10,12 @@ import pytest
 from pipeline.crawl import partition
 from pipeline.crawl.frontier import Entry
 from pipeline.crawl.options import CrawlOptions
-from pipeline.crawl.rounds import Summary, crawl
+from pipeline.crawl.rounds import crawl
 from pipeline.crawl.store import CrawlStore, warcs_of
-from pipeline.fetch import Limits
-from pipeline.miniweb.serve import Asked, Server
+from pipeline.miniweb.serve import Server
 from pipeline.miniweb.web import Resource
 from pipeline.sources import warc
-
-QUICK = Limits(body_bytes=200_000, header_bytes=8192, total_seconds=2, connect_seconds=1, grace=0.5, min_rate=2000)
-
-
-def page(*links: str, head: str = "", headers: tuple[tuple[str, str], ...] = (), body: str = "") -> Resource:
-    anchors = "".join(f'<a href="{link}">x</a>' for link in links)
-    html = f"<!doctype html><head>{head}</head><body>{anchors}{body}</body>"
-    return Resource(200, (("Content-Type", "text/html; charset=utf-8"), *headers), html.encode(), "")
-
-
-def picture(headers: tuple[tuple[str, str], ...] = ()) -> Resource:
-    return Resource(200, (("Content-Type", "image/png"), *headers), b"\x89PNG\r\n\x1a\n" + bytes(99), "")
-
-
-def answer_with(status: int, *headers: tuple[str, str]) -> Resource:
-    return Resource(status, headers, b"", "")
-
-
-class Web:
-    """Answers by "HOST TARGET": a resource, bytes, None (closes), or an iterator of those."""
-
-    def __init__(self, **hosts: dict) -> None:
-        self.port = 0
-        self.hosts = {f"127.4.0.{name[1:]}": paths for name, paths in hosts.items()}
-
-    def __call__(self, asked: Asked):
-        found = self.hosts.get(asked.host, {}).get(asked.target, answer_with(404))
-        return next(found) if isinstance(found, itertools.chain) else found
-
-
-def run(web: Web, folder: Path, *seeds: str, **options) -> tuple[Summary, dict[str, str], Server]:
-    """(summary, outcome and rule by "HOST/PATH", server) of a crawl in one process."""
-    with Server(sorted(web.hosts), 8761, web) as server:
-        asked = {"delay": 0.01, "limits": QUICK, "allow_private": ("127.4.0.0/24",)} | options
-        urls = [f"http://127.4.0.{seed}" if seed[0].isdigit() else seed for seed in seeds]
-        with (folder / "progress").open("w") as stream:
-            summary = crawl(urls, folder / "c", CrawlOptions(**asked), ["--direct_num_workers=1"], stream)
-    found = {}
-    for row in CrawlStore(folder / "c").rows():
-        if row["kind"] in ("page", "image", "sitemap") and row["outcome"] != "carried":
-            name = short(row["url"])
-            assert name not in found, "a URL has two rows"
-            found[name] = f"{row['outcome']} {row.get('rule', '')}".strip()
-    assert summary.discovered == len(found) + summary.waiting
-    counted = sum(summary.counts.get(name, 0) for name in ("fetched", "failed", "disallowed", "left"))
-    waiting = set() if summary.waiting == 0 else discovered(folder / "c") - set(found)
-    assert discovered(folder / "c") == set(found) | waiting and counted == len(found)
-    # nothing that a server says becomes the name of a file
-    names = [path.relative_to(folder / "c").as_posix() for path in (folder / "c").rglob("*")]
-    assert all(re.fullmatch(r"[a-z]+(/[0-9-]+)*(/[0-9-]+)?(\.[a-z.]+)?|work/[a-z.]+", name) for name in names), names
-    return summary, found, server
-
-
-def short(url: str) -> str:
-    return url.replace(":8761", "").removeprefix("http://127.4.0.")
-
-
-def discovered(folder: Path) -> set[str]:
-    """Every URL that was to be fetched in some round."""
-    lines = [line for path in folder.glob("rounds/*/*.frontier") for line in path.read_bytes().splitlines()]
-    return {short(Entry.of_line(line).url) for line in lines}
+from tests.crawl.faulty import PORT, QUICK, Web, answer_with, page, picture, run
 
 
 def records(path: Path) -> list[warc.Record]:
@@ -95,7 +33,7 @@ def test_servers_that_heal_and_servers_that_do_not(tmp_path: Path) -> None:
         h1={"/": page("/heals", "/broken", "/closes"), "/heals": itertools.chain([broken], itertools.repeat(ok)),
             "/broken": broken, "/closes": None},
     )  # fmt: skip
-    _, found, server = run(web, tmp_path, "1:8761/")
+    _, found, server = run(web, tmp_path, f"1:{PORT}/")
     assert found == {"1/": "fetched", "1/heals": "fetched", "1/broken": "failed http", "1/closes": "failed reset"}
     assert len(times(server, "/broken")) == 3 and len(times(server, "/heals")) == 2
     first, second, third = times(server, "/broken")
@@ -109,7 +47,7 @@ def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
         h1={"/": page("/a", "/b", "/c"), "/a": itertools.chain([wait], itertools.repeat(ok)), "/b": ok, "/c": ok},
         h2={"/": later},
     )
-    _, found, server = run(web, tmp_path, "1:8761/", "2:8761/")
+    _, found, server = run(web, tmp_path, f"1:{PORT}/", f"2:{PORT}/")
     assert found == {"1/": "fetched", "1/a": "fetched", "1/b": "fetched", "1/c": "fetched", "2/": "failed http"}
     begin = times(server, "/a")[0]
     after = [asked.at for asked in server.log if asked.host == "127.4.0.1" and asked.at > begin]
@@ -130,7 +68,7 @@ def test_hostile_bodies_do_not_hold_the_others_up(tmp_path: Path) -> None:
             "/deep": page(body="<div>" * 20_000 + '<a href="/down">x</a>'),
             "/down": page()},
     )  # fmt: skip
-    _, found, _ = run(web, tmp_path, "1:8761/")
+    _, found, _ = run(web, tmp_path, f"1:{PORT}/")
     assert found == {
         "1/": "fetched",
         "1/bomb": "failed too_large",
@@ -150,15 +88,15 @@ def test_redirects(tmp_path: Path) -> None:
     web = Web(
         h1={"/": page("/chain", "/loop", "/file", "/away", "/inner"), "/chain": to("/chain2"), "/chain2": to("/end"),
             "/end": page(), "/loop": to("/loop2"), "/loop2": to("/loop"), "/file": to("file:///etc/passwd"),
-            "/away": to("http://127.4.0.2:8761/x"), "/inner": to("http://127.5.0.1:8761/")},
+            "/away": to(f"http://127.4.0.2:{PORT}/x"), "/inner": to(f"http://127.5.0.1:{PORT}/")},
         h2={"/x": page()},
-        h3={"/": to("http://127.4.0.2:8761/x")},
-        h4={"/": to("http://127.4.0.5:8761/")},
+        h3={"/": to(f"http://127.4.0.2:{PORT}/x")},
+        h4={"/": to(f"http://127.4.0.5:{PORT}/")},
         h5={"/robots.txt": Resource(200, (), b"User-agent: *\nDisallow: /", ""), "/": page()},
         h6={"/": to("http://169.254.169.254/latest/meta-data/")},
         h7={f"/{hops or ''}": to(f"/{hops + 1}") for hops in range(20)},
     )  # fmt: skip
-    _, found, server = run(web, tmp_path, *(f"{number}:8761/" for number in (1, 3, 4, 6, 7)))
+    _, found, server = run(web, tmp_path, *(f"{number}:{PORT}/" for number in (1, 3, 4, 6, 7)))
     assert found["4/"] == "fetched" and found["5/"] == "disallowed robots.disallow"
     assert found["http://169.254.169.254/latest/meta-data/"] in ("disallowed robots.unreachable", "failed address")
     assert found["7/9"] == "fetched" and found["7/10"] == "failed redirects" and "7/11" not in found
@@ -171,14 +109,14 @@ def test_redirects(tmp_path: Path) -> None:
 
 def test_addresses_that_are_not_allowed_are_never_asked(tmp_path: Path) -> None:
     links = [
-        "http://127.0.0.1:8761/",
-        "http://[::1]:8761/",
-        "http://2130706433:8761/",
+        f"http://127.0.0.1:{PORT}/",
+        f"http://[::1]:{PORT}/",
+        f"http://2130706433:{PORT}/",
         "http://169.254.169.254/latest/",
     ]
     web = Web(h1={"/": page(*links, body="".join(f'<img src="{link}i.png" width=300>' for link in links))})
-    with Server(["127.0.0.1"], 8761, lambda asked: page()) as inner:
-        _, found, _ = run(web, tmp_path, "1:8761/", scope="any")
+    with Server(["127.0.0.1"], PORT, lambda asked: page()) as inner:
+        _, found, _ = run(web, tmp_path, f"1:{PORT}/", scope="any")
         assert not inner.log
     assert set(found.values()) == {"fetched", "disallowed robots.unreachable", "failed host_down"} or {
         value for name, value in found.items() if name != "1/"
@@ -192,7 +130,7 @@ def test_the_delay_that_a_host_asks_for(tmp_path: Path) -> None:
     web = Web(
         h1={"/robots.txt": slow, "/": page("/a", "/b"), "/a": page(), "/b": page()}, h2={"/": page("/c"), "/c": page()}
     )
-    _, found, server = run(web, tmp_path, "1:8761/", "2:8761/")
+    _, found, server = run(web, tmp_path, f"1:{PORT}/", f"2:{PORT}/")
     assert set(found.values()) == {"fetched"}
     at = [asked.at for asked in server.log if asked.host == "127.4.0.1"]
     assert min(later - earlier for earlier, later in itertools.pairwise(at[1:])) > 0.29
@@ -215,7 +153,7 @@ def test_the_delay_that_a_host_asks_for(tmp_path: Path) -> None:
 def test_robots(tmp_path: Path, robots: Resource | None, rule: str) -> None:
     moved = Resource(200, (), b"User-agent: *\nDisallow: /", "")
     web = Web(h1={"/robots.txt": robots, "/moved.txt": moved, "/page": page()})
-    _, found, server = run(web, tmp_path, "1:8761/page")
+    _, found, server = run(web, tmp_path, f"1:{PORT}/page")
     assert found == {"1/page": rule}
     assert bool(times(server, "/page")) == (rule == "fetched")
 
@@ -244,7 +182,7 @@ def test_opt_outs_of_pages_and_pictures(tmp_path: Path) -> None:
         paths[f"/after-{name}"] = page()
         paths[f"/{name}.png"] = picture(how.get("headers", ()))
     web = Web(h1=paths | {"/a.png": picture(), "/only.png": picture()})
-    summary, found, server = run(web, tmp_path, "1:8761/")
+    summary, found, server = run(web, tmp_path, f"1:{PORT}/")
     expected = {"1/": "fetched", "1/a.png": "fetched"}
     for name, (_, rule) in OPT_OUTS.items():
         expected[f"1/{name}"] = f"disallowed {rule}"
@@ -273,7 +211,7 @@ def test_hosts_that_opt_out(tmp_path: Path) -> None:
         h7=all_paths | {tdmrep: answer_with(500)},
         h8=all_paths | {tdmrep: None},
     )
-    _, found, server = run(web, tmp_path, *(f"{number}:8761/" for number in range(1, 9)))
+    _, found, server = run(web, tmp_path, *(f"{number}:{PORT}/" for number in range(1, 9)))
     ai, tdm = "disallowed consent.ai_txt", "disallowed consent.tdm_reservation"
     assert found == {
         "1/": ai,
@@ -308,80 +246,11 @@ def test_a_host_that_goes_down_is_given_up(tmp_path: Path) -> None:
     """It closes every connection once its first page is out: the other hosts go on, each of its URLs has a row."""
     closed = {f"/{number}": None for number in range(12)}
     web = Web(h1={"/": page(*closed)} | closed, h2={"/": page("/a"), "/a": page()})
-    _, found, server = run(web, tmp_path, "1:8761/", "2:8761/")
+    _, found, server = run(web, tmp_path, f"1:{PORT}/", f"2:{PORT}/")
     assert found["1/"] == found["2/"] == found["2/a"] == "fetched"
     rules = collections.Counter(what for name, what in found.items() if name.startswith("1/") and name != "1/")
     assert set(rules) <= {"failed reset", "failed host_down"} and rules["failed host_down"] >= 6
     assert len([asked for asked in server.log if asked.target in closed]) <= 7
-
-
-def test_sitemaps_and_feeds(tmp_path: Path) -> None:
-    root = "http://127.4.0.1:8761"
-    index = f'<?xml version="1.0"?><sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><sitemap><loc>{root}/s2.xml</loc></sitemap></sitemapindex>'
-    urls = f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><url><loc>{root}/in/?a=1&amp;b=2</loc></url><url><loc>http://127.4.0.2:8761/other</loc></url></urlset>'
-    feed = f"<rss><channel><item><link>{root}/story/</link></item></channel></rss>"
-    xml = (("Content-Type", "application/xml"),)
-    web = Web(
-        h1={"/": page(head='<link rel="alternate" type="application/rss+xml" href="/feed">'),
-            "/robots.txt": Resource(200, (), f"Sitemap: {root}/s1.xml".encode(), ""),
-            "/s1.xml": Resource(200, xml, index.encode(), ""), "/s2.xml": Resource(200, xml, urls.encode(), ""),
-            "/in/?a=1&b=2": page(), "/feed": Resource(200, xml, feed.encode(), ""), "/story/": page()},
-    )  # fmt: skip
-    _, found, _ = run(web, tmp_path, "1:8761/")
-    assert set(found) == {"1/", "1/s1.xml", "1/s2.xml", "1/in/?a=1&b=2", "1/feed", "1/story/"}
-    assert set(found.values()) == {"fetched"}
-
-
-XML = (("Content-Type", "application/xml"),)
-GZIP = (("Content-Type", "application/gzip"),)
-
-
-def urlset(*urls: str) -> bytes:
-    listed = "".join(f"<url><loc>{url}</loc></url>" for url in urls)
-    return (
-        f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{listed}</urlset>'.encode()
-    )
-
-
-def robots(*sitemaps: str) -> Resource:
-    return Resource(200, (), "".join(f"Sitemap: {url}\n" for url in sitemaps).encode(), "")
-
-
-def test_a_sitemap_lists_pages_of_the_host_whose_robots_txt_names_it(tmp_path: Path) -> None:
-    seed, other, cdn = (f"http://127.4.0.{number}:8761" for number in (1, 2, 3))
-    index = f"<sitemapindex><sitemap><loc>{cdn}/deep.xml.gz</loc></sitemap></sitemapindex>".encode()
-    web = Web(
-        h1={"/": page(), "/robots.txt": robots(f"{other}/s.xml", f"{cdn}/index.xml", f"{cdn}/bomb.xml.gz"),
-            "/from-cdn": page(), "/from-other": page()},
-        h2={"/s.xml": Resource(200, XML, urlset(f"{other}/page", f"{seed}/from-other"), ""), "/page": page()},
-        h3={"/index.xml": Resource(302, (("Location", "/moved.xml"),), b"", ""),
-            "/moved.xml": Resource(200, XML, index, ""),
-            "/deep.xml.gz": Resource(200, GZIP, gzip.compress(urlset(f"{seed}/from-cdn", f"{cdn}/page")), ""),
-            "/bomb.xml.gz": Resource(200, GZIP, gzip.compress(bytes(300_000)), ""), "/page": page()},
-    )  # fmt: skip
-    _, found, _ = run(web, tmp_path, "1:8761/")
-    assert found == {
-        "1/": "fetched",
-        "1/from-cdn": "fetched",
-        "1/from-other": "fetched",
-        "2/s.xml": "fetched",
-        "3/index.xml": "fetched",
-        "3/moved.xml": "fetched",
-        "3/deep.xml.gz": "fetched",
-        "3/bomb.xml.gz": "failed too_large",
-    }
-
-
-def test_a_seed_that_has_moved_takes_its_sitemap_along(tmp_path: Path) -> None:
-    home = "http://127.4.0.2:8761"
-    web = Web(
-        h1={"/": Resource(301, (("Location", f"{home}/"),), b"", ""),
-            "/robots.txt": Resource(301, (("Location", f"{home}/robots.txt"),), b"", "")},
-        h2={"/": page(), "/robots.txt": robots(f"{home}/s.xml"), "/a": page(),
-            "/s.xml": Resource(200, XML, urlset(f"{home}/a"), "")},
-    )  # fmt: skip
-    _, found, _ = run(web, tmp_path, "1:8761/")
-    assert set(found) == {"1/", "2/", "2/s.xml", "2/a"} and set(found.values()) == {"fetched"}
 
 
 def test_one_response_or_host_does_not_end_a_crawl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,7 +272,7 @@ def test_one_response_or_host_does_not_end_a_crawl(tmp_path: Path, monkeypatch: 
         h2={"/robots.txt": Resource(200, (), b"User-agent: *\nCrawl-delay: 1000000000", ""), "/": page()},
         h3={"/robots.txt": Resource(200, (), b"User-agent: *\nRequest-rate: 1/" + b"1" * 400, ""), "/": page()},
     )  # fmt: skip
-    _, found, _ = run(web, tmp_path, "1:8761/", "2:8761/", "3:8761/")
+    _, found, _ = run(web, tmp_path, f"1:{PORT}/", f"2:{PORT}/", f"3:{PORT}/")
     assert found.pop("1/odd") == "failed unreadable" and found.pop("2/") == "left limit.delay"
     assert found == dict.fromkeys(("1/", "1/number", "1/slow", "1/last", "3/"), "fetched")
     (row,) = (row for row in CrawlStore(tmp_path / "c").rows() if row.get("rule") == "unreadable")
@@ -412,11 +281,11 @@ def test_one_response_or_host_does_not_end_a_crawl(tmp_path: Path, monkeypatch: 
 
 def test_a_limit_of_time_leaves_the_rest_for_the_next_run(tmp_path: Path) -> None:
     web = Web(h1={"/": page(*(f"/{number}" for number in range(40))), **{f"/{number}": page() for number in range(40)}})
-    summary, _, server = run(web, tmp_path, "1:8761/", delay=0.1, seconds=2.5)
+    summary, _, server = run(web, tmp_path, f"1:{PORT}/", delay=0.1, seconds=2.5)
     assert summary.waiting > 0
     before = {asked.target for asked in server.log}
-    with Server(sorted(web.hosts), 8761, web) as again, (tmp_path / "progress").open("w") as stream:
+    with Server(sorted(web.hosts), PORT, web) as again, (tmp_path / "progress").open("w") as stream:
         options = CrawlOptions(delay=0.01, limits=QUICK, allow_private=("127.4.0.0/24",))
-        summary = crawl(["http://127.4.0.1:8761/"], tmp_path / "c", options, ["--direct_num_workers=1"], stream)
+        summary = crawl([f"http://127.4.0.1:{PORT}/"], tmp_path / "c", options, ["--direct_num_workers=1"], stream)
     assert summary.waiting == 0 and summary.counts["fetched"] == 41
     assert not {asked.target for asked in again.log} & before
