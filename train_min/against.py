@@ -281,7 +281,7 @@ def begin(
     if options.lm == "nano":
         joined(*text).save(out / "data" / "text.npz")
     jobs = [*lm_jobs(setting), *jobs]
-    progress = Progress(out / "log.jsonl", report, amount(jobs))
+    progress = Progress(out / "log.jsonl", report, sum(amount(jobs).values()))
     for _ in run_jobs(first_job, jobs, worker_count(options, device), progress):
         pass
     return setting, held_out, progress

@@ -192,12 +192,16 @@ class HuggingFaceLM(nn.Module):
     """Any causal language model of transformers, driven like `NanoLM`.
 
     `vocabulary` is how many of its rows the tokenizer knows; an embedding padded beyond that is cut there. Gated layers
-    come in by hooks before its blocks, so that no model's code is copied or replaced."""
+    come in by hooks before its blocks, so that no model's code is copied."""
 
     def __init__(self, model: nn.Module, vocabulary: int):
         super().__init__()
         base = model.base_model
-        blocks = [child for child in base.children() if isinstance(child, nn.ModuleList)]  # type: ignore[union-attr]
+        blocks = {
+            name: child
+            for name, child in base.named_children()  # type: ignore[union-attr]
+            if isinstance(child, nn.ModuleList)
+        }
         head = model.get_output_embeddings()  # type: ignore[operator]
         if len(blocks) != 1 or head is None:
             raise TrainError(
@@ -211,7 +215,7 @@ class HuggingFaceLM(nn.Module):
             raise TrainError(f"the language model knows {len(head.weight)} tokens, its tokenizer {vocabulary}")
         self.model, self.vocabulary = model.eval().requires_grad_(False), vocabulary
         self._base: list[Any] = [base]  # in a list: as a submodule its weights would be listed twice
-        self.blocks: nn.ModuleList = blocks[0]
+        ((self._stack, self.blocks),) = blocks.items()
 
     @property
     def width(self) -> int:
@@ -234,24 +238,35 @@ class HuggingFaceLM(nn.Module):
         return DynamicCache()
 
     def run(
-        self, x: Tensor, positions: Tensor, bias: Tensor, before: BeforeBlock | None = None, cache: Any = None
+        self,
+        x: Tensor,
+        positions: Tensor,
+        bias: Tensor,
+        before: BeforeBlock | None = None,
+        cache: Any = None,
+        blocks: slice = slice(None),
     ) -> Tensor:
-        """As `NanoLM.run`."""
+        """As `NanoLM.run`. A part of the stack takes no cache, and is right only where `halves_agree`."""
+        first, last, _ = blocks.indices(self.n_layers)
 
         def hook(index: int) -> Callable[..., Any]:
-            def change(block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-                assert before is not None
-                if args:
-                    return (before(index, args[0]), *args[1:]), kwargs
-                return args, {**kwargs, "hidden_states": before(index, kwargs["hidden_states"])}
+            def change(block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+                y = args[0] if args else kwargs["hidden_states"]
+                if index == last:
+                    raise _Reached(y)
+                if index == first > 0:
+                    y = x  # whatever the model made of it on the way to its first block
+                if before is not None:
+                    y = before(index, y)
+                return ((y, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": y})
 
             return change
 
         handles = [
-            block.register_forward_pre_hook(hook(index), with_kwargs=True)
-            for index, block in enumerate(self.blocks)
-            if before is not None
+            self.blocks[index].register_forward_pre_hook(hook(index), with_kwargs=True)
+            for index in range(first, min(last + 1, self.n_layers))
         ]
+        setattr(self._base[0], self._stack, self.blocks[first:])
         try:
             result = self._base[0](
                 inputs_embeds=x,
@@ -260,10 +275,33 @@ class HuggingFaceLM(nn.Module):
                 past_key_values=cache,
                 use_cache=cache is not None,
             )
+        except _Reached as reached:
+            return reached.states
         finally:
+            setattr(self._base[0], self._stack, self.blocks)
             for handle in handles:
                 handle.remove()
         return result.last_hidden_state
+
+    @torch.no_grad()
+    def halves_agree(self, block: int) -> bool:
+        """Whether the blocks below `block` and those from it on, run apart, give what the whole gives: not so where a
+        model treats its blocks by their number."""
+        tokens = torch.arange(32, device=self.head.device)[None] % self.vocabulary
+        positions = torch.arange(32, device=tokens.device)[None]
+        bias = packed_bias(torch.zeros_like(tokens), self.head.dtype)
+        x = self.embed(tokens)
+        whole = self.run(x, positions, bias)
+        lower = self.run(x, positions, bias, blocks=slice(0, block))
+        upper = self.run(lower, positions, bias, blocks=slice(block, None))
+        return torch.allclose(upper.float(), whole.float(), rtol=1e-2, atol=1e-2)
+
+
+class _Reached(Exception):
+    """The blocks that were asked for have run."""
+
+    def __init__(self, states: Tensor):
+        self.states = states
 
 
 def load_causal_lm(name: str, vocabulary: int, dtype: torch.dtype) -> HuggingFaceLM:

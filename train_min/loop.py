@@ -213,8 +213,8 @@ def fit(
     model.eval()
 
 
-def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint that is whole or absent."""
+def save(state: dict[str, Any] | Tensor, path: Path) -> None:
+    """Write a checkpoint, or states, that are whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     torch.save(state, temporary)
@@ -338,12 +338,14 @@ def score(
 
 
 @torch.no_grad()
-def lower_states(model: Flamingo, windows: Windows) -> Tensor:
+def lower_states(model: Flamingo, windows: Windows, log: Log = lambda row: None) -> Tensor:
     """(T, D): what enters the first gated layer at every token. Frozen and without images, it is the same in every
-    step, arm and seed, so that the blocks below need to run only once. For a Flamingo around a `NanoLM`."""
+    step, arm and seed, so that the blocks below need to run only once. `log` is told how many windows are done."""
+    device = model.new_rows.device
     blind = windows.with_images(np.full_like(windows.images, -1))
     states = torch.empty(len(windows.tokens), model.lm.width, dtype=model.lm.head.dtype)
     for part in packed(blind):
-        batch = make_batch(blind, part, None)
-        states[torch.from_numpy(token_places(blind, part))] = model.lower(batch)[batch.segments >= 0]
+        batch = make_batch(blind, part, None).to(device)
+        states[torch.from_numpy(token_places(blind, part))] = model.lower(batch)[batch.segments >= 0].cpu()
+        log({"n": sum(map(len, part))})
     return states

@@ -240,8 +240,9 @@ class ModelConfig:
 class Flamingo(nn.Module):
     """A frozen language model `lm` with a resampler and gated layers, the only parts that are trained.
 
-    Tokens from `lm.vocabulary` on are new: their rows stand in `new_rows`, apart from the frozen embedding, and serve
-    as input and as output. Raises TrainError where `lm` has too few blocks for a gated layer."""
+    Tokens from `lm.vocabulary` on are new: what predicts them are the trained `new_rows`, apart from the frozen head.
+    What they are as input is drawn once and for all (`new_inputs`), so that the states below the first gated layer are
+    those of a frozen model. Raises TrainError where `lm` has too few blocks for a gated layer."""
 
     def __init__(self, lm, config: ModelConfig, seed: int):  # type: ignore[no-untyped-def]
         super().__init__()
@@ -272,6 +273,10 @@ class Flamingo(nn.Module):
         )
         spread = lm.head.float().std() if config.n_new_tokens else 0.0
         self.new_rows = nn.Parameter(torch.randn(config.n_new_tokens, width, generator=generator) * spread)
+        own = torch.Generator().manual_seed(0)  # every seed has the same
+        inputs = torch.randn(config.n_new_tokens, width, generator=own) * spread
+        self.new_inputs: Tensor
+        self.register_buffer("new_inputs", inputs, persistent=False)
 
     def train(self, mode: bool = True) -> "Flamingo":
         super().train(mode)
@@ -279,11 +284,11 @@ class Flamingo(nn.Module):
         return self
 
     def embed(self, tokens: Tensor) -> Tensor:
-        if not len(self.new_rows):
+        if not len(self.new_inputs):
             return self.lm.embed(tokens)
         new = tokens - self.lm.vocabulary
         known = self.lm.embed(tokens.clamp(max=self.lm.vocabulary - 1))
-        return torch.where((new >= 0)[..., None], F.embedding(new.clamp(min=0), self.new_rows).to(known.dtype), known)
+        return torch.where((new >= 0)[..., None], F.embedding(new.clamp(min=0), self.new_inputs).to(known.dtype), known)
 
     def media(self, batch: Batch, dtype: torch.dtype) -> Media | None:
         if not batch.features:
@@ -313,7 +318,7 @@ class Flamingo(nn.Module):
 
     @torch.no_grad()
     def lower(self, batch: Batch) -> Tensor:
-        """What enters the first gated layer, (B, T, D): frozen, and the same whatever the images. For a `NanoLM`."""
+        """What enters the first gated layer, (B, T, D): frozen, and the same whatever the images."""
         x = self.embed(batch.tokens)
         bias = packed_bias(batch.segments, x.dtype)
         return self.lm.run(x, batch.positions, bias, blocks=slice(0, self.first))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions
 from train_min import TrainError, validate
-from train_min.arms import Setting, gated_every
+from train_min.arms import Setting, build_model, gated_every
 from train_min.data import Corpus, Windows, cut_windows, pair_windows, pictures, read_picture, training_windows
-from train_min.lm import NanoConfig, NanoLM
+from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM
 from train_min.loop import Log, LoopOptions, lower_states, save, train_nano
 from train_min.model import Flamingo, ModelConfig
 from train_min.options import TrainOptions
@@ -171,9 +171,11 @@ def train_tower(corpus: Corpus, out: Path, options: TrainOptions, log: Log) -> N
 
 
 def lm_jobs(setting: Setting) -> list[tuple]:
-    """The job that the nano language model is, where it is to be trained."""
-    nano = setting.options.lm == "nano"
-    return [("lm", setting)] if nano and not (setting.out / "checkpoint" / "lm.pt").exists() else []
+    """The jobs that the frozen language model gives: to be trained, or to run its lower blocks over the windows."""
+    if setting.options.lm == "nano":
+        return [] if (setting.out / "checkpoint" / "lm.pt").exists() else [("lm", setting)]
+    sets = sorted((setting.out / "data").glob("*.npz"))
+    return [("states", setting, path) for path in sets if not states_of(path).exists()]
 
 
 def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple]:
@@ -185,17 +187,23 @@ def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple]
     return [("encode", setting, corpus, [(digest, places[digest]) for digest in piece]) for piece in pieces]
 
 
-def amount(jobs: Iterable[tuple]) -> int:
-    """Steps and pictures of jobs."""
-    return sum(job[1].options.lm_steps if job[0] == "lm" else len(job[3]) for job in jobs)
+def amount(jobs: Iterable[tuple]) -> dict[str, int]:
+    """Steps of the language model, windows that it reads, and pictures to encode."""
+    found = {"steps": 0, "windows": 0, "pictures": 0}
+    for kind, setting, *rest in jobs:
+        if kind == "lm":
+            found["steps"] += setting.options.lm_steps
+        elif kind == "states":
+            found["windows"] += len(Windows.load(rest[0]))
+        else:
+            found["pictures"] += len(rest[1])
+    return found
 
 
 def first_job(kind: str, setting: Setting, *rest: Any) -> None:
     """A job of `lm_jobs` or `encode_jobs`."""
-    if kind == "lm":
-        lm_job(setting, *rest)
-    else:
-        encode_job(setting, *rest)
+    jobs: dict[str, Callable[..., None]] = {"lm": lm_job, "states": states_job, "encode": encode_job}
+    jobs[kind](setting, *rest)
 
 
 def lm_job(setting: Setting, log: Log) -> None:
@@ -216,13 +224,32 @@ def lm_job(setting: Setting, log: Log) -> None:
     save({"config": asdict(config), "model": model.state_dict()}, setting.out / "checkpoint" / "lm.pt")
 
 
+def states_of(windows: Path) -> Path:
+    """Where the states of the windows in this file are kept."""
+    return windows.with_name(f"{windows.stem}-states.pt")
+
+
+def small_enough(windows: Windows, lm: NanoLM | HuggingFaceLM) -> bool:
+    return len(windows.tokens) * lm.width * lm.head.element_size() <= MOST_STATES
+
+
 def keep_states(setting: Setting, lm: NanoLM) -> None:
     """Write `lower_states` of every set of windows but the language model's text to files."""
     model = Flamingo(lm, ModelConfig(setting.features, every=gated_every(setting.options, lm)), 0)
     for path in sorted((setting.out / "data").glob("*.npz")):
         windows = Windows.load(path)
-        if path.stem != "text" and len(windows.tokens) * lm.width * lm.head.element_size() <= MOST_STATES:
-            torch.save(lower_states(model, windows), path.with_name(f"{path.stem}-states.pt"))
+        if path.stem != "text" and small_enough(windows, lm):
+            save(lower_states(model, windows), states_of(path))
+
+
+def states_job(setting: Setting, path: Path, log: Log) -> None:
+    """Keep the states of the windows in `path`, where the language model's blocks can be run apart."""
+    model = build_model(setting, setting.options.seed)
+    windows = Windows.load(path)
+    assert isinstance(model.lm, HuggingFaceLM)
+    if model.first > 0 and model.lm.halves_agree(model.first) and small_enough(windows, model.lm):
+        states = lower_states(model, windows, lambda row: log({"arm": "language model", **row}))
+        save(states, states_of(path))
 
 
 def encode_job(setting: Setting, corpus: Corpus, places: list[tuple[bytes, dict]], log: Log) -> None:

@@ -95,11 +95,11 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
         train_tower(opened, out, options, progress)
     encoder = encoder or load_encoder(vision_of(out, options), device)
     setting = setting_of(opened, out, options, encoder, tokenizer, device)
-    jobs = lm_jobs(setting)
-    lm_steps = amount(jobs)
-    jobs += encode_jobs(setting, opened, places)
-    report(f"{amount(jobs) - lm_steps} of {len(places)} pictures to encode, {lm_steps} steps of the language model")
-    progress.phase(amount(jobs), "steps and pictures")
+    jobs = lm_jobs(setting) + encode_jobs(setting, opened, places)
+    left = amount(jobs)
+    lm = "steps of the language model" if options.lm == "nano" else "windows for the language model to read"
+    report(f"{left['pictures']} of {len(places)} pictures to encode, {left['steps'] or left['windows']} {lm}")
+    progress.phase(sum(left.values()), "steps, windows and pictures")
     for _ in run_jobs(first_job, jobs, worker_count(options, device), progress):
         pass
     return setting, places, progress

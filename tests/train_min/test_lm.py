@@ -18,6 +18,14 @@ CONFIGS = {
     "gpt_neox": lambda: transformers.GPTNeoXConfig(**SMALL, intermediate_size=64, tie_word_embeddings=False),
     "gpt2": lambda: transformers.GPT2Config(n_embd=32, n_layer=3, n_head=2, vocab_size=70),
 }
+# rotates by other angles in its last block, which it knows by its number
+NUMBERED = transformers.Gemma3TextConfig(
+    **SMALL,
+    intermediate_size=64,
+    num_key_value_heads=2,
+    head_dim=16,
+    layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+)
 
 
 def build(name: str, dtype: torch.dtype = torch.float32) -> HuggingFaceLM:
@@ -55,6 +63,26 @@ def test_images_reach_the_blocks_and_the_mask_holds(name: str) -> None:
     with torch.no_grad():
         changed = (model.logits(batch) != model.logits(perturbed(batch, 1))).any(-1)[0].tolist()
     assert changed == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("block", [1, 2])
+def test_blocks_run_apart_give_what_the_whole_gives(name: str, block: int) -> None:
+    lm, batch = build(name), batch_of([[-1] * 6, [-1] * 6], [])
+    assert lm.halves_agree(block)
+    bias = packed_bias(batch.segments, torch.float32)
+    with torch.no_grad():
+        lower = lm.run(lm.embed(batch.tokens), batch.positions, bias, blocks=slice(0, block))
+        upper = lm.run(lower, batch.positions, bias, blocks=slice(block, None))
+        whole = lm.run(lm.embed(batch.tokens), batch.positions, bias)
+        other = lm.run(lower.flip(-1), batch.positions, bias, blocks=slice(block, None))
+    assert torch.equal(upper, whole) and not torch.allclose(other, whole, atol=1e-2)
+
+
+def test_blocks_that_are_known_by_their_number_are_not_run_apart() -> None:
+    torch.manual_seed(0)
+    lm = HuggingFaceLM(transformers.AutoModelForCausalLM.from_config(NUMBERED), 64)
+    assert not lm.halves_agree(2)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

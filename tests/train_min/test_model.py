@@ -310,6 +310,17 @@ def test_known_states_replace_the_blocks_below_the_first_gated_layer() -> None:
         assert not torch.allclose(model.logits(batch), whole, atol=1e-2)
 
 
+def test_what_enters_the_first_gated_layer_is_the_same_in_every_seed_and_step() -> None:
+    batch = batch_of(MEDIA, SLOTS, vocabulary=VOCABULARY + 2)
+    batch.tokens[:, ::3] = VOCABULARY + 1
+    model = tiny(n_new=2)
+    lower = model.lower(batch)
+    model.nll(batch).sum().backward()
+    LoopOptions(1, rate=1.0).optimizers(model)[1].step()
+    assert torch.equal(model.lower(batch), lower)
+    assert torch.equal(Flamingo(model.lm, model.config, 1).lower(batch), lower)
+
+
 def test_states_of_another_type_are_taken_in_the_language_models() -> None:
     """Kept in float32 by a CPU without fast bfloat16, for a GPU that has it."""
     batch = batch_of(MEDIA, SLOTS)

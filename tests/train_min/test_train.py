@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import transformers
 
 from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import write_corpus
@@ -163,6 +164,32 @@ def test_the_language_model_is_the_same_on_any_number_of_threads(corpus_folder: 
     (left, left_states), (right, right_states) = found
     assert all(torch.equal(value, right[name]) for name, value in left.items())
     assert torch.equal(left_states, right_states)
+
+
+def test_another_language_model_reads_the_windows_once(
+    corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the states below the first gated layer kept, and without, a run finds the same."""
+    source = tmp_path / "lm"
+    tokenizer = open_corpus(corpus_folder).tokenizer
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+    config = transformers.LlamaConfig(**size, num_key_value_heads=2, vocab_size=tokenizer.image_id)
+    transformers.LlamaForCausalLM(config).save_pretrained(source)
+    (source / "tokenizer.json").write_text(tokenizer.json)
+    options = dataclasses.replace(QUICK, lm=str(source), every=3, steps=4)
+    found, kept = [], []
+    for most in (1 << 30, 0):
+        monkeypatch.setattr("train_min.prepare.MOST_STATES", most)
+        out, lines = tmp_path / str(most), []
+        found.append(run(corpus_folder, out, options, lines.append).data)
+        assert "99 windows for the language model to read" in lines[0]
+        kept.append(sorted(path.name for path in out.glob("data/*.pt")))
+    assert kept == [["train-states.pt", "validation-states.pt"], []]
+    for name, value in found[0]["nll"].items():
+        assert math.isclose(value, found[1]["nll"][name], abs_tol=1e-2)
+    assert math.isclose(found[0]["lm_nll"], found[1]["lm_nll"], abs_tol=1e-3)
+    assert found[0]["nll"]["true"] < found[0]["lm_nll"] - 0.1
 
 
 @pytest.mark.slow
