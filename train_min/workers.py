@@ -98,6 +98,11 @@ def run_jobs(
             else:
                 left -= 1
                 yield index, payload
+        # on their own they give back what they hold: a semaphore of a progress bar, say, of which nobody else knows
+        for _ in processes:
+            tasks.put(None)
+        for process in processes:
+            process.join(5)
     finally:
         for process in processes:
             if process.is_alive():
@@ -117,8 +122,8 @@ def _work(function: Callable[..., Any], tasks: Any, messages: Any, threads: int,
     import torch
 
     torch.set_num_threads(threads)
-    while True:
-        index, job = tasks.get()
+    while (task := tasks.get()) is not None:
+        index, job = task
         try:
             result = function(*job, lambda row: messages.put(("log", -1, row)))
         except TrainError as error:

@@ -127,6 +127,27 @@ def test_a_worker_that_is_killed_ends_the_run_in_one_line() -> None:
         dict(run_jobs(fail, [(1,), (5,)], 2, lambda row: None))
 
 
+HOLDER = """
+import multiprocessing
+from train_min.workers import run_jobs
+
+def hold(number, log):
+    global lock
+    lock = multiprocessing.RLock()  # as a progress bar does
+    return number
+
+if __name__ == "__main__":
+    assert dict(run_jobs(hold, [(number,) for number in range(4)], 2, print)) == {n: n for n in range(4)}
+"""
+
+
+def test_workers_give_back_what_they_hold(tmp_path: Path) -> None:
+    script = tmp_path / "holder.py"
+    script.write_text(HOLDER)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def chatter(number: int, folder: Path, log: Callable[[dict], None]) -> int:
     """Job 0 ends its process once job 1 logs; job 1 logs without a pause for a minute."""
     began = folder / "began"
