@@ -79,14 +79,17 @@ def main() -> None:
                 found[mention["attribute"], mention["choices"]].append((language, gain[inside].sum() * BITS))
     told = sum(value for entries in found.values() for _, value in entries)
     known = sum(len(entries) * math.log2(choices) for (_, choices), entries in found.items())
-    english = sum(value for entries in found.values() for name, value in entries if name == "en")
-    english_known = sum(
-        math.log2(choices) * sum(name == "en" for name, _ in entries) for (_, choices), entries in found.items()
-    )
+    told_in: dict[str, float] = defaultdict(float)
+    known_in: dict[str, float] = defaultdict(float)
+    for (_, choices), entries in found.items():
+        for language, value in entries:
+            told_in[language] += value
+            known_in[language] += math.log2(choices)
     for (attribute, choices), entries in sorted(found.items()):
         value = np.mean([value for _, value in entries])
         print(f"{attribute:8} {len(entries):6} words  {value:.3f} of {math.log2(choices):.0f} bits a word")
-    print(f"share of log2 K: {told / known:.1%} of all, {english / max(1e-9, english_known):.1%} of the English ones")
+    by_language = ", ".join(f"{language} {told_in[language] / known_in[language]:.1%}" for language in sorted(known_in))
+    print(f"share of log2 K: {told / known:.1%}; {by_language}")
 
 
 if __name__ == "__main__":
