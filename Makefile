@@ -28,7 +28,7 @@ demo: setup
 	$(BIN)/m3w inspect $(DEMO)/corpus
 
 test: setup browser
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: setup browser
 	$(BIN)/python -m pytest -m slow
