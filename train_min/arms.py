@@ -51,9 +51,12 @@ class Setting:
     def windows(self, name: str) -> Windows:
         return Windows.load(self.out / "data" / f"{name}.npz")
 
+    def states_path(self, name: str) -> Path:
+        return self.out / "data" / f"{name}-states.pt"
+
     def states(self, name: str) -> torch.Tensor | None:
         """`lower_states` of these windows, memory-mapped, where the run keeps them."""
-        path = self.out / "data" / f"{name}-states.pt"
+        path = self.states_path(name)
         return torch.load(path, mmap=True, weights_only=True) if path.exists() else None
 
     def lookup(self, windows: Windows) -> Any:

@@ -174,8 +174,7 @@ def lm_jobs(setting: Setting) -> list[tuple]:
     """The jobs that the frozen language model gives: to be trained, or to run its lower blocks over the windows."""
     if setting.options.lm == "nano":
         return [] if (setting.out / "checkpoint" / "lm.pt").exists() else [("lm", setting)]
-    sets = sorted((setting.out / "data").glob("*.npz"))
-    return [("states", setting, path) for path in sets if not states_of(path).exists()]
+    return [("states", setting, name) for name in sets_of(setting) if not setting.states_path(name).exists()]
 
 
 def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple]:
@@ -194,7 +193,7 @@ def amount(jobs: Iterable[tuple]) -> dict[str, int]:
         if kind == "lm":
             found["steps"] += setting.options.lm_steps
         elif kind == "states":
-            found["windows"] += len(Windows.load(rest[0]))
+            found["windows"] += len(setting.windows(rest[0]))
         else:
             found["pictures"] += len(rest[1])
     return found
@@ -224,9 +223,9 @@ def lm_job(setting: Setting, log: Log) -> None:
     save({"config": asdict(config), "model": model.state_dict()}, setting.out / "checkpoint" / "lm.pt")
 
 
-def states_of(windows: Path) -> Path:
-    """Where the states of the windows in this file are kept."""
-    return windows.with_name(f"{windows.stem}-states.pt")
+def sets_of(setting: Setting) -> list[str]:
+    """The sets of windows that arms are trained or scored on."""
+    return sorted(path.stem for path in (setting.out / "data").glob("*.npz") if path.stem != "text")
 
 
 def small_enough(windows: Windows, lm: NanoLM | HuggingFaceLM) -> bool:
@@ -236,20 +235,20 @@ def small_enough(windows: Windows, lm: NanoLM | HuggingFaceLM) -> bool:
 def keep_states(setting: Setting, lm: NanoLM) -> None:
     """Write `lower_states` of every set of windows but the language model's text to files."""
     model = Flamingo(lm, ModelConfig(setting.features, every=gated_every(setting.options, lm)), 0)
-    for path in sorted((setting.out / "data").glob("*.npz")):
-        windows = Windows.load(path)
-        if path.stem != "text" and small_enough(windows, lm):
-            save(lower_states(model, windows), states_of(path))
+    for name in sets_of(setting):
+        windows = setting.windows(name)
+        if small_enough(windows, lm):
+            save(lower_states(model, windows), setting.states_path(name))
 
 
-def states_job(setting: Setting, path: Path, log: Log) -> None:
-    """Keep the states of the windows in `path`, where the language model's blocks can be run apart."""
+def states_job(setting: Setting, name: str, log: Log) -> None:
+    """Keep the states of the windows `name`, where the language model's blocks can be run apart."""
     model = build_model(setting, setting.options.seed)
-    windows = Windows.load(path)
+    windows = setting.windows(name)
     assert isinstance(model.lm, HuggingFaceLM)
     if model.first > 0 and model.lm.halves_agree(model.first) and small_enough(windows, model.lm):
         states = lower_states(model, windows, lambda row: log({"arm": "language model", **row}))
-        save(states, states_of(path))
+        save(states, setting.states_path(name))
 
 
 def encode_job(setting: Setting, corpus: Corpus, places: list[tuple[bytes, dict]], log: Log) -> None:
