@@ -20,7 +20,7 @@ import numpy as np
 from shards.readers import read_documents
 from shards.records import Text
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer, train_corpus_tokenizer
-from shards.windows import WindowOptions, pieces
+from shards.windows import pieces
 from train_min import TrainError, validate
 from train_min.arms import Setting, once, trained_model
 from train_min.data import Corpus, Losses, Windows, cut_windows, open_corpus, pictures
@@ -257,7 +257,7 @@ def begin(
     (out / "data").mkdir(parents=True, exist_ok=True)
     held_out = {side: cut_windows(opened, tokenizer, "validation", TILES) for side, opened in corpora.items()}
     training = {
-        side: cut_windows(opened, tokenizer, "train", WindowOptions(), options.seed) for side, opened in corpora.items()
+        side: cut_windows(opened, tokenizer, "train", opened.cut, options.seed) for side, opened in corpora.items()
     }
     texts = {side: text_hashes(opened) for side, opened in corpora.items()}
     unseen = held_out_of(held_out, training, texts)

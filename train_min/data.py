@@ -5,6 +5,7 @@ A training run reads token ids and content hashes; pictures themselves are read 
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -35,10 +36,11 @@ Losses = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus on disk: its folder, its tokenizer and the files of its manifest."""
+    """A corpus on disk: its folder, its tokenizer, how its recipe cuts windows, and the files of its manifest."""
 
     folder: Path
     tokenizer: Tokenizer
+    cut: WindowOptions
     files: tuple[str, ...]
 
     def paths(self, prefix: str) -> list[Path]:
@@ -60,10 +62,21 @@ def open_corpus(folder: Path) -> Corpus:
     for path in (folder / "tokenizer" / FILE_NAME, folder / FILE_NAME):
         if path.exists():
             try:
-                return Corpus(folder, load_tokenizer(str(path)), files)
+                return Corpus(folder, load_tokenizer(str(path)), recipe_cut(folder), files)
             except TokenizerError as error:
                 raise TrainError(str(error)) from None
     raise TrainError(f"{folder} has no tokenizer/{FILE_NAME}: build the corpus again")
+
+
+def recipe_cut(folder: Path) -> WindowOptions:
+    """What the recipe of a corpus says of its windows. Raises TrainError where it cannot be read."""
+    try:
+        table = tomllib.loads((folder / "recipe.toml").read_text())["windows"]
+        return WindowOptions(**{name: table[name] for name in ("policy", "tokens", "images", "draws")})
+    except FileNotFoundError:
+        raise TrainError(f"{folder} has no recipe.toml: build the corpus again") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainError(f"{folder}/recipe.toml cannot be read ({error!r}): build the corpus again") from None
 
 
 @dataclass(frozen=True)
@@ -157,11 +170,11 @@ def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
 
 
 def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows:
-    """The corpus' own windows where they are of `tokenizer`, else windows cut anew from its documents.
+    """The corpus' own windows where they are of `tokenizer`, else windows cut from its documents as its recipe says.
 
     Raises TrainError where the corpus' own are not as Parquet, or not of its tokenizer."""
     if tokenizer.id != corpus.tokenizer.id:
-        return cut_windows(corpus, tokenizer, "train", WindowOptions(), seed)
+        return cut_windows(corpus, tokenizer, "train", corpus.cut, seed)
     if not corpus.paths("windows/train-") and any(name.startswith("windows/train-") for name in corpus.files):
         raise TrainError(
             f"{corpus.folder} has its windows as tar only, and training reads Parquet: "

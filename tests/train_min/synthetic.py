@@ -130,5 +130,6 @@ def write_corpus(
         }
         for path, rows in [*((path, table.num_rows) for path, table in files.items()), ("images/00000.tar", 0)]
     ]  # fmt: skip
+    (folder / "recipe.toml").write_text('[windows]\npolicy = "random"\ntokens = 256\nimages = 5\ndraws = 8\n')
     (folder / "manifest.json").write_text(json.dumps({"files": entries}, indent=1))
     return folder

@@ -204,6 +204,17 @@ def test_of_books_the_pieces_that_train_on_both_sides_stay_and_both_train_on_as_
     assert len(tokens) == 4 and all(0 <= given - 6 * 2 * 256 < 256 for given in tokens)
 
 
+def test_each_side_is_cut_as_its_recipe_says(
+    corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_corpus(tmp_path / "other", 120, seed=1)
+    (other / "recipe.toml").write_text('[windows]\npolicy = "tile"\ntokens = 32\nimages = 5\ndraws = 8\n')
+    setting, held_out = prepared(corpus_folder, other, tmp_path / "run", monkeypatch)
+    longest = {side: np.diff(setting.windows(f"train-{side}").starts).max() for side in "ab"}
+    assert longest["b"] <= 32 < longest["a"]
+    assert min(np.diff(windows.starts).max() for windows in held_out.values()) > 32
+
+
 @pytest.mark.slow
 def test_two_corpora_are_compared_from_their_folders(corpus_folder: Path, tmp_path: Path) -> None:
     other = write_corpus(tmp_path / "other", 120, seed=1)

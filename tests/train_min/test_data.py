@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shards.readers import read_documents
+from shards.tokenizer import train_corpus_tokenizer
 from shards.windows import WindowOptions
 from train_min import TrainError
 from train_min.data import (
@@ -177,6 +180,23 @@ def test_tiles_of_documents_hold_what_the_windows_hold(corpus_folder: Path) -> N
         assert cut.of(index)[0].tolist() == in_read[cut.units[cut.unit[index]]["doc_id"]]
 
 
+def test_another_tokenizer_cuts_as_the_recipe_says(corpus_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(corpus_folder, tmp_path / "corpus")
+    other = train_corpus_tokenizer(["quite another text than that of the corpus"])
+
+    def cut(policy: str, tokens: int) -> Windows:
+        recipe = f'[windows]\npolicy = "{policy}"\ntokens = {tokens}\nimages = 2\ndraws = 8\n'
+        (tmp_path / "corpus" / "recipe.toml").write_text(recipe)
+        return training_windows(open_corpus(tmp_path / "corpus"), other, 0)
+
+    tiles, short, drawn = cut("tile", 256), cut("tile", 64), cut("random", 256)
+    documents = sum(row["split"] == "train" for row in read_documents(open_corpus(corpus_folder).paths("documents/")))
+    assert len({unit["doc_id"] for unit in tiles.units}) == documents
+    assert np.diff(short.starts).max() <= 64 < np.diff(tiles.starts).max()
+    assert np.diff(tiles.image_starts).max() == 2
+    assert len(drawn.tokens) < len(tiles.tokens)
+
+
 def test_every_picture_is_found_in_the_store(corpus_folder: Path) -> None:
     corpus = open_corpus(corpus_folder)
     windows = training_windows(corpus, corpus.tokenizer, 0)
@@ -196,6 +216,13 @@ def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path, corpus_folder: Path
     (tmp_path / "manifest.json").write_text(json.dumps({"files": [{"path": "windows/train-00000.parquet"}]}))
     with pytest.raises(TrainError, match="lacks windows/train-00000"):
         open_corpus(tmp_path)
+    shutil.copytree(corpus_folder, tmp_path / "corpus")
+    (tmp_path / "corpus" / "recipe.toml").write_text("[windows]\npolicy = 'tile'\n")
+    with pytest.raises(TrainError, match=r"recipe\.toml cannot be read"):
+        open_corpus(tmp_path / "corpus")
+    (tmp_path / "corpus" / "recipe.toml").unlink()
+    with pytest.raises(TrainError, match=r"no recipe\.toml"):
+        open_corpus(tmp_path / "corpus")
 
 
 def test_a_tokenizer_of_another_corpus_is_refused(corpus_folder: Path) -> None:
