@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainError as error:
         print(f"train_min: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"train_min: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("train_min: interrupted; give the same command again to go on", file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ from shards.windows import pieces
 from train_min import TrainError, validate
 from train_min.arms import Setting, once, trained_model
 from train_min.data import Corpus, Losses, Windows, cut_windows, open_corpus, pictures
+from train_min.distributed import started_by_torchrun
 from train_min.loop import Log, parts_of, score
 from train_min.options import Result, TrainOptions
 from train_min.prepare import (
@@ -46,8 +47,6 @@ TOKENIZER_BYTES = 50_000_000
 
 RUN = 32
 """Tokens in a row that tell text of a piece of a book that is held out: fewer would also be phrases that recur."""
-COMMON = 10
-"""A picture that more training documents show than this tells of none of them: the build's images.max_documents."""
 
 
 def training_texts(corpora: list[Corpus]) -> Iterator[str]:
@@ -65,7 +64,7 @@ def training_texts(corpora: list[Corpus]) -> Iterator[str]:
 @dataclass(frozen=True)
 class HeldOut:
     """What no training may see: `documents` by URL and by hash of the text, `books` of which only pieces are held out
-    likewise, with the runs of tokens of those pieces, and content hashes of pictures."""
+    likewise, with the runs of tokens of those pieces, and hashes of pictures, as stored and as fetched."""
 
     documents: set[str | bytes]
     books: set[str | bytes]
@@ -100,17 +99,22 @@ def held_out_of(
             (found.books if url in trained else found.documents).update((url, texts[side][url]))
             if url in trained:
                 found.runs.update(token_runs(windows, index))
-        found.pictures.update(row.tobytes() for row in windows.hashes)
+        found.pictures.update(windows.picture_hashes())
     return found
 
 
-def without(windows: Windows, held_out: HeldOut, texts: dict[str, bytes]) -> Windows:
+def without(windows: Windows, held_out: HeldOut, texts: dict[str, bytes], max_documents: int) -> Windows:
     """The windows that share neither document nor text nor picture with what is held out. Of a book only windows with
-    text of its held-out pieces are left out. A picture in more than `COMMON` documents is no reason."""
+    text of its held-out pieces are left out. A picture that more than `max_documents` show tells of none of them and
+    is no reason."""
     documents = np.unique([unit["doc_id"] for unit in windows.units], return_inverse=True)[1].reshape(-1)
     uses = np.stack([documents[windows.image_units()], windows.images], 1)[windows.images >= 0]
     users = np.bincount(np.unique(uses, axis=0)[:, 1], minlength=len(windows.hashes))
-    telling = np.array([row.tobytes() in held_out.pictures for row in windows.hashes], bool) & (users <= COMMON)
+    shared = [
+        {stored.tobytes(), fetched.tobytes()} & held_out.pictures
+        for stored, fetched in zip(windows.hashes, windows.fetched, strict=True)
+    ]
+    telling = np.array(list(map(bool, shared)), bool) & (users <= max_documents)
     names = [{unit["url"], texts[unit["url"]]} for unit in windows.units]
     kept = []
     for index, unit in enumerate(windows.unit.tolist()):
@@ -142,6 +146,7 @@ def joined(left: Windows, right: Windows) -> Windows:
         image_starts=np.concatenate([left.image_starts, right.image_starts[1:] + left.image_starts[-1]]),
         unit=np.concatenate([left.unit, right.unit + len(left.units)]),
         hashes=left.hashes[:0],
+        fetched=left.fetched[:0],
         units=left.units + right.units,
         window_ids=left.window_ids + right.window_ids,
     )
@@ -224,6 +229,8 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
         raise TrainError("--against needs at least --seeds 2: without a spread over seeds there is no interval")
     if options.vision == "contrastive" or options.pairs or options.ruler:
         raise TrainError("--against takes neither --vision contrastive nor --pairs nor --ruler")
+    if started_by_torchrun():
+        raise TrainError("--against does not train on several processes together: start it without torchrun")
     corpora = {"a": open_corpus(corpus), "b": open_corpus(other)}
     report(f"A is {corpus}, B is {other}")
     setting, held_out, progress = begin(corpora, out, options, report)
@@ -265,7 +272,7 @@ def begin(
     jobs, text = [], []
     known: set[bytes] = set()
     for side, opened in corpora.items():
-        kept = without(training[side], unseen, texts[side])
+        kept = without(training[side], unseen, texts[side], opened.max_documents)
         left_out = len(training[side]) - len(kept)
         report(
             f"{left_out} of {len(training[side])} training windows of {side.upper()} share a page with held-out ones"
@@ -277,7 +284,8 @@ def begin(
         jobs += encode_jobs(setting, opened, pictures(opened, hashes))
         known |= hashes
         if options.lm == "nano":
-            text.append(without(cut_windows(opened, tokenizer, "train", TILES), unseen, texts[side]))
+            tiles = cut_windows(opened, tokenizer, "train", opened.tiles)
+            text.append(without(tiles, unseen, texts[side], opened.max_documents))
     if options.lm == "nano":
         joined(*text).save(out / "data" / "text.npz")
     jobs = [*lm_jobs(setting), *jobs]
@@ -296,7 +304,9 @@ def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOption
             return corpora["a"].tokenizer
         path = out / "tokenizer.json"
         if not path.exists():
-            path.write_text(train_corpus_tokenizer(training_texts(list(corpora.values()))).json, encoding="utf-8")
+            vocabulary = max(opened.vocabulary for opened in corpora.values())
+            trained = train_corpus_tokenizer(training_texts(list(corpora.values())), vocabulary)
+            path.write_text(trained.json, encoding="utf-8")
         return load_tokenizer(str(path))
     except TokenizerError as error:
         raise TrainError(str(error)) from None

@@ -5,6 +5,7 @@ A training run reads token ids and content hashes; pictures themselves are read 
 
 import hashlib
 import json
+import tarfile
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import torch
 from shards.readers import read_documents
 from shards.records import Text
 from shards.stream import token_stream
-from shards.tar import members, read_member
+from shards.tar import Member, read_member
 from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions, document_windows
 from train_min import TrainError
@@ -36,12 +37,20 @@ Losses = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus on disk: its folder, its tokenizer, how its recipe cuts windows, and the files of its manifest."""
+    """A corpus on disk: its folder, its tokenizer, the files of its manifest, and of its recipe how it cuts windows,
+    how large a vocabulary is trained on it, and in how many documents a picture may stand."""
 
     folder: Path
     tokenizer: Tokenizer
-    cut: WindowOptions
     files: tuple[str, ...]
+    cut: WindowOptions
+    vocabulary: int
+    max_documents: int
+
+    @property
+    def tiles(self) -> WindowOptions:
+        """Windows of the recipe's size, in which every token stands once."""
+        return replace(self.cut, policy="tile")
 
     def paths(self, prefix: str) -> list[Path]:
         return [self.folder / name for name in self.files if name.startswith(prefix) and name.endswith(".parquet")]
@@ -62,17 +71,19 @@ def open_corpus(folder: Path) -> Corpus:
     for path in (folder / "tokenizer" / FILE_NAME, folder / FILE_NAME):
         if path.exists():
             try:
-                return Corpus(folder, load_tokenizer(str(path)), recipe_cut(folder), files)
+                return Corpus(folder, load_tokenizer(str(path)), files, *of_recipe(folder))
             except TokenizerError as error:
                 raise TrainError(str(error)) from None
     raise TrainError(f"{folder} has no tokenizer/{FILE_NAME}: build the corpus again")
 
 
-def recipe_cut(folder: Path) -> WindowOptions:
-    """What the recipe of a corpus says of its windows. Raises TrainError where it cannot be read."""
+def of_recipe(folder: Path) -> tuple[WindowOptions, int, int]:
+    """`cut`, `vocabulary` and `max_documents` of a `Corpus`. Raises TrainError where its recipe cannot be read."""
     try:
-        table = tomllib.loads((folder / "recipe.toml").read_text())["windows"]
-        return WindowOptions(**{name: table[name] for name in ("policy", "tokens", "images", "draws")})
+        recipe = tomllib.loads((folder / "recipe.toml").read_text())
+        windows = recipe["windows"]
+        cut = WindowOptions(**{name: windows[name] for name in ("policy", "tokens", "images", "draws")})
+        return cut, windows["vocabulary"], recipe["image"]["max_documents"]
     except FileNotFoundError:
         raise TrainError(f"{folder} has no recipe.toml: build the corpus again") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -84,8 +95,9 @@ class Windows:
     """W windows with T tokens and I images in all, of U units: documents, or pieces of book-length ones.
 
     `tokens` (T,) int32 and `starts` (W + 1,); `images` (I,) int32, rows of `hashes` (H, 32), -1 where there is no
-    picture, in the order of the `<image>` tokens, and `image_starts` (W + 1,); `unit` (W,) int32 into `units`, each a
-    dict of doc_id, url, site, language; `window_ids` (W,).
+    picture, in the order of the `<image>` tokens, and `image_starts` (W + 1,); `fetched` (H, 32) the hashes of the
+    pictures as they came from the web, which builds with other sizes or qualities share; `unit` (W,) int32 into
+    `units`, each a dict of doc_id, url, site, language; `window_ids` (W,).
     """
 
     tokens: np.ndarray
@@ -94,6 +106,7 @@ class Windows:
     image_starts: np.ndarray
     unit: np.ndarray
     hashes: np.ndarray
+    fetched: np.ndarray
     units: list[dict[str, str]]
     window_ids: list[str]
     image_id: int
@@ -108,6 +121,10 @@ class Windows:
             self.tokens[self.starts[index] : self.starts[index + 1]],
             self.images[self.image_starts[index] : self.image_starts[index + 1]],
         )
+
+    def picture_hashes(self) -> set[bytes]:
+        """The pictures as they are stored and as they were fetched."""
+        return {row.tobytes() for hashes in (self.hashes, self.fetched) for row in hashes}
 
     def image_units(self) -> np.ndarray:
         """(I,) the unit of each image."""
@@ -130,9 +147,11 @@ class Windows:
 
 
 def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
-    """Flat arrays from rows with doc_id, url, site, language, window_id, token_start, input_ids, hashes."""
+    """Flat arrays from rows with doc_id, url, site, language, window_id, token_start, input_ids, and of each picture in
+    `hashes` what is stored and what was fetched."""
     tokens, starts, images, image_starts, unit, window_ids = [], [0], [], [0], [], []
     hashes: dict[bytes, int] = {}
+    fetched: list[bytes] = []
     units: dict[tuple[str, int], int] = {}
     described: list[dict[str, str]] = []
     for row in rows:
@@ -151,7 +170,11 @@ def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
             described.append({name: row[name] or "" for name in ("doc_id", "url", "site", "language")})
         tokens.append(ids)
         starts.append(starts[-1] + len(ids))
-        images += [-1 if digest is None else hashes.setdefault(digest, len(hashes)) for digest in row["hashes"]]
+        for stored, as_fetched in row["hashes"]:
+            if stored not in hashes:
+                hashes[stored] = len(hashes)
+                fetched.append(as_fetched)
+            images.append(hashes[stored])
         image_starts.append(len(images))
         unit.append(units[key])
         window_ids.append(row["window_id"])
@@ -162,6 +185,7 @@ def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
         image_starts=np.array(image_starts, np.int64),
         unit=np.array(unit, np.int32),
         hashes=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
+        fetched=np.frombuffer(b"".join(fetched), np.uint8).reshape(-1, 32),
         units=described,
         window_ids=window_ids,
         image_id=tokenizer.image_id,
@@ -181,18 +205,19 @@ def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows
             'build it with windows.formats=["parquet", "tar"]'
         )
     columns = ["window_id", "doc_id", "url", "site", "language", "input_ids", "token_start", "tokenizer"]
+    columns += ["image_metadata.list.element.stored_sha256", "image_metadata.list.element.sha256"]
 
     def rows() -> Iterator[dict[str, Any]]:
         for path in corpus.paths("windows/train-"):
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(1024, columns=[*columns, "image_metadata.list.element.stored_sha256"]):
+                for batch in file.iter_batches(1024, columns=columns):
                     for row in batch.to_pylist():
                         if row["tokenizer"] != tokenizer.id:
                             raise TrainError(
                                 f"{path} was cut with another tokenizer than {corpus.folder}/tokenizer: "
                                 "build the corpus again"
                             )
-                        row["hashes"] = [image["stored_sha256"] for image in row["image_metadata"]]
+                        row["hashes"] = [(image["stored_sha256"], image["sha256"]) for image in row["image_metadata"]]
                         yield row
 
     return collect(rows(), tokenizer)
@@ -209,7 +234,8 @@ def cut_windows(corpus: Corpus, tokenizer: Tokenizer, split: str, options: Windo
                     yield {
                         "window_id": window.window_id, "doc_id": window.doc_id, "url": window.url,
                         "site": window.site, "language": window.language, "token_start": window.token_start,
-                        "input_ids": window.input_ids, "hashes": [image.stored_sha256 for image in window.images],
+                        "input_ids": window.input_ids,
+                        "hashes": [(image.stored_sha256, image.sha256) for image in window.images],
                     }  # fmt: skip
 
     return collect(rows(), tokenizer)
@@ -244,16 +270,16 @@ def pair_windows(
     and where each picture lies. Raises TrainError where there are none."""
     places: dict[bytes, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    for name, picture, text, place in read_pairs(folder):
+    for name, picture, fetched, text, place in read_pairs(folder):
         digest = hashlib.sha256(picture).digest()
-        if digest in left_out:
+        if digest in left_out or fetched in left_out:
             continue
         places[digest] = place
         ids = token_stream([digest, Text(text)], tokenizer).ids[:PAIR_TOKENS]
         rows.append(
             {
                 "window_id": name, "doc_id": name, "url": "", "site": "", "language": "", "token_start": 0,
-                "input_ids": ids, "hashes": [digest],
+                "input_ids": ids, "hashes": [(digest, fetched or digest)],
             }
         )  # fmt: skip
     if not rows:
@@ -261,23 +287,40 @@ def pair_windows(
     return collect(rows, tokenizer), places
 
 
-def read_pairs(folder: Path) -> Iterator[tuple[str, bytes, str, dict[str, Any]]]:
-    """Name, picture, text and place of each pair of the tars in `folder`. Raises TrainError for a damaged one."""
+def read_pairs(folder: Path) -> Iterator[tuple[str, bytes, bytes, str, dict[str, Any]]]:
+    """Of each pair of the tars in `folder` its name, its picture, the hash of that as it was fetched (KEY.json's, empty
+    where there is none), its text and its place. Raises TrainError for a damaged tar."""
     for tar in sorted(folder.glob("*.tar")):
         try:
-            with tar.open("rb") as file:
-                for key, parts in groupby(members(file), lambda member: member.name.partition(".")[0]):
-                    pair = {member.name.partition(".")[2]: member for member in parts}
-                    picture = next((pair[ending] for ending in PICTURE_ENDINGS if ending in pair), None)
-                    if picture is None or "txt" not in pair:
-                        continue
-                    text = read_member(tar, pair["txt"].offset, pair["txt"].length).decode("utf-8", "replace")
-                    # absolute, so that `read_picture` finds it from any corpus
-                    place: dict[str, Any] = {"url": "", "alt": text, "tar": str(tar.resolve())}
-                    place |= {"offset": picture.offset, "length": picture.length}
-                    yield f"{tar.stem}-{key}", read_member(tar, picture.offset, picture.length), text, place
-        except ValueError as error:
-            raise TrainError(f"{tar} is damaged ({error}): export the pairs again") from None
+            for key, parts in groupby(tar_members(tar), lambda member: member.name.partition(".")[0]):
+                pair = {member.name.partition(".")[2]: member for member in parts}
+                picture = next((pair[ending] for ending in PICTURE_ENDINGS if ending in pair), None)
+                if picture is None or "txt" not in pair:
+                    continue
+                text = read_member(tar, pair["txt"].offset, pair["txt"].length).decode("utf-8", "replace")
+                fetched = b""
+                if "json" in pair:
+                    told = json.loads(read_member(tar, pair["json"].offset, pair["json"].length))
+                    fetched = bytes.fromhex(told.get("sha256") or "")
+                # absolute, so that `read_picture` finds it from any corpus
+                place: dict[str, Any] = {"url": "", "alt": text, "tar": str(tar.resolve())}
+                place |= {"offset": picture.offset, "length": picture.length}
+                yield f"{tar.stem}-{key}", read_member(tar, picture.offset, picture.length), fetched, text, place
+        except (ValueError, TypeError, AttributeError, tarfile.TarError) as error:
+            raise TrainError(f"{tar} is damaged ({error}): make the pairs again") from None
+
+
+def tar_members(path: Path) -> Iterator[Member]:
+    """The files of a tar of any writer. Raises tarfile.TarError, also for an end that tarfile passes over."""
+    with tarfile.open(path, "r:") as archive:
+        while (member := archive.next()) is not None:
+            if member.isfile():
+                yield Member(member.name, member.offset_data, member.size)
+        file = archive.fileobj
+        assert file is not None
+        file.seek(archive.offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"at byte {archive.offset} stands neither a member nor the end")
 
 
 def read_picture(corpus: Corpus, place: dict[str, Any]) -> bytes:

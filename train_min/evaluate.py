@@ -179,9 +179,14 @@ def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
 
 
 def load_model(setting: Setting) -> Flamingo:
-    """The finished `true` arm of the first seed."""
+    """The finished `true` arm of the first seed. Raises TrainError where it is not finished."""
     path = setting.out / "checkpoint" / f"true-{setting.options.seed}.pt"
     state = load(path)
+    if state["step"] < setting.options.steps:
+        raise TrainError(
+            f"the run in {setting.out} stopped after {state['step']} of {setting.options.steps} steps: "
+            "give its m3w train command again"
+        )
     model = build_model(setting, setting.options.seed)
     model.load_state_dict(state["model"], strict=False)
     return model.eval()

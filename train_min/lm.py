@@ -284,6 +284,25 @@ class HuggingFaceLM(nn.Module):
         return result.last_hidden_state
 
     @torch.no_grad()
+    def head_agrees(self) -> bool:
+        """Whether the head reads what `run` gives, and its products are the logits: not so where a model scales or caps
+        them."""
+        tokens = torch.arange(16, device=self.head.device)[None] % self.vocabulary
+        seen: list[Tensor] = []
+        head = self.model.get_output_embeddings()  # type: ignore[operator]
+        handle = head.register_forward_hook(lambda module, read, given: seen.extend([*read, given]))
+        try:
+            logits = self.model(tokens).logits
+        finally:
+            handle.remove()
+        read, given = seen
+        positions = torch.arange(16, device=tokens.device)[None]
+        ours = self.run(self.embed(tokens), positions, packed_bias(torch.zeros_like(tokens), self.head.dtype))
+        # attention with a mask and without one are rounded in other places
+        alike = (read - ours).float().norm() <= 0.1 * ours.float().norm()
+        return bool(alike) and torch.equal(given, logits.to(given.dtype))
+
+    @torch.no_grad()
     def halves_agree(self, block: int) -> bool:
         """Whether the blocks below `block` and those from it on, run apart, give what the whole gives: not so where a
         model treats its blocks by their number."""
@@ -325,4 +344,10 @@ def load_causal_lm(name: str, vocabulary: int, dtype: torch.dtype) -> HuggingFac
         raise TrainError(
             f"no language model {name!r}: {reason}; give a GGUF file, a folder or a Hugging Face name"
         ) from None
-    return HuggingFaceLM(model, vocabulary)
+    lm = HuggingFaceLM(model, vocabulary)
+    if not lm.head_agrees():
+        raise TrainError(
+            f"{type(model).__name__} changes its logits behind the head (scaled or capped), which is not supported: "
+            "choose another --lm"
+        )
+    return lm

@@ -271,10 +271,11 @@ class Flamingo(nn.Module):
                 for index in range(config.every - 1, lm.n_layers, config.every)
             }
         )
-        spread = lm.head.float().std() if config.n_new_tokens else 0.0
-        self.new_rows = nn.Parameter(torch.randn(config.n_new_tokens, width, generator=generator) * spread)
+        # as likely as a token of the mean row: at zero they would outweigh a head whose logits are all far below
+        mean = lm.head[: lm.vocabulary].float().mean(0) if config.n_new_tokens else torch.zeros(width)
+        self.new_rows = nn.Parameter(mean.cpu().repeat(config.n_new_tokens, 1))
         own = torch.Generator().manual_seed(0)  # every seed has the same
-        inputs = torch.randn(config.n_new_tokens, width, generator=own) * spread
+        inputs = torch.randn(config.n_new_tokens, width, generator=own) * lm.head.float().std().cpu()
         self.new_inputs: Tensor
         self.register_buffer("new_inputs", inputs, persistent=False)
 

@@ -29,8 +29,11 @@ def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> t
     members = np.flatnonzero(chosen[unit]) if len(pairs) else np.zeros(0, np.int64)
     documents = np.unique([entry["doc_id"] for entry in windows.units], return_inverse=True)[1].reshape(-1)
     hosts = np.unique([entry["site"] for entry in windows.units], return_inverse=True)[1].reshape(-1)
-    # a page in several pieces is one document unless the corpus has hardly any others
-    apart = documents if len(set(documents.tolist())) >= 10 else np.arange(len(documents))
+    # a page in several pieces is one document, unless the corpus has hardly any others or it has most of the pictures:
+    # these cannot all go to others, and a reference that keeps true pictures is none
+    largest = np.bincount(documents[unit]).max(initial=0)
+    whole = len(set(documents.tolist())) >= 10 and 2 * largest <= len(unit)
+    apart = documents if whole else np.arange(len(documents))
     group = {"documents": np.zeros_like(apart), "host": hosts, "document": np.arange(len(apart))}[scope]
     result = image.copy()
     order = np.argsort(group[unit[members]], kind="stable")

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +27,7 @@ Places = dict[bytes, dict[str, Any]]
 """Where the picture of a content hash lies."""
 
 TILES = WindowOptions(policy="tile")
+"""Held-out windows, whatever the recipe: figures of corpora are compared."""
 FEWEST = 16
 """Training windows that a run needs."""
 PIECE = 256
@@ -48,9 +51,13 @@ def worker_count(options: TrainOptions, device: torch.device) -> int:
 
 
 def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None = None) -> None:
-    """Make `out` the folder of this run. Raises TrainError where it is another's, or of what a corpus held before it
-    was built again."""
-    contents = {"corpus": content_of(corpus), "against": content_of(other) if other else None}
+    """Make `out` the folder of this run. Raises TrainError where it is another's that has got anywhere, or of what a
+    corpus or another file held before."""
+    contents = {
+        "corpus": content_of(corpus),
+        "against": content_of(other) if other else None,
+        "files": {name: hash_of_files(Path(named)) for name, named in named_files(options).items()},
+    }
     rest = {
         "corpus": str(corpus.folder.resolve()),
         "against": str(other.folder.resolve()) if other else None,
@@ -61,7 +68,13 @@ def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None
     try:
         out.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            check_stamp(path, rest, contents)
+            try:
+                check_stamp(path, rest, contents)
+            except TrainError:
+                if (out / "arms").exists() or (out / "checkpoint").exists():
+                    raise
+                # nothing was trained yet, after a typing error in a command, say
+                shutil.rmtree(out / "data", ignore_errors=True)
         elif any(out.iterdir()):
             raise TrainError(f"{out} is not empty and holds no run: choose another -o")
         path.write_text(stamp)
@@ -75,6 +88,24 @@ def content_of(corpus: Corpus) -> dict[str, str]:
     return {"manifest": manifest, "tokenizer": corpus.tokenizer.id}
 
 
+def named_files(options: TrainOptions) -> dict[str, str]:
+    """What of the options names files, where it is no name that a hub knows."""
+    weights = options.vision.removeprefix("open_clip:").partition("/")[2]
+    named = {"lm": options.lm, "pairs": options.pairs or "", "vision": weights}
+    return {name: value for name, value in named.items() if value and Path(value).exists()}
+
+
+def hash_of_files(path: Path) -> str:
+    """Of the content of a file, or of all files below a folder and their names."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(f"{file.relative_to(path)}\n{file.stat().st_size}\n".encode())
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
+
+
 def check_stamp(path: Path, rest: dict[str, Any], contents: dict[str, Any]) -> None:
     """Raises TrainError where `path` is not the stamp of the run that is described."""
     try:
@@ -86,7 +117,7 @@ def check_stamp(path: Path, rest: dict[str, Any], contents: dict[str, Any]) -> N
         raise TrainError(f"{path.parent} holds a run with other options or of another corpus: choose another -o")
     if found.get("contents") != contents:
         raise TrainError(
-            f"{path.parent} holds a run of a corpus as it was before it was built again: "
+            f"{path.parent} holds a run of a corpus, language model or other file as it was before it was made again: "
             "choose another -o, or delete that folder"
         )
 
@@ -98,7 +129,7 @@ def feature_folder(corpus: Corpus, out: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return out / "features"
-    return folder
+    return folder if os.access(folder, os.W_OK) else out / "features"
 
 
 def run_tokenizer(corpus: Corpus, options: TrainOptions) -> Tokenizer:
@@ -144,10 +175,10 @@ def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokeniz
     training.save(out / "data" / "train.npz")
     held_out.save(out / "data" / "validation.npz")
     if options.lm == "nano":
-        cut_windows(corpus, tokenizer, "train", TILES).save(out / "data" / "text.npz")
+        cut_windows(corpus, tokenizer, "train", corpus.tiles).save(out / "data" / "text.npz")
     places = pictures(corpus, {row.tobytes() for windows in (training, held_out) for row in windows.hashes})
     if options.pairs:
-        pairs, more = pair_windows(Path(options.pairs), tokenizer, {row.tobytes() for row in held_out.hashes})
+        pairs, more = pair_windows(Path(options.pairs), tokenizer, held_out.picture_hashes())
         pairs.save(out / "data" / "pairs.npz")
         places = more | places
     return places

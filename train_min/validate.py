@@ -164,7 +164,7 @@ def information(
         "by_distance": by_distance,
         "by_language": parts([unit["language"] for unit in windows.units]),
         "by_host": parts([unit["site"] for unit in windows.units]),
-        "per_seed": [estimate(windows, [difference], chosen).value for difference in differences],
+        "per_seed": [estimate(windows, [difference], chosen).row()["value"] for difference in differences],
     }
 
 

@@ -128,6 +128,8 @@ def _work(function: Callable[..., Any], tasks: Any, messages: Any, threads: int,
             result = function(*job, lambda row: messages.put(("log", -1, row)))
         except TrainError as error:
             messages.put(("error", index, error))
+        except OSError as error:
+            messages.put(("error", index, TrainError(f"{error.filename or 'a file'}: {error.strerror or error}")))
         except Exception as error:
             import traceback
 

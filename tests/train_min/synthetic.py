@@ -65,6 +65,12 @@ def page(number: int, seed: int) -> list:
     return nodes
 
 
+def write_recipe(folder: Path, *, policy: str = "random", tokens: int = 256, images: int = 5) -> None:
+    """What training reads of a recipe."""
+    windows = f'policy = "{policy}"\ntokens = {tokens}\nimages = {images}\ndraws = 8\nvocabulary = 8192\n'
+    (folder / "recipe.toml").write_text(f"[windows]\n{windows}[image]\nmax_documents = 10\n")
+
+
 def write_corpus(
     folder: Path, pages: int, *, seed: int = 0, sites: int = 50, tokenizer: Tokenizer | None = None, held_out: int = 10
 ) -> Path:
@@ -130,6 +136,6 @@ def write_corpus(
         }
         for path, rows in [*((path, table.num_rows) for path, table in files.items()), ("images/00000.tar", 0)]
     ]  # fmt: skip
-    (folder / "recipe.toml").write_text('[windows]\npolicy = "random"\ntokens = 256\nimages = 5\ndraws = 8\n')
+    write_recipe(folder)
     (folder / "manifest.json").write_text(json.dumps({"files": entries}, indent=1))
     return folder

@@ -10,11 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.train_min.conftest import QUICK
-from tests.train_min.synthetic import write_corpus
+from tests.train_min.synthetic import write_corpus, write_recipe
 from tests.train_min.test_data import windows_of
 from train_min import TrainError, against
 from train_min.against import (
-    COMMON,
     begin,
     compare,
     held_out_of,
@@ -105,9 +104,9 @@ def test_pages_held_out_elsewhere_are_left_out_of_training() -> None:
     windows = held_out(4)
     other = dataclasses.replace(held_out(4), units=[{**windows.units[k], "url": f"http://x/{2 * k}"} for k in range(4)])
     other = other.with_images(np.full(8, -1))  # of pages 0, 2, 4 and 6
-    other = dataclasses.replace(other, hashes=other.hashes[:0])
+    other = dataclasses.replace(other, hashes=other.hashes[:0], fetched=other.fetched[:0])
     unseen = held_out_of({"b": other}, {"b": held_out(0)}, {"b": texts_of(other)})
-    left = without(windows, unseen, texts_of(windows))
+    left = without(windows, unseen, texts_of(windows), 10)
     assert len(left) == 2 and left.of(1)[0].tolist() == windows.of(3)[0].tolist()
     assert left.of(1)[1].tolist() == windows.of(3)[1].tolist()
     both = joined(left, windows)
@@ -116,16 +115,21 @@ def test_pages_held_out_elsewhere_are_left_out_of_training() -> None:
 
 def test_windows_that_show_a_held_out_picture_are_left_out_unless_many_documents_show_it() -> None:
     # picture 0 stands in more documents than count, picture 1 in two, each other one in one
-    windows = windows_of([[(9, [0, 2 + k])] for k in range(COMMON + 1)] + [[(9, [1])], [(9, [1])], [(9, [30])]])
+    windows = windows_of([[(9, [0, 2 + k])] for k in range(11)] + [[(9, [1])], [(9, [1])], [(9, [30])]])
     other = windows_of([[(9, [0, 1, 3])]])
     for name, shown in (("a", windows), ("b", other)):
         shown.units[:] = [{**unit, "url": f"http://{name}/{number}"} for number, unit in enumerate(shown.units)]
     own = np.arange(31, dtype=np.uint8)[:, None].repeat(32, 1)
-    windows, other = dataclasses.replace(windows, hashes=own), dataclasses.replace(other, hashes=own[:4][[0, 1, 3]])
-    unseen = held_out_of({"b": other}, {"b": held_out(0)}, {"b": texts_of(other)})
-    left = without(windows, unseen, texts_of(windows))
-    kept = [windows.window_ids.index(name) for name in left.window_ids]
-    assert kept == [0, *range(2, COMMON + 1), COMMON + 3]
+    fetched, shown_there = own + 100, [0, 1, 3]
+    windows = dataclasses.replace(windows, hashes=own, fetched=fetched)
+    # stored alike, or in another size and so under another hash
+    for stored in (own[shown_there], own[shown_there] + 200):
+        there = dataclasses.replace(other, hashes=stored, fetched=fetched[shown_there])
+        unseen = held_out_of({"b": there}, {"b": held_out(0)}, {"b": texts_of(there)})
+        left = without(windows, unseen, texts_of(windows), 10)
+        kept = [windows.window_ids.index(name) for name in left.window_ids]
+        assert kept == [0, *range(2, 11), 13]
+        assert len(without(windows, unseen, texts_of(windows), 11)) == 1
 
 
 def rewritten(corpus: Path, change: Any) -> Path:
@@ -158,7 +162,7 @@ def test_copies_of_held_out_pages_under_other_addresses_are_left_out(corpus_fold
     training = cut_windows(a_training, a_training.tokenizer, "train", TILES)
     held = cut_windows(a_held_out, a_training.tokenizer, "validation", TILES)
     unseen = held_out_of({"b": held}, {"b": training}, {"b": text_hashes(a_held_out)})
-    left = without(training, unseen, text_hashes(a_training))
+    left = without(training, unseen, text_hashes(a_training), 10)
     texts = {held.of(index)[0].tobytes() for index in range(len(held))}
     assert sum(training.of(index)[0].tobytes() in texts for index in range(len(training))) >= 5
     assert not any(left.of(index)[0].tobytes() in texts for index in range(len(left)))
@@ -208,7 +212,7 @@ def test_each_side_is_cut_as_its_recipe_says(
     corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = write_corpus(tmp_path / "other", 120, seed=1)
-    (other / "recipe.toml").write_text('[windows]\npolicy = "tile"\ntokens = 32\nimages = 5\ndraws = 8\n')
+    write_recipe(other, policy="tile", tokens=32)
     setting, held_out = prepared(corpus_folder, other, tmp_path / "run", monkeypatch)
     longest = {side: np.diff(setting.windows(f"train-{side}").starts).max() for side in "ab"}
     assert longest["b"] <= 32 < longest["a"]
@@ -225,6 +229,12 @@ def test_two_corpora_are_compared_from_their_folders(corpus_folder: Path, tmp_pa
     assert all(0 <= tokens - 2 * 2 * 256 < 256 for side in "ab" for tokens in result.data["tokens"][side])
     with pytest.raises(TrainError, match="at least --seeds 2"):
         run_against(corpus_folder, other, tmp_path / "run2", QUICK, lambda line: None)
+
+
+def test_torchrun_is_refused(corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(TrainError, match="without torchrun"):
+        run_against(corpus_folder, corpus_folder, tmp_path / "run", dataclasses.replace(QUICK, seeds=2), print)
 
 
 def test_a_ruler_has_an_arm_for_every_dose() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from shards.readers import read_documents
 from shards.tokenizer import train_corpus_tokenizer
 from shards.windows import WindowOptions
+from tests.train_min.synthetic import write_recipe
 from train_min import TrainError
 from train_min.data import (
     Windows,
@@ -48,6 +49,7 @@ def windows_of(spec: list[list[tuple[int, list[int]]]], sites: list[str] | None 
         tokens=np.array(tokens, np.int32), starts=np.array(starts), images=np.array(images, np.int32),
         image_starts=np.array(image_starts), unit=np.array(unit, np.int32),
         hashes=np.arange(32 * count, dtype=np.uint32).astype(np.uint8).reshape(count, 32),
+        fetched=255 - np.arange(32 * count, dtype=np.uint32).astype(np.uint8).reshape(count, 32),
         units=[
             {"doc_id": f"d{n}", "url": "", "site": sites[n] if sites else f"s{n % 3}", "language": "en"}
             for n in range(len(spec))
@@ -185,8 +187,7 @@ def test_another_tokenizer_cuts_as_the_recipe_says(corpus_folder: Path, tmp_path
     other = train_corpus_tokenizer(["quite another text than that of the corpus"])
 
     def cut(policy: str, tokens: int) -> Windows:
-        recipe = f'[windows]\npolicy = "{policy}"\ntokens = {tokens}\nimages = 2\ndraws = 8\n'
-        (tmp_path / "corpus" / "recipe.toml").write_text(recipe)
+        write_recipe(tmp_path / "corpus", policy=policy, tokens=tokens, images=2)
         return training_windows(open_corpus(tmp_path / "corpus"), other, 0)
 
     tiles, short, drawn = cut("tile", 256), cut("tile", 64), cut("random", 256)
@@ -232,6 +233,19 @@ def test_a_tokenizer_of_another_corpus_is_refused(corpus_folder: Path) -> None:
     stranger = train_corpus_tokenizer(["something else entirely"])
     with pytest.raises(TrainError, match="another tokenizer"):
         training_windows(dataclasses.replace(corpus, tokenizer=stranger), stranger, 0)
+
+
+def test_a_book_with_most_of_the_pictures_is_dealt_out_among_its_own_pieces() -> None:
+    pages = [[(4, [number])] for number in range(20)]
+    pieces = [[(4, [20 + 8 * piece + k for k in range(8)])] for piece in range(10)]
+    windows = windows_of(pages + pieces)
+    for unit in windows.units[20:]:
+        unit["doc_id"] = "book"
+    images, replaced = permute(windows, "documents", 1000)
+    assert replaced.all()
+    own = np.repeat(windows.unit, np.diff(windows.image_starts))
+    of_image = dict(zip(windows.images.tolist(), own.tolist(), strict=True))
+    assert all(of_image[image] != unit for image, unit in zip(images.tolist(), own.tolist(), strict=True))
 
 
 def test_what_cannot_be_dealt_out_is_not_tried_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:

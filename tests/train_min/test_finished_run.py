@@ -85,6 +85,16 @@ def test_a_run_is_evaluated_from_its_folder(finished: tuple[Result, list[str]], 
     assert any(entry["text"] for entry in told)
 
 
+def test_a_run_that_has_not_ended_is_not_evaluated(
+    finished: tuple[Result, list[str]], task: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0].folder, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint" / "true-0.pt"
+    torch.save({**torch.load(path), "step": 20}, path)
+    with pytest.raises(TrainError, match="stopped after 20 of 24 steps"):
+        run_evaluate(tmp_path / "run", task, EvaluateOptions(), lambda line: None)
+
+
 def test_weights_that_are_not_of_the_runs_options_are_refused_in_one_line(
     finished: tuple[Result, list[str]], task: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,8 @@
 """Language models: the nano one, and transformers' behind the same interface."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -124,6 +126,42 @@ def test_a_saved_model_loads_from_its_folder(tmp_path: Path) -> None:
     lm.model.save_pretrained(tmp_path)
     loaded = load_causal_lm(str(tmp_path), 64, torch.float32)
     assert torch.equal(loaded.head, lm.head)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_head_of_a_plain_model_gives_its_logits(name: str, dtype: torch.dtype) -> None:
+    assert build(name, dtype).head_agrees()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        lambda: transformers.GraniteConfig(**SMALL, intermediate_size=64, logits_scaling=8.0),
+        lambda: transformers.CohereConfig(**SMALL, intermediate_size=64, logit_scale=0.0625),
+        lambda: transformers.Gemma2Config(
+            **SMALL, intermediate_size=64, head_dim=16, num_key_value_heads=2, final_logit_softcapping=30.0
+        ),
+    ],
+)
+def test_a_model_that_changes_its_logits_is_refused(config: Callable[[], Any], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config()).save_pretrained(tmp_path)
+    with pytest.raises(TrainError, match="changes its logits"):
+        load_causal_lm(str(tmp_path), 64, torch.float32)
+
+
+def test_new_tokens_are_not_likelier_than_those_of_a_model_whose_logits_lie_far_below_zero() -> None:
+    """GPT-2's do, so that a row of zeros would be nearly certain."""
+    lm = build("llama")
+    batch = batch_of([[-1] * 6], [])
+    with torch.no_grad():
+        hidden = lm.run(lm.embed(batch.tokens), batch.positions, packed_bias(batch.segments, torch.float32))
+        lm.model.get_output_embeddings().weight -= 2 * torch.nn.functional.normalize(hidden[0, -1], dim=0)
+        model = Flamingo(lm, ModelConfig(FEATURES, every=2, n_latents=4, n_heads=2, n_new_tokens=2), 0)
+        logits = model.logits(batch)[0, -1]
+    assert logits[:64].max() < -5
+    assert logits.softmax(-1)[64:].sum() < 0.1
 
 
 @pytest.mark.parametrize("name", ["nano", "llama", "gpt2"])

@@ -1,16 +1,20 @@
 """Pairs beside windows, video as media items, and an encoder trained on the corpus itself."""
 
 import dataclasses
+import hashlib
 import itertools
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import webdataset
 
 from shards.pairs import write_pairs
 from shards.readers import read_documents
 from tests.train_min.conftest import QUICK
+from tests.train_min.synthetic import draw
 from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
 from train_min import TrainError
@@ -40,6 +44,28 @@ def test_pairs_are_windows_of_one_image(corpus_folder: Path, tmp_path: Path) -> 
     assert len(fewer) == len(pairs) - 1
     with pytest.raises(TrainError, match="--to pairs"):
         pair_windows(tmp_path, tokenizer, set())
+
+
+def test_pairs_as_img2dataset_writes_them_are_read(corpus_folder: Path, tmp_path: Path) -> None:
+    """With webdataset's writer, whose times are fractions and so stand in headers of their own."""
+    tokenizer = open_corpus(corpus_folder).tokenizer
+    path = tmp_path / "00000.tar"
+    with webdataset.TarWriter(str(path)) as writer:
+        for number, colour in enumerate(("red", "green", "blue")):
+            sample = {"jpg": draw(colour, "circle", random.Random(0)), "txt": f"a {colour} circle"}
+            told = {"sha256": hashlib.sha256(colour.encode()).hexdigest()}
+            writer.write({"__key__": f"{number:09d}", **sample, "json": told})
+    pairs, places = pair_windows(tmp_path, tokenizer, set())
+    assert [place["alt"] for place in places.values()] == ["a red circle", "a green circle", "a blue circle"]
+    assert read_picture(open_corpus(corpus_folder), places[pairs.hashes[2].tobytes()])[:2] == b"\xff\xd8"
+    fewer, _ = pair_windows(tmp_path, tokenizer, {hashlib.sha256(b"green").digest()})
+    assert len(fewer) == 2
+    whole = path.read_bytes()
+    second, end = whole.index(b"000000001.jpg"), len(whole.rstrip(b"\0"))
+    for damaged in (whole[:end], whole[:3000], whole[:second] + b"x" * 512 + whole[second + 512 :], b"x" * 1024):
+        path.write_bytes(damaged)
+        with pytest.raises(TrainError, match="is damaged"):
+            pair_windows(tmp_path, tokenizer, set())
 
 
 @pytest.mark.slow

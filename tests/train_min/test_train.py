@@ -31,20 +31,40 @@ from train_min.train import run
 from train_min.workers import run_jobs
 
 
-def test_a_run_of_what_a_corpus_was_before_it_was_built_again_is_refused(tmp_path: Path) -> None:
+def test_a_run_of_what_a_corpus_or_a_file_was_before_it_was_made_again_is_refused(tmp_path: Path) -> None:
     first, second = write_corpus(tmp_path / "first", 8), write_corpus(tmp_path / "second", 8)
     tokenizer = open_corpus(first).tokenizer
     for other in (None, second):
         out = tmp_path / ("against" if other else "alone")
         for _ in range(2):
             claim(out, open_corpus(first), QUICK, other and open_corpus(other))
+            (out / "arms").mkdir(exist_ok=True)
         # the same pages and options, another picture or another tokenizer
         for seed, kept in ((1, tokenizer), (0, None)):
             again = write_corpus(other or first, 8, seed=seed, tokenizer=kept, held_out=3)
-            with pytest.raises(TrainError, match=r"before it was built again.*choose another -o, or delete"):
+            with pytest.raises(TrainError, match=r"before it was made again.*choose another -o, or delete"):
                 claim(out, open_corpus(first), QUICK, other and open_corpus(again))
         write_corpus(other or first, 8)
         claim(out, open_corpus(first), QUICK, other and open_corpus(other))
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "lm.gguf").write_bytes(b"weights")
+    options = dataclasses.replace(QUICK, pairs=str(tmp_path / "pairs"), lm=str(tmp_path / "lm.gguf"))
+    for changed in (tmp_path / "lm.gguf", tmp_path / "pairs" / "00000.tar"):
+        out = tmp_path / changed.stem
+        claim(out, open_corpus(first), options)
+        (out / "checkpoint").mkdir()
+        claim(out, open_corpus(first), options)
+        changed.write_bytes(b"others")
+        with pytest.raises(TrainError, match="before it was made again"):
+            claim(out, open_corpus(first), options)
+
+
+def test_a_command_that_was_wrong_leaves_no_folder_that_is_taken(tmp_path: Path) -> None:
+    corpus, out = write_corpus(tmp_path / "corpus", 8), tmp_path / "run"
+    with pytest.raises(TrainError, match="no image encoder"):
+        run(corpus, out, dataclasses.replace(QUICK, vision="efficientnet"), lambda line: None)
+    with pytest.raises(TrainError, match="at least 16 are needed"):
+        run(corpus, out, QUICK, lambda line: None)
 
 
 def test_too_little_data_is_said_so(tmp_path: Path) -> None:

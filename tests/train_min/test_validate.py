@@ -140,6 +140,8 @@ def test_nothing_to_count_is_said_so() -> None:
     windows = windows_of([[(4, [])]])
     found = estimate(windows, [np.zeros(4)], seen_images(windows).image >= 0)
     assert found.tokens == 0 and found.row()["value"] is None
+    losses = [{"next": np.zeros(4)}]
+    assert information(windows, losses, losses, "next", True)["per_seed"] == [None]
 
 
 def test_the_best_and_worst_documents_are_named_with_windows_and_pictures() -> None:
