@@ -216,6 +216,8 @@ def test_each_side_is_cut_as_its_recipe_says(
     setting, held_out = prepared(corpus_folder, other, tmp_path / "run", monkeypatch)
     longest = {side: np.diff(setting.windows(f"train-{side}").starts).max() for side in "ab"}
     assert longest["b"] <= 32 < longest["a"]
+    of_text = np.diff(setting.windows("text").starts)
+    assert (of_text <= 32).sum() >= len(setting.windows("train-b")) and of_text.max() > 32
     assert min(np.diff(windows.starts).max() for windows in held_out.values()) > 32
 
 

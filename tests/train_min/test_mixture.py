@@ -62,7 +62,14 @@ def test_pairs_as_img2dataset_writes_them_are_read(corpus_folder: Path, tmp_path
     assert len(fewer) == 2
     whole = path.read_bytes()
     second, end = whole.index(b"000000001.jpg"), len(whole.rstrip(b"\0"))
-    for damaged in (whole[:end], whole[:3000], whole[:second] + b"x" * 512 + whole[second + 512 :], b"x" * 1024):
+    blocks = -(-end // 512) * 512
+    for damaged in (
+        whole[:end],
+        whole[:blocks],
+        whole[:3000],
+        whole[:second] + b"x" * 512 + whole[second + 512 :],
+        b"x" * 1024,
+    ):
         path.write_bytes(damaged)
         with pytest.raises(TrainError, match="is damaged"):
             pair_windows(tmp_path, tokenizer, set())
