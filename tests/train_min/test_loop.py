@@ -293,7 +293,7 @@ def test_the_end_of_a_chunk_is_learnt(windows: Windows) -> None:
     )
     ends = few.tokens == few.eoc_id
     before = score(model, few, features_of(few))[ends].mean()
-    fit(model, [TrainingSet("windows", few, features_of(few))], LoopOptions(30, rows=1), 0, lambda row: None)
+    fit(model, [TrainingSet("windows", few, features_of(few))], LoopOptions(60, rows=1), 0, lambda row: None)
     after = score(model, few, features_of(few))[ends].mean()
     assert ends.sum() >= 4 and math.exp(-before) < 0.1 and math.exp(-after) > 3 * math.exp(-before)
 
