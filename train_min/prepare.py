@@ -56,7 +56,7 @@ def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None
     contents = {
         "corpus": content_of(corpus),
         "against": content_of(other) if other else None,
-        "files": {name: hash_of_files(Path(named)) for name, named in named_files(options).items()},
+        "files": {name: hash_of_files(files) for name, files in named_files(options).items()},
     }
     rest = {
         "corpus": str(corpus.folder.resolve()),
@@ -88,21 +88,25 @@ def content_of(corpus: Corpus) -> dict[str, str]:
     return {"manifest": manifest, "tokenizer": corpus.tokenizer.id}
 
 
-def named_files(options: TrainOptions) -> dict[str, str]:
-    """What of the options names files, where it is no name that a hub knows."""
+def named_files(options: TrainOptions) -> dict[str, list[Path]]:
+    """The files that options name; none for a name that a hub knows."""
     weights = options.vision.removeprefix("open_clip:").partition("/")[2]
-    named = {"lm": options.lm, "pairs": options.pairs or "", "vision": weights}
-    return {name: value for name, value in named.items() if value and Path(value).exists()}
+    named = {"lm": (options.lm, "*"), "pairs": (options.pairs or "", "*.tar"), "vision": (weights, "*")}
+    found = {}
+    for name, (value, pattern) in named.items():
+        path = Path(value)
+        files = sorted(path.glob(pattern)) if path.is_dir() else [path]
+        found[name] = [file for file in files if value and file.is_file()]
+    return found
 
 
-def hash_of_files(path: Path) -> str:
-    """Of the content of a file, or of all files below a folder and their names."""
+def hash_of_files(files: list[Path]) -> str:
+    """Of their names and contents."""
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(f"{file.relative_to(path)}\n{file.stat().st_size}\n".encode())
-            with file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    for file in files:
+        with file.open("rb") as opened:
+            content = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest.update(f"{file.name}\n{content}\n".encode())
     return digest.hexdigest()
 
 
