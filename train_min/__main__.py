@@ -16,7 +16,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train_min", description="Train a small Flamingo on a corpus.")
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--against", type=Path, help="another corpus: which of the two teaches more?")
-    parser.add_argument("-o", "--out", type=Path, help="folder of the run (default: CORPUS/runs/default)")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        help="folder of the run (default: CORPUS/runs/default, with --against runs/against-NAME)",
+    )
     for option in fields(TrainOptions):
         kind = str if option.default is None or isinstance(option.default, str) else type(option.default)
         if option.name == "workers":

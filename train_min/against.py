@@ -235,8 +235,10 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     report(f"A is {corpus}, B is {other}")
     setting, held_out, progress = begin(corpora, out, options, report)
     arms = [(setting, side, seed) for seed in range(options.seed, options.seed + options.seeds) for side in "ab"]
-    report(f"{len(arms)} trainings of {options.steps} steps")
-    progress.phase(len(arms) * options.steps)
+    left = sum(not (out / "arms" / f"{side}-{seed}.npz").exists() for _, side, seed in arms)
+    of = f" (of {len(arms)})" if left < len(arms) else ""
+    report(f"{left}{of} trainings of {options.steps} steps")
+    progress.phase(left * options.steps)
     losses: dict[str, list[Losses]] = {"a": [], "b": []}
     finished = dict(run_jobs(side_job, arms, worker_count(options, choose_device(options.device)), progress))
     for index, (_, side, _) in enumerate(arms):
@@ -275,7 +277,8 @@ def begin(
         kept = without(training[side], unseen, texts[side], opened.max_documents)
         left_out = len(training[side]) - len(kept)
         report(
-            f"{left_out} of {len(training[side])} training windows of {side.upper()} share a page with held-out ones"
+            f"{left_out} of {len(training[side])} training windows of {side.upper()} share a page, text or picture "
+            "with held-out ones"
         )
         check_amount(opened.folder, kept, held_out[side])
         kept.save(out / "data" / f"train-{side}.npz")

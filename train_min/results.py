@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from shards.stream import render
 from shards.tokenizer import Tokenizer
 from train_min import validate
 from train_min.arms import DOSES, RULERS, SCOPES, Setting, rearranged
@@ -75,10 +76,10 @@ def summarise(
             "name": name,
             "tokenizer": tokenizer.id,
             "training_windows": len(training),
-            "training_documents": len(training.units),
+            "training_documents": len({unit["doc_id"] for unit in training.units}),
             "training_tokens": len(training.tokens),
             "validation_windows": len(windows),
-            "validation_documents": len(windows.units),
+            "validation_documents": len({unit["doc_id"] for unit in windows.units}),
             "pictures": len(places),
         },
         "gain": gain,
@@ -97,7 +98,11 @@ def summarise(
         },
         "text_drift": None if lm is None else blind - lm,
         "documents": validate.documents(
-            windows, true, reference, lambda digest: places.get(digest, {"url": "", "alt": ""})
+            windows,
+            true,
+            reference,
+            lambda digest: places.get(digest, {"url": "", "alt": ""}),
+            lambda tokens: render(tokens, tokenizer),
         ),
         "curves": curves(log),
     }

@@ -68,8 +68,10 @@ def train_arms(setting: Setting, arms: list[Arm], report: Report, progress: Prog
     """The losses of every arm, by name and in the order of seeds."""
     options = setting.options
     workers = 1 if started_by_torchrun() else worker_count(options, torch.device(setting.device))
-    report(f"{len(arms)} trainings of {options.steps} steps on {min(workers, len(arms))} processes")
-    progress.phase(len(arms) * options.steps)
+    left = sum(not (setting.out / "arms" / f"{arm.file}.npz").exists() for arm in arms)
+    of = f" (of {len(arms)})" if left < len(arms) else ""
+    report(f"{left}{of} trainings of {options.steps} steps on {min(workers, len(arms))} processes")
+    progress.phase(left * options.steps)
     with together(options.device):
         of_first(setting)
         finished = dict(run_jobs(arm_job, [(setting, arm) for arm in arms], workers, progress))

@@ -5,6 +5,7 @@ out anew among the documents, `control` dealt out once more. Numbers are bits pe
 prediction sees an image."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -198,22 +199,32 @@ def documents(
     true: list[Losses],
     reference: list[Losses],
     picture: Callable[[bytes], dict[str, Any]],
+    text: Callable[[np.ndarray], str],
     n: int = 50,
 ) -> dict[str, list[dict[str, Any]]]:
-    """The documents whose pictures tell most and least about their text: the `n` best and worst by bits per token."""
+    """The documents whose pictures tell most and least about their text: the `n` best and worst by bits per token. Of a
+    document in several units each stands for itself, with the `text` and the pictures of its first window."""
     chosen = seen_images(windows).image >= 0
     sums = np.mean(
         [unit_sums(windows, right["own"] - left["own"], chosen) for left, right in zip(true, reference, strict=True)], 0
     )
     counts = unit_sums(windows, np.ones(len(chosen)), chosen)
     gains = np.where(counts >= 8, sums * BITS / np.maximum(counts, 1), np.nan)
+    units_of = Counter(unit["doc_id"] for unit in windows.units)
     order = np.argsort(-gains, kind="stable")[: int(np.isfinite(gains).sum())].tolist()
 
     def entry(unit: int) -> dict[str, Any]:
         members = np.flatnonzero(windows.unit == unit).tolist()
         shown = [digest for index in members for digest in windows.of(index)[1].tolist() if digest >= 0]
+        part = {}
+        if units_of[windows.units[unit]["doc_id"]] > 1:
+            tokens, images = windows.of(members[0])
+            hashes = [windows.hashes[image].tobytes().hex() for image in images.tolist()]
+            start = int(windows.window_ids[members[0]].rpartition("-")[2])
+            part = {"part": {"start": start, "text": text(tokens), "images": hashes}}
         return {
             **windows.units[unit],
+            **part,
             "gain": round(float(gains[unit]), 4),
             "tokens": int(counts[unit]),
             "windows": [windows.window_ids[index] for index in members],
@@ -234,8 +245,8 @@ def sentence(gain: dict[str, Any], control: dict[str, Any] | None) -> str:
     """The result in words."""
     if not gain["enough"]:
         return (
-            f"too few to say: {gain['documents']} held-out documents with text that sees an image, "
-            f"{ENOUGH_DOCUMENTS} are needed; build a larger corpus or raise windows.validation"
+            f"too few to say: {gain['documents']} held-out documents (or pieces of books) with text that sees an "
+            f"image, {ENOUGH_DOCUMENTS} are needed; build a larger corpus or raise windows.validation"
         )
     carried = f"{_bits(gain['value'])} bits per token of the text they belong to"
     span = f"95 % interval {_bits(gain['low'])} to {_bits(gain['high'])}"

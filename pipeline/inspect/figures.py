@@ -155,11 +155,11 @@ def _window_figures(corpus: Finished) -> dict[str, Any]:
             text_tokens += int(is_text.sum())
             seeing += int((is_text & (place > first[window])).sum())
     recipe = corpus.recipe.windows
-    edges = range(0, recipe.tokens + 1, max(1, recipe.tokens // 16))
+    edges = [*range(0, recipe.tokens, max(1, recipe.tokens // 16)), recipe.tokens]
     return {
         "tokens_per_window": tokens.figure(edges, [*_labels(edges)[:-1], str(edges[-1])]),
         "images_per_window": images.figure(range(recipe.images + 1), [str(n) for n in range(recipe.images + 1)]),
-        "windows_per_document": _windows_per_document(per_document).figure(COUNTS[1:]),
+        "windows_per_document": windows_per_document(corpus, per_document).figure(COUNTS),
         "image_token": positions.figure(edges[:-1], _labels(edges)[:-1]),
         "tokens": int(tokens.all().sum()),
         "text_tokens": text_tokens,
@@ -168,10 +168,14 @@ def _window_figures(corpus: Finished) -> dict[str, Any]:
     }
 
 
-def _windows_per_document(doc_ids: Iterable[pa.Array]) -> Values:
+def windows_per_document(corpus: Finished, doc_ids: Iterable[pa.Array]) -> Values:
+    """Of every document that may have windows; what was left out as a leak may not."""
     values = Values()
     column = pa.chunked_array(list(doc_ids), pa.string())
-    values.add(np.asarray(pc.value_counts(column).field("counts")))
+    counts = np.asarray(pc.value_counts(column).field("counts"))
+    splits = [batch["split"] for entry in corpus.files("documents") for batch in corpus.batches(entry, ["split"])]
+    documents = sum(pc.sum(pc.not_equal(split, "leak")).as_py() or 0 for split in splits)
+    values.add(np.concatenate([counts, np.zeros(max(0, documents - len(counts)), counts.dtype)]))
     return values
 
 

@@ -1,5 +1,7 @@
 """report.html: one file that needs no network, runs no script, and shows a corpus as a reader would see it."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +12,7 @@ from markupsafe import Markup, escape
 from pipeline.inspect import plots, rules
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.pictures import SIDE, Pictures, Place, places
-from pipeline.inspect.runs import Run, latest_run
+from pipeline.inspect.runs import Ranked, Run, latest_run
 from pipeline.inspect.samples import (
     SampleDocument,
     SampleWindow,
@@ -23,8 +25,8 @@ from pipeline.inspect.samples import (
     visible,
 )
 from shards.files import atomic
-from shards.records import Text
-from shards.stream import EOC_MARKER
+from shards.records import StoredImage, Text
+from shards.tokenizer import EOC_MARKER, IMAGE_MARKER
 
 HERE = Path(__file__).parent
 PICTURES = 40
@@ -41,7 +43,7 @@ PER_RANKED = 2
 TITLES = {
     "records": ("Records of the input", "records", "used"),
     "pages": ("Pages", "HTML pages", "documents"),
-    "pictures": ("Distinct pictures behind the references", "found in the input", "stored"),
+    "pictures": ("Distinct pictures behind the references", "found", "stored"),
     "images": ("Image references of surviving pages", "references", "kept"),
     "windows": ("Windows", "cut from documents", "written"),
 }
@@ -228,26 +230,46 @@ def shown_image(image: dict[str, Any], src: str | None) -> dict[str, Any]:
 
 
 def shown_run(corpus: Finished, run: Run | None, pictures: Pictures) -> dict[str, Any] | None:
-    """A run with the documents in which pictures say most and least about the text."""
+    """A run with the documents in which pictures say most and least about the text. One of the corpus as it was before
+    it was built again has no headline."""
     if run is None:
         return None
+    manifest = hashlib.sha256((corpus.root / "manifest.json").read_bytes()).hexdigest()
+    stale = run.manifest not in ("", manifest)
     pictures.left += RUN_PICTURES
-    known = documents_by_id(corpus, {doc_id for doc_id, _, _ in [*run.best, *run.worst]})
+    known = documents_by_id(corpus, {ranked.doc_id for ranked in [*run.best, *run.worst]})
     shown = []
     for title, ranked in (
         ("Documents whose pictures say most", run.best),
         ("Documents whose pictures say least", run.worst),
     ):
         documents = [
-            (f"{gain:+.3f} bits per token over {tokens:,} tokens", shown_document(known[doc_id], pictures, PER_RANKED))
-            for doc_id, gain, tokens in ranked
-            if doc_id in known
+            shown_ranked(entry, known[entry.doc_id], corpus, pictures) for entry in ranked if entry.doc_id in known
         ]
         if documents:
             shown.append((title, documents))
     where = places(corpus, (digest for digest, _ in run.captions))
     captions = [(pictures.uri(where.get(digest)), text) for digest, text in run.captions]
-    return vars(run) | {"documents": shown, "captions": [entry for entry in captions if entry[0]]}
+    return vars(run) | {"documents": shown, "captions": [entry for entry in captions if entry[0]], "stale": stale}
+
+
+def shown_ranked(
+    ranked: Ranked, document: SampleDocument, corpus: Finished, pictures: Pictures
+) -> tuple[str, dict[str, Any]]:
+    """What a document's pictures say, and the document; of a part of a book the part's beginning."""
+    note = f"{ranked.gain:+.3f} bits per token over {ranked.tokens:,} tokens"
+    part = ranked.part
+    if part is None:
+        return note, shown_document(document, pictures, PER_RANKED)
+    known = {node.stored_sha256: node for node in document.nodes if not isinstance(node, Text)}
+    nodes: list[Text | StoredImage] = []
+    for number, text in enumerate(part.text.replace(EOC_MARKER, " ").split(IMAGE_MARKER)):
+        if 0 < number <= len(part.images) and part.images[number - 1] in known:
+            nodes.append(known[part.images[number - 1]])
+        if text.strip():
+            nodes.append(Text(text.strip()))
+    shown = shown_document(replace(document, nodes=nodes), pictures, PER_RANKED)
+    return f"{note}, of the book's part that begins at token {part.start:,}", shown
 
 
 def build_facts(corpus: Finished) -> list[tuple[str, str]]:

@@ -15,6 +15,8 @@ RECORDS = {
     "record.redirect": "a redirect that leads nowhere",
     "record.too_large": "larger than the recipe's limit",
     "record.empty": "no bytes",
+    "record.not_a_file": "in a folder: no regular file inside of it",
+    "record.unreadable": "a file that cannot be read",
     "record.media_type": "neither a page nor a picture",
     **OPT_OUTS,
     "record.crashed": "ended its worker twice",
@@ -47,7 +49,7 @@ PICTURES = {
     "record.crashed": "ended its worker twice",
 }
 IMAGES = {
-    "image.not_fetched": "nothing in the input holds it",
+    "image.not_fetched": "neither in the input nor fetched",
     **OPT_OUTS,
     "consent.ai_txt": "its host's ai.txt opts out",
     "robots.disallow": "its host's robots.txt does not allow it",

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.inspect import plots
 from pipeline.inspect.finished import Finished
@@ -21,17 +21,35 @@ PENALTIES = {
 }
 
 
+class Part(NamedTuple):
+    """A piece of a book-length document: the token at which it begins, and text and picture hashes of its beginning."""
+
+    start: int
+    text: str
+    images: list[bytes]
+
+
+class Ranked(NamedTuple):
+    """A document, or a part of one, with what its pictures say, in bits per token over so many tokens."""
+
+    doc_id: str
+    gain: float
+    tokens: int
+    part: Part | None
+
+
 @dataclass(frozen=True)
 class Run:
-    """A run as the report shows it. `best` and `worst` are (doc_id, bits per token, tokens), `captions` the hash of a
-    held-out picture and what the model wrote behind it."""
+    """A run as the report shows it. `manifest` is the hash of that of the corpus it was trained on, `captions` the hash
+    of a held-out picture and what the model wrote behind it."""
 
     name: str
+    manifest: str
     sentence: str
     lines: list[str]
     tiles: list[dict[str, Any]]
-    best: list[tuple[str, float, int]]
-    worst: list[tuple[str, float, int]]
+    best: list[Ranked]
+    worst: list[Ranked]
     captions: list[tuple[bytes, str]]
 
 
@@ -64,6 +82,7 @@ def _run(path: Path, data: dict[str, Any]) -> Run:
     documents = _part(data, "documents")
     return Run(
         path.parent.name,
+        _manifest(path.with_name("options.json")),
         sentence[:1].upper() + sentence[1:] + ".",
         _lines(data),
         [tile for tile in (*_tiles(data, gain), _few_shot(path.with_name("evaluate.json"))) if tile["plot"]],
@@ -89,6 +108,9 @@ def _lines(data: dict[str, Any]) -> list[str]:
         for key in ("training_windows", "training_documents", "validation_windows", "validation_documents", "pictures")
         if _is_number(corpus.get(key))
     ]
+    options = _part(data, "options")
+    if all(_is_number(options.get(key)) for key in ("seeds", "steps")):
+        lines.append(f"Each arm was trained with {options['seeds']:,} seeds, {options['steps']:,} steps each.")
     if counts:
         lines.append("Trained and validated on " + ", ".join(counts) + ".")
     return lines
@@ -120,7 +142,7 @@ def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[s
         (("lm",), "Loss of the language model"),
         (("true", "reference", "control"), "Loss of the Flamingo"),
     ):
-        series = {arm: points for arm in arms if (points := _mean_loss(curves, arm))}
+        series = {name: points for arm in arms for name, points in _mean_losses(curves, arm).items()}
         yield {"title": title, "note": "nats per token", "plot": plots.lines(series, title, "step")}
     gates = _gates(curves)
     yield {"title": "Gates", "note": "tanh, by layer", "plot": plots.lines(gates, "Gates over time", "step")}
@@ -155,17 +177,18 @@ def _ruler(data: dict[str, Any]) -> Iterable[dict[str, Any]]:
 def _few_shot(path: Path) -> dict[str, Any]:
     """The accuracies that `m3w evaluate` wrote beside the run."""
     try:
-        rows = json.loads(path.read_bytes())["rows"]
+        data = json.loads(path.read_bytes())
+        rows, task = data["rows"], f"task {visible(str(data['task']))[:40]}, {visible(str(data['mode']))[:20]}: "
         series = {
-            name: [(row["shots"], row[key]) for row in rows if _is_number(row["shots"]) and _is_number(row[key])]
+            name: [(row["shown"], row[key]) for row in rows if _is_number(row["shown"]) and _is_number(row[key])]
             for key, name in (("accuracy", "true images"), ("shuffled", "shuffled images"), ("majority", "commonest"))
         }
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        series = {}
+        series, task = {}, ""
     title = "Few-shot accuracy"
     return {
         "title": title,
-        "note": "share of questions answered right",
+        "note": task + "share of questions answered right",
         "plot": plots.lines(series, title, "shots", (0, 1)),
     }
 
@@ -175,21 +198,27 @@ def _intervals(title: str, note: str, rows: Iterable[dict[str, Any] | None]) -> 
     return {"title": title, "note": note, "plot": plots.intervals(known, f"{title}, {note}")}
 
 
-def _mean_loss(curves: dict[str, Any], arm: str) -> list[tuple[float, float]]:
-    """The loss at each step, averaged over seeds and added up over sets."""
-    by_step: dict[float, list[float]] = {}
+def _mean_losses(curves: dict[str, Any], arm: str) -> dict[str, list[tuple[float, float]]]:
+    """The loss of each set at each step, averaged over seeds; by the arm's name, and the set's where it is not the
+    only one."""
+    sets: dict[str, dict[float, list[float]]] = {}
     for name, points in curves.items():
         if name.rpartition("-")[0] == arm and isinstance(points, list):
             for point in points:
-                losses = list(_part(point, "loss").values())
-                if losses and _is_number(point.get("step")) and all(map(_is_number, losses)):
-                    by_step.setdefault(point["step"], []).append(sum(losses))
-    return [(step, sum(values) / len(values)) for step, values in sorted(by_step.items())]
+                for of_set, loss in _part(point, "loss").items():
+                    if _is_number(point.get("step")) and _is_number(loss):
+                        sets.setdefault(of_set, {}).setdefault(point["step"], []).append(loss)
+    return {
+        arm if len(sets) == 1 else f"{arm}, {visible(of_set)[:20]}": [
+            (step, sum(values) / len(values)) for step, values in sorted(by_step.items())
+        ]
+        for of_set, by_step in sorted(sets.items())
+    }
 
 
 def _gates(curves: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
     """The gates of the first seed that saw the true pictures."""
-    name = min((name for name in curves if name.startswith("true-")), default=None)
+    name = min((name for name in curves if name.startswith("true-")), key=lambda name: (len(name), name), default=None)
     series: dict[str, list[tuple[float, float]]] = {}
     for point in curves[name] if name and isinstance(curves[name], list) else ():
         for kind, values in sorted(_part(point, "gates").items()):
@@ -205,12 +234,27 @@ def _estimate(name: str, row: Any) -> dict[str, Any] | None:
     return {"name": visible(name)[:32], "mean": row["value"], "low": row["low"], "high": row["high"]}
 
 
-def _documents(rows: Any) -> list[tuple[str, float, int]]:
+def _manifest(stamp: Path) -> str:
+    """The sha256 of the manifest of the corpus that a run was trained on, "" where its stamp does not tell."""
+    try:
+        return str(json.loads(stamp.read_bytes())["contents"]["corpus"]["manifest"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def _documents(rows: Any) -> list[Ranked]:
     return [
-        (str(row["doc_id"]), row["gain"], row["tokens"])
+        Ranked(str(row["doc_id"]), row["gain"], row["tokens"], _piece(row.get("part")))
         for row in (rows if isinstance(rows, list) else [])[:SHOWN]
         if isinstance(row, dict) and "doc_id" in row and _is_number(row.get("gain")) and _is_number(row.get("tokens"))
     ]
+
+
+def _piece(row: Any) -> Part | None:
+    try:
+        return Part(int(row["start"]), str(row["text"]), [bytes.fromhex(digest) for digest in row["images"]])
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
 
 
 def _captions(rows: Any) -> list[tuple[bytes, str]]:

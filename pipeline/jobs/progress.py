@@ -90,5 +90,7 @@ class _Watch(threading.Thread):
             text += f", {records} records in hand"
         if worked > 0:
             rate = worked / seconds
-            text += f", {rate / 1e6:.1f} MB/s, {(self._total - finished) / rate:.0f} s left"
+            # the work of fetching is counted in pictures, that of every other stage in bytes
+            speed = f"{rate:.1f} pictures/s" if stage.name.startswith("fetched") else f"{rate / 1e6:.1f} MB/s"
+            text += f", {speed}, {(self._total - finished) / rate:.0f} s left"
         return text

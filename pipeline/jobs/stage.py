@@ -34,7 +34,8 @@ CRASHES = 2
 
 @dataclass(frozen=True)
 class Task:
-    """One unit of work of a stage: a part or a shard. `weight` is its size in bytes, for order and progress."""
+    """One unit of work of a stage: a part or a shard. `weight` is its size in bytes, or how many pictures are to
+    be fetched, for order and progress."""
 
     number: int
     weight: int

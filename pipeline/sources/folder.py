@@ -76,7 +76,9 @@ def _record(root: Path, name: str, number: int, url: str, limit: int) -> Record:
     try:
         real = path.resolve()
         if not real.is_relative_to(root) or not real.is_file():
-            return Record(number, 0, 0, "file", url, rule="record.not_a_file", detail="a link out of the folder")
+            return Record(
+                number, 0, 0, "file", url, rule="record.not_a_file", detail="not a regular file inside the folder"
+            )
         size = real.stat().st_size
         if size > limit:
             detail = f"over {limit} bytes"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.inspect import plots
-from pipeline.inspect.figures import Values, figures, hosts_of, ranking
+from pipeline.inspect.figures import COUNTS, Values, figures, hosts_of, ranking, windows_per_document
 from pipeline.inspect.finished import open_corpus
 from shards.readers import read_documents, read_windows
 
@@ -48,8 +48,18 @@ def test_figures_are_what_counting_gives(small_corpus: Path) -> None:
             seeing += token not in markers and place > first
     assert (told["text_tokens"], told["text_tokens_that_see_an_image"]) == (text, seeing)
     assert told["tokens"] == sum(len(row["input_ids"]) for row in windows)
-    per_document = Counter(row["doc_id"] for row in windows)
-    assert told["windows_per_document"]["mean"] == round(len(windows) / len(per_document), 2)
+    possible = sum(row["split"] != "leak" for row in documents)
+    assert told["windows_per_document"]["count"] == possible
+    assert told["windows_per_document"]["mean"] == round(len(windows) / possible, 2)
+
+
+def test_documents_without_a_window_count_among_windows_per_document(small_corpus: Path) -> None:
+    corpus = open_corpus(small_corpus)
+    documents = read_documents(corpus.path(entry) for entry in corpus.files("documents"))
+    ids = [row["doc_id"] for row in documents if row["split"] != "leak"]
+    told = windows_per_document(corpus, [pa.array(ids[:1] * 2), pa.array(ids[1:3])]).figure(COUNTS)
+    assert (told["count"], told["min"], told["max"]) == (len(ids), 0, 2)
+    assert [row["count"] for row in told["bins"][:3]] == [len(ids) - 3, 2, 1]
 
 
 @given(st.lists(st.integers(0, 10_000)), st.lists(st.integers(0, 9_000), min_size=1, unique=True))

@@ -1,5 +1,6 @@
 """The report shows a corpus in reading order, asks the network for nothing, and runs nothing that a page wrote."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -128,12 +129,28 @@ def run_of(corpus: Path) -> dict[str, Any]:
         "by_distance": {"0-8": estimate(0.2), "32-128": estimate(0.1), "8-32": estimate(0.1)},
         "curves": {
             f"{arm}-{seed}": [
-                {"step": step, "loss": {"a": 5 - step / 9}, "gates": {"ffw": [step]}} for step in range(9)
+                {"step": step, "loss": {"a": 5 - step / 9, "b": 2}, "gates": {"ffw": [step]}} for step in range(9)
             ]
             for arm in ("true", "reference")
             for seed in (0, 1)
         },
-        "documents": {"best": [{"doc_id": documents[0].doc_id, "gain": 0.5, "tokens": 90}], "worst": [{"doc_id": 3}]},
+        "documents": {
+            "best": [{"doc_id": documents[0].doc_id, "gain": 0.5, "tokens": 90}],
+            "worst": [
+                {"doc_id": 3},
+                {
+                    "doc_id": documents[0].doc_id,
+                    "gain": -0.25,
+                    "tokens": 80,
+                    "part": {
+                        "start": 5120,
+                        "text": "The second part<|endofchunk|><image>goes on.",
+                        "images": [picture_of(documents[0]).hex()],
+                    },
+                },
+            ],
+        },
+        "options": {"seeds": 2, "steps": 9},
         "next": {"gain": estimate(0.02)},
         "ruler": {
             "kind": "placement",
@@ -156,16 +173,35 @@ def test_a_run_is_shown(small_corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(small_corpus, corpus)
     (corpus / "runs" / "a").mkdir(parents=True)
     (corpus / "runs" / "a" / "result.json").write_text(json.dumps(run_of(corpus)))
-    shots = [{"shots": n, "accuracy": n / 8, "shuffled": 0.1, "majority": 0.125} for n in (0, 4, 8)]
-    (corpus / "runs" / "a" / "evaluate.json").write_text(json.dumps({"rows": shots}))
+    shots = [
+        {"shots": n, "shown": min(n, 6), "accuracy": n / 8, "shuffled": 0.1, "majority": 0.125} for n in (0, 4, 32)
+    ]
+    (corpus / "runs" / "a" / "evaluate.json").write_text(json.dumps({"task": "birds", "mode": "closed", "rows": shots}))
     page = report_of(corpus, tmp_path / "report.html")
     assert "Images carry 0.09 bits per token of the text they belong to &lt;script&gt;" in page
     assert "+0.500 bits per token over 90 tokens" in page
     # losses and gates, penalties by dose, three arms of few-shot; gain, next, two penalties, three distances, doses
-    assert page.count("<polyline") == 3 + 1 + 3 and page.count('class="whisker"') == 8 + 3
+    assert page.count("<polyline") == 2 * 2 + 1 + 1 + 3 and page.count('class="whisker"') == 8 + 3
     assert "25% of documents wrong" in page and "Few-shot accuracy" in page
     assert "two red &lt;b&gt;circles" in page
     assert page.index(">0-8<") < page.index(">8-32<") < page.index(">32-128<")
+    assert "true, a" in page and "true, b" in page and "task birds, closed: " in page
+    assert "Each arm was trained with 2 seeds, 9 steps each." in page
+    part = page[page.index("-0.250 bits per token over 80 tokens, of the book&#39;s part that begins at token 5,120") :]
+    assert part.index("The second part") < part.index("<img") < part.index("goes on.") and "&lt;image" not in part
+
+
+def test_a_run_of_the_corpus_as_it_was_before_is_no_headline(small_corpus: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(small_corpus, corpus)
+    (corpus / "runs" / "a").mkdir(parents=True)
+    (corpus / "runs" / "a" / "result.json").write_text(json.dumps(run_of(corpus)))
+    manifest = (corpus / "manifest.json").read_bytes()
+    for content, stale in ((manifest, False), (b"of another build", True)):
+        stamp = {"contents": {"corpus": {"manifest": hashlib.sha256(content).hexdigest()}}}
+        (corpus / "runs" / "a" / "options.json").write_text(json.dumps(stamp))
+        page = report_of(corpus, tmp_path / "report.html")
+        assert ('class="gain"' in page) != stale and ("as it was before it was built again" in page) == stale
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_the_best_and_worst_documents_are_named_with_windows_and_pictures() -> N
     windows = corpus(8)
     true, reference = losses(windows, 0), losses(windows, 0)
     reference["own"] = true["own"] + np.repeat(np.arange(8) * 0.1 * BIT, np.diff(windows.starts)).astype(np.float32)
-    ranked = documents(windows, [true], [reference], lambda digest: {"url": digest.hex()[:4]}, n=3)
+    ranked = documents(windows, [true], [reference], lambda digest: {"url": digest.hex()[:4]}, str, n=3)
     assert [entry["doc_id"] for entry in ranked["best"]] == ["d7", "d6", "d5"]
     assert [entry["doc_id"] for entry in ranked["worst"]] == ["d0", "d1", "d2"]
     assert ranked["best"][0]["gain"] == pytest.approx(0.7, abs=1e-3)
@@ -156,6 +156,14 @@ def test_the_best_and_worst_documents_are_named_with_windows_and_pictures() -> N
     assert [image["sha256"] for image in ranked["best"][0]["images"]] == [
         windows.hashes[k].tobytes().hex() for k in (14, 15)
     ]
+    assert "part" not in ranked["best"][0]
+    for unit in windows.units[6:]:  # a book in two parts
+        unit["doc_id"] = "book"
+    ranked = documents(windows, [true], [reference], lambda digest: {}, lambda tokens: f"{len(tokens)} tokens", n=3)
+    part = ranked["best"][0]["part"]
+    tokens, images = windows.of(7)
+    assert part["start"] == windows.starts[7] and part["text"] == f"{len(tokens)} tokens"
+    assert part["images"] == [windows.hashes[k].tobytes().hex() for k in images]
 
 
 def row(value: float, low: float, high: float, documents: int = 100) -> dict:
