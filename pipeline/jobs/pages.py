@@ -47,7 +47,8 @@ class ExtractPages:
 
     def __call__(self, task: Task) -> list[FileEntry]:
         recipe = self.recipe
-        options = ExtractOptions(**asdict(recipe.extract), max_bytes=recipe.limits.page_bytes)
+        limits = recipe.limits
+        options = ExtractOptions(**asdict(recipe.extract), max_bytes=limits.page_bytes, max_depth=limits.page_depth)
         limit = max(recipe.limits.page_bytes, recipe.image.max_bytes)
         journal = Journal(Stage("pages", "", ()).journal(self.corpus, task.number))
         source = self.input.parts.sources[self.input.part(task.number).source]

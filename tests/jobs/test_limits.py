@@ -1,0 +1,30 @@
+"""What a recipe's limits leave out is counted under their rules."""
+
+import io
+from pathlib import Path
+
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
+from tests.jobs.corpora import build_here
+from tests.jobs.test_bad_input import column
+from tests.jobs.test_folders import page, picture
+
+SITE = "https://e.org/"
+
+
+def write_warc(path: Path, captures: dict[str, bytes]) -> Path:
+    with path.open("wb") as file:
+        writer = WARCWriter(file, gzip=True)
+        for name, body in captures.items():
+            media_type = "image/png" if name.endswith(".png") else "text/html"
+            http = StatusAndHeaders("200 OK", [("Content-Type", media_type)], protocol="HTTP/1.1")
+            writer.write_record(writer.create_warc_record(SITE + name, "response", io.BytesIO(body), http_headers=http))
+    return path
+
+
+def test_limits_act_and_are_counted(tmp_path: Path) -> None:
+    deep = b"<html><body>" + b"<div>" * 60 + page(2, "a.png") + b"</div>" * 60
+    warc = write_warc(tmp_path / "a.warc.gz", {"flat.html": page(1, "a.png"), "deep.html": deep, "a.png": picture(1)})
+    root = build_here([warc], tmp_path / "corpus", ["limits.page_depth=50"])
+    assert column(root, "pages", "rule") == [None, "page.too_deep"]
