@@ -275,6 +275,9 @@ def main() -> None:
         at = arguments.index("--")
         _beam_options[:] = arguments[at + 1 :]
         arguments = arguments[:at]
+    if _beam_options and arguments[:1] not in (["build"], ["crawl"]):
+        hint = "; python -m train_min --help lists what a run can be told" if arguments[:1] == ["train"] else ""
+        sys.exit(_failed(f"{_beam_options[0]}: only build and crawl take options after --{hint}", 2))
     signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
     from pipeline.errors import BuildError
@@ -287,9 +290,9 @@ def main() -> None:
         sys.exit(_failed(str(BuildError.of(error))))
 
 
-def _failed(message: str) -> int:
+def _failed(message: str, status: int = 1) -> int:
     print(f"m3w: {message}", file=sys.stderr)
-    return 1
+    return status
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -131,7 +132,11 @@ class Runner:
 
     @classmethod
     def from_options(cls, options: list[str], log: Path, cores: int) -> "Runner":
-        """Raises BuildError for options that Beam does not know, that would lead to Prism, or that lead nowhere."""
+        """Raises BuildError for options that Beam does not know, that would lead to Prism, or that lead nowhere, and
+        for words that belong to no option."""
+        for before, word in pairwise(["", *options]):  # an option of Beam's takes one value, its own after a "="
+            if not word.startswith("-") and (not before.startswith("-") or "=" in before):
+                raise BuildError(f"{word} after -- belongs to no option: what is no option of Beam's goes before --")
         parsed = PipelineOptions(options)
         name = parsed.view_as(StandardOptions).runner
         if name is None:  # a cluster's job service may know options that Beam does not

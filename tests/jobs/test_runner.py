@@ -24,6 +24,9 @@ def test_a_runner_that_leads_to_prism_is_refused(tmp_path: Path, name: str) -> N
     ("options", "message"),
     [
         (["--direct_num_wrokers=2"], "no option --direct_num_wrokers"),
+        (["b.warc.gz"], "b.warc.gz after -- belongs to no option"),
+        (["--direct_num_workers=2", "b.warc.gz"], "b.warc.gz after -- belongs to no option"),
+        (["--direct_num_workers", "2", "b.warc.gz"], "b.warc.gz after -- belongs to no option"),
         (["--runner=NoSuchRunner"], "no runner NoSuchRunner"),
         (["--runner=PortableRunner", "--job_endpoint=127.0.0.1:1"], "no job service answers at .*127.0.0.1:1"),
         (["--runner=PortableRunner", "--job_endpoint=nowhere"], "no job service answers"),
@@ -37,6 +40,7 @@ def test_options_that_lead_nowhere_are_refused(tmp_path: Path, options: list[str
 def test_the_options_choose(tmp_path: Path) -> None:
     assert (runner(tmp_path).workers, runner(tmp_path).remote) == (2, False)
     assert runner(tmp_path, "--direct_num_workers=5").workers == 5
+    assert runner(tmp_path, "--direct_num_workers", "5").workers == 5
     assert runner(tmp_path, "--direct_num_workers=0").workers == 2
     assert runner(tmp_path, "--runner=FlinkRunner").remote
 
