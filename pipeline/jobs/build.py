@@ -29,7 +29,7 @@ from pipeline.jobs.runner import Runner
 from pipeline.jobs.stage import FileEntry, Stage, Task, Work, run_join, run_stage, stage_key
 from pipeline.jobs.text import JudgeText
 from pipeline.jobs.verdicts import JudgeImages
-from pipeline.jobs.windows import CutWindows, MakeTokenizer, WriteShard, deal
+from pipeline.jobs.windows import CutWindows, MakeTokenizer, WriteShard, deal, tokenizer_digest
 from pipeline.recipe import Recipe
 from pipeline.sources.folder import printable
 from shards.files import atomic, remove
@@ -111,9 +111,9 @@ class Build:
         self._tasks("documents", documents, tasks, WriteDocuments(corpus))
 
         windows_recipe = asdict(recipe.windows)
-        tokenizer = stage_key(
-            "tokenizer", documents, windows_recipe["tokenizer"], recipe.seed, packages=("tokenizers",)
-        )
+        named = recipe.windows.tokenizer
+        digest = tokenizer_digest(named)
+        tokenizer = stage_key("tokenizer", documents, named, digest, recipe.seed, packages=("tokenizers",))
         total = sum(entry.bytes for entry in self.files["documents"])
         self._tasks("tokenizer", tokenizer, (Task(0, total),), MakeTokenizer(corpus, recipe, len(tasks)))
 
