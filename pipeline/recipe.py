@@ -155,6 +155,11 @@ class Recipe:
     windows: Windows = field(default_factory=Windows)
     split: Split = field(default_factory=Split)
 
+    @property
+    def body_bytes(self) -> int:
+        """The most bytes that are read of a page or a picture, whichever may have more."""
+        return max(self.limits.page_bytes, self.image.max_bytes)
+
     def table(self) -> dict[str, Any]:
         """As nested plain values, the way TOML and JSON write it."""
         return json.loads(json.dumps(dataclasses.asdict(self)))

@@ -95,7 +95,7 @@ class Build:
 
         stored = {name: image[name] for name in ("max_pixels", "max_bytes", "max_side", "quality", "store")}
         contents = stage_key("contents", references, stored, packages=PICTURE_PACKAGES)
-        self._tasks("contents", contents, tasks, StoreImages(corpus, self.input, recipe.image))
+        self._tasks("contents", contents, tasks, StoreImages(corpus, self.input, recipe))
 
         index = stage_key("images", contents)
         self._tasks("images", index, tasks, IndexImages(corpus))

@@ -23,8 +23,12 @@ def write_warc(path: Path, captures: dict[str, bytes]) -> Path:
     return path
 
 
-def test_limits_act_and_are_counted(tmp_path: Path) -> None:
+def test_what_is_over_a_limit_is_dropped_under_its_rule(tmp_path: Path) -> None:
     deep = b"<html><body>" + b"<div>" * 60 + page(2, "a.png") + b"</div>" * 60
-    warc = write_warc(tmp_path / "a.warc.gz", {"flat.html": page(1, "a.png"), "deep.html": deep, "a.png": picture(1)})
-    root = build_here([warc], tmp_path / "corpus", ["limits.page_depth=50"])
+    small, large = picture(1), picture(2) + bytes(40_000)
+    captures = {"flat.html": page(1, "1.png", "2.png"), "deep.html": deep, "1.png": small, "2.png": large}
+    warc = write_warc(tmp_path / "a.warc.gz", captures)
+    settings = ["limits.page_depth=50", f"image.max_bytes={len(large) - 1}"]
+    root = build_here([warc], tmp_path / "corpus", settings)
     assert column(root, "pages", "rule") == [None, "page.too_deep"]
+    assert column(root, "contents", "rule") == [None, "image.too_large"]
