@@ -242,6 +242,8 @@ def build(
             left_over.unlink()
         runner = Runner.from_options(beam_options, corpus.work("worker.log"), os.cpu_count() or 1)
         runner.warm()
+        if runner.remote or not runner.workers:
+            progress.note("limits.record_seconds acts on worker processes of this machine alone: there are none here")
         try:
             cut = cutting.cut(corpus, paths, base_url)
             _same_input(corpus, cut)
