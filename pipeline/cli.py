@@ -60,7 +60,7 @@ def build(
     network = Network(fetch, retry_failed, contact, tuple(allow_private or ()))
     resolved = load(recipe, settings or ())
     ours = partial(claim, Corpus(output.resolve()), resolved, [])
-    named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours)
+    named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
     corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
     typer.echo(f"built {corpus.root}")
 
