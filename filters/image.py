@@ -31,7 +31,7 @@ class ImageRules:
     something (one black hair line across 800 x 600 white pixels has 6.2); of 880 pictures of documentation sites and
     books the lowest had 4.7, a photograph of the dust on a sensor.
 
-    `formats` are names as in images/*.parquet (jpeg, png, webp, ...); `url_words` are matched in lower-case URLs."""
+    `formats` are names as in images/*.parquet (jpeg, png, webp, ...); `url_words` are found in upper and lower case."""
 
     min_side: int = 64
     max_aspect: float = 3.0
@@ -63,7 +63,7 @@ def other_format(format: str, formats: Sequence[str]) -> bool:
 def url_words(url: str, words: Sequence[str]) -> bool:
     """The URL holds one of `words`, anywhere, in upper or lower case, as the papers' code has it."""
     lower = url.lower()
-    return any(word in lower for word in words)
+    return any(word.lower() in lower for word in words)
 
 
 def first_failure(rules: ImageRules, *, url: str, format: str, width: int, height: int, spread: float) -> str | None:

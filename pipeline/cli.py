@@ -60,7 +60,7 @@ def build(
     network = Network(fetch, retry_failed, contact, tuple(allow_private or ()))
     resolved = load(recipe, settings or ())
     ours = partial(claim, Corpus(output.resolve()), resolved, [])
-    named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours)
+    named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
     corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
     typer.echo(f"built {corpus.root}")
 
@@ -74,8 +74,10 @@ def crawl(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the WARC files go.")],
     depth: Annotated[int, typer.Option(help="Links followed from a seed.")] = 3,
     scope: Annotated[str, typer.Option(help="Links to the same host, the same domain, or any.")] = "host",
-    include: Annotated[list[str] | None, typer.Option(help="A regular expression that page URLs must match.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="One that it must not match.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="A regular expression that links to pages must match; seeds need not.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="One that they must not match.")] = None,
     delay: Annotated[float, typer.Option(help="Seconds between two requests to a host without a Crawl-delay.")] = 1.0,
     images: Annotated[bool, typer.Option(help="Fetch the pictures of pages too.")] = True,
     sitemaps: Annotated[bool, typer.Option(help="Follow the sitemaps and feeds of the seeds' hosts.")] = True,
@@ -125,13 +127,15 @@ def inspect(
     ] = None,
 ) -> None:
     """Tell what a corpus holds and what was dropped, and write report.html."""
+    if html is not None and (as_json or settings):
+        raise typer.BadParameter("--json and --what-if write no report", param_hint="--html")
     from pipeline.inspect.command import inspect as run
 
     run(corpus, as_json, html, settings or [])
 
 
 @app.command()
-def view(corpus: CorpusDir, port: Annotated[int, typer.Option(help="0: any free one.")] = 0) -> None:
+def view(corpus: CorpusDir, port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0) -> None:
     """Look at documents and windows in a browser."""
     from pipeline.inspect.command import view as run
 
@@ -233,7 +237,7 @@ def evaluate(
         sys.exit(_failed(f"evaluation needs {error.name}: pip install 'openm3w[train]'"))
     given: dict[str, Any] = {"mode": mode, "rices": rices, "permute": permute, "prefix": prefix}
     given |= {"shots": tuple(shots)} if shots else {}
-    given |= {"episodes": episodes} if episodes else {}
+    given |= {"episodes": episodes} if episodes is not None else {}
     options = EvaluateOptions(**given)
     try:
         run_evaluate(run, task, options, typer.echo)
@@ -275,6 +279,9 @@ def main() -> None:
         at = arguments.index("--")
         _beam_options[:] = arguments[at + 1 :]
         arguments = arguments[:at]
+    if _beam_options and arguments[:1] not in (["build"], ["crawl"]):
+        hint = "; python -m train_min --help lists what a run can be told" if arguments[:1] == ["train"] else ""
+        sys.exit(_failed(f"{_beam_options[0]}: only build and crawl take options after --{hint}", 2))
     signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
     from pipeline.errors import BuildError
@@ -287,9 +294,9 @@ def main() -> None:
         sys.exit(_failed(str(BuildError.of(error))))
 
 
-def _failed(message: str) -> int:
+def _failed(message: str, status: int = 1) -> int:
     print(f"m3w: {message}", file=sys.stderr)
-    return 1
+    return status
 
 
 if __name__ == "__main__":

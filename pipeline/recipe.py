@@ -73,7 +73,9 @@ class ImageRules:
 
 @dataclass(frozen=True)
 class Dedup:
-    """Which copies go. `near_threshold` is the Jaccard similarity of word 5-grams from which two pages are the same."""
+    """Which copies go. `near_threshold` is the Jaccard similarity of word 5-grams from which two pages are the same. It
+    is at least 0.8: fewer of the pairs that are less alike would share a band of MinHash and be compared at all, three
+    of four at 0.75, one of five at 0.6 (see dedup.near)."""
 
     url: bool = True
     text: bool = True
@@ -103,8 +105,10 @@ class Split:
     leak: bool = True
 
 
+# a list may be empty where it is so by default
 CHOICES = {
     "extract.engine": ("openm3w", "trafilatura"),
+    "image.formats": ("jpeg", "png", "webp", "gif", "bmp", "avif"),
     "image.store": ("jpeg", "original"),
     "windows.policy": ("random", "tile"),
     "windows.formats": ("parquet", "tar"),
@@ -129,7 +133,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "image.max_bytes": (1, math.inf),
     "image.max_side": (1, 65_500),
     "image.quality": (1, 100),
-    "dedup.near_threshold": (0, 1),
+    "dedup.near_threshold": (0.8, 1),
     "windows.tokens": (8, 1_000_000),
     "windows.images": (1, 1_000),
     "windows.draws": (1, 1_000_000),
@@ -154,6 +158,11 @@ class Recipe:
     dedup: Dedup = field(default_factory=Dedup)
     windows: Windows = field(default_factory=Windows)
     split: Split = field(default_factory=Split)
+
+    @property
+    def body_bytes(self) -> int:
+        """The most bytes that are read of a page or a picture, whichever may have more."""
+        return max(self.limits.page_bytes, self.image.max_bytes)
 
     def table(self) -> dict[str, Any]:
         """As nested plain values, the way TOML and JSON write it."""
@@ -239,7 +248,7 @@ def _section(section: str, kind: Any, content: dict[str, Any]) -> Any:
         key = f"{section}.{name}"
         values[name] = _typed(key, fields[name], value)
         chosen = values[name] if isinstance(values[name], tuple) else (values[name],)
-        if key in CHOICES and not (chosen and set(chosen) <= set(CHOICES[key])):
+        if key in CHOICES and not (set(chosen) <= set(CHOICES[key]) and (chosen or getattr(kind, name) == ())):
             raise BuildError(f"{key} is one of {', '.join(CHOICES[key])}, not {value!r}")
     return kind(**values)
 

@@ -187,14 +187,21 @@ def load_tokenizer(source: str) -> Tokenizer:
     Hugging Face name. `corpus` alone stands for one that has yet to be trained and is not accepted here.
 
     Raises TokenizerError."""
+    path = tokenizer_file(source)
+    if path is None:
+        return _from_hub(source)
+    return _from_gguf(path) if path.name.endswith(".gguf") else _read(path)
+
+
+def tokenizer_file(source: str) -> Path | None:
+    """The file that holds the tokenizer that `source` names, whether or not it is there; None for a Hugging Face
+    name."""
     if source.startswith("corpus:"):
-        return _read(Path(source.removeprefix("corpus:")) / FILE_NAME)
-    if source.endswith(".gguf"):
-        return _from_gguf(Path(source))
-    if source.endswith(".json") or Path(source).exists():
-        path = Path(source)
-        return _read(path / FILE_NAME if path.is_dir() else path)
-    return _from_hub(source)
+        return Path(source.removeprefix("corpus:")) / FILE_NAME
+    path = Path(source)
+    if path.is_dir():
+        return path / FILE_NAME
+    return path if source.endswith((".gguf", ".json")) or path.exists() else None
 
 
 def _read(path: Path) -> Tokenizer:

@@ -23,6 +23,8 @@ IMAGE_RUN = "window.image_run"
 CUT = "window.cut"
 RULES = (NO_IMAGE, NO_TIED_TEXT, IMAGE_RUN, CUT)
 """In the order in which they are asked; a window is counted under the first that it fails."""
+LEAK = "split.leak"
+"""What a held-out part of a book is counted under, as one, where training documents show its picture too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +228,13 @@ def document_windows(
     """The windows of a row of documents/*.parquet, piece by piece; none crosses from one piece into another.
 
     The stream is that of the whole document: a piece has no end-of-chunk token that the document has not. `epoch` gives
-    other draws of the same document. What is split off as `leak` has no windows."""
+    other draws of the same document. A document that is split off as `leak` has none; a part of one counts one drop."""
     nodes = stored_nodes(row["texts"], row["images"])
     stream = token_stream(nodes, tokenizer)
     cuts = []
     for split, first_node, piece_nodes in pieces(row):
         if split == "leak":
+            cuts += [Cut(split, [], Counter({LEAK: 1}))] if row["split"] == "mixed" else []
             continue
         first, stop = int(stream.nodes[first_node]), int(stream.nodes[first_node + len(piece_nodes)])
         draws = f"{seed}\n{epoch}\n{row['doc_id']}\n{first_node}"

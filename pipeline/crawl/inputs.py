@@ -1,19 +1,22 @@
 """Inputs of a build that stand for WARC files: a crawl's directory, lists of WARC files, lists of URLs."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.crawl import lists
 from pipeline.crawl.store import warcs_of
 from pipeline.errors import BuildError
-from pipeline.fetch import Client, Networks
+from pipeline.fetch import DEFAULT_LIMITS, Client, Networks
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.fetch import Network
 from pipeline.jobs.progress import Progress
 
 PATHS = (".paths", ".paths.gz")
 URLS = (".txt", ".txt.gz", ".urls")
+OUTCOMES = ("fetched", "failed", "disallowed", "left")
 
 
 def with_lists(
@@ -23,11 +26,12 @@ def with_lists(
     network: Network,
     beam_options: list[str],
     claim: Callable[[], None],
+    body_bytes: int,
 ) -> list[str]:
     """The inputs with every list and crawl replaced by the WARC files it stands for.
 
-    Lists of URLs are crawled at depth 0 into CORPUS/warc first. `claim` is called before anything is written there.
-    Raises BuildError."""
+    Lists of URLs are crawled at depth 0 into CORPUS/warc first, bodies up to `body_bytes`. `claim` is called before
+    anything is written there. Raises BuildError."""
     named: list[str] = []
     seeds: list[str] = []
     for text in inputs:
@@ -43,7 +47,7 @@ def with_lists(
         else:
             named.append(text)
     if seeds:
-        named += map(str, _crawled(seeds, corpus / "warc", network, beam_options, claim))
+        named += map(str, _crawled(seeds, corpus / "warc", network, beam_options, claim, body_bytes))
     return named
 
 
@@ -92,16 +96,33 @@ def _downloaded(urls: list[str], corpus: Path, network: Network, claim: Callable
 
 
 def _crawled(
-    seeds: list[str], root: Path, network: Network, beam_options: list[str], claim: Callable[[], None]
+    seeds: list[str],
+    root: Path,
+    network: Network,
+    beam_options: list[str],
+    claim: Callable[[], None],
+    body_bytes: int,
 ) -> list[Path]:
     from pipeline.crawl.options import CrawlOptions
     from pipeline.crawl.rounds import crawl, is_finished
 
     if network.fetch:
-        options = CrawlOptions(depth=0, sitemaps=False, contact=network.contact, allow_private=network.allow_private)
+        options = CrawlOptions(
+            depth=0,
+            sitemaps=False,
+            # all of a list is wanted, however long it is
+            pages_per_host=sys.maxsize,
+            pages=sys.maxsize,
+            bytes=sys.maxsize,
+            contact=network.contact,
+            allow_private=network.allow_private,
+            limits=replace(DEFAULT_LIMITS, body_bytes=body_bytes),
+        )
         options.check()
         claim()
-        crawl(seeds, root, options, beam_options)
+        summary = crawl(seeds, root, options, beam_options)
+        outcomes = [f"{summary.counts[name]:,} {name}" for name in OUTCOMES if summary.counts.get(name)]
+        Progress().note(f"{summary.discovered:,} URLs and pictures: {', '.join(outcomes)} ({root / 'log'} tells why)")
     elif not is_finished(root, seeds):
         raise BuildError(f"--no-fetch, but {seeds[0]} is not crawled yet: leave it out this once, or name WARC files")
     warcs = warcs_of(root)

@@ -14,9 +14,10 @@ SCOPES = ("host", "domain", "any")
 @dataclass(frozen=True)
 class CrawlOptions:
     """depth: links followed from a seed. scope: which links count: to the `host` of the page they stand on, to its
-    registrable `domain`, or `any`; pictures may come from everywhere. include, exclude: regular expressions that a
-    page's URL must, must not match (anywhere in it). delay: seconds from the start of one request to a host to the
-    start of the next, where its robots.txt does not say. seconds: how long one run may take."""
+    registrable `domain`, or `any`; pictures may come from everywhere. include, exclude: regular expressions that the
+    URL of a link to a page must, must not match (anywhere in it); seeds are asked for whatever they say. delay: seconds
+    from the start of one request to a host to the start of the next, where its robots.txt does not say. seconds: how
+    long one run may take."""
 
     depth: int = 3
     scope: str = "host"

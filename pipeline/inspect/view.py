@@ -91,9 +91,7 @@ class Pages:
         self._library = library
         self._funnel = told
         found = [row["rule"] for level in told["levels"] for row in level["rules"] if row["rule"] in rules.EXPLAINED]
-        self._rules = sorted(
-            {rule for rule in found if not rule.startswith("window.")}, key=list(rules.EXPLAINED).index
-        )
+        self._rules = sorted({rule for rule in found if rule not in rules.WINDOWS}, key=list(rules.EXPLAINED).index)
         self._template = environment().get_template("view.html")
 
     def answer(self, target: str) -> tuple[str, bytes]:

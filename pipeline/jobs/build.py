@@ -29,7 +29,7 @@ from pipeline.jobs.runner import Runner
 from pipeline.jobs.stage import FileEntry, Stage, Task, Work, run_join, run_stage, stage_key
 from pipeline.jobs.text import JudgeText
 from pipeline.jobs.verdicts import JudgeImages
-from pipeline.jobs.windows import CutWindows, MakeTokenizer, WriteShard, deal
+from pipeline.jobs.windows import CutWindows, MakeTokenizer, WriteShard, deal, tokenizer_digest
 from pipeline.recipe import Recipe
 from pipeline.sources.folder import printable
 from shards.files import atomic, remove
@@ -95,7 +95,7 @@ class Build:
 
         stored = {name: image[name] for name in ("max_pixels", "max_bytes", "max_side", "quality", "store")}
         contents = stage_key("contents", references, stored, packages=PICTURE_PACKAGES)
-        self._tasks("contents", contents, tasks, StoreImages(corpus, self.input, recipe.image))
+        self._tasks("contents", contents, tasks, StoreImages(corpus, self.input, recipe))
 
         index = stage_key("images", contents)
         self._tasks("images", index, tasks, IndexImages(corpus))
@@ -111,9 +111,9 @@ class Build:
         self._tasks("documents", documents, tasks, WriteDocuments(corpus))
 
         windows_recipe = asdict(recipe.windows)
-        tokenizer = stage_key(
-            "tokenizer", documents, windows_recipe["tokenizer"], recipe.seed, packages=("tokenizers",)
-        )
+        named = recipe.windows.tokenizer
+        digest = tokenizer_digest(named)
+        tokenizer = stage_key("tokenizer", documents, named, digest, recipe.seed, packages=("tokenizers",))
         total = sum(entry.bytes for entry in self.files["documents"])
         self._tasks("tokenizer", tokenizer, (Task(0, total),), MakeTokenizer(corpus, recipe, len(tasks)))
 
@@ -242,6 +242,8 @@ def build(
             left_over.unlink()
         runner = Runner.from_options(beam_options, corpus.work("worker.log"), os.cpu_count() or 1)
         runner.warm()
+        if runner.remote or not runner.workers:
+            progress.note("limits.record_seconds acts on worker processes of this machine alone: there are none here")
         try:
             cut = cutting.cut(corpus, paths, base_url)
             _same_input(corpus, cut)

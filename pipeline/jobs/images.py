@@ -14,7 +14,7 @@ from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.parts import Input
 from pipeline.jobs.schemas import CONTENTS, IMAGES
 from pipeline.jobs.stage import FileEntry, Journal, Stage, Task
-from pipeline.recipe import ImageRules
+from pipeline.recipe import ImageRules, Recipe
 from pipeline.sources import warc
 from shards.files import atomic
 from shards.tar import TarWriter, read_member
@@ -27,10 +27,10 @@ class StoreImages:
 
     corpus: Corpus
     input: Input
-    rules: ImageRules
+    recipe: Recipe
 
     def __call__(self, task: Task) -> list[FileEntry]:
-        options = image_options(self.rules)
+        options = image_options(self.recipe.image)
         journal = Journal(Stage("contents", "", ()).journal(self.corpus, task.number))
         rows = tables.Rows(CONTENTS)
         path = self.corpus.part("images", task.number, "tar")
@@ -86,7 +86,7 @@ class StoreImages:
             return
         cut = self.input.part(part)
         source, path = self.input.parts.sources[cut.source], self.input.paths[cut.source]
-        limit = self.rules.max_bytes
+        limit = self.recipe.body_bytes  # that of stage pages: what it found is found again
         if source.kind == "folder":
             names = self.input.parts.names[cut.source][cut.start : cut.stop]
             for number, content in wanted.items():

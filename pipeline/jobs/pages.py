@@ -47,13 +47,13 @@ class ExtractPages:
 
     def __call__(self, task: Task) -> list[FileEntry]:
         recipe = self.recipe
-        options = ExtractOptions(**asdict(recipe.extract), max_bytes=recipe.limits.page_bytes)
-        limit = max(recipe.limits.page_bytes, recipe.image.max_bytes)
+        limits = recipe.limits
+        options = ExtractOptions(**asdict(recipe.extract), max_bytes=limits.page_bytes, max_depth=limits.page_depth)
         journal = Journal(Stage("pages", "", ()).journal(self.corpus, task.number))
         source = self.input.parts.sources[self.input.part(task.number).source]
         records, pages = Rows(RECORDS), Rows(PAGES)
         journal.begin(0)
-        for record in self.input.read(task.number, limit, journal.set_aside.__contains__):
+        for record in self.input.read(task.number, recipe.body_bytes, journal.set_aside.__contains__):
             use, rule = classify(record)
             if use == "image" and (refusal := consent.refusal(record.headers, "")) is not None:
                 use, rule = None, refusal

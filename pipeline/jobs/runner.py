@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -119,7 +120,7 @@ class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
 class Runner:
     """Runs pipelines as the user's Beam options say.
 
-    `workers` is the number of local worker processes, 1 for none (everything in this process); `remote` is set when a
+    `workers` is the number of local worker processes, 0 for none (everything in this process); `remote` is set when a
     Beam runner was named, which then gets every option.
     """
 
@@ -131,7 +132,11 @@ class Runner:
 
     @classmethod
     def from_options(cls, options: list[str], log: Path, cores: int) -> "Runner":
-        """Raises BuildError for options that Beam does not know, that would lead to Prism, or that lead nowhere."""
+        """Raises BuildError for options that Beam does not know, that would lead to Prism, or that lead nowhere, and
+        for words that belong to no option."""
+        for before, word in pairwise(["", *options]):  # an option of Beam's takes one value, its own after a "="
+            if not word.startswith("-") and (not before.startswith("-") or "=" in before):
+                raise BuildError(f"{word} after -- belongs to no option: what is no option of Beam's goes before --")
         parsed = PipelineOptions(options)
         name = parsed.view_as(StandardOptions).runner
         if name is None:  # a cluster's job service may know options that Beam does not
@@ -145,13 +150,14 @@ class Runner:
                 f"--runner={name} is not used here: leave --runner out to run on this machine "
                 "(--direct_num_workers=N sets the number of processes), or name a cluster's runner"
             )
-        workers = parsed.view_as(DirectOptions).direct_num_workers
-        explicit = any(option.split("=")[0] == "--direct_num_workers" for option in options)
-        return cls(options, (workers or cores) if explicit else cores, name is not None, log)
+        asked = None
+        if any(option.split("=")[0] == "--direct_num_workers" for option in options):
+            asked = parsed.view_as(DirectOptions).direct_num_workers
+        return cls(options, 0 if asked == 1 else asked or cores, name is not None, log)
 
     def warm(self) -> None:
         """Starts the forking process, which then imports while this process does other things."""
-        if self.workers > 1 and not self.remote and self._pool is None:
+        if self.workers and not self.remote and self._pool is None:
             self._pool = WorkerPool(self.log)
 
     def close(self) -> None:
@@ -173,7 +179,7 @@ class Runner:
             yield pipeline
             _run_to_its_end(pipeline)
             return
-        if min(workers, self.workers - 1) > 0:
+        if min(workers, self.workers) > 0:
             self.warm()
             assert self._pool is not None
             WarmWorkerHandler.pool = self._pool

@@ -168,7 +168,7 @@ def _run_pipeline(corpus: Corpus, runner: Runner, stage: Stage, pending: list[Ta
         else:
             queue = corpus.work(f"{stage.name}/queue")
             queue.write_bytes(struct.pack("<q", 0))
-            slots = pipeline | "Slots" >> beam.Create(range(workers))
+            slots = pipeline | "Slots" >> beam.Create(range(max(1, workers)))
             tasks = slots | "Pull" >> beam.FlatMap(pull, queue=queue, tasks=pending)
         _ = tasks | stage.name >> beam.Map(run_task)
 

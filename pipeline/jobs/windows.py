@@ -19,7 +19,7 @@ from pipeline.recipe import Recipe
 from shards.files import Output, atomic
 from shards.records import StoredImage
 from shards.tar import read_member
-from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer, train_corpus_tokenizer
+from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer, tokenizer_file, train_corpus_tokenizer
 from shards.windows import Window, WindowOptions, document_windows, pieces
 from shards.writers import window_columns, write_parquet, write_tar
 
@@ -27,6 +27,19 @@ SAMPLE_BYTES = 50_000_000
 """Training text that the corpus tokenizer sees, at most about this much."""
 RUN = 64
 """Consecutive documents of a part that go to the same shard, so that its pictures lie together in the store."""
+
+
+def tokenizer_digest(source: str) -> str | None:
+    """sha256 (hex) of the file that a recipe's `windows.tokenizer` names, None where it names none: "corpus", or a
+    Hugging Face name. Raises BuildError where it cannot be read."""
+    path = None if source == "corpus" else tokenizer_file(source)
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BuildError(f"cannot read the tokenizer {path}: {error.strerror}") from None
 
 
 @dataclass(frozen=True)

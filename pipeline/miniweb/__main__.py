@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=int, default=8099, help="where to serve")
     options = parser.parse_args(arguments)
+    if not 1 <= options.port <= 65535:
+        parser.error(f"--port is from 1 to 65535, not {options.port}")
     try:
         if options.format == "serve":
             serve(options.pages, options.seed, options.port, options.output)

@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import random
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -168,7 +169,7 @@ def test_lists_of_warc_files(whole: Path, tmp_path: Path) -> None:
     network = Network(allow_private=("127.0.0.1/32",))
 
     def named(prefix: str, network: Network = network) -> list[str]:
-        return with_lists([str(listing)], tmp_path / "corpus", prefix, network, [], lambda: None)
+        return with_lists([str(listing)], tmp_path / "corpus", prefix, network, [], lambda: None, 10**6)
 
     assert named(str(whole.parent)) == [str(whole.parent / "web.warc.gz")]
     broken = itertools.chain([True], itertools.repeat(False))
@@ -194,11 +195,15 @@ def test_lists_of_warc_files(whole: Path, tmp_path: Path) -> None:
             named(prefix, network)
 
 
-def test_a_list_of_urls_is_crawled_first(miniweb: Miniweb, whole: Path, tmp_path: Path) -> None:
+def test_a_list_of_urls_is_crawled_first(
+    miniweb: Miniweb, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     urls = sorted(documents(whole))[:12]
     listing = tmp_path / "urls.txt"
-    listing.write_text("".join(f"{url}\n" for url in urls))
+    listing.write_text("".join(f"{url}\n" for url in [*urls, f"{urls[0]}/nowhere"]))
     build(listing, "-o", tmp_path / "corpus", *PRIVATE)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "URLs and pictures" in line)
+    assert re.search(r"^\d+ URLs and pictures: \d+ fetched, 1 failed \(", line), line
     found = documents(tmp_path / "corpus")
     assert set(found) <= set(urls) and len(found) >= 10
     expected = documents(whole)

@@ -96,9 +96,9 @@ def test_no_fetch_and_foreign_directories_ask_nothing(tmp_path: Path) -> None:
         assert "another recipe (image.min_side differs)" in refused(listing, "-o", tmp_path / "other", *PRIVATE)
         assert not server.log and not (tmp_path / "other" / "warc").exists()
 
-        def named(path: Path, fetch: bool) -> list[str]:
-            network = Network(fetch=fetch, allow_private=PRIVATE[1:])
-            return with_lists([str(path)], tmp_path / "corpus", "", network, ["--direct_num_workers=1"], lambda: None)
+        def named(path: Path, fetch: bool, corpus: str = "corpus", body_bytes: int = 10_000) -> list[str]:
+            network, beam = Network(fetch=fetch, allow_private=PRIVATE[1:]), ["--direct_num_workers=1"]
+            return with_lists([str(path)], tmp_path / corpus, "", network, beam, lambda: None, body_bytes)
 
         warcs = named(listing, True)
         asked = len(server.log)
@@ -106,3 +106,5 @@ def test_no_fetch_and_foreign_directories_ask_nothing(tmp_path: Path) -> None:
         with pytest.raises(BuildError, match=r"--no-fetch, but .*others\.txt is not crawled yet"):
             named(other, False)
         assert len(server.log) == asked
+        with pytest.raises(BuildError, match="none of the URLs"):  # the page has more bytes
+            named(listing, True, "small", body_bytes=10)

@@ -43,6 +43,7 @@ def test_rules_of_the_obelics_preset():
 
 def test_url_words_are_the_papers():
     assert url_words("https://a.example/favicon.png", MMC4_URL_WORDS)
+    assert url_words("https://a.example/favicon.png", ["Icon"])
     assert url_words("https://essex.example/a.png", OBELICS_URL_WORDS)
     assert not url_words("https://essex.example/a.png", MMC4_URL_WORDS)
 

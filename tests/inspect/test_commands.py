@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli import app
+
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
@@ -63,6 +65,23 @@ def test_what_if_tells_and_writes_nothing(corpus: Path) -> None:
     assert not (corpus / "report.html").exists()
     done = m3w("inspect", corpus, "--what-if", "image.nothing=1")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("inspect", "--json", "--html", "report.html"), 2, "write no report"),
+        (("inspect", "--what-if", "image.min_side=200", "--html", "report.html"), 2, "write no report"),
+        (("view", "--port", "99999"), 2, "65535"),
+        (("evaluate", "task", "--episodes", "0"), 1, "--episodes at least 1"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(
+    arguments: tuple[str, ...], status: int, message: str, small_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app([arguments[0], str(small_corpus), *arguments[1:]])
+    assert ended.value.code == status and message in capsys.readouterr().err
 
 
 def test_view_serves_until_it_is_interrupted(small_corpus: Path) -> None:

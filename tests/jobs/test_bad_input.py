@@ -67,6 +67,10 @@ def test_the_command_says_what_is_wrong(web_warc: Path, tmp_path: Path) -> None:
     assert run()[0] == 2
     assert run("build", web_warc)[0] == 2
     assert run("build", web_warc, "-o", tmp_path / "a", "--no-such-option")[0] == 2
+    status, text = run("train", tmp_path / "a", "--", "--every", "6")
+    assert (
+        status == 2 and text.count("\n") == 1 and "--every: only build" in text and "python -m train_min --help" in text
+    )
     status, text = run("build", web_warc, "-o", tmp_path / "a", "--set", "image.min_side=small")
     assert status == 1 and text == "m3w: image.min_side must be a whole number, not 'small'\n"
     status, text = run("build", web_warc, "-o", tmp_path / "a", "--recipe", "obelix")
@@ -100,7 +104,9 @@ def test_a_full_disk_is_named_and_the_build_goes_on_later(
     assert "Traceback" not in errors
     assert not list((root / "windows").glob("*.parquet"))
     build = start_build([web_warc], root, workers=workers)
-    assert build.communicate(timeout=120) and build.returncode == 0
+    _, errors = build.communicate(timeout=120)
+    assert build.returncode == 0
+    assert ("limits.record_seconds acts on worker processes" in errors) == (workers == 1)
     assert digests(root) == expected
 
 

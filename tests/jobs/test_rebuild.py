@@ -3,12 +3,15 @@
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import pipeline.jobs.build as building
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
+from shards.tokenizer import train_corpus_tokenizer
 from tests.jobs.corpora import build_here, digests
+from tests.jobs.test_folders import page, picture, write
 
 
 def test_a_corpus_that_is_being_rebuilt_has_no_manifest(
@@ -39,3 +42,18 @@ def test_a_corpus_that_is_being_rebuilt_has_no_manifest(
     assert own.read_bytes() == b"mine"
     own.unlink()
     assert digests(root) == expected
+
+
+def test_windows_are_cut_anew_when_the_tokenizers_file_was_replaced(tmp_path: Path) -> None:
+    site = write(tmp_path / "site", {"page.html": page(1, "1.png"), "1.png": picture(1)})
+    file, root = tmp_path / "tokenizer.json", tmp_path / "corpus"
+    settings = [f"windows.tokenizer={file}", "windows.formats=['parquet']"]
+    for text in ("one", "another"):
+        tokenizer = train_corpus_tokenizer([text])
+        file.write_text(tokenizer.json)
+        build_here([site], root, settings)
+        assert open_corpus(root).tokenizer().id == tokenizer.id
+        assert {row["tokenizer"] for row in pq.read_table(root / "windows").to_pylist()} == {tokenizer.id}
+    file.unlink()
+    with pytest.raises(BuildError, match="cannot read the tokenizer"):
+        build_here([site], root, settings)

@@ -24,6 +24,9 @@ def test_a_runner_that_leads_to_prism_is_refused(tmp_path: Path, name: str) -> N
     ("options", "message"),
     [
         (["--direct_num_wrokers=2"], "no option --direct_num_wrokers"),
+        (["b.warc.gz"], "b.warc.gz after -- belongs to no option"),
+        (["--direct_num_workers=2", "b.warc.gz"], "b.warc.gz after -- belongs to no option"),
+        (["--direct_num_workers", "2", "b.warc.gz"], "b.warc.gz after -- belongs to no option"),
         (["--runner=NoSuchRunner"], "no runner NoSuchRunner"),
         (["--runner=PortableRunner", "--job_endpoint=127.0.0.1:1"], "no job service answers at .*127.0.0.1:1"),
         (["--runner=PortableRunner", "--job_endpoint=nowhere"], "no job service answers"),
@@ -37,18 +40,24 @@ def test_options_that_lead_nowhere_are_refused(tmp_path: Path, options: list[str
 def test_the_options_choose(tmp_path: Path) -> None:
     assert (runner(tmp_path).workers, runner(tmp_path).remote) == (2, False)
     assert runner(tmp_path, "--direct_num_workers=5").workers == 5
+    assert runner(tmp_path, "--direct_num_workers", "5").workers == 5
     assert runner(tmp_path, "--direct_num_workers=0").workers == 2
+    assert runner(tmp_path, "--direct_num_workers=1").workers == 0
     assert runner(tmp_path, "--runner=FlinkRunner").remote
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_no_pipeline_resolves_to_prism_or_the_switching_runner(tmp_path: Path, workers: int) -> None:
-    mine = runner(tmp_path, f"--direct_num_workers={workers}")
+@pytest.mark.parametrize(("options", "workers"), [(["--direct_num_workers=1"], 0), ([], 1)])
+def test_no_pipeline_resolves_to_prism_or_the_switching_runner(
+    tmp_path: Path, options: list[str], workers: int
+) -> None:
+    """A machine with one core has a worker process too, which can be ended where a record hangs."""
+    mine = Runner.from_options(options, tmp_path / "log", cores=1)
+    assert mine.workers == workers
     try:
-        with mine.pipeline(workers) as pipeline:
+        with mine.pipeline(mine.workers) as pipeline:
             assert type(pipeline.runner) is FnApiRunner
             urns = [environment.urn for environment in environments(pipeline)]
-            assert any(urn == WARM_WORKER for urn in urns) == (workers > 1)
+            assert any(urn == WARM_WORKER for urn in urns) == (workers > 0)
             _ = pipeline | beam.Create([1, 2, 3]) | beam.Map(write_pid, folder=str(tmp_path))
     finally:
         mine.close()

@@ -131,6 +131,9 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "file").write_text("")
     assert main(["-o", str(tmp_path / "file"), "--pages", "120"]) == 1
     assert "file" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["-o", str(tmp_path / "web"), "--format", "serve", "--port", "99999"])
+    assert "--port is from 1 to 65535" in capsys.readouterr().err
 
 
 def test_a_task_has_as_many_drawings_of_each_colour_and_none_of_the_web(tmp_path: Path) -> None:

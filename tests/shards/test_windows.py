@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shards.readers import draw_windows, next_image, previous_image
 from shards.records import Image, StoredImage, Text
 from shards.stream import Stream, token_stream
-from shards.windows import RULES, WindowOptions, cut_spans, document_windows, drawable_starts, pieces, tile_spans
+from shards.windows import LEAK, RULES, WindowOptions, cut_spans, document_windows, drawable_starts, pieces, tile_spans
 
 IMAGE, EOC = 1000, 1001
 SMALL = WindowOptions(tokens=24, images=2, tied_text=3, image_run=2)
@@ -316,6 +316,12 @@ def test_impossible_ranges_are_refused(held_out):
 
 def test_a_leaking_document_has_no_windows(tokenizer):
     assert document_windows(row([stored(0), Text("word " * 50)], "leak"), tokenizer, WindowOptions(), seed=0) == []
+    # the part of a book that leaks has none either, and is counted
+    book = row([stored(0), Text("word " * 50), stored(1), Text("word " * 50)], "mixed", ((0, 2),))
+    book["held_out"][0]["split"] = "leak"
+    leak, train = document_windows(book, tokenizer, WindowOptions(), seed=0)
+    assert (leak.split, leak.windows, leak.dropped) == ("leak", [], {LEAK: 1})
+    assert train.windows and not train.dropped
 
 
 def test_a_book_of_a_million_tokens_and_ten_thousand_images():
