@@ -110,7 +110,8 @@ def _lines(data: dict[str, Any]) -> list[str]:
     ]
     options = _part(data, "options")
     if all(_is_number(options.get(key)) for key in ("seeds", "steps")):
-        lines.append(f"Each arm was trained with {options['seeds']:,} seeds, {options['steps']:,} steps each.")
+        seeds = "one seed" if options["seeds"] == 1 else f"{options['seeds']:,} seeds"
+        lines.append(f"Each arm was trained for {options['steps']:,} steps, with {seeds}.")
     if counts:
         lines.append("Trained and validated on " + ", ".join(counts) + ".")
     return lines

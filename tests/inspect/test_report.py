@@ -186,7 +186,7 @@ def test_a_run_is_shown(small_corpus: Path, tmp_path: Path) -> None:
     assert "two red &lt;b&gt;circles" in page
     assert page.index(">0-8<") < page.index(">8-32<") < page.index(">32-128<")
     assert "true, a" in page and "true, b" in page and "task birds, closed: " in page
-    assert "Each arm was trained with 2 seeds, 9 steps each." in page
+    assert "Each arm was trained for 9 steps, with 2 seeds." in page
     part = page[page.index("-0.250 bits per token over 80 tokens, of the book&#39;s part that begins at token 5,120") :]
     assert part.index("The second part") < part.index("<img") < part.index("goes on.") and "&lt;image" not in part
 
