@@ -25,6 +25,7 @@ from pipeline.sources.record import Record
 GZIP = b"\x1f\x8b\x08"
 LZ4 = b"\x04\x22\x4d\x18"
 CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+STATUS = re.compile(r"[1-9][0-9]{2}")
 SEARCH_BLOCK = 1 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -184,11 +185,16 @@ def _raw(raw: Any, limit: int) -> _Raw:
     if raw.is_http:
         raw.parse_http()
         if raw.http_headers is not None:
-            http = (raw.http_headers.status_code or 0, _joined(raw.http_headers.items()))
+            http = (_status(raw.http_headers.status_code), _joined(raw.http_headers.items()))
     expected = raw.content_length
     most = limit + limit // 8 + 65536  # chunked coding adds to the payload
     body = raw.reader.read(most)
     return _Raw(kind, headers, http, body, len(body) < min(expected, most), expected > most)
+
+
+def _status(code: int | str | None) -> int:
+    """An HTTP status, 0 for what is none."""
+    return int(code) if code is not None and STATUS.fullmatch(str(code)) else 0
 
 
 def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -324,8 +330,7 @@ def _read_with_warcio(file: BinaryIO, limit: int, skip: Callable[[int], bool]) -
                 continue
             http = None
             if raw.http_headers is not None:
-                code = raw.http_headers.get_statuscode()
-                http = (int(code) if code and code.isdigit() else 0, _joined(raw.http_headers.headers))
+                http = (_status(raw.http_headers.get_statuscode()), _joined(raw.http_headers.headers))
             body = raw.raw_stream.read(limit + 1)
             fields = _Raw(raw.rec_type, _joined(raw.rec_headers.headers), http, body, False, len(body) > limit)
             yield _record(fields, number, 0, 0, limit)
