@@ -9,8 +9,8 @@ import idna
 
 # What most pages write and what needs no work: a lower-case host that is no number, no dot segment, nothing to escape
 _CLEAN = re.compile(
-    r"https?://(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*(?::[1-9]\d{1,3})?(?:/[A-Za-z0-9_~!$&'()*+,;=:@-]+)*/"
-    r"(?:[A-Za-z0-9_~!$&()*+,;=:@-]+(?:\.[A-Za-z0-9]{1,5})?)?(?:\?[A-Za-z0-9/_~!$&()*+,;=:@.%-]*)?$"
+    r"https?://(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*(?::(?!80/|443/)[1-9]\d{1,3})?(?:/[A-Za-z0-9_~!$&'()*+,;=:@-]+)*/"
+    r"(?:[A-Za-z0-9_~!$&()*+,;=:@-]+(?:\.[A-Za-z0-9]{1,5})?)?(?:\?[A-Za-z0-9/_~!$&()*+,;=:@.%-]*)?\Z"
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _C0_AND_SPACE = "".join(map(chr, range(0x21)))
