@@ -65,6 +65,12 @@ def spelling(url: str) -> str:
     return path + mark + query
 
 
+def key_of(url: str) -> str:
+    """What equal names of one thing have in common: the spelling of the URL as references are resolved, or of the text
+    where it is no such URL. WARC files name captures as crawlers wrote them: with ports, upper case, any escapes."""
+    return spelling(resolve(url, "") or url.partition("#")[0])
+
+
 def unescaped_spellings(url: str) -> Iterator[str]:
     """What references come to that name a path whose bytes are not UTF-8 without escapes, on pages in windows-1252:
     as much of the end of the path as they may name is read as windows-1252."""

@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from dedup.exact import first_of_each
 from filters import consent
-from pipeline.extract.urls import spelling, unescaped_spellings
+from pipeline.extract.urls import unescaped_spellings
 from pipeline.jobs import fetch, packed, tables
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.packed import Block, Join
 from pipeline.jobs.schemas import REFERENCES
 from pipeline.jobs.stage import FileEntry
+from pipeline.jobs.tables import url_hash
 
 HOPS = 5
 """Redirects followed from an image's URL to a capture."""
@@ -98,11 +99,6 @@ class FindImages(beam.PTransform):
         )
 
 
-def hash_of(url: str) -> bytes:
-    """URLs are the same where they differ in the fragment alone, or in how the characters of the path are escaped."""
-    return tables.short_hash(spelling(url.partition("#")[0]))
-
-
 def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State]:
     columns = ["use", "number", "url", "sha256", "digest", "target", "rule", "kind"]
     records = tables.read(corpus.part("records", part), columns)
@@ -111,11 +107,11 @@ def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State
     supply = _block(
         SUPPLY,
         part,
-        [(hash_of(row["url"]), row["number"], row["sha256"][:16]) for row in images]
+        [(url_hash(row["url"]), row["number"], row["sha256"][:16]) for row in images]
         + [(_digest(row), row["number"], row["sha256"][:16]) for row in images if row["digest"]]
         # a file whose name is what such a spelling says comes first in a listing, so it is found first
         + [
-            (hash_of(other), row["number"], row["sha256"][:16])
+            (url_hash(other), row["number"], row["sha256"][:16])
             for row in images
             if row["kind"] == "file"
             for other in unescaped_spellings(row["url"])
@@ -126,15 +122,15 @@ def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State
     for number, told in fetch.supply(corpus, part, parts, lists):
         refused += [row for row in told if row["rule"] is not None]
         found = [row for row in told if row["rule"] is None]
-        named = [(hash_of(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16]) for row in found]
+        named = [(url_hash(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16]) for row in found]
         fetched.append(_block(SUPPLY, parts + number, named))
-    opted_out = [(hash_of(row["url"]), consent.RULES.index(row["rule"]), bytes(16)) for row in refused]
+    opted_out = [(url_hash(row["url"]), consent.RULES.index(row["rule"]), bytes(16)) for row in refused]
     links = [row for row in rows if row["use"] == "link"]
     leads = _block(
         LINK,
         part,
-        [(hash_of(row["target"]), row["number"], hash_of(row["url"])) for row in links]
-        + [(_digest(row), row["number"], hash_of(row["url"])) for row in links if row["digest"]],
+        [(url_hash(row["target"]), row["number"], url_hash(row["url"])) for row in links]
+        + [(_digest(row), row["number"], url_hash(row["url"])) for row in links if row["digest"]],
     )
     verdicts = tables.read(corpus.part("text", part), ["rule"])
     kept = np.flatnonzero(np.asarray(verdicts["rule"].is_null()))
@@ -175,7 +171,7 @@ def _supply_and_links(part: int, state: State) -> Block:
 def _supply_and_needs(part: int, state: State) -> Block:
     urls = state.candidates["url"].to_pylist()
     none = bytes(16)
-    needs = _block(NEED, part, [(hash_of(url), index, none) for index, url in enumerate(urls)])
+    needs = _block(NEED, part, [(url_hash(url), index, none) for index, url in enumerate(urls)])
     return np.concatenate([state.supply, needs])
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urljoin
 
 from fastwarc.warc import ArchiveIterator
 from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from pipeline.errors import BuildError
+from pipeline.extract.urls import resolve
 from pipeline.sources.http import Damaged, TooLarge, Truncated, payload
 from pipeline.sources.record import Record
 
@@ -197,6 +197,14 @@ def _status(code: int | str | None) -> int:
     return int(code) if code is not None and STATUS.fullmatch(str(code)) else 0
 
 
+def _utf8(value: str) -> str:
+    """A header's value, which fastwarc reads as Latin-1, as the UTF-8 that servers send."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
 def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in items:
@@ -297,9 +305,8 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
     elif raw.kind == "revisit":
         target = raw.headers.get("warc-refers-to-target-uri", url).strip().removeprefix("<").removesuffix(">")
     elif status in REDIRECTS and headers.get("location"):
-        try:
-            target = urljoin(url, headers["location"].strip())
-        except ValueError:
+        target = resolve(_utf8(headers["location"]), url) or ""
+        if not target:
             rule, detail = "record.status", "a redirect to no URL"
     elif status != 200:
         rule = "record.status"
