@@ -55,7 +55,7 @@ class ExtractPages:
         journal.begin(0)
         for record in self.input.read(task.number, recipe.body_bytes, journal.set_aside.__contains__):
             use, rule = classify(record)
-            if use == "image" and (refusal := consent.refusal(record.headers, "")) is not None:
+            if use in ("image", "link") and (refusal := consent.refusal(record.headers, "")) is not None:
                 use, rule = None, refusal
             if use == "page" and len(record.body) > recipe.limits.page_bytes:
                 pages.add(self._dropped(record, source.name, "page.too_large"))
