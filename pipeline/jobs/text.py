@@ -19,6 +19,7 @@ from pipeline.jobs.packed import Block, Join
 from pipeline.jobs.schemas import TEXT
 from pipeline.jobs.stage import FileEntry
 from pipeline.recipe import Dedup
+from pipeline.sources.record import seconds
 
 RULES = ("", "dedup.same_capture", "dedup.url", "dedup.text", "dedup.near_text", *consent.RULES)
 KEPT, REJECTED = 0, 255
@@ -115,19 +116,13 @@ def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
     rows["refusal"] = NO_REFUSAL
     if column == "url_hash":
         # the newest capture is the least aged
-        dates = [_seconds(capture["date"]) if capture else 0 for capture in pages["capture"].to_pylist()]
+        dates = [seconds(capture["date"]) if capture else 0 for capture in pages["capture"].to_pylist()]
         rows["age"] = np.iinfo(np.uint64).max - np.asarray(dates, np.uint64)
         rows["refusal"] = [
             consent.RULES.index(rule) if rule in consent.RULES else NO_REFUSAL for rule in pages["rule"].to_pylist()
         ]
         rows = np.concatenate([rows, _refusals(corpus, part)])
     return rows
-
-
-def _seconds(date: str) -> int:
-    """A number that grows with a WARC date, 2026-11-21T09:20:26Z or 20261121092026; 0 without one."""
-    digits = "".join(character for character in date if character in "0123456789")
-    return int(digits[:14].ljust(14, "0")) if digits else 0
 
 
 def _refusals(corpus: Corpus, part: int) -> Block:
