@@ -18,6 +18,7 @@ RECORDS = {
     "record.media_type": "neither a page nor a picture",
     **OPT_OUTS,
     "record.crashed": "ended its worker twice",
+    "record.not_a_file": "a link out of the folder or to a folder, or no regular file",
 }
 PAGES = {
     "page.too_large": "more bytes than the recipe's limit",
