@@ -63,7 +63,7 @@ IMAGES = {
     "image.too_common": "shown by too many pages",
 }
 WINDOWS = {
-    "split.leak": "a held-out part of a book, whose picture training documents show too",
+    "split.leak": "a held-out part of a book whose text or picture training documents show too",
     "window.no_image": "no picture",
     "window.no_tied_text": "hardly any text beside its pictures",
     "window.image_run": "many pictures without a word between",
