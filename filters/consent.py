@@ -14,6 +14,8 @@ RULES = (
 )
 """Every rule under which a page or a picture may have opted out, by what it says of itself or by what its host says."""
 DIRECTIVE = re.compile(r"[a-z][a-z_-]*")
+NO_PREVIEW = re.compile(r"max-image-preview\s*[:=]\s*none\b")
+"""How large search results may show pictures: its "none" means no noindex."""
 TDM_META = re.compile(r"tdm-reservation=([^\s,]*)")
 
 
@@ -24,7 +26,8 @@ def refusal(headers: Mapping[str, str], robots: str) -> str | None:
     contents of the page's robots meta elements and "tdm-reservation=VALUE", joined by ", ". A directive that names a
     single crawler ("googlebot: noindex") counts: it was meant to be obeyed."""
     robots = robots.lower()
-    directives = set(DIRECTIVE.findall(f"{headers.get('x-robots-tag', '').lower()}, {TDM_META.sub('', robots)}"))
+    said = f"{headers.get('x-robots-tag', '').lower()}, {TDM_META.sub('', robots)}"
+    directives = set(DIRECTIVE.findall(NO_PREVIEW.sub("", said)))
     if "none" in directives:
         directives.add("noindex")
     for refused in REFUSALS:

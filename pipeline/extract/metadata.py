@@ -174,7 +174,7 @@ class Head:
         kind = kind.lower()
         if kind in ("organization", "person", "website", "breadcrumblist", "imageobject"):
             if kind == "website" and isinstance(node.get("name"), str):
-                self.ld.setdefault("site_name", node["name"])
+                self._said("site_name", node["name"])
             return
         if not any(name in kind for name in _ARTICLES):
             return
@@ -192,16 +192,20 @@ class Head:
             if isinstance(value, dict):
                 value = value.get("url") or value.get("name") or value.get("@id")
             if isinstance(value, str) and value.strip():
-                self.ld.setdefault(target, " ".join(value[:10_000].split()))
+                self._said(target, " ".join(value[:10_000].split()))
         author = node.get("author")
         people = author if isinstance(author, list) else [author]
         names = [person.get("name") if isinstance(person, dict) else person for person in people]
         joined = ", ".join(" ".join(name.split()) for name in names[:20] if isinstance(name, str) and name.strip())
         if joined:
-            self.ld.setdefault("author", joined[:1000])
+            self._said("author", joined[:1000])
         publisher = node.get("publisher")
         if isinstance(publisher, dict) and isinstance(publisher.get("name"), str):
-            self.ld.setdefault("site_name", publisher["name"])
+            self._said("site_name", publisher["name"])
+
+    def _said(self, name: str, value: str) -> None:
+        """JSON can spell halves of surrogate pairs, which are no text."""
+        self.ld.setdefault(name, value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
     def metadata(self, url: str, canonical_url: str) -> Metadata:
         """What was found, for the page at `url`."""

@@ -9,8 +9,8 @@ import idna
 
 # What most pages write and what needs no work: a lower-case host that is no number, no dot segment, nothing to escape
 _CLEAN = re.compile(
-    r"https?://(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*(?::[1-9]\d{1,3})?(?:/[A-Za-z0-9_~!$&'()*+,;=:@-]+)*/"
-    r"(?:[A-Za-z0-9_~!$&()*+,;=:@-]+(?:\.[A-Za-z0-9]{1,5})?)?(?:\?[A-Za-z0-9/_~!$&()*+,;=:@.%-]*)?$"
+    r"https?://(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*(?::(?!80/|443/)[1-9]\d{1,3})?(?:/[A-Za-z0-9_~!$&'()*+,;=:@-]+)*/"
+    r"(?:[A-Za-z0-9_~!$&()*+,;=:@-]+(?:\.[A-Za-z0-9]{1,5})?)?(?:\?[A-Za-z0-9/_~!$&()*+,;=:@.%-]*)?\Z"
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _C0_AND_SPACE = "".join(map(chr, range(0x21)))
@@ -63,6 +63,12 @@ def spelling(url: str) -> str:
         pieces = re.split(b"%2[Ff]", path.encode("utf-8", "surrogatepass"))
         path = "%2F".join(quote(unquote_to_bytes(piece), safe="/:@!$&'()*+,;=~") for piece in pieces)
     return path + mark + query
+
+
+def key_of(url: str) -> str:
+    """What equal names of one thing have in common: the spelling of the URL as references are resolved, or of the text
+    where it is no such URL. WARC files name captures as crawlers wrote them: with ports, upper case, any escapes."""
+    return spelling(resolve(url, "") or url.partition("#")[0])
 
 
 def unescaped_spellings(url: str) -> Iterator[str]:

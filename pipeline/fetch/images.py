@@ -61,15 +61,16 @@ class ImageFetcher:
 
     async def _follow(self, url: str) -> Response:
         """The answer at the end of the redirects, each of which must be allowed by its own host."""
-        taken: list[_Host] = []
+        taken: list[asyncio.Semaphore] = []
 
         async def check(url: str) -> None:
             while taken:
-                taken.pop().slots.release()
+                taken.pop().release()
             await self._allowed(url)
             host = self._host(url)
-            await host.slots.acquire()
-            taken.append(host)
+            slots = host.slots  # another origin of the host may put others in their place
+            await slots.acquire()
+            taken.append(slots)
             await self._turn(host)
 
         try:
@@ -77,7 +78,7 @@ class ImageFetcher:
             return response
         finally:
             while taken:
-                taken.pop().slots.release()
+                taken.pop().release()
 
     def _host(self, url: str) -> _Host:
         return self._hosts.setdefault(origin_of(url)[0][1], _Host())
@@ -119,7 +120,8 @@ class ImageFetcher:
             rights.learn(name, answer)
         if not rights.unreachable:
             host = self._host(origin)
-            host.delay = max(host.delay, rights.robots.delay or 0.0)
-            if host.delay:
+            delay = rights.robots.delay or 0.0
+            if delay and not host.delay:
                 host.slots = asyncio.Semaphore(1)
+            host.delay = max(host.delay, delay)
         return rights

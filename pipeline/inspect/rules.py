@@ -15,7 +15,7 @@ RECORDS = {
     "record.redirect": "a redirect that leads nowhere",
     "record.too_large": "larger than the recipe's limit",
     "record.empty": "no bytes",
-    "record.not_a_file": "in a folder: no regular file inside of it",
+    "record.not_a_file": "a link out of the folder or to a folder, or no regular file",
     "record.unreadable": "a file that cannot be read",
     "record.media_type": "neither a page nor a picture",
     **OPT_OUTS,
@@ -64,7 +64,7 @@ IMAGES = {
     "image.too_common": "shown by too many pages",
 }
 WINDOWS = {
-    "split.leak": "a held-out part of a book, whose picture training documents show too",
+    "split.leak": "a held-out part of a book whose text or picture training documents show too",
     "window.no_image": "no picture",
     "window.no_tied_text": "hardly any text beside its pictures",
     "window.image_run": "many pictures without a word between",

@@ -36,8 +36,8 @@ from shards.files import atomic, remove
 
 STAGES = ("pages", "records", "text", "references", "contents", "images", "verdicts", "split", "documents", "windows")
 PAGE_PACKAGES = (
-    *("openm3w", "beautifulsoup4", "brotli", "fastwarc", "idna", "lxml", "numpy", "py3langid", "rensa"),
-    *("tldextract", "trafilatura"),
+    *("openm3w", "beautifulsoup4", "brotli", "fastwarc", "idna", "lxml", "numpy", "py3langid"),
+    *("pyarrow", "rensa", "tldextract", "trafilatura"),
 )
 PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "simplejpeg")
 PACKAGES = tuple(sorted({*PAGE_PACKAGES, *PICTURE_PACKAGES, "apache-beam", "pyarrow", "tokenizers"}))

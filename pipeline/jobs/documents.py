@@ -203,9 +203,11 @@ def _uses(corpus: Corpus, part: int, splits: pa.Table) -> Block:
         if assigned["rule"] is not None:
             continue
         whole = assigned["split"] != "mixed"
-        if whole:
-            keys.append(tables.short_hash(f"cluster {clusters[row]}"))
-            uses.append((assigned["split"] == "validation", row, WHOLE))
+        keys.append(tables.short_hash(f"cluster {clusters[row]}"))
+        uses.append((assigned["split"] == "validation", row, WHOLE))
+        for number in range(0 if whole else len(assigned["held_out"])):
+            keys.append(keys[-1])
+            uses.append((True, row, number))
         places = dict.fromkeys(images[row], WHOLE)
         if not whole:
             page = texts_of[row]
@@ -232,11 +234,17 @@ def _uses(corpus: Corpus, part: int, splits: pa.Table) -> Block:
 
 
 def _leaks(rows: Block) -> Block:
-    """Held-out uses of what training documents show too. Training sorts before held out within a key."""
+    """Held-out uses of what another page's training text shows too: a book is alike to itself. Training sorts before
+    held out within a key."""
+    if not len(rows):
+        return rows[["part", "row", "chunk"]]
     bounds = packed.groups(rows, ("high", "low"))
+    training = np.add.reduceat((rows["held"] == 0).astype(np.int64), bounds[:-1])
+    pages = rows[["part", "row"]]
     lengths = np.diff(bounds)
-    in_training = np.repeat(rows["held"][bounds[:-1]] == 0, lengths) if len(rows) else np.zeros(0, bool)
-    return rows[in_training & (rows["held"] == 1)][["part", "row", "chunk"]]
+    first, last = (np.repeat(index, lengths) for index in (bounds[:-1], np.maximum(bounds[:-1] + training, 1) - 1))
+    another = (pages[first] != pages) | (pages[last] != pages)
+    return rows[np.repeat(training > 0, lengths) & another & (rows["held"] == 1)][["part", "row", "chunk"]]
 
 
 def _no_leaks(rows: Block) -> Block:

@@ -14,7 +14,7 @@ from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.parts import Input
 from pipeline.jobs.schemas import PAGES, RECORDS
 from pipeline.jobs.stage import FileEntry, Journal, Stage, Task
-from pipeline.jobs.tables import Rows, short_hash
+from pipeline.jobs.tables import Rows, short_hash, url_hash
 from pipeline.recipe import Recipe
 from pipeline.sources.record import Record
 from shards.records import Document, Text, document_id
@@ -29,8 +29,8 @@ _suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
 def site_of(url: str) -> str:
-    """The registrable domain of a URL (Public Suffix List), its address where the host is one, "" without a host."""
-    parts = _suffixes(url)
+    """The registrable domain of a URL in lower case (Public Suffix List), or its address; "" without a host."""
+    parts = _suffixes(url.lower())
     if parts.suffix or not parts.subdomain:
         return parts.top_domain_under_public_suffix or parts.domain or parts.suffix
     # a top-level domain that the list does not know counts as a public suffix (its rule "*")
@@ -55,7 +55,7 @@ class ExtractPages:
         journal.begin(0)
         for record in self.input.read(task.number, recipe.body_bytes, journal.set_aside.__contains__):
             use, rule = classify(record)
-            if use == "image" and (refusal := consent.refusal(record.headers, "")) is not None:
+            if use in ("image", "link") and (refusal := consent.refusal(record.headers, "")) is not None:
                 use, rule = None, refusal
             if use == "page" and len(record.body) > recipe.limits.page_bytes:
                 pages.add(self._dropped(record, source.name, "page.too_large"))
@@ -102,9 +102,9 @@ class ExtractPages:
 
     def _dropped(self, record: Record, source: str, rule: str | None) -> dict[str, Any]:
         capture = {"file": source, "offset": record.offset, "length": record.length, "date": record.date}
-        url_hash = short_hash(record.url.partition("#")[0])
+        key = url_hash(record.url)
         if rule is not None and rule.startswith("consent."):
-            return {"url": record.url, "rule": rule, "bytes": 0, "url_hash": url_hash}
+            return {"url": record.url, "rule": rule, "bytes": 0, "url_hash": key}
         # a file of a folder has no capture date: its contents stand for it
         doc_id = document_id(record.url, record.date or hashlib.sha256(record.body).hexdigest())
         return {
@@ -114,7 +114,7 @@ class ExtractPages:
             "capture": capture,
             "bytes": len(record.body),
             "rule": rule,
-            "url_hash": url_hash,
+            "url_hash": key,
         }
 
 

@@ -1,8 +1,8 @@
 """Stage references: for every image of every surviving page, which capture of the input holds it and which part stores
 it.
 
-URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Each distinct content is
-stored once, by the lowest part that needs it."""
+URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Of several
+captures a page gets the one nearest in time. Each distinct content is stored once, by the lowest part that needs it."""
 
 from collections.abc import Container
 from dataclasses import dataclass
@@ -15,12 +15,14 @@ import pyarrow as pa
 
 from dedup.exact import first_of_each
 from filters import consent
-from pipeline.extract.urls import spelling, unescaped_spellings
+from pipeline.extract.urls import unescaped_spellings
 from pipeline.jobs import fetch, packed, tables
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.packed import Block, Join
 from pipeline.jobs.schemas import REFERENCES
 from pipeline.jobs.stage import FileEntry
+from pipeline.jobs.tables import url_hash
+from pipeline.sources.record import seconds
 
 HOPS = 5
 """Redirects followed from an image's URL to a capture."""
@@ -35,10 +37,12 @@ ROW = np.dtype(
         ("index", "<u4"),
         ("other_high", "<u8"),
         ("other_low", "<u8"),
+        ("time", "<i8"),
     ]
 )
 """A key with what it means: REFUSED: it opted out under consent.RULES[`index`]; SUPPLY: record `index` of `part` has
-content `other`; LINK: URL `other`, in `part`, leads to this key; NEED: candidate `index` of `part` has this URL."""
+content `other`; LINK: URL `other`, in `part`, leads to this key; NEED: candidate `index` of `part` has this URL.
+`time` is that of the capture, or of the page that needs it."""
 LOCATED = np.dtype(
     [
         ("part", "<u4"),
@@ -55,6 +59,7 @@ content, or a link's own URL."""
 SHARED = np.dtype([("high", "<u8"), ("low", "<u8"), ("kind", "u1"), ("part", "<u4"), ("index", "<u4")])
 OWNED = np.dtype([("part", "<u4"), ("kind", "u1"), ("index", "<u4"), ("owner", "<u4"), ("first", "?")])
 BY_URL, BY_CONTENT = 0, 1
+FAR = np.iinfo(np.int64).max
 
 
 @dataclass
@@ -98,24 +103,19 @@ class FindImages(beam.PTransform):
         )
 
 
-def hash_of(url: str) -> bytes:
-    """URLs are the same where they differ in the fragment alone, or in how the characters of the path are escaped."""
-    return tables.short_hash(spelling(url.partition("#")[0]))
-
-
 def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State]:
-    columns = ["use", "number", "url", "sha256", "digest", "target", "rule", "kind"]
+    columns = ["use", "number", "url", "date", "sha256", "digest", "target", "rule", "kind"]
     records = tables.read(corpus.part("records", part), columns)
-    rows = [dict(row) for row in records.to_pylist()]
+    rows = [row | {"time": seconds(row["date"])} for row in records.to_pylist()]
     images = [row for row in rows if row["use"] == "image"]
     supply = _block(
         SUPPLY,
         part,
-        [(hash_of(row["url"]), row["number"], row["sha256"][:16]) for row in images]
-        + [(_digest(row), row["number"], row["sha256"][:16]) for row in images if row["digest"]]
+        [(url_hash(row["url"]), row["number"], row["sha256"][:16], row["time"]) for row in images]
+        + [(_digest(row), row["number"], row["sha256"][:16], row["time"]) for row in images if row["digest"]]
         # a file whose name is what such a spelling says comes first in a listing, so it is found first
         + [
-            (hash_of(other), row["number"], row["sha256"][:16])
+            (url_hash(other), row["number"], row["sha256"][:16], row["time"])
             for row in images
             if row["kind"] == "file"
             for other in unescaped_spellings(row["url"])
@@ -126,27 +126,30 @@ def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State
     for number, told in fetch.supply(corpus, part, parts, lists):
         refused += [row for row in told if row["rule"] is not None]
         found = [row for row in told if row["rule"] is None]
-        named = [(hash_of(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16]) for row in found]
+        named = [(url_hash(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16], 0) for row in found]
         fetched.append(_block(SUPPLY, parts + number, named))
-    opted_out = [(hash_of(row["url"]), consent.RULES.index(row["rule"]), bytes(16)) for row in refused]
+    opted_out = [(url_hash(row["url"]), consent.RULES.index(row["rule"]), bytes(16), 0) for row in refused]
     links = [row for row in rows if row["use"] == "link"]
     leads = _block(
         LINK,
         part,
-        [(hash_of(row["target"]), row["number"], hash_of(row["url"])) for row in links]
-        + [(_digest(row), row["number"], hash_of(row["url"])) for row in links if row["digest"]],
+        [(url_hash(row["target"]), row["number"], url_hash(row["url"]), row["time"]) for row in links]
+        + [(_digest(row), row["number"], url_hash(row["url"]), row["time"]) for row in links if row["digest"]],
     )
     verdicts = tables.read(corpus.part("text", part), ["rule"])
     kept = np.flatnonzero(np.asarray(verdicts["rule"].is_null()))
-    pages = tables.read(corpus.part("pages", part), ["images"]).take(pa.array(kept))
-    candidates: dict[str, list[Any]] = {"row": [], "node": [], "url": []}
-    for row, images_of_page in zip(kept.tolist(), pages["images"].to_pylist(), strict=True):
+    pages = tables.read(corpus.part("pages", part), ["images", "capture"]).take(pa.array(kept))
+    candidates: dict[str, list[Any]] = {"row": [], "node": [], "url": [], "time": []}
+    captures = pages["capture"].to_pylist()
+    for row, capture, images_of_page in zip(kept.tolist(), captures, pages["images"].to_pylist(), strict=True):
+        time = seconds(capture["date"])
         for node, image in enumerate(images_of_page):
             for url in [] if image is None else [image["url"], *image["alternatives"]]:
                 candidates["row"].append(row)
                 candidates["node"].append(node)
                 candidates["url"].append(url)
-    schema = pa.schema([("row", pa.int32()), ("node", pa.int32()), ("url", pa.string())])
+                candidates["time"].append(time)
+    schema = pa.schema([("row", pa.int32()), ("node", pa.int32()), ("url", pa.string()), ("time", pa.int64())])
     return part, State(
         np.concatenate([_block(REFUSED, part, opted_out), supply, *fetched]), leads, pa.table(candidates, schema=schema)
     )
@@ -156,14 +159,14 @@ def _digest(row: dict[str, Any]) -> bytes:
     return tables.short_hash(f"digest {row['digest']}")
 
 
-def _block(kind: int, part: int, rows: list[tuple[bytes, int, bytes]]) -> Block:
+def _block(kind: int, part: int, rows: list[tuple[bytes, int, bytes, int]]) -> Block:
     block = np.zeros(len(rows), ROW)
     if rows:
         key = packed.keys(row[0] for row in rows)
         other = packed.keys(row[2] for row in rows)
         block["high"], block["low"] = key["high"], key["low"]
         block["other_high"], block["other_low"] = other["high"], other["low"]
-        block["index"] = [row[1] for row in rows]
+        block["index"], block["time"] = [row[1] for row in rows], [row[3] for row in rows]
     block["kind"], block["part"] = kind, part
     return block
 
@@ -173,28 +176,48 @@ def _supply_and_links(part: int, state: State) -> Block:
 
 
 def _supply_and_needs(part: int, state: State) -> Block:
-    urls = state.candidates["url"].to_pylist()
-    none = bytes(16)
-    needs = _block(NEED, part, [(hash_of(url), index, none) for index, url in enumerate(urls)])
+    wanted = enumerate(zip(state.candidates["url"].to_pylist(), state.candidates["time"].to_pylist(), strict=True))
+    needs = _block(NEED, part, [(url_hash(url), index, bytes(16), time) for index, (url, time) in wanted])
     return np.concatenate([state.supply, needs])
 
 
 def _meet(rows: Block, kind: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a kind whose key has a supply, and for each the first such supply: an opt-out, or of the lowest part and
-    record."""
+    """Rows of a kind whose key has a supply, and for each such a supply: an opt-out, or the capture that `_nearest`
+    finds."""
     first = first_of_each(rows[["high", "low"]])
-    met = np.flatnonzero((rows["kind"] == kind) & (rows["kind"][first] <= SUPPLY))
-    return met, first[met]
+    supply = np.where(rows["kind"][first] == REFUSED, first, _nearest(rows))
+    met = np.flatnonzero((rows["kind"] == kind) & (supply >= 0))
+    return met, supply[met]
+
+
+def _nearest(rows: Block) -> np.ndarray:
+    """For each row, of the supplies of its key the one nearest in time, -1 without any. Of two as near the older
+    counts, of two of one time that of the lowest part and record. A page and its pictures were captured together."""
+    order = np.lexsort([rows["time"], rows["low"], rows["high"]])
+    time, supplies = rows["time"][order], np.flatnonzero(rows["kind"][order] == SUPPLY)
+    if not len(supplies):
+        return np.full(len(rows), -1)
+    key = first_of_each(rows[["high", "low"]])  # the order above leaves the rows of a key together
+    after = np.searchsorted(supplies, np.arange(len(rows)))
+    older = first_of_each(rows[["high", "low", "time"]][order])[supplies[np.maximum(after, 1) - 1]]
+    newer = supplies[np.minimum(after, len(supplies) - 1)]
+    apart = [np.where(key[other] == key, abs(time - time[other]), FAR) for other in (older, newer)]
+    nearest = np.where(apart[0] <= apart[1], older, newer)
+    found = np.empty(len(rows), np.int64)
+    found[order] = np.where(np.minimum(*apart) < FAR, order[nearest], -1)
+    return found
 
 
 def _lead(rows: Block) -> Block:
     """What links lead to becomes a capture under their own URL."""
     met, supply = _meet(rows, LINK)
-    new = np.zeros(len(met), np.dtype([*LOCATED.descr, ("content_high", "<u8"), ("content_low", "<u8")]))
+    new = np.zeros(
+        len(met), np.dtype([*LOCATED.descr, ("content_high", "<u8"), ("content_low", "<u8"), ("time", "<i8")])
+    )
     new["part"], new["index"] = rows["part"][met], rows["index"][met]
     new["kind"] = rows["kind"][supply]
     new["record_part"], new["record"] = rows["part"][supply], rows["index"][supply]
-    new["high"], new["low"] = rows["other_high"][met], rows["other_low"][met]
+    new["high"], new["low"], new["time"] = rows["other_high"][met], rows["other_low"][met], rows["time"][met]
     new["content_high"], new["content_low"] = rows["other_high"][supply], rows["other_low"][supply]
     return new
 
@@ -204,7 +227,7 @@ def _add_supply(part: int, both: tuple[State, Block]) -> tuple[int, State]:
     if len(new) == 0:
         return part, state
     supply = np.zeros(len(new), ROW)
-    supply["high"], supply["low"] = new["high"], new["low"]
+    supply["high"], supply["low"], supply["time"] = new["high"], new["low"], new["time"]
     supply["kind"], supply["part"], supply["index"] = new["kind"], new["record_part"], new["record"]
     supply["other_high"], supply["other_low"] = new["content_high"], new["content_low"]
     return part, State(np.unique(np.concatenate([state.supply, supply])), state.links, state.candidates)

@@ -303,16 +303,32 @@ def _deaths(journal: Path) -> Path:
     return journal.with_suffix(".deaths.json")
 
 
+def _named(corpus: Corpus, task: Task) -> str:
+    """The input that a part was cut from, in brackets."""
+    cut = read_json(corpus.work("parts.json"))
+    if cut is None:
+        return ""
+    part = cut["parts"][task.number]
+    return f" ({cut['sources'][part['source']]['name']}, from byte or file {part['start']} on)"
+
+
 def blame(corpus: Corpus, stage: Stage, tasks: list[Task], pid: int) -> bool:
     """Counts the record that a worker which died had in hand. False where it had none.
 
-    Only a death that was seen counts: when the whole build is killed, nobody is to blame."""
+    Only a death that was seen counts: when the whole build is killed, nobody is to blame.
+    Raises BuildError where the record was set aside before: another attempt would end no better."""
     for task in tasks:
         path = stage.journal(corpus, task.number)
         journal = Journal.peek(path)
         if journal is not None and journal.pid == pid and journal.record >= 0:
             deaths = read_json(_deaths(path)) or {}
-            deaths[str(journal.record)] = deaths.get(str(journal.record), 0) + 1
-            write_json(_deaths(path), deaths)
+            count = deaths.get(str(journal.record), 0)
+            if count >= CRASHES:
+                raise BuildError(
+                    f"{stage.name}: number {journal.record} of part {task.number}{_named(corpus, task)} ended its "
+                    f"worker {CRASHES} times and once more when it was passed over: leave its file out, or give "
+                    "it more time (limits.record_seconds)"
+                )
+            write_json(_deaths(path), deaths | {str(journal.record): count + 1})
             return True
     return False

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import BuildError
+from pipeline.extract.urls import key_of
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.stage import FileEntry
 from shards.files import write_table
@@ -20,6 +21,11 @@ BATCH = 512
 def short_hash(text: str) -> bytes:
     """16 bytes of sha256: enough that 10^15 different values hold no two equal ones with any likelihood."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def url_hash(url: str) -> bytes:
+    """Equal for all names of one thing: URLs that differ in the fragment alone, or in how they are written."""
+    return short_hash(key_of(url))
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Stage text: which pages are copies of another. Rules in order: the same capture twice, a URL of which another
-capture opted out, an older capture of the same URL, the same text, nearly the same text. Only pages that passed every
-rule before take part."""
+capture or a redirect opted out, an older capture of the same URL, the same text, nearly the same text. Only pages that
+passed every rule before take part."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +8,7 @@ from functools import partial
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dedup import near
 from dedup.exact import first_of_each
@@ -18,6 +19,7 @@ from pipeline.jobs.packed import Block, Join
 from pipeline.jobs.schemas import TEXT
 from pipeline.jobs.stage import FileEntry
 from pipeline.recipe import Dedup
+from pipeline.sources.record import seconds
 
 RULES = ("", "dedup.same_capture", "dedup.url", "dedup.text", "dedup.near_text", *consent.RULES)
 KEPT, REJECTED = 0, 255
@@ -98,7 +100,7 @@ def _load(corpus: Corpus, part: int) -> tuple[int, Verdicts]:
 
 
 def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
-    """The pages of a part that are still kept, keyed by a column; by URL also those that opted out."""
+    """The pages of a part that are still kept, keyed by a column; by URL also what opted out."""
     pages = tables.read(corpus.part("pages", part), list(dict.fromkeys([column, "doc_id", "capture", "rule"])))
     taking_part = np.flatnonzero(state.rules == KEPT)
     if column == "url_hash":
@@ -114,18 +116,24 @@ def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
     rows["refusal"] = NO_REFUSAL
     if column == "url_hash":
         # the newest capture is the least aged
-        dates = [_seconds(capture["date"]) if capture else 0 for capture in pages["capture"].to_pylist()]
+        dates = [seconds(capture["date"]) if capture else 0 for capture in pages["capture"].to_pylist()]
         rows["age"] = np.iinfo(np.uint64).max - np.asarray(dates, np.uint64)
         rows["refusal"] = [
             consent.RULES.index(rule) if rule in consent.RULES else NO_REFUSAL for rule in pages["rule"].to_pylist()
         ]
+        rows = np.concatenate([rows, _refusals(corpus, part)])
     return rows
 
 
-def _seconds(date: str) -> int:
-    """A number that grows with a WARC date, 2026-11-21T09:20:26Z or 20261121092026; 0 without one."""
-    digits = "".join(character for character in date if character.isdigit())
-    return int(digits[:14].ljust(14, "0")) if digits else 0
+def _refusals(corpus: Corpus, part: int) -> Block:
+    """A row for each record that is no page and opted out, by its URL: a redirect, or what repeats another capture."""
+    records = tables.read(corpus.part("records", part), ["url", "rule"])
+    records = records.filter(pc.is_in(records["rule"], pa.array(consent.RULES)))
+    rows = np.zeros(len(records), ROW)
+    key = packed.keys(map(tables.url_hash, records["url"].to_pylist()))
+    rows["high"], rows["low"], rows["part"] = key["high"], key["low"], part
+    rows["refusal"] = [consent.RULES.index(rule) for rule in records["rule"].to_pylist()]
+    return rows
 
 
 def _copies(rule: str, all_of_them: bool, rows: Block) -> Block:

@@ -27,7 +27,8 @@ MEDIA_TYPES = mimetypes.types_map | {
 
 
 def files(folder: Path) -> list[tuple[str, int, int]]:
-    """(path below the folder with forward slashes, size, mtime in ns) of every file, sorted by path.
+    """(path below the folder with forward slashes, size, mtime in ns) of every file, and of every link to a folder,
+    which is not entered, sorted by path.
 
     Raises BuildError where the folder cannot be read."""
     found = []
@@ -37,10 +38,10 @@ def files(folder: Path) -> list[tuple[str, int, int]]:
 
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders.sort()
-        for name in names:
+        for name in [*names, *(name for name in folders if Path(parent, name).is_symlink())]:
             path = Path(parent, name)
             try:
-                stat = path.stat()
+                stat = path.lstat() if path.is_dir() else path.stat()
             except OSError:
                 stat = path.lstat()
             found.append((path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns))
@@ -76,9 +77,8 @@ def _record(root: Path, name: str, number: int, url: str, limit: int) -> Record:
     try:
         real = path.resolve()
         if not real.is_relative_to(root) or not real.is_file():
-            return Record(
-                number, 0, 0, "file", url, rule="record.not_a_file", detail="not a regular file inside the folder"
-            )
+            detail = "a link to a folder" if real.is_dir() else "no regular file inside the folder"
+            return Record(number, 0, 0, "file", url, rule="record.not_a_file", detail=detail)
         size = real.stat().st_size
         if size > limit:
             detail = f"over {limit} bytes"

@@ -4,6 +4,7 @@ import re
 import zlib
 
 import brotli
+import pyarrow as pa
 
 GZIP = 31
 """zlib's window bits for the gzip format."""
@@ -41,6 +42,8 @@ def payload(headers: dict[str, str], body: bytes, limit: int) -> bytes:
             body = _inflate(body, 15 if zlib_header else -15, limit)
         elif coding == "br" and body and not _markup(body):
             body = _unbrotli(body, limit)
+        elif coding == "zstd" and body[:4] == b"\x28\xb5\x2f\xfd":
+            body = _unzstd(body, limit)
     if len(body) > limit:
         raise TooLarge
     return body
@@ -115,6 +118,21 @@ def _unbrotli(body: bytes, limit: int) -> bytes:
         raise Damaged(str(error)) from None
     if not decoder.is_finished():
         raise Truncated(BROKEN_OFF)
+    return b"".join(pieces)
+
+
+def _unzstd(body: bytes, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(body), "zstd") as stream:
+            while piece := stream.read(min(1 << 20, limit + 1 - size)):
+                size += len(piece)
+                if size > limit:
+                    raise TooLarge
+                pieces.append(piece)
+    except OSError as error:
+        raise (Truncated(BROKEN_OFF) if "Truncated" in str(error) else Damaged(str(error))) from None
     return b"".join(pieces)
 
 

@@ -3,6 +3,14 @@
 from dataclasses import dataclass, field
 
 
+def seconds(date: str) -> int:
+    """A number that grows with a WARC date, 2026-11-21T09:20:26Z or 20261121092026, by one a second as if all months
+    had 31 days; 0 without one."""
+    digits = "".join(character for character in date if character in "0123456789")[:14].ljust(14, "0")
+    year, month, day, hour, minute, second = int(digits[:4]), *(int(digits[at : at + 2]) for at in range(4, 14, 2))
+    return ((((year * 12 + month) * 31 + day) * 24 + hour) * 60 + minute) * 60 + second
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A record of a WARC file, or a file of a folder, in the order of its part.

@@ -12,19 +12,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urljoin
 
 from fastwarc.warc import ArchiveIterator
 from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from pipeline.errors import BuildError
+from pipeline.extract.urls import resolve
 from pipeline.sources.http import Damaged, TooLarge, Truncated, payload
 from pipeline.sources.record import Record
 
 GZIP = b"\x1f\x8b\x08"
 LZ4 = b"\x04\x22\x4d\x18"
 CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+STATUS = re.compile(r"[1-9][0-9]{2}")
 SEARCH_BLOCK = 1 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -184,11 +185,24 @@ def _raw(raw: Any, limit: int) -> _Raw:
     if raw.is_http:
         raw.parse_http()
         if raw.http_headers is not None:
-            http = (raw.http_headers.status_code or 0, _joined(raw.http_headers.items()))
+            http = (_status(raw.http_headers.status_code), _joined(raw.http_headers.items()))
     expected = raw.content_length
     most = limit + limit // 8 + 65536  # chunked coding adds to the payload
     body = raw.reader.read(most)
     return _Raw(kind, headers, http, body, len(body) < min(expected, most), expected > most)
+
+
+def _status(code: int | str | None) -> int:
+    """An HTTP status, 0 for what is none."""
+    return int(code) if code is not None and STATUS.fullmatch(str(code)) else 0
+
+
+def _utf8(value: str) -> str:
+    """A header's value, which fastwarc reads as Latin-1, as the UTF-8 that servers send."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -291,9 +305,8 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
     elif raw.kind == "revisit":
         target = raw.headers.get("warc-refers-to-target-uri", url).strip().removeprefix("<").removesuffix(">")
     elif status in REDIRECTS and headers.get("location"):
-        try:
-            target = urljoin(url, headers["location"].strip())
-        except ValueError:
+        target = resolve(_utf8(headers["location"]), url) or ""
+        if not target:
             rule, detail = "record.status", "a redirect to no URL"
     elif status != 200:
         rule = "record.status"
@@ -324,8 +337,7 @@ def _read_with_warcio(file: BinaryIO, limit: int, skip: Callable[[int], bool]) -
                 continue
             http = None
             if raw.http_headers is not None:
-                code = raw.http_headers.get_statuscode()
-                http = (int(code) if code and code.isdigit() else 0, _joined(raw.http_headers.headers))
+                http = (_status(raw.http_headers.get_statuscode()), _joined(raw.http_headers.headers))
             body = raw.raw_stream.read(limit + 1)
             fields = _Raw(raw.rec_type, _joined(raw.rec_headers.headers), http, body, False, len(body) > limit)
             yield _record(fields, number, 0, 0, limit)

@@ -342,3 +342,16 @@ def test_stray_bytes_in_utf8():
 
 def test_page_cut_inside_a_character():
     assert content(f"<p>{GERMAN} ä".encode()[:-1]).startswith(GERMAN)
+
+
+@pytest.mark.parametrize(
+    ("reference", "url"),
+    [
+        ("http://a.org/b.jpg\n", "http://a.org/b.jpg"),
+        ("http://a.org:80/b.jpg", "http://a.org/b.jpg"),
+        ("https://a.org:443/", "https://a.org/"),
+        ("http://a.org:8080/", "http://a.org:8080/"),
+    ],
+)
+def test_what_most_pages_write_is_looked_at_too(reference: str, url: str) -> None:
+    assert resolve(reference, URL) == url

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.fetch import Client, FetchFailed, Limits, Networks
 from pipeline.fetch.images import ImageFetcher
+from pipeline.fetch.response import Response
 from pipeline.fetch.shards import FetchShards
 from pipeline.miniweb.serve import Asked, Server
 from pipeline.miniweb.web import Resource
@@ -171,6 +172,47 @@ def test_patience_that_a_server_asks_for() -> None:
     assert second - first > 0.95 and len(web.asked("2/a")) == 1
     a, b, c = sorted(web.asked("3/a") + web.asked("3/b") + web.asked("3/c"))
     assert b - a > 0.25 and c - b > 0.25
+
+
+class TwoOrigins:
+    """Stands for a client. http://e.org gives its pictures when `opened`, https://e.org asks for a delay."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.waiting = self.at_once = self.most_at_once = 0
+
+    async def fetch(self, url: str, check=None) -> tuple[Response, str]:
+        found = b"User-agent: *\nCrawl-delay: 0.001" if url == "https://e.org/robots.txt" else b""
+        if check is None:
+            return Response(url, "", 0, 0, b"", b"", found, 200 if found else 404), url
+        await check(url)
+        if url.startswith("http:"):
+            self.waiting += 1
+            await self.opened.wait()
+        else:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            await asyncio.sleep(0.02)
+            self.at_once -= 1
+        return Response(url, "", 0, 0, b"", b"", PNG, 200), url
+
+
+def test_a_host_that_asks_for_a_delay_is_asked_one_by_one() -> None:
+    """Though its other origin, which asked for none, had eight requests in the making."""
+
+    async def most_at_once() -> int:
+        client = TwoOrigins()
+        fetcher = ImageFetcher(client)  # type: ignore[arg-type]
+        before = [asyncio.ensure_future(fetcher.fetch(f"http://e.org/{number}")) for number in range(8)]
+        while client.waiting < 8:
+            await asyncio.sleep(0)
+        await fetcher.fetch("https://e.org/first")
+        client.opened.set()
+        await asyncio.gather(*before)
+        await asyncio.gather(*(fetcher.fetch(f"https://e.org/{number}") for number in range(6)))
+        return client.most_at_once
+
+    assert asyncio.run(most_at_once()) == 1
 
 
 def test_every_url_of_a_list_has_a_row(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def test_metrics_of_any_text(value: str) -> None:
     [
         ({}, "", None),
         ({}, "index, follow, max-snippet:-1", None),
+        ({"x-robots-tag": "max-image-preview: none"}, "index, max-image-preview:none", None),
+        ({"x-robots-tag": "max-image-preview:none, none"}, "", "consent.noindex"),
         ({"x-robots-tag": "noai"}, "", "consent.noai"),
         ({"x-robots-tag": "otherbot: NoImageAI, nofollow"}, "", "consent.noimageai"),
         ({}, "NOINDEX,nofollow", "consent.noindex"),

@@ -11,6 +11,8 @@ import pytest
 
 from pipeline.errors import BuildError
 from tests.jobs.corpora import M3W, build_here, digests, start_build
+from tests.jobs.records import record
+from tests.jobs.test_folders import page, picture
 
 
 def column(root: Path, stage: str, name: str) -> list:
@@ -147,6 +149,22 @@ def test_odd_warcs_build_with_every_record_counted(shared: Path, tmp_path: Path)
     assert sum(kinds.values()) == sum(rules.values())
     assert rules["record.truncated"] == 1 and rules["record.corrupt"] == 2
     assert rules[None] == sum(use is not None for use in column(root, "records", "use"))
+
+
+def test_headers_and_metadata_that_make_no_sense_end_no_build(tmp_path: Path) -> None:
+    """Half a surrogate pair in JSON-LD, a status of five digits, digits that are none in a date."""
+    headline = rb'<script type="application/ld+json">{"@type": "Article", "headline": "x \ud83d y"}</script>'
+    warc = tmp_path / "a.warc.gz"
+    warc.write_bytes(
+        record("http://e.org/1", headline + page(1, "/a.png"), date="2024-01-0²T00:00:00Z")
+        + record("http://e.org/2", b"<p>odd", status="40000 OK")
+        + record("http://e.org/a.png", picture(1), "image/png")
+    )
+    root = build_here([warc], tmp_path / "corpus")
+    assert column(root, "records", "status") == [200, 0, 200]
+    assert column(root, "records", "rule") == [None, "record.status", None]
+    (document,) = pq.read_table(root / "documents").to_pylist()
+    assert document["metadata"]["title"] == "x \ufffd y"
 
 
 # Runs a command and prints the peak memory (KiB) of the largest process that came of it.

@@ -5,7 +5,12 @@ import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
+from pipeline.errors import BuildError
+from pipeline.jobs.corpus import Corpus
+from pipeline.jobs.parts import cut
+from pipeline.jobs.stage import Journal, Stage, Task, blame
 from tests.jobs.corpora import M3W
 
 # What a bug in native code does to a worker, on the pages that ask for it. Python imports sitecustomize at its start.
@@ -57,3 +62,22 @@ def test_a_page_that_crashes_or_hangs_its_worker_is_set_aside(tmp_path: Path) ->
     crashed = {url for url, rule in rules.items() if rule == "record.crashed"}
     assert crashed == {"file:///17.html", "file:///42.html"}
     assert [rule for url, rule in rules.items() if url not in crashed] == [None] * 58
+
+
+def test_a_record_that_cannot_be_passed_over_ends_the_build(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "a.html").write_text("a page")
+    corpus, task = Corpus(tmp_path / "corpus"), Task(0, 1)
+    stage = Stage("pages", "key", (task,))
+    corpus.work("pages").mkdir(parents=True)
+    cut(corpus, [site], "file:///")
+    path = stage.journal(corpus, task.number)
+    for set_aside in (set(), set(), {3}):
+        journal = Journal(path)
+        assert journal.set_aside == set_aside
+        journal.begin(3)
+        if not set_aside:
+            assert blame(corpus, stage, [task], os.getpid())
+    with pytest.raises(BuildError, match=r"pages: number 3 of part 0 \(site, .*leave its file out"):
+        blame(corpus, stage, [task], os.getpid())

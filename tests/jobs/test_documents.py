@@ -71,3 +71,27 @@ def test_copies_that_are_kept_never_stand_on_both_sides(tmp_path: Path) -> None:
     assert len(sides) == 15
     assert {"train", "validation"} == set().union(*sides.values())
     assert all(len(side) == 1 for side in sides.values())
+
+
+def test_parts_of_a_book_leak_where_training_documents_hold_a_copy(tmp_path: Path) -> None:
+    """Two copies of one book that differ in their last words, and another book that is held out against nothing."""
+    site = tmp_path / "site"
+    site.mkdir()
+    pixels = np.random.default_rng(3)
+    for name, last in {"a": "one", "b": "another", "other": "one"}.items():
+        words = np.random.default_rng(int(name == "other"))
+        body = ""
+        for number in range(10):
+            PIL.Image.fromarray(pixels.integers(0, 256, (80, 80, 3), np.uint8)).save(site / f"{name}{number}.png")
+            body += (
+                f"<p>Numbers: {' '.join(map(str, words.integers(0, 99_999, 4000)))}.</p><img src={name}{number}.png>"
+            )
+        (site / f"{name}.html").write_text(f"<html><body><article>{body}<p>The {last} end.</p></article></body></html>")
+    settings = ["dedup.near_text=false", "text.min_mean_word_length=0", "windows.validation=0.4"]
+    root = build_here([site], tmp_path / "corpus", settings, "https://example.org/")
+    found = {row["url"].rpartition("/")[2]: row for row in pq.read_table(root / "documents").to_pylist()}
+    assert {name: row["split"] for name, row in found.items()} == dict.fromkeys(
+        ["a.html", "b.html", "other.html"], "mixed"
+    )
+    sides = {name: {part["split"] for part in row["held_out"]} for name, row in found.items()}
+    assert sides == {"a.html": {"leak"}, "b.html": {"leak"}, "other.html": {"validation"}}

@@ -11,6 +11,8 @@ from warcio.warcwriter import WARCWriter
 
 from pipeline.miniweb import Web
 from tests.jobs.corpora import build_here
+from tests.jobs.records import record
+from tests.jobs.test_folders import digest, page, picture, shown
 
 SITE = "http://pictures.example/"
 REFUSED = ("X-Robots-Tag", "noai, noimageai")
@@ -108,3 +110,24 @@ def test_a_page_that_opted_out_does_not_come_back_through_another_capture(web: W
         assert len(documents) == (1 if settings[0].endswith("true") else 2)
         rules = pq.read_table(corpus / "work/text/00000.parquet")["rule"].to_pylist()
         assert rules.count("consent.noai") == 4
+
+
+def test_what_opts_out_later_is_heard_though_nothing_else_changed(tmp_path: Path) -> None:
+    """A crawler that finds the same bytes again, or a redirect in their place, writes down the headers alone."""
+    opted_out = {"date": "2025-01-01T00:00:00Z", "headers": "X-Robots-Tag: noai\r\nLocation: /elsewhere\r\n"}
+    warc = tmp_path / "a.warc.gz"
+    warc.write_bytes(
+        record(f"{SITE}revisited", page(1, "/a.png"))
+        + record(f"{SITE}moved", page(2, "/b.png"))
+        + record(f"{SITE}open", page(3, "/c.png", "/d.png", "/e.png"))
+        + b"".join(record(f"{SITE}{name}.png", picture(seed), "image/png") for seed, name in enumerate("abcde"))
+        + record(f"{SITE}revisited", kind="revisit", **opted_out)
+        + record(f"{SITE}moved", status="301 Moved Permanently", **opted_out)
+        + record(f"{SITE}c.png", media_type="image/png", kind="revisit", **opted_out)
+        + record(f"{SITE}d.png", status="301 Moved Permanently", **opted_out)
+    )
+    root = build_here([warc], tmp_path / "corpus")
+    assert shown(root) == {f"{SITE}open": [digest(picture(4))]}
+    assert pq.read_table(root / "work/text/00000.parquet")["rule"].to_pylist() == ["consent.noai", "consent.noai", None]
+    assert pq.read_table(root / "work/verdicts/00000.parquet")["rule"].to_pylist() == [*["consent.noai"] * 2, None]
+    assert pq.read_table(root / "work/records/00000.parquet")["rule"].to_pylist()[-4:] == ["consent.noai"] * 4

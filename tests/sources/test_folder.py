@@ -52,14 +52,18 @@ def test_what_is_no_readable_file_is_counted(tmp_path: Path) -> None:
     (inside / "empty.html").write_text("")
     (inside / "large.html").write_text("x" * 2000)
     os.mkfifo(inside / "pipe.html")
+    (inside / "linked").symlink_to(tmp_path)
+    (inside / "again").symlink_to(inside)
     names = [name for name, _, _ in folder.files(inside)]
     rules = {record.url: record.rule for record in folder.read(inside, names, "file:///", 1000)}
     assert rules == {
+        "file:///again": "record.not_a_file",
         "file:///dangling.html": "record.not_a_file",
         "file:///empty.html": "record.empty",
         "file:///good.html": None,
         "file:///large.html": "record.too_large",
         "file:///link.html": "record.not_a_file",
+        "file:///linked": "record.not_a_file",
         "file:///page.html": None,
         "file:///pipe.html": "record.not_a_file",
     }

@@ -231,6 +231,7 @@ def test_a_payload_is_what_the_server_meant() -> None:
     import zlib
 
     import brotli
+    import pyarrow as pa
 
     text = b"<html>" + b"words " * 500
     raw = zlib.compressobj(wbits=-15)
@@ -239,6 +240,7 @@ def test_a_payload_is_what_the_server_meant() -> None:
         "deflate": zlib.compress(text),
         "Deflate": raw.compress(text) + raw.flush(),
         "br": brotli.compress(text),
+        "zstd": pa.compress(text, "zstd", asbytes=True),
         "identity": text,
     }.items():
         assert payload({"content-encoding": coding}, body, LIMIT) == text, coding
@@ -256,6 +258,7 @@ def test_a_body_is_whole_or_said_to_break_off(texts: list[bytes], data: st.DataO
     import zlib
 
     import brotli
+    import pyarrow as pa
 
     text = b"<" + b"".join(texts) + b">"
     raw = zlib.compressobj(wbits=-15)
@@ -266,6 +269,7 @@ def test_a_body_is_whole_or_said_to_break_off(texts: list[bytes], data: st.DataO
         ("content-encoding", "deflate", zlib.compress(text), 2, 4),
         ("content-encoding", "deflate", raw.compress(text) + raw.flush(), 2, 0),
         ("content-encoding", "br", brotli.compress(text), 2, 0),
+        ("content-encoding", "zstd", pa.compress(text, "zstd", asbytes=True), 4, 0),
         ("transfer-encoding", "chunked", chunks + b"0\r\n\r\n", 4, 2),
         ("content-encoding", "gzip", members, 2, None),
     ):
@@ -295,8 +299,14 @@ def test_a_page_that_breaks_off_is_counted(tmp_path: Path) -> None:
 
 def test_bombs_stop_at_the_limit() -> None:
     import brotli
+    import pyarrow as pa
 
-    for coding, body in {"gzip": gzip.compress(bytes(50_000_000)), "br": brotli.compress(bytes(50_000_000))}.items():
+    zeros = bytes(50_000_000)
+    for coding, body in {
+        "gzip": gzip.compress(zeros),
+        "br": brotli.compress(zeros),
+        "zstd": pa.compress(zeros, "zstd", asbytes=True),
+    }.items():
         with pytest.raises(TooLarge):
             payload({"content-encoding": coding}, body, 1_000_000)
     with pytest.raises(TooLarge):
@@ -305,3 +315,5 @@ def test_bombs_stop_at_the_limit() -> None:
         payload({"content-encoding": "gzip"}, b"\x1f\x8b" + bytes(30), LIMIT)
     with pytest.raises(Damaged):
         payload({"transfer-encoding": "chunked"}, b"5\r\nhello\r\nno chunk\r\n" + bytes(2000), LIMIT)
+    with pytest.raises(Damaged):
+        payload({"content-encoding": "zstd"}, b"\x28\xb5\x2f\xfd" + b"\xff" * 30, LIMIT)

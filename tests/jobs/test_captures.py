@@ -1,0 +1,77 @@
+"""Several captures of one URL, and one capture under several spellings of its URL."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline.jobs.references import NEED, REFUSED, ROW, SUPPLY, _meet
+from tests.jobs.corpora import build_here
+from tests.jobs.records import record
+from tests.jobs.test_folders import digest, page, picture, shown
+
+
+def test_captures_are_found_under_every_spelling_of_their_urls(tmp_path: Path) -> None:
+    captures = {  # page: what it names, the picture's capture
+        "http://port.org:80/p.html": ("i.png", "http://port.org:80/i.png"),
+        "http://HOST.org/p.html": ("i.png", "HTTP://HOST.org/i.png"),
+        "http://tilde.org/p.html": ("/~u/i.png", "http://tilde.org/%7Eu/i.png"),
+        "http://quote.org/p.html": ("/i?n=o&#39;brien", "http://quote.org/i?n=o'brien"),
+        "http://moved.org/p.html": ("/r.png", "http://moved.org/%C3%BC.png"),
+    }
+    records = [record("http://moved.org/r.png", status="302 Found", headers="Location: /ü.png\r\n")]
+    for seed, (url, (reference, captured)) in enumerate(captures.items()):
+        records += [record(url, page(seed, reference)), record(captured, picture(seed), "image/png")]
+    records += [
+        record("http://gone.org/~u/p.html", page(9, "/i.png")),
+        record("http://gone.org/i.png", picture(9), "image/png"),
+        record("http://GONE.org:80/%7Eu/p.html", page(9, "/i.png"), headers="X-Robots-Tag: noai\r\n"),
+    ]
+    warc = tmp_path / "a.warc.gz"
+    warc.write_bytes(b"".join(records))
+    root = build_here([warc], tmp_path / "corpus")
+    assert shown(root) == {url: [digest(picture(seed))] for seed, url in enumerate(captures)}
+    assert "host.org" in pq.read_table(root / "documents")["site"].to_pylist()
+
+
+def test_a_page_shows_the_captures_of_its_own_time(tmp_path: Path) -> None:
+    site = "http://e.org/"
+    records = []
+    for seed, year in ((1, "2024"), (2, "2025")):
+        date = f"{year}-03-01T00:00:00Z"
+        records += [
+            record(f"{site}p.html", page(seed, "i.png"), date=date),
+            record(f"{site}i.png", picture(seed), "image/png", date=date),
+            record(f"{site}moved.png", status="302 Found", headers="Location: i.png\r\n", date=date),
+        ]
+    records += [
+        record(f"{site}old.html", page(3, "i.png"), date="20240601000000"),
+        record(f"{site}new.html", page(4, "moved.png"), date="2026-01-01T00:00:00Z"),
+    ]
+    warc = tmp_path / "a.warc.gz"
+    warc.write_bytes(b"".join(records))
+    root = build_here([warc], tmp_path / "corpus")
+    old, new = [digest(picture(1))], [digest(picture(2))]
+    assert shown(root) == {f"{site}p.html": new, f"{site}old.html": old, f"{site}new.html": new}
+
+
+def test_the_nearest_capture_is_met_unless_one_opted_out() -> None:
+    random = np.random.default_rng(1)
+    rows = np.zeros(400, ROW)
+    for name, most in (("low", 40), ("kind", 4), ("part", 3), ("index", 9), ("time", 12)):
+        rows[name] = random.integers(0, most, len(rows))
+    rows["kind"][(rows["kind"] == REFUSED) & (rows["low"] > 10)] = SUPPLY
+    rows = np.unique(rows)
+    expected = {}
+    for place in np.flatnonzero(rows["kind"] == NEED):
+        same = rows["low"] == rows["low"][place]
+        refused, supplies = (
+            np.flatnonzero(same & (rows["kind"] == REFUSED)),
+            np.flatnonzero(same & (rows["kind"] == SUPPLY)),
+        )
+        apart = [(abs(rows["time"][at] - rows["time"][place]), rows["time"][at], at) for at in supplies]
+        if len(refused) or apart:
+            expected[place] = refused[0] if len(refused) else min(apart)[2]
+    met, supply = _meet(rows, NEED)
+    assert dict(zip(met, supply, strict=True)) == expected and len(expected) > 50
+    assert [len(found) for found in _meet(rows[:0], NEED)] == [0, 0]
