@@ -261,12 +261,12 @@ def matrix_weights(module: nn.Module) -> int:
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second that this processor, with the threads it has, reaches in a large product: the best of half a
-    second, as neighbours on a shared machine take their part of single ones."""
+    """Operations a second that this processor, with the threads it has, reaches in a large product: the best of a fifth
+    of a second, as neighbours on a shared machine take their part of single ones."""
     size = 2048 if device.type == "cpu" else 8192
     left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     best = math.inf
-    until = time.monotonic() + 0.5
+    until = time.monotonic() + 0.2
     while math.isinf(best) or time.monotonic() < until:
         if device.type == "cuda":
             torch.cuda.synchronize()
