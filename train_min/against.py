@@ -181,7 +181,7 @@ def side_job(setting: Setting, side: str, seed: int, log: Log) -> Losses:
             losses[name] = score(model, held_out, setting.lookup(held_out), states=states)
         return losses
 
-    return once(setting.out / "arms" / f"{side}-{seed}.npz", make)
+    return once(setting.losses_path(f"{side}-{seed}"), make)
 
 
 def compare(held_out: dict[str, Windows], a: list[Losses], b: list[Losses]) -> dict[str, Any]:
@@ -235,12 +235,10 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     report(f"A is {corpus}, B is {other}")
     setting, held_out, progress = begin(corpora, out, options, report)
     arms = [(setting, side, seed) for seed in range(options.seed, options.seed + options.seeds) for side in "ab"]
-    left = sum(not (out / "arms" / f"{side}-{seed}.npz").exists() for _, side, seed in arms)
-    of = f" (of {len(arms)})" if left < len(arms) else ""
-    report(f"{left}{of} trainings of {options.steps} steps")
-    progress.phase(left * options.steps)
+    workers = worker_count(options, choose_device(options.device))
+    progress.trainings([setting.losses_path(f"{side}-{seed}") for _, side, seed in arms], options.steps, workers)
     losses: dict[str, list[Losses]] = {"a": [], "b": []}
-    finished = dict(run_jobs(side_job, arms, worker_count(options, choose_device(options.device)), progress))
+    finished = dict(run_jobs(side_job, arms, workers, progress))
     for index, (_, side, _) in enumerate(arms):
         losses[side].append(finished[index])
     progress.file.close()

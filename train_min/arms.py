@@ -51,6 +51,9 @@ class Setting:
     def windows(self, name: str) -> Windows:
         return Windows.load(self.out / "data" / f"{name}.npz")
 
+    def losses_path(self, arm: str) -> Path:
+        return self.out / "arms" / f"{arm}.npz"
+
     def states_path(self, name: str) -> Path:
         return self.out / "data" / f"{name}-states.pt"
 
@@ -178,7 +181,7 @@ def arm_job(setting: Setting, arm: Arm, log: Log) -> Losses:
         model = trained_model(setting, arm.name, arm.seed, arm.seed, sets, log)
         return evaluated(setting, arm, model) if process_rank() == 0 else {}
 
-    return once(setting.out / "arms" / f"{arm.file}.npz", make)
+    return once(setting.losses_path(arm.file), make)
 
 
 def evaluated(setting: Setting, arm: Arm, model: Flamingo) -> Losses:

@@ -15,11 +15,12 @@ from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions
 from train_min import TrainError, validate
 from train_min.arms import Setting, build_model, gated_every
-from train_min.data import Corpus, Windows, cut_windows, pair_windows, pictures, read_picture, training_windows
+from train_min.data import Corpus, Windows, cut_windows, pictures, read_picture, training_windows
 from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM
 from train_min.loop import Log, LoopOptions, lower_states, save, train_nano
 from train_min.model import Flamingo, ModelConfig
 from train_min.options import TrainOptions
+from train_min.pairs import pair_windows
 from train_min.vision import Encoder, FeatureStore, fast_dtype, load_encoder
 from train_min.workers import available_cores, one_thread
 

@@ -43,6 +43,13 @@ class Progress:
             self.report(", ".join(parts))
             self.file.flush()
 
+    def trainings(self, losses: list[Path], steps: int, workers: int) -> None:
+        """The phase of the trainings whose losses are to lie in these files; those that are there are done."""
+        left = sum(not path.exists() for path in losses)
+        of = f" (of {len(losses)})" if left < len(losses) else ""
+        self.report(f"{left}{of} trainings of {steps} steps on {min(workers, len(losses))} processes")
+        self.phase(left * steps)
+
     def phase(self, total: int, what: str = "steps") -> None:
         self.total, self.done, self.started, self.what = total, 0, time.monotonic(), what
 

@@ -52,7 +52,7 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     started = time.monotonic()
     setting, places, progress = begin(corpus, out, options, report)
     prepared = time.monotonic() - started
-    losses = train_arms(setting, arms, report, progress)
+    losses = train_arms(setting, arms, progress)
     progress.file.close()
     tokenizer = run_tokenizer(open_corpus(corpus), options)
     data = summarise(corpus.name, tokenizer, setting, losses, places, read_log(out / "log.jsonl"))
@@ -64,14 +64,11 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     return Result(out, data["sentence"], data)
 
 
-def train_arms(setting: Setting, arms: list[Arm], report: Report, progress: Progress) -> dict[str, list[Losses]]:
+def train_arms(setting: Setting, arms: list[Arm], progress: Progress) -> dict[str, list[Losses]]:
     """The losses of every arm, by name and in the order of seeds."""
     options = setting.options
     workers = 1 if started_by_torchrun() else worker_count(options, torch.device(setting.device))
-    left = sum(not (setting.out / "arms" / f"{arm.file}.npz").exists() for arm in arms)
-    of = f" (of {len(arms)})" if left < len(arms) else ""
-    report(f"{left}{of} trainings of {options.steps} steps on {min(workers, len(arms))} processes")
-    progress.phase(left * options.steps)
+    progress.trainings([setting.losses_path(arm.file) for arm in arms], options.steps, workers)
     with together(options.device):
         of_first(setting)
         finished = dict(run_jobs(arm_job, [(setting, arm) for arm in arms], workers, progress))

@@ -243,9 +243,7 @@ def shown_run(corpus: Finished, run: Run | None, pictures: Pictures) -> dict[str
         ("Documents whose pictures say most", run.best),
         ("Documents whose pictures say least", run.worst),
     ):
-        documents = [
-            shown_ranked(entry, known[entry.doc_id], corpus, pictures) for entry in ranked if entry.doc_id in known
-        ]
+        documents = [shown_ranked(entry, known[entry.doc_id], pictures) for entry in ranked if entry.doc_id in known]
         if documents:
             shown.append((title, documents))
     where = places(corpus, (digest for digest, _ in run.captions))
@@ -253,9 +251,7 @@ def shown_run(corpus: Finished, run: Run | None, pictures: Pictures) -> dict[str
     return vars(run) | {"documents": shown, "captions": [entry for entry in captions if entry[0]], "stale": stale}
 
 
-def shown_ranked(
-    ranked: Ranked, document: SampleDocument, corpus: Finished, pictures: Pictures
-) -> tuple[str, dict[str, Any]]:
+def shown_ranked(ranked: Ranked, document: SampleDocument, pictures: Pictures) -> tuple[str, dict[str, Any]]:
     """What a document's pictures say, and the document; of a part of a book the part's beginning."""
     note = f"{ranked.gain:+.3f} bits per token over {ranked.tokens:,} tokens"
     part = ranked.part

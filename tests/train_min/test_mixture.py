@@ -19,7 +19,8 @@ from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
 from train_min import TrainError
 from train_min.contrastive import CONTEXT, load_tower, neighbours, pretrain
-from train_min.data import open_corpus, pair_windows, pictures, read_picture, training_windows
+from train_min.data import open_corpus, pictures, read_picture, training_windows
+from train_min.pairs import pair_windows
 from train_min.train import run
 
 
