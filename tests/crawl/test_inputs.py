@@ -2,6 +2,7 @@
 written or asked."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.crawl.inputs import with_lists
+from pipeline.crawl.store import CrawlStore
 from pipeline.errors import BuildError
 from pipeline.jobs.fetch import Network
 from pipeline.miniweb.serve import Server
@@ -101,6 +103,8 @@ def test_no_fetch_and_foreign_directories_ask_nothing(tmp_path: Path) -> None:
             return with_lists([str(path)], tmp_path / corpus, "", network, beam, lambda: None, body_bytes)
 
         warcs = named(listing, True)
+        program = json.loads(CrawlStore(tmp_path / "corpus" / "warc").program.read_text())
+        assert program["options"]["pages_per_host"] > 1_000_000_000  # all of a list is wanted
         asked = len(server.log)
         assert asked and named(listing, False) == warcs
         with pytest.raises(BuildError, match=r"--no-fetch, but .*others\.txt is not crawled yet"):

@@ -65,9 +65,11 @@ def page(number: int, seed: int) -> list:
     return nodes
 
 
-def write_recipe(folder: Path, *, policy: str = "random", tokens: int = 256, images: int = 5) -> None:
+def write_recipe(
+    folder: Path, *, policy: str = "random", tokens: int = 256, images: int = 5, vocabulary: int = 8192
+) -> None:
     """What training reads of a recipe."""
-    windows = f'policy = "{policy}"\ntokens = {tokens}\nimages = {images}\ndraws = 8\nvocabulary = 8192\n'
+    windows = f'policy = "{policy}"\ntokens = {tokens}\nimages = {images}\ndraws = 8\nvocabulary = {vocabulary}\n'
     (folder / "recipe.toml").write_text(f"[windows]\n{windows}[image]\nmax_documents = 10\n")
 
 

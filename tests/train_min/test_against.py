@@ -1,6 +1,7 @@
 """Two corpora against each other."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.train_min.test_data import windows_of
 from train_min import TrainError, against
 from train_min.against import (
     begin,
+    common_tokenizer,
     compare,
     held_out_of,
     joined,
@@ -219,6 +221,16 @@ def test_each_side_is_cut_as_its_recipe_says(
     of_text = np.diff(setting.windows("text").starts)
     assert (of_text <= 32).sum() >= len(setting.windows("train-b")) and of_text.max() > 32
     assert min(np.diff(windows.starts).max() for windows in held_out.values()) > 32
+
+
+def test_the_common_tokenizer_is_as_large_as_the_recipes_say(corpus_folder: Path, tmp_path: Path) -> None:
+    folders = {"a": shutil.copytree(corpus_folder, tmp_path / "a"), "b": write_corpus(tmp_path / "b", 30, seed=1)}
+    write_recipe(folders["a"], vocabulary=280)
+    write_recipe(folders["b"], vocabulary=300)
+    corpora = {side: open_corpus(folder) for side, folder in folders.items()}
+    assert corpora["a"].tokenizer.id != corpora["b"].tokenizer.id
+    (tmp_path / "run").mkdir()
+    assert 290 < common_tokenizer(corpora, tmp_path / "run", QUICK).vocab_size <= 302
 
 
 @pytest.mark.slow

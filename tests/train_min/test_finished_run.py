@@ -59,7 +59,9 @@ def test_a_run_given_again_takes_what_is_there_and_says_the_same(
     copied = tmp_path / "run"
     shutil.copytree(result.folder, copied)
     (copied / "arms" / "true-0.npz").unlink()  # as if killed after its training
-    again = run(corpus_folder, copied, QUICK, lambda line: None)
+    lines: list[str] = []
+    again = run(corpus_folder, copied, QUICK, lines.append)
+    assert "1 (of 3) trainings of 24 steps on 1 processes" in lines
     for name in ("gain", "control", "penalties", "documents", "curves"):
         assert again.data[name] == result.data[name]
 

@@ -131,6 +131,8 @@ def test_the_module_runs_by_itself_and_errors_are_one_line(tmp_path: Path, capsy
 def fail(number: int, log: object) -> int:
     if number == 3:
         raise TrainError("three is too many")
+    if number == 4:
+        Path("nowhere/lies.npz").read_bytes()
     if number == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return number * number
@@ -140,6 +142,8 @@ def test_jobs_give_their_results_and_their_errors() -> None:
     assert dict(run_jobs(fail, [(1,), (2,)], 1, lambda row: None)) == {0: 1, 1: 4}
     with pytest.raises(TrainError, match="three is too many"):
         dict(run_jobs(fail, [(1,), (3,)], 2, lambda row: None))
+    with pytest.raises(TrainError, match=r"nowhere/lies\.npz: No such file"):
+        dict(run_jobs(fail, [(1,), (4,)], 2, lambda row: None))
 
 
 def test_a_worker_that_is_killed_ends_the_run_in_one_line() -> None:
