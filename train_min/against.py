@@ -41,7 +41,7 @@ from train_min.prepare import (
 )
 from train_min.results import Progress, Report
 from train_min.vision import load_encoder
-from train_min.workers import keep_freed_memory, run_jobs
+from train_min.workers import expect_jobs, keep_freed_memory, run_jobs
 
 TOKENIZER_BYTES = 50_000_000
 
@@ -258,6 +258,7 @@ def begin(
     """The held-out windows of both sides; one language model, and one store of features of all their pictures."""
     keep_freed_memory()
     device = choose_device(options.device)
+    expect_jobs(worker_count(options, device))
     claim(out, corpora["a"], options, corpora["b"])
     encoder = load_encoder(options.vision, device)
     tokenizer = common_tokenizer(corpora, out, options)

@@ -19,7 +19,7 @@ from shards.tar import read_member
 from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions, document_windows
 from train_min import TrainError
-from train_min.model import Batch
+from train_min.model import Batch, rounded
 
 UNIT_TOKENS = 20 * 256
 """A book-length page counts as several documents, of this many tokens each."""
@@ -328,7 +328,7 @@ def make_batch(  # type: ignore[no-untyped-def]
 ) -> Batch:
     """`rows` of windows as one `Batch`. `features(indexes)` gives the features (n, S, V) of rows of `windows.hashes`;
     `follow` (W,) says whose text is tied to the next image; `states` (T, D) are those of all tokens of `windows`."""
-    length = max(sum(len(windows.of(index)[0]) for index in row) for row in rows)
+    length = rounded(max(sum(len(windows.of(index)[0]) for index in row) for row in rows), 64)
     shape = (len(rows), length)
     tokens = np.zeros(shape, np.int64)
     segments, positions = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)

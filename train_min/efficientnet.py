@@ -33,17 +33,15 @@ class Convolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, linear: bool = False):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, kernel, kernel))
+        # "same" at an even size has one pixel less before than after: a row and a column of zeros before the kernel
+        size = kernel + (stride == 2)
+        self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, size, size))
         self.bias = nn.Parameter(torch.empty(outputs))
-        self.kernel, self.stride, self.groups, self.linear = kernel, stride, groups, linear
+        self.pad, self.stride, self.groups, self.linear = kernel // 2, stride, groups, linear
 
     def forward(self, x: Tensor) -> Tensor:
-        pad = self.kernel // 2
-        if self.stride == 2:  # "same" at an even size: one pixel less before than after
-            x = F.pad(x, (pad - 1, pad) * 2)
-            pad = 0
-        x = F.conv2d(x, self.weight, self.bias, self.stride, pad, 1, self.groups)
-        return x if self.linear else F.relu6(x)
+        x = F.conv2d(x, self.weight, self.bias, self.stride, self.pad, 1, self.groups)
+        return x if self.linear else F.relu6(x, inplace=True)
 
 
 class Block(nn.Module):
@@ -97,6 +95,8 @@ def load_efficientnet() -> EfficientNetLite0:
     def fold(convolution: Convolution, name: str, norm: str) -> None:
         scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPS)
         convolution.weight.data = state[f"{name}.weight"] * scale[:, None, None, None]
+        if convolution.stride == 2:
+            convolution.weight.data = F.pad(convolution.weight.data, (1, 0, 1, 0))
         convolution.bias.data = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
 
     model = EfficientNetLite0()

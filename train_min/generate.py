@@ -50,8 +50,8 @@ class Session:
         batch = batch.to(model.new_rows.device)
         x = model.embed(batch.tokens)
         media = model.media(batch, x.dtype)
-        self.slots = int(batch.media_slot.max()) + 1 if len(batch.media_slot) else 0
         self.per_item = 0 if media is None else media.latents.shape[1]
+        self.slots = 0 if media is None else media.bias.shape[-1] // self.per_item
         self.keys_values = {} if media is None else {k: layer.keys_values(media) for k, layer in model.gated.items()}
         self.sees = batch.media_index[:, -1:]
         self.segments, self.position = batch.segments, batch.positions[:, -1:]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from train_min import TrainError
 from train_min.data import Windows, make_batch, rows_of, token_places, training_parts
 from train_min.lm import NanoConfig, NanoLM, packed_bias
-from train_min.model import Batch, Flamingo, ResamplerLayer
+from train_min.model import Batch, Flamingo, ResamplerLayer, padded
 from train_min.optim import make_optimizers
+from train_min.workers import single_threads
 
 Features = Callable[[np.ndarray], Tensor]
 Log = Callable[[dict[str, Any]], None]
@@ -59,7 +60,7 @@ class TrainingSet:
 
     name: str
     windows: Windows
-    features: Features | None
+    features: Features
     weight: float = 1.0
     states: Tensor | None = None
     interleaved: bool = True
@@ -278,41 +279,56 @@ def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / best
 
 
+TEXT_PARTS = 2
+
+
 def train_nano(
     windows: Windows, config: NanoConfig, options: LoopOptions, seed: int, dtype: torch.dtype, log: Log
 ) -> NanoLM:
     """A nano language model of the text of `windows`, markers included, pictures not. Its head and rows for `<image>`
-    and EOC are trained with the rest, so that the frozen model knows where pictures stand."""
+    and EOC are trained with the rest, so that the frozen model knows where pictures stand.
+
+    Of every step each of two threads takes half of the rows, however many cores there are: sums in another order make
+    another model."""
     model = NanoLM(config, seed)
+    weights = list(model.parameters())
     optimizers = options.optimizers(model)
     text = windows.with_images(np.full_like(windows.images, -1))
     parts = parts_of(text, options, seed)
-    training = TrainingSet("text", text, None)
-    for step in range(options.steps):
-        started = time.monotonic()
-        factor = rate_factor(step, options)
-        set_rates(optimizers, factor)
-        (loss,) = accumulate(
-            model,
-            [(1.0, draw_batches(training, parts, options, seed, step))],
-            lambda batch: F.cross_entropy(
-                (lm_hidden(model, batch, dtype)[batch.targets >= 0] @ model.head.T.to(dtype)).float(),
-                batch.targets[batch.targets >= 0],
-                reduction="none",
-            ),
-        )
-        if not math.isfinite(loss):
-            raise TrainError(f"the language model's loss is not a number at step {step}: lower --lm-rate")
-        nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-        for optimizer in optimizers:
-            optimizer.step()
-        model.zero_grad(set_to_none=True)
-        log({"step": step, "loss": {"text": round(loss, 5)}, "seconds": round(time.monotonic() - started, 3)})
+    with single_threads(TEXT_PARTS) as threads:
+        for step in range(options.steps):
+            started = time.monotonic()
+            set_rates(optimizers, rate_factor(step, options))
+            rows = next(parts)
+            halves = [rows[part::TEXT_PARTS] for part in range(min(TEXT_PARTS, len(rows)))]
+            batches = [make_batch(text, half, None) for half in halves]
+            count = sum(int((batch.targets >= 0).sum()) for batch in batches)
+
+            def losses_and_gradients(batch: Batch, count: int = count) -> tuple[float, tuple[Tensor, ...]]:
+                loss = text_nll(model, batch, dtype).sum() / max(1, count)
+                return float(loss.detach()), torch.autograd.grad(loss, weights)
+
+            losses, gradients = zip(*threads.map(losses_and_gradients, batches), strict=True)
+            if not math.isfinite(sum(losses)):
+                raise TrainError(f"the language model's loss is not a number at step {step}: lower --lm-rate")
+            for weight, *found in zip(weights, *gradients, strict=True):
+                weight.grad = torch.stack(found).sum(0)
+            nn.utils.clip_grad_norm_(weights, options.clip)
+            for optimizer in optimizers:
+                optimizer.step()
+            seconds = round(time.monotonic() - started, 3)
+            log({"step": step, "loss": {"text": round(sum(losses), 5)}, "seconds": seconds})
+    model.zero_grad(set_to_none=True)
     return model.to(dtype)
 
 
-def lm_hidden(model: NanoLM, batch: Batch, dtype: torch.dtype) -> Tensor:
-    return model.run(model.embed(batch.tokens).to(dtype), batch.positions, packed_bias(batch.segments, dtype))
+def text_nll(model: NanoLM, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """Negative log-likelihood (nats) at the places of `batch.targets` that are not -1; 0 in padding behind them."""
+    hidden = model.run(model.embed(batch.tokens).to(dtype), batch.positions, packed_bias(batch.segments, dtype))
+    wanted = batch.targets >= 0
+    logits = padded(hidden[wanted], 64) @ model.head.T.to(dtype)
+    targets = F.pad(batch.targets[wanted], (0, len(logits) - int(wanted.sum())), value=-1)
+    return F.cross_entropy(logits.float(), targets, ignore_index=-1, reduction="none")
 
 
 def packed(windows: Windows, rows: int = 16) -> Iterator[list[list[int]]]:
@@ -339,15 +355,21 @@ def score(
     return nll
 
 
-@torch.no_grad()
-def lower_states(model: Flamingo, windows: Windows, log: Log = lambda row: None) -> Tensor:
+def lower_states(
+    model: Flamingo, windows: Windows, log: Log = lambda row: None, each: Callable[..., Iterable[int]] = map
+) -> Tensor:
     """(T, D): what enters the first gated layer at every token. Frozen and without images, it is the same in every
-    step, arm and seed, so that the blocks below need to run only once. `log` is told how many windows are done."""
+    step, arm and seed, so that the blocks below need to run only once. `log` is told how many windows are done; `each`
+    may be the `map` of several threads."""
     device = model.new_rows.device
     blind = windows.with_images(np.full_like(windows.images, -1))
     states = torch.empty(len(windows.tokens), model.lm.width, dtype=model.lm.head.dtype)
-    for part in packed(blind):
+
+    def fill(part: list[list[int]]) -> int:
         batch = make_batch(blind, part, None).to(device)
         states[torch.from_numpy(token_places(blind, part))] = model.lower(batch)[batch.segments >= 0].cpu()
-        log({"n": sum(map(len, part))})
+        return sum(map(len, part))
+
+    for count in each(fill, packed(blind)):
+        log({"n": count})
     return states

@@ -15,6 +15,17 @@ from train_min import TrainError
 from train_min.lm import LayerNorm, Linear, as_bias, attention, heads, packed_bias
 
 
+def rounded(count: int, unit: int) -> int:
+    """`count` or a little more: oneDNN compiles its kernels anew for every shape, in 3 ms each, and with sizes as they
+    fall a step of the nano model spends a quarter of its time on that."""
+    return -(-count // unit) * unit
+
+
+def padded(x: Tensor, unit: int) -> Tensor:
+    """`x` with zeros behind it, its first dimension `rounded`."""
+    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, rounded(len(x), unit) - len(x)))
+
+
 @dataclass
 class Batch:
     """Rows of packed windows.
@@ -133,7 +144,7 @@ class Media:
 
 def see_media(latents: Tensor, row: Tensor, slot: Tensor, media_index: Tensor) -> Media:
     """Each token of `media_index` (B, T) sees all latents of one item, or of none (-1)."""
-    slots = int(slot.max()) + 1
+    slots = rounded(int(slot.max()) + 1, 4)
     return Media(latents, row, slot, *visible(media_index, slots, latents.shape[1], latents.dtype))
 
 
@@ -162,7 +173,7 @@ class GatedCrossAttention(nn.Module):
 
     def keys_values(self, media: Media) -> tuple[Tensor, Tensor]:
         """Keys and values (B, heads, I * R, D / heads): computed for items that exist, zero in empty places."""
-        kv = self.kv(media.latents)
+        kv = self.kv(padded(media.latents, 8))[: len(media.latents)]
         slots = media.bias.shape[-1] // kv.shape[1]
         rows = kv.new_zeros(len(media.sees), slots, *kv.shape[1:])
         rows = rows.index_put((media.row, media.slot), kv)
@@ -294,8 +305,8 @@ class Flamingo(nn.Module):
     def media(self, batch: Batch, dtype: torch.dtype) -> Media | None:
         if not batch.features:
             return None
-        latents = torch.cat([self.resampler(group.to(dtype)) for group in batch.features])
-        return see_media(latents, batch.media_row, batch.media_slot, batch.media_index)
+        groups = [self.resampler(padded(group.to(dtype), 8))[: len(group)] for group in batch.features]
+        return see_media(torch.cat(groups), batch.media_row, batch.media_slot, batch.media_index)
 
     def hidden(self, batch: Batch) -> Tensor:
         """What the head reads, (B, T, D). With `batch.states` only the blocks from the first gated layer up are run."""
@@ -332,8 +343,9 @@ class Flamingo(nn.Module):
         """Negative log-likelihood (n, nats) at the places of `batch.targets` that are not -1, row by row. Only these
         pass through the head."""
         wanted = batch.targets >= 0
-        hidden, targets = self.hidden(batch)[wanted], batch.targets[wanted]
-        return TokenLoss.apply(hidden, self.lm.head, self.new_rows, targets, torch.is_grad_enabled())
+        hidden, targets = padded(self.hidden(batch)[wanted], 64), padded(batch.targets[wanted], 64)
+        nll = TokenLoss.apply(hidden, self.lm.head, self.new_rows, targets, torch.is_grad_enabled())
+        return nll[: int(wanted.sum())]
 
     def gates(self) -> dict[str, list[float]]:
         """tanh of the gates, layer by layer."""

@@ -17,12 +17,12 @@ from train_min import TrainError, validate
 from train_min.arms import Setting, build_model, gated_every
 from train_min.data import Corpus, Windows, cut_windows, pictures, read_picture, training_windows
 from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM
-from train_min.loop import Log, LoopOptions, lower_states, save, train_nano
+from train_min.loop import TEXT_PARTS, Log, LoopOptions, lower_states, save, train_nano
 from train_min.model import Flamingo, ModelConfig
 from train_min.options import TrainOptions
 from train_min.pairs import pair_windows
 from train_min.vision import Encoder, FeatureStore, fast_dtype, load_encoder
-from train_min.workers import available_cores, one_thread
+from train_min.workers import available_cores, single_threads
 
 Places = dict[bytes, dict[str, Any]]
 """Where the picture of a content hash lies."""
@@ -242,10 +242,7 @@ def first_job(kind: str, setting: Setting, *rest: Any) -> None:
 
 
 def lm_job(setting: Setting, log: Log) -> None:
-    """Train the nano language model on tiles of the training documents, and keep the states of all other windows.
-
-    On one thread: sums in another order make another model, and how many threads a job has depends on how many other
-    jobs there are."""
+    """Train the nano language model on tiles of the training documents, and keep the states of all other windows."""
     options = setting.options
     dtype = fast_dtype(torch.device("cpu"))
     text = setting.windows("text")
@@ -253,9 +250,8 @@ def lm_job(setting: Setting, log: Log) -> None:
     loop = LoopOptions(
         steps=options.lm_steps, rows=options.lm_rows, rate=options.lm_rate, matrix_rate=options.lm_matrix_rate
     )
-    with one_thread():
-        model = train_nano(text, config, loop, options.seed, dtype, lambda row: log({"arm": "lm", **row}))
-        keep_states(setting, model)
+    model = train_nano(text, config, loop, options.seed, dtype, lambda row: log({"arm": "lm", **row}))
+    keep_states(setting, model)
     save({"config": asdict(config), "model": model.state_dict()}, setting.out / "checkpoint" / "lm.pt")
 
 
@@ -271,10 +267,11 @@ def small_enough(windows: Windows, lm: NanoLM | HuggingFaceLM) -> bool:
 def keep_states(setting: Setting, lm: NanoLM) -> None:
     """Write `lower_states` of every set of windows but the language model's text to files."""
     model = Flamingo(lm, ModelConfig(setting.features, every=gated_every(setting.options, lm)), 0)
-    for name in sets_of(setting):
-        windows = setting.windows(name)
-        if small_enough(windows, lm):
-            save(lower_states(model, windows), setting.states_path(name))
+    with single_threads(TEXT_PARTS) as threads:
+        for name in sets_of(setting):
+            windows = setting.windows(name)
+            if small_enough(windows, lm):
+                save(lower_states(model, windows, each=threads.map), setting.states_path(name))
 
 
 def states_job(setting: Setting, name: str, log: Log) -> None:

@@ -34,7 +34,7 @@ from train_min.prepare import (
 )
 from train_min.results import Progress, Report, read_log, summarise
 from train_min.vision import load_encoder
-from train_min.workers import keep_freed_memory, run_jobs
+from train_min.workers import expect_jobs, keep_freed_memory, run_jobs
 
 
 def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Result | None:
@@ -83,6 +83,7 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     keep_freed_memory()
     opened = open_corpus(corpus)
     device = choose_device(options.device)
+    expect_jobs(worker_count(options, device))
     claim(out, opened, options)
     progress = Progress(out / "log.jsonl", report, options.vision_steps)
     own_tower = options.vision == "contrastive"

@@ -2,19 +2,24 @@
 
 import ctypes
 import multiprocessing
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from train_min import TrainError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-PR_SET_PDEATHSIG = 1  # sys/prctl.h
+# what jobs are made of, and what torch's optimizers import once they are there: some seconds, once for all workers
+PRELOADED = ["__main__", "train_min.against", "torch._dynamo"]
 
 
 def keep_freed_memory() -> None:
@@ -46,6 +51,43 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """`count` Python threads in which torch has one thread each."""
+    import torch
+
+    with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        yield threads
+
+
+def expect_jobs(workers: int) -> None:
+    """Have what `workers` processes of `run_jobs` need imported while this process goes on with something else."""
+    if workers > 1:
+        multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+        multiprocessing.resource_tracker.ensure_running()  # which unblocks signals
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C while it imports is a traceback
+        try:
+            multiprocessing.forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Ctrl-C is raised at the end: a worker whose start is broken off ends in a traceback of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 def run_jobs(
     function: Callable[..., Any],
     jobs: Sequence[tuple],
@@ -59,19 +101,20 @@ def run_jobs(
         for index, job in enumerate(jobs):
             yield index, function(*job, on_log)
         return
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    expect_jobs(workers)
     tasks, messages = context.Queue(), context.Queue()
     for index, job in enumerate(jobs):
         tasks.put((index, job))
     workers = min(workers, len(jobs))
     threads = max(1, available_cores() // workers)
     processes = [
-        context.Process(target=_work, args=(function, tasks, messages, threads, os.getpid()), daemon=True)
-        for _ in range(workers)
+        context.Process(target=_work, args=(function, tasks, messages, threads), daemon=True) for _ in range(workers)
     ]
     try:
-        for process in processes:
-            process.start()
+        with interrupted_later():
+            for process in processes:
+                process.start()
         left = len(jobs)
         looked = time.monotonic()
         while left:
@@ -112,12 +155,16 @@ def run_jobs(
                 process.join()
 
 
-def _work(function: Callable[..., Any], tasks: Any, messages: Any, threads: int, parent: int) -> None:
+def _end_with_the_run() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _work(function: Callable[..., Any], tasks: Any, messages: Any, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its workers
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            return
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
     keep_freed_memory()
     import torch
 

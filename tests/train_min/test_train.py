@@ -237,6 +237,22 @@ def test_another_language_model_reads_the_windows_once(
     assert found[0]["nll"]["true"] < found[0]["lm_nll"] - 0.1
 
 
+def test_an_interrupted_run_says_so_in_one_line(corpus_folder: Path, tmp_path: Path) -> None:
+    """Ctrl-C reaches all processes of a terminal, also one that has only begun to import."""
+    command = [sys.executable, "-m", "train_min", str(corpus_folder), "-o", str(tmp_path / "run"), "--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
+    while process.poll() is None and "forkserver" not in descendants(process.pid):
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error.count("\n")) == (1, 1) and "interrupted" in error
+
+
+def descendants(pid: int) -> str:
+    return subprocess.run(["pgrep", "-a", "-P", str(pid)], capture_output=True, text=True).stdout
+
+
 @pytest.mark.slow
 def test_workers_do_not_outlive_a_killed_run(corpus_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "train_min", str(corpus_folder), "-o", str(tmp_path / "run"), "--workers", "2"]
@@ -248,11 +264,12 @@ def test_workers_do_not_outlive_a_killed_run(corpus_folder: Path, tmp_path: Path
             break
     time.sleep(8)
 
-    def children() -> list[str]:
-        return subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    def children(pid: str) -> list[str]:
+        return subprocess.run(["pgrep", "-P", pid], capture_output=True, text=True).stdout.split()
 
-    pids = children()
-    assert len(pids) >= 2
+    pids = children(str(process.pid))
+    pids += [pid for server in pids for pid in children(server)]
+    assert len(pids) >= 4  # a server that forks, a tracker of semaphores, and two workers
     process.kill()
     process.wait()
     time.sleep(2)
