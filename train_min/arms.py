@@ -75,16 +75,19 @@ class Setting:
 
 
 def arms_of(options: TrainOptions) -> list[Arm]:
-    """Every arm of a run, those first that are evaluated most. Raises TrainError for a ruler that there is not."""
+    """Every arm of a run. The true ones, which are evaluated most, each follow a shorter one: of two processes, one then
+    trains all of them, and both end the nine arms of three seeds together. Raises TrainError for a ruler that there is
+    not."""
     if options.ruler and options.ruler not in RULERS:
         raise TrainError(f"no ruler {options.ruler!r}: permutation or placement")
     seeds = range(options.seed, options.seed + options.seeds)
-    arms = [Arm("true", seed) for seed in seeds]
+    arms = []
+    for seed in seeds:
+        arms += [Arm("reference", seed, ("documents", 1000 + seed, 1.0)), Arm("true", seed)]
     for seed in seeds:
         for dose in DOSES if options.ruler else ():
             if (options.ruler, dose) != ("permutation", 1.0):  # that is the control
                 arms.append(Arm(f"dose-{dose:g}", seed, (RULERS[options.ruler], 2000 + seed, dose)))
-        arms.append(Arm("reference", seed, ("documents", 1000 + seed, 1.0)))
         arms.append(Arm("control", seed, ("documents", 2000 + seed, 1.0)))
     return arms
 

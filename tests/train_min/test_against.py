@@ -255,9 +255,9 @@ def test_a_ruler_has_an_arm_for_every_dose() -> None:
     with pytest.raises(TrainError, match="no ruler"):
         arms_of(TrainOptions(ruler="yardstick"))
     names = [arm.name for arm in arms_of(TrainOptions(ruler="placement", seeds=1))]
-    assert names == ["true", "dose-0.1", "dose-0.25", "dose-0.5", "dose-1", "reference", "control"]
+    assert names == ["reference", "true", "dose-0.1", "dose-0.25", "dose-0.5", "dose-1", "control"]
     names = [arm.name for arm in arms_of(TrainOptions(ruler="permutation", seeds=1))]
-    assert names == ["true", "dose-0.1", "dose-0.25", "dose-0.5", "reference", "control"]
+    assert names == ["reference", "true", "dose-0.1", "dose-0.25", "dose-0.5", "control"]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from shards.windows import WindowOptions
 from tests.train_min.test_data import windows_of
@@ -259,6 +260,38 @@ def test_floating_point_operations_are_counted_by_hand() -> None:
     assert step_flops(model, batch) == frozen + gated + resampler
     batch.states = model.lower(batch)  # the block below the first gated layer need not run
     assert step_flops(model, batch) == frozen + gated + resampler - 2 * 12 * d * d * tokens
+
+
+class Products(TorchDispatchMode):
+    """The shapes of matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm):
+            self.seen.add((tuple(args[0].shape), tuple(args[1].shape)))
+        return func(*args, **kwargs or {})
+
+
+def test_the_products_of_most_steps_are_of_shapes_seen_before(windows: Windows) -> None:
+    """Numbers of pictures, predicted tokens and rows differ from step to step; for a new shape a kernel is compiled."""
+    model = small(windows)
+    options = LoopOptions(1, rows=2)
+    training = TrainingSet("w", windows, features_of(windows))
+    parts = parts_of(windows, options, 0)
+    new, pictures, predicted = [], set(), set()
+    with Products() as products:
+        for step in range(12):
+            (batch,) = draw_batches(training, parts, options, 0, step)
+            pictures.add(len(batch.media_row))
+            predicted.add(int((batch.targets >= 0).sum()))
+            before = len(products.seen)
+            accumulate(model, [(1.0, [batch])], model.nll)
+            new.append(len(products.seen) - before)
+    assert len(pictures) >= 4 and len(predicted) >= 8
+    assert new[0] >= 20 and sum(new[6:]) <= new[0]
 
 
 def test_the_nano_model_learns_its_text(windows: Windows) -> None:
