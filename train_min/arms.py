@@ -75,9 +75,8 @@ class Setting:
 
 
 def arms_of(options: TrainOptions) -> list[Arm]:
-    """Every arm of a run. The true ones, which are evaluated most, each follow a shorter one: of two processes, one then
-    trains all of them, and both end the nine arms of three seeds together. Raises TrainError for a ruler that there is
-    not."""
+    """Every arm of a run. The true ones, which are evaluated most, each follow a shorter one: of two processes one then
+    has all of them, and both end the nine arms of three seeds together. Raises TrainError for an unknown ruler."""
     if options.ruler and options.ruler not in RULERS:
         raise TrainError(f"no ruler {options.ruler!r}: permutation or placement")
     seeds = range(options.seed, options.seed + options.seeds)
