@@ -258,8 +258,8 @@ def begin(
     """The held-out windows of both sides; one language model, and one store of features of all their pictures."""
     keep_freed_memory()
     device = choose_device(options.device)
-    expect_jobs(worker_count(options, device))
     claim(out, corpora["a"], options, corpora["b"])
+    expect_jobs(worker_count(options, device))
     encoder = load_encoder(options.vision, device)
     tokenizer = common_tokenizer(corpora, out, options)
     (out / "data").mkdir(parents=True, exist_ok=True)

@@ -83,8 +83,8 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     keep_freed_memory()
     opened = open_corpus(corpus)
     device = choose_device(options.device)
-    expect_jobs(worker_count(options, device))
     claim(out, opened, options)
+    expect_jobs(worker_count(options, device))
     progress = Progress(out / "log.jsonl", report, options.vision_steps)
     own_tower = options.vision == "contrastive"
     encoder = None if own_tower else load_encoder(options.vision, device)
