@@ -104,6 +104,7 @@ def run_jobs(
     context = multiprocessing.get_context("forkserver")
     expect_jobs(workers)
     tasks, messages = context.Queue(), context.Queue()
+    tasks.cancel_join_thread()  # after an error or Ctrl-C nobody reads what is still to be handed out
     for index, job in enumerate(jobs):
         tasks.put((index, job))
     workers = min(workers, len(jobs))

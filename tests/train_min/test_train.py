@@ -172,6 +172,28 @@ def test_workers_give_back_what_they_hold(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+REFUSER = """
+from train_min import TrainError
+from train_min.workers import run_jobs
+
+def refuse(jobs, log):
+    raise TrainError("no")
+
+if __name__ == "__main__":
+    try:
+        list(run_jobs(refuse, [(bytes(1 << 20),)] * 8, 2, print))
+    except TrainError as error:
+        print(error)
+"""
+
+
+def test_an_error_ends_a_run_whose_jobs_were_not_all_handed_out(tmp_path: Path) -> None:
+    script = tmp_path / "refuser.py"
+    script.write_text(REFUSER)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "no\n", "")
+
+
 def chatter(number: int, folder: Path, log: Callable[[dict], None]) -> int:
     """Job 0 ends its process once job 1 logs; job 1 logs without a pause for a minute."""
     began = folder / "began"
