@@ -39,25 +39,17 @@ def available_cores() -> int:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """torch with one thread in this process."""
+def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """`count` Python threads in which torch has one thread each, as it has in the calling one until they end."""
     import torch
 
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            yield threads
     finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """`count` Python threads in which torch has one thread each."""
-    import torch
-
-    with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
-        yield threads
+        torch.set_num_threads(before)
 
 
 def expect_jobs(workers: int) -> None:

@@ -268,7 +268,9 @@ def test_an_interrupted_run_says_so_in_one_line(corpus_folder: Path, tmp_path: P
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
-    assert (process.returncode, error.count("\n")) == (1, 1) and "interrupted" in error
+    # of an import that is broken off Python makes the status of the signal, whoever handles the exception
+    assert process.returncode in (1, -signal.SIGINT)
+    assert error.count("\n") == 1 and "interrupted" in error
 
 
 def descendants(pid: int) -> str:
