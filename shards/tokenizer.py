@@ -22,11 +22,15 @@ FILE_NAME = "tokenizer.json"
 """The name under which a corpus keeps its tokenizer."""
 
 # GPT-4's split pattern (tiktoken, cl100k_base), with combining marks counted as letters: without that, words of the
-# Indic scripts fall apart at every vowel sign.
+# Indic scripts fall apart at every vowel sign. Han characters stand apart from others, as in the pattern of Kimi K2:
+# Japanese and Chinese set no spaces, so a "word" would go from one comma to the next.
 _SPLIT = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]+|\p{N}{1,3}"
+    r"\p{Han}[\p{Han}\p{M}]*|'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}&&[^\p{Han}]]+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_LONGEST_TOKEN = 48
+"""Bytes: 16 characters of three bytes, which is SentencePiece's limit (`max_sentencepiece_length`). Where no spaces are
+set, a phrase that stands on every page would become a token of its own."""
 
 
 # An encoding of the tokenizers library takes some 500 bytes a token: a book is encoded in pieces of so many characters.
@@ -176,6 +180,7 @@ def train_corpus_tokenizer(texts: Iterable[str], vocabulary: int = CORPUS_VOCABU
         vocab_size=vocabulary,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         special_tokens=[],
+        max_token_length=_LONGEST_TOKEN + 1,  # the library takes what is shorter
         show_progress=False,
     )
     trained.train_from_iterator(texts, trainer)

@@ -120,6 +120,35 @@ def test_the_corpus_tokenizer_gives_back_any_text(text):
 
 
 @pytest.mark.parametrize(
+    "phrase",
+    [
+        "東京駅の写真と新しい鍵を見つけました",
+        "版权所有未经许可不得转载违者必究本站内容仅供学习参考",
+        "สงวนลิขสิทธิ์ทุกประการห้ามคัดลอก",
+    ],
+)
+def test_a_phrase_without_spaces_that_every_page_has_is_no_token(phrase):
+    tokenizer = train_corpus_tokenizer([f"{phrase}。{number} the harbour {phrase}" for number in range(500)])
+    tokens = [phrase[start:stop] for start, stop in tokenizer.encode_with_offsets(phrase)[1]]
+    assert 1 < max(map(len, tokens)) <= 16 < len(phrase)
+    assert not any(
+        {"駅", "真", "新", "鍵", "見"} & {*token} and {"の", "と", "し", "を", "つ"} & {*token} for token in tokens
+    )
+
+
+@pytest.mark.parametrize(("characters", "tokens"), [(16, 1), (17, 2)])
+def test_no_token_is_longer_than_48_bytes(characters, tokens):
+    word = "".join(chr(0x0E01 + number) for number in range(characters))  # Thai, three bytes each
+    assert len(train_corpus_tokenizer([f"{word} {number}" for number in range(100)]).encode(word)) == tokens
+
+
+def test_marks_stay_with_the_han_character_before_them():
+    name = "葛\U000e0100城"  # a variation selector, as in Japanese names
+    tokenizer = train_corpus_tokenizer([name] * 10)
+    assert len(tokenizer.encode(name)) == 1
+
+
+@pytest.mark.parametrize(
     "sample", ["The harbour lies quiet, (in the) early morning;\n\nand  boats wait. ", "東京の写真です", "a"]
 )
 def test_a_long_text_has_the_tokens_of_its_parts(tokenizer, monkeypatch, sample):
