@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -181,7 +183,7 @@ def train(
     next_image: Annotated[
         float | None, typer.Option(help="Share of windows whose text sees the next image (Flamingo's p_next).")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many times each arm is trained.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many times each arm is trained [3, with --against 5].")] = None,
     seed: Annotated[int | None, typer.Option(help="The first of them.")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates of each arm.")] = None,
     rows: Annotated[int | None, typer.Option(help="256 tokens times this are an update.")] = None,
@@ -193,25 +195,30 @@ def train(
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: what there is.")] = None,
 ) -> None:
     """Train a small Flamingo and tell what the corpus' images are worth. More options: python -m train_min --help."""
-    given = {name: value for name, value in locals().items() if name not in ("corpus", "output", "against")}
+    named = {name: value for name, value in locals().items() if name not in ("corpus", "output", "against")}
+    given = {name: value for name, value in named.items() if value is not None}
     try:
         from train_min import TrainError
         from train_min.options import TrainOptions
     except ImportError as error:
         sys.exit(_failed(f"training needs {error.name}: pip install 'openm3w[train]'"))
     try:
-        options = TrainOptions(**{name: value for name, value in given.items() if value is not None})
         if against is None:
             from train_min.train import run as run_training
 
-            run_training(corpus, output or corpus / "runs" / "default", options, typer.echo)
+            run = output or corpus / "runs" / "default"
+            with _signals_raised():
+                run_training(corpus, run, TrainOptions(**given), typer.echo)
         else:
-            from train_min.against import run_against
+            from train_min.against import SEEDS, run_against
 
             run = output or corpus / "runs" / f"against-{against.resolve().name}"
-            run_against(corpus, against, run, options, typer.echo)
+            with _signals_raised():
+                run_against(corpus, against, run, TrainOptions(**{"seeds": SEEDS, **given}), typer.echo)
     except TrainError as error:
         sys.exit(_failed(str(error)))
+    except _Ended as ended:
+        sys.exit(_say_ended(ended.number))
 
 
 @app.command()
@@ -265,11 +272,37 @@ def show_recipe(name: str, settings: Settings = None) -> None:
 _beam_options: list[str] = []
 
 
+class _Ended(BaseException):
+    """SIGINT or SIGTERM came."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """For what puts itself in order: training has workers, and a server that forks them."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _Ended(number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _end(number: int, frame: FrameType | None) -> None:
     """Files are whole or absent at any moment and workers die with this process: nothing needs to be put in order."""
+    os._exit(_say_ended(number))
+
+
+def _say_ended(number: int) -> int:
     name = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
     os.write(2, f"\nm3w: {name}; give the same command again to continue\n".encode())
-    os._exit(128 + number)
+    return 128 + number
 
 
 def main() -> None:

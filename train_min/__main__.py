@@ -10,6 +10,21 @@ from train_min import TrainError
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed, 2 wrong usage."""
+    try:
+        train(arguments)
+    except TrainError as error:
+        print(f"train_min: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"train_min: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("train_min: interrupted; give the same command again to go on", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(arguments: list[str] | None) -> None:
     from train_min.options import TrainOptions
     from train_min.train import run
 
@@ -26,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         kind = str if option.default is None or isinstance(option.default, str) else type(option.default)
         if option.name == "workers":
             kind = int
-        parser.add_argument(f"--{option.name.replace('_', '-')}", type=kind, default=option.default)
+        parser.add_argument(f"--{option.name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS)
     parsed = vars(parser.parse_args(arguments))
     corpus, out, against = (parsed.pop(name) for name in ("corpus", "out", "against"))
     out = out or corpus / "runs" / ("default" if against is None else f"against-{against.name}")
@@ -34,23 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     def report(line: str) -> None:
         print(line, flush=True)
 
-    try:
-        if against is None:
-            run(corpus, out, TrainOptions(**parsed), report)
-        else:
-            from train_min.against import run_against
+    if against is None:
+        run(corpus, out, TrainOptions(**parsed), report)
+    else:
+        from train_min.against import SEEDS, run_against
 
-            run_against(corpus, against, out, TrainOptions(**parsed), report)
-    except TrainError as error:
-        print(f"train_min: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"train_min: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("train_min: interrupted; give the same command again to go on", file=sys.stderr)
-        return 1
-    return 0
+        run_against(corpus, against, out, TrainOptions(**{"seeds": SEEDS, **parsed}), report)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,11 @@ class Setting:
     def losses_path(self, arm: str) -> Path:
         return self.out / "arms" / f"{arm}.npz"
 
+    def losses(self, arm: str) -> Losses:
+        """What a finished arm wrote."""
+        with np.load(self.losses_path(arm)) as file:
+            return dict(file)
+
     def states_path(self, name: str) -> Path:
         return self.out / "data" / f"{name}-states.pt"
 
@@ -140,15 +145,15 @@ def build_model(setting: Setting, seed: int) -> Flamingo:
     return Flamingo(lm, model_config(options, lm, setting.features), seed).to(device)
 
 
-def trained_model(setting: Setting, arm: str, seed: int, of_seed: int, sets: list[TrainingSet], log: Log) -> Flamingo:
-    """The arm `arm` of seed `seed`, trained; `of_seed` is that of its weights and order."""
+def trained_model(setting: Setting, arm: str, seed: int, order: int, sets: list[TrainingSet], log: Log) -> Flamingo:
+    """The arm `arm` of seed `seed`, trained; `order` is the seed of the order of its windows."""
     device = torch.device(setting.device)
-    model = build_model(setting, of_seed)
+    model = build_model(setting, seed)
     fit(
         model,
         sets,
         setting.loop,
-        of_seed,
+        order,
         lambda row: log({"arm": arm, "seed": seed, **row}),
         setting.out / "checkpoint" / f"{arm}-{seed}.pt",
         measured_peak(device, fast_dtype(device)),
@@ -156,11 +161,10 @@ def trained_model(setting: Setting, arm: str, seed: int, of_seed: int, sets: lis
     return model
 
 
-def once(path: Path, make: Callable[[], Losses]) -> Losses:
-    """The arrays in `path`; where it is not there yet, what `make` gives, written there whole or not at all."""
+def once(path: Path, make: Callable[[], Losses]) -> None:
+    """Where `path` is not there yet, what `make` gives, written there whole or not at all."""
     if path.exists():
-        with np.load(path) as file:
-            return dict(file)
+        return
     arrays = make()
     if arrays:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,12 +172,11 @@ def once(path: Path, make: Callable[[], Losses]) -> Losses:
         with temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         temporary.replace(path)
-    return arrays
 
 
-def arm_job(setting: Setting, arm: Arm, log: Log) -> Losses:
-    """Train one arm; its per-token losses (T,) on the validation windows under the names of the evaluations. Of several
-    processes that train together only the first evaluates."""
+def arm_job(setting: Setting, arm: Arm, log: Log) -> None:
+    """Train one arm, and write its per-token losses (T,) on the validation windows under the names of the evaluations.
+    Of several processes that train together only the first evaluates."""
     options = setting.options
 
     def make() -> Losses:
@@ -183,7 +186,7 @@ def arm_job(setting: Setting, arm: Arm, log: Log) -> Losses:
         model = trained_model(setting, arm.name, arm.seed, arm.seed, sets, log)
         return evaluated(setting, arm, model) if process_rank() == 0 else {}
 
-    return once(setting.losses_path(arm.file), make)
+    once(setting.losses_path(arm.file), make)
 
 
 def evaluated(setting: Setting, arm: Arm, model: Flamingo) -> Losses:

@@ -144,8 +144,8 @@ def fit(
     checkpoint: Path | None = None,
     peak: float | None = None,
 ) -> None:
-    """Train what `model` trains. With a `checkpoint` file the run goes on where an interrupted one stopped, bit for bit
-    on CPU. Raises TrainError where the loss is no longer a number."""
+    """Train what `model` trains. With a `checkpoint` file the run goes on where an interrupted one stopped, on CPU and
+    with as many threads bit for bit. Raises TrainError where the loss is no longer a number."""
     device = model.new_rows.device
     model.train()
     optimizers = options.optimizers(model)

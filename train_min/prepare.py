@@ -76,6 +76,8 @@ def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None
                     raise
                 # nothing was trained yet, after a typing error in a command, say
                 shutil.rmtree(out / "data", ignore_errors=True)
+                for name in ("tokenizer.json", "log.jsonl"):
+                    (out / name).unlink(missing_ok=True)
         elif any(out.iterdir()):
             raise TrainError(f"{out} is not empty and holds no run: choose another -o")
         path.write_text(stamp)

@@ -71,10 +71,10 @@ def train_arms(setting: Setting, arms: list[Arm], progress: Progress) -> dict[st
     progress.trainings([setting.losses_path(arm.file) for arm in arms], options.steps, workers)
     with together(options.device):
         of_first(setting)
-        finished = dict(run_jobs(arm_job, [(setting, arm) for arm in arms], workers, progress))
+        run_jobs(arm_job, [(setting, arm) for arm in arms], workers, progress)
     losses: dict[str, list[Losses]] = {}
-    for index, arm in enumerate(arms):
-        losses.setdefault(arm.name, []).append(finished[index])
+    for arm in arms:
+        losses.setdefault(arm.name, []).append(setting.losses(arm.file))
     return losses
 
 
@@ -100,6 +100,5 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     lm = "steps of the language model" if options.lm == "nano" else "windows for the language model to read"
     report(f"{left['pictures']} of {len(places)} pictures to encode, {left['steps'] or left['windows']} {lm}")
     progress.phase(sum(left.values()), "steps, windows and pictures")
-    for _ in run_jobs(first_job, jobs, worker_count(options, device), progress):
-        pass
+    run_jobs(first_job, jobs, worker_count(options, device), progress)
     return setting, places, progress

@@ -1,8 +1,10 @@
 """Frozen image encoders, and their features kept on disk: each distinct picture is encoded once."""
 
+import contextlib
 import hashlib
 import io
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,8 @@ from train_min import TrainError
 from train_min.efficientnet import CHANNELS, GRID, MEAN, SIDE, STD, load_efficientnet
 
 BATCH = 16
-PART = 4096
-"""Pictures in a part of the feature store: what an interrupted run loses at most (128 MB at 49 x 320)."""
+STALE = 3600.0
+"""Seconds without a batch after which a part that is being written is one that an ended worker has left."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,10 @@ class FeatureStore:
         """Encode (hash, content) pairs as one new part. Raises TrainError for a picture that cannot be decoded."""
         self.folder.mkdir(parents=True, exist_ok=True)
         hashes: list[bytes] = []
+        for left in self.folder.glob(".*.features.tmp"):
+            with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+                if time.time() - left.stat().st_mtime > STALE:
+                    left.unlink()
         temporary = self.folder / f".{os.getpid()}.features.tmp"
         with temporary.open("wb") as file:
             while True:

@@ -1,7 +1,8 @@
-"""Independent pieces of a run on processes of their own: on CPU one thread each beats several threads together."""
+"""Independent pieces of a run on processes of their own: on CPU processes beat threads of one process."""
 
 import ctypes
 import multiprocessing
+import multiprocessing.context
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
@@ -19,7 +20,7 @@ from train_min import TrainError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 # what jobs are made of, and what torch's optimizers import once they are there: some seconds, once for all workers
-PRELOADED = ["__main__", "train_min.against", "torch._dynamo"]
+PRELOADED = ["train_min.against", "torch._dynamo"]
 
 
 def keep_freed_memory() -> None:
@@ -52,32 +53,43 @@ def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
-def expect_jobs(workers: int) -> None:
-    """Have what `workers` processes of `run_jobs` need imported while this process goes on with something else."""
-    if workers > 1:
-        multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
-        multiprocessing.resource_tracker.ensure_running()  # which unblocks signals
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C while it imports is a traceback
-        try:
-            multiprocessing.forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+def expect_jobs(workers: int) -> multiprocessing.context.BaseContext:
+    """What starts the processes of `run_jobs`: a server forks them, which imports what they need while this process
+    goes on with something else. There is none for one worker, or where TMPDIR is too long for the name of a socket."""
+    if workers <= 1:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    multiprocessing.resource_tracker.ensure_running()  # which unblocks signals
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C while it imports is a traceback
+    try:
+        multiprocessing.forkserver.ensure_running()
+    except OSError:
+        return multiprocessing.get_context("spawn")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return context
 
 
 @contextmanager
-def interrupted_later() -> Iterator[None]:
-    """Ctrl-C is raised at the end: a worker whose start is broken off ends in a traceback of its own."""
+def signals_later() -> Iterator[None]:
+    """SIGINT and SIGTERM reach their handlers at the end: a worker whose start is broken off ends in a traceback of its
+    own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    handlers = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-    if came:
-        raise KeyboardInterrupt
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for signalled in came:
+            signal.raise_signal(signalled)
 
 
 def run_jobs(
@@ -85,27 +97,27 @@ def run_jobs(
     jobs: Sequence[tuple],
     workers: int,
     on_log: Callable[[dict[str, Any]], None],
-) -> Iterator[tuple[int, Any]]:
-    """`function(*job, log)` for each job; yields (index, result) as they finish. `log` takes dicts, which reach
-    `on_log` in this process. With one worker everything runs here. Raises TrainError as the job did, or where a worker
-    died."""
+) -> None:
+    """`function(*job, log)` for each job. `log` takes small dicts, which reach `on_log` in this process; results are
+    what jobs write to files, because a worker that dies with half of a long message in the pipe would be waited for.
+    With one worker everything runs here. Raises TrainError as the job did, or where a worker died."""
     if workers <= 1 or len(jobs) <= 1:
-        for index, job in enumerate(jobs):
-            yield index, function(*job, on_log)
+        for job in jobs:
+            function(*job, on_log)
         return
-    context = multiprocessing.get_context("forkserver")
-    expect_jobs(workers)
+    context = expect_jobs(workers)
     tasks, messages = context.Queue(), context.Queue()
     tasks.cancel_join_thread()  # after an error or Ctrl-C nobody reads what is still to be handed out
-    for index, job in enumerate(jobs):
-        tasks.put((index, job))
+    for job in jobs:
+        tasks.put(job)
     workers = min(workers, len(jobs))
     threads = max(1, available_cores() // workers)
     processes = [
-        context.Process(target=_work, args=(function, tasks, messages, threads), daemon=True) for _ in range(workers)
+        context.Process(target=_work, args=(function, tasks, messages, threads), daemon=True)  # type: ignore[attr-defined]
+        for _ in range(workers)
     ]
     try:
-        with interrupted_later():
+        with signals_later():
             for process in processes:
                 process.start()
         left = len(jobs)
@@ -126,14 +138,13 @@ def run_jobs(
                     )
             if message is None:
                 continue
-            kind, index, payload = message
+            kind, payload = message
             if kind == "log":
                 on_log(payload)
             elif kind == "error":
                 raise payload
             else:
                 left -= 1
-                yield index, payload
         # on their own they give back what they hold: a semaphore of a progress bar, say, of which nobody else knows
         for _ in processes:
             tasks.put(None)
@@ -162,18 +173,17 @@ def _work(function: Callable[..., Any], tasks: Any, messages: Any, threads: int)
     import torch
 
     torch.set_num_threads(threads)
-    while (task := tasks.get()) is not None:
-        index, job = task
+    while (job := tasks.get()) is not None:
         try:
-            result = function(*job, lambda row: messages.put(("log", -1, row)))
+            function(*job, lambda row: messages.put(("log", row)))
         except TrainError as error:
-            messages.put(("error", index, error))
+            messages.put(("error", error))
         except OSError as error:
-            messages.put(("error", index, TrainError(f"{error.filename or 'a file'}: {error.strerror or error}")))
+            messages.put(("error", TrainError(f"{error.filename or 'a file'}: {error.strerror or error}")))
         except Exception as error:
             import traceback
 
             text = "".join(traceback.format_exception(error))
-            messages.put(("error", index, RuntimeError(f"in a training process:\n{text}")))
+            messages.put(("error", RuntimeError(f"in a training process:\n{text}")))
         else:
-            messages.put(("result", index, result))
+            messages.put(("done", None))

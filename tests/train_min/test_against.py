@@ -15,17 +15,19 @@ from tests.train_min.synthetic import write_corpus, write_recipe
 from tests.train_min.test_data import windows_of
 from train_min import TrainError, against
 from train_min.against import (
+    SEEDS,
     begin,
     common_tokenizer,
     compare,
     held_out_of,
     joined,
+    order_of,
     run_against,
     text_hashes,
     tokens_trained,
     without,
 )
-from train_min.arms import arms_of
+from train_min.arms import Setting, arms_of, trained_model
 from train_min.data import cut_windows, open_corpus
 from train_min.options import TrainOptions
 from train_min.prepare import TILES
@@ -39,15 +41,16 @@ def held_out(n: int = 50) -> Any:
     return windows
 
 
-def losses(windows: Any, rng: np.random.Generator, better: float, of_seed: float = 0.01) -> list[dict]:
-    """Models whose losses differ by seed and by document, those of this side `better` nats below 2."""
+def losses(windows: Any, rng: np.random.Generator, better: float, of_weights: tuple[float, ...] = (0, 0, 0)) -> list:
+    """Models whose losses differ by seed and by document, those of this side `better` nats below 2; `of_weights` is
+    what both sides have in common."""
     of_document = np.repeat(rng.normal(0, 0.02, len(windows.units)), np.diff(windows.starts))
     return [
         {
-            name: 2 - better + rng.normal(0, of_seed) + of_document + rng.normal(0, 0.05, len(of_document))
+            name: 2 - better + shared + rng.normal(0, 0.01) + of_document + rng.normal(0, 0.05, len(of_document))
             for name in "ab"
         }
-        for _ in range(3)
+        for shared in of_weights
     ]
 
 
@@ -56,7 +59,7 @@ def test_a_corpus_against_itself_raises_few_alarms() -> None:
     alarms = 0
     for trial in range(100):
         rng = np.random.default_rng(trial)
-        found = compare({"a": windows, "b": windows}, losses(windows, rng, 0.0), losses(windows, rng, 0.0))
+        found = compare({"a": windows, "b": windows}, *(losses(windows, rng, 0.0, (0,) * SEEDS) for _ in "ab"))
         alarms += not found["low"] <= 0 <= found["high"]
     assert alarms <= 10
 
@@ -67,6 +70,26 @@ def test_the_better_corpus_is_found() -> None:
     found = compare({"a": windows, "b": windows}, losses(windows, rng, 0.1), losses(windows, rng, 0.0))
     assert found["low"] > 0 and found["value"] == pytest.approx(0.1 / np.log(2), abs=0.03)
     assert found["pages"] == 50
+
+
+def test_models_that_begin_with_the_same_weights_are_compared_with_each_other() -> None:
+    windows, weights = held_out(), (0.0, 0.5, -0.5)
+    rng = np.random.default_rng(0)
+    found = compare({"a": windows, "b": windows}, *(losses(windows, rng, by, weights) for by in (0.1, 0.0)))
+    assert found["low"] > 0 and found["value"] == pytest.approx(0.1 / np.log(2), abs=0.03)
+
+
+def test_both_sides_begin_with_the_same_weights_and_have_orders_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    built, fitted = [], []
+    monkeypatch.setattr("train_min.arms.build_model", lambda setting, seed: built.append(seed))
+    monkeypatch.setattr("train_min.arms.fit", lambda model, sets, loop, order, *others: fitted.append(order))
+    setting = Setting(tmp_path, tmp_path, 49, 320, 0, QUICK, QUICK.loop(), "cpu")
+    for seed in (0, 1):
+        for side in "ab":
+            trained_model(setting, side, seed, order_of(side, seed), [], lambda row: None)
+    assert built == [0, 0, 1, 1] and len(set(fitted)) == 4
 
 
 def test_a_page_without_a_token_that_sees_a_picture_counts_for_nothing() -> None:
@@ -144,7 +167,7 @@ def rewritten(corpus: Path, change: Any) -> Path:
 
 def prepared(a: Path, b: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Both sides as `begin` leaves them, without language model and features."""
-    monkeypatch.setattr(against, "run_jobs", lambda *arguments: iter(()))
+    monkeypatch.setattr(against, "run_jobs", lambda *arguments: None)
     options = dataclasses.replace(QUICK, steps=6, rows=2, lm_steps=1, seeds=2)
     return begin({"a": open_corpus(a), "b": open_corpus(b)}, out, options, lambda line: None)[:2]
 

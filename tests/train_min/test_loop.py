@@ -281,17 +281,18 @@ def test_the_products_of_most_steps_are_of_shapes_seen_before(windows: Windows) 
     options = LoopOptions(1, rows=2)
     training = TrainingSet("w", windows, features_of(windows))
     parts = parts_of(windows, options, 0)
-    new, pictures, predicted = [], set(), set()
+    new, pictures, predicted, slots = [], set(), set(), set()
     with Products() as products:
         for step in range(12):
             (batch,) = draw_batches(training, parts, options, 0, step)
             pictures.add(len(batch.media_row))
             predicted.add(int((batch.targets >= 0).sum()))
             before = len(products.seen)
+            slots.add(model.media(batch, torch.float32).bias.shape[-1] // model.config.n_latents)
             accumulate(model, [(1.0, [batch])], model.nll)
             new.append(len(products.seen) - before)
-    assert len(pictures) >= 4 and len(predicted) >= 8
-    assert new[0] >= 20 and sum(new[6:]) <= new[0]
+    assert len(pictures) >= 4 and len(predicted) >= 8 and {count % 4 for count in slots} == {0}
+    assert new[0] >= 20 and sum(new[6:]) <= 8
 
 
 def test_the_nano_model_learns_its_text(windows: Windows) -> None:

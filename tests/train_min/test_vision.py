@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -181,6 +183,15 @@ def test_a_part_that_was_not_finished_does_not_count(tmp_path: Path) -> None:
         store.add(encoder, interrupted(), lambda n: None)
     store.refresh()
     assert not store.place
+
+
+def test_what_killed_workers_left_is_deleted_by_later_ones(tmp_path: Path) -> None:
+    left, growing = tmp_path / ".1.features.tmp", tmp_path / ".2.features.tmp"
+    for path in (left, growing):
+        path.write_bytes(b"half")
+    os.utime(left, (time.time() - 7200,) * 2)
+    FeatureStore(tmp_path, 4, 3).add(mean_encoder([]), iter([(bytes(32), picture((9, 9, 9)))]), lambda n: None)
+    assert growing.exists() and not left.exists()
 
 
 def test_encoder_and_transform_name_the_features() -> None:
