@@ -109,10 +109,13 @@ def run_stage(
                 _run_pipeline(corpus, runner, stage, pending, run_task)
                 break
             except WorkerDied as death:
-                # a crash of the worker's own is retried: the journal tells which record was in hand
-                pending = [task for task in pending if _marked(corpus, stage, task) is None]
-                if not blame(corpus, stage, pending, death.pid) or not death.crashed:
+                # a crash of the worker's own is retried: the journal tells which record was in hand, or tasks were
+                # finished since and the worker crashed between two
+                left = [task for task in pending if _marked(corpus, stage, task) is None]
+                blamed = blame(corpus, stage, left, death.pid)
+                if not death.crashed or not (blamed or len(left) < len(pending)):
                     raise
+                pending = left
     return _complete(corpus, stage)
 
 
