@@ -27,8 +27,9 @@ demo: setup
 	$(BIN)/m3w train $(DEMO)/corpus
 	$(BIN)/m3w inspect $(DEMO)/corpus
 
+# Many tests wait, for servers, signals and timeouts: three processes keep two cores busy.
 test: setup browser
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
 
 test-slow: setup browser
 	$(BIN)/python -m pytest -m slow
