@@ -1,15 +1,13 @@
 """`python -m train_min CORPUS -o RUN`, or `torchrun --nproc-per-node=2 -m train_min CORPUS -o RUN`."""
 
-import argparse
 import sys
-from dataclasses import fields
-from pathlib import Path
 
+from pipeline import signals
 from train_min import TrainError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed, 2 wrong usage."""
+    """Exit status: 0 done, 1 failed, 2 wrong usage, 128 + number for a signal."""
     try:
         train(arguments)
     except TrainError as error:
@@ -18,13 +16,14 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"train_min: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("train_min: interrupted; give the same command again to go on", file=sys.stderr)
-        return 1
     return 0
 
 
 def train(arguments: list[str] | None) -> None:
+    import argparse
+    from dataclasses import fields
+    from pathlib import Path
+
     from train_min.options import TrainOptions
     from train_min.train import run
 
@@ -58,4 +57,5 @@ def train(arguments: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
+    signals.handle("train_min")
     sys.exit(main())

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from pipeline import signals
 from train_min import TrainError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -60,36 +61,24 @@ def expect_jobs(workers: int) -> multiprocessing.context.BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    multiprocessing.resource_tracker.ensure_running()  # which unblocks signals
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C while it imports is a traceback
-    try:
-        multiprocessing.forkserver.ensure_running()
-    except OSError:
-        return multiprocessing.get_context("spawn")
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with signals.held():
+        multiprocessing.resource_tracker.ensure_running()  # which unblocks signals
+        with without_interrupts():
+            try:
+                multiprocessing.forkserver.ensure_running()
+            except OSError:
+                return multiprocessing.get_context("spawn")
     return context
 
 
 @contextmanager
-def signals_later() -> Iterator[None]:
-    """SIGINT and SIGTERM reach their handlers at the end: a worker whose start is broken off ends in a traceback of its
-    own."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, frame: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def without_interrupts() -> Iterator[None]:
+    """Processes started here know no Ctrl-C, which they would answer with a traceback while they import."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for signalled in came:
-            signal.raise_signal(signalled)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def run_jobs(
@@ -106,20 +95,21 @@ def run_jobs(
             function(*job, on_log)
         return
     context = expect_jobs(workers)
-    tasks, messages = context.Queue(), context.Queue()
-    tasks.cancel_join_thread()  # after an error or Ctrl-C nobody reads what is still to be handed out
-    for job in jobs:
-        tasks.put(job)
     workers = min(workers, len(jobs))
-    threads = max(1, available_cores() // workers)
-    processes = [
-        context.Process(target=_work, args=(function, tasks, messages, threads), daemon=True)  # type: ignore[attr-defined]
-        for _ in range(workers)
-    ]
-    try:
-        with signals_later():
+    with signals.held():  # handlers remove what multiprocessing has: it must not be halfway there
+        tasks, messages = context.Queue(), context.Queue()
+        tasks.cancel_join_thread()  # after an error nobody reads what is still to be handed out
+        for job in jobs:
+            tasks.put(job)
+        arguments = (function, tasks, messages, max(1, available_cores() // workers))
+        processes = [
+            context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]
+            for _ in range(workers)
+        ]
+        with without_interrupts():
             for process in processes:
                 process.start()
+    try:
         left = len(jobs)
         looked = time.monotonic()
         while left:

@@ -60,9 +60,9 @@ def _print_json(value: dict[str, Any]) -> None:
 def view(corpus: Path, port: int) -> None:
     """Serves a page on this machine until it is interrupted. Raises BuildError for what cannot be served."""
     serving = server(open_corpus(corpus), port)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    print(f"{corpus}: http://127.0.0.1:{serving.server_address[1]}/ (Ctrl-C ends)", flush=True)
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print(f"{corpus}: http://127.0.0.1:{serving.server_address[1]}/ (Ctrl-C ends)", flush=True)
         serving.serve_forever()
     except KeyboardInterrupt:
         print()

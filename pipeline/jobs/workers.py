@@ -103,6 +103,7 @@ def main() -> None:
     """The forking process: reads requests from stdin, one JSON object a line, and reports on stdout. Ends when stdin
     closes."""
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # before Beam is imported: it would log to the terminal

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import cli
+from pipeline.cli import commands
 from pipeline.miniweb import generate
 from pipeline.miniweb.serve import Addresses, Server, answer_from
 from pipeline.miniweb.web import Web
@@ -65,8 +65,8 @@ def m3w(*arguments: str | Path, status: int = 0) -> str:
 
 def here(*arguments: str | Path) -> None:
     """The m3w command in this process and with one worker, which spares seconds of imports. Raises BuildError."""
-    cli._beam_options[:] = ["--direct_num_workers=1"]
-    cli.app([*map(str, arguments)], standalone_mode=False)
+    commands._beam_options[:] = ["--direct_num_workers=1"]
+    commands.app([*map(str, arguments)], standalone_mode=False)
 
 
 def build(*arguments: str | Path) -> None:

@@ -206,7 +206,7 @@ def test_processes_of_torchrun_train_together_as_one_does(corpus_folder: Path, t
 def test_what_is_wrong_with_a_command_is_said_in_one_line(
     corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
-    from pipeline.cli import app
+    from pipeline.cli.commands import app
 
     with pytest.raises(SystemExit) as ended:
         app(["train", str(corpus_folder), "-o", str(tmp_path / "run"), *arguments])

@@ -1,13 +1,8 @@
-"""The m3w command. Everything heavy is imported inside the commands, so that --help answers at once."""
+"""The commands of m3w. Everything heavy is imported inside the commands, so that --help answers at once."""
 
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -207,18 +202,14 @@ def train(
             from train_min.train import run as run_training
 
             run = output or corpus / "runs" / "default"
-            with _signals_raised():
-                run_training(corpus, run, TrainOptions(**given), typer.echo)
+            run_training(corpus, run, TrainOptions(**given), typer.echo)
         else:
             from train_min.against import SEEDS, run_against
 
             run = output or corpus / "runs" / f"against-{against.resolve().name}"
-            with _signals_raised():
-                run_against(corpus, against, run, TrainOptions(**{"seeds": SEEDS, **given}), typer.echo)
+            run_against(corpus, against, run, TrainOptions(**{"seeds": SEEDS, **given}), typer.echo)
     except TrainError as error:
         sys.exit(_failed(str(error)))
-    except _Ended as ended:
-        sys.exit(_say_ended(ended.number))
 
 
 @app.command()
@@ -272,41 +263,8 @@ def show_recipe(name: str, settings: Settings = None) -> None:
 _beam_options: list[str] = []
 
 
-class _Ended(BaseException):
-    """SIGINT or SIGTERM came."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-@contextmanager
-def _signals_raised() -> Iterator[None]:
-    """For what puts itself in order: training has workers, and a server that forks them."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise _Ended(number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """Files are whole or absent at any moment and workers die with this process: nothing needs to be put in order."""
-    os._exit(_say_ended(number))
-
-
-def _say_ended(number: int) -> int:
-    name = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
-    os.write(2, f"\nm3w: {name}; give the same command again to continue\n".encode())
-    return 128 + number
-
-
-def main() -> None:
-    """The console script. Exit status: 0 done, 1 failed, 2 wrong usage."""
+def run() -> None:
+    """Run the command that this program was called with."""
     arguments = sys.argv[1:]
     if "--" in arguments:
         at = arguments.index("--")
@@ -315,8 +273,6 @@ def main() -> None:
     if _beam_options and arguments[:1] not in (["build"], ["crawl"]):
         hint = "; python -m train_min --help lists what a run can be told" if arguments[:1] == ["train"] else ""
         sys.exit(_failed(f"{_beam_options[0]}: only build and crawl take options after --{hint}", 2))
-    signal.signal(signal.SIGINT, _end)
-    signal.signal(signal.SIGTERM, _end)
     from pipeline.errors import BuildError
 
     try:
@@ -330,7 +286,3 @@ def main() -> None:
 def _failed(message: str, status: int = 1) -> int:
     print(f"m3w: {message}", file=sys.stderr)
     return status
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,11 @@
+"""The m3w command. Only signals are handled here: what the commands import comes after."""
+
+
+def main() -> None:
+    """The console script. Exit status: 0 done, 1 failed, 2 wrong usage, 128 + number for a signal."""
+    from pipeline import signals
+
+    signals.handle("m3w")
+    from pipeline.cli.commands import run
+
+    run()
