@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from shards.enough import too_few
 from shards.readers import read_documents
 from shards.records import Text
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer, train_corpus_tokenizer
@@ -37,10 +38,12 @@ from train_min.prepare import (
     encode_jobs,
     first_job,
     lm_jobs,
+    say_too_few,
     setting_of,
     worker_count,
 )
 from train_min.results import Progress, Report
+from train_min.validate import Clusters, amount_of
 from train_min.vision import load_encoder
 from train_min.workers import expect_jobs, keep_freed_memory, run_jobs
 
@@ -189,14 +192,18 @@ def side_job(setting: Setting, side: str, seed: int, log: Log) -> None:
     once(setting.losses_path(f"{side}-{seed}"), make)
 
 
-def compare(held_out: dict[str, Windows], a: list[Losses], b: list[Losses]) -> dict[str, Any]:
+def compare(
+    held_out: dict[str, Windows], clusters: dict[str, Clusters], a: list[Losses], b: list[Losses]
+) -> dict[str, Any]:
     """NLL of B's models minus that of A's, in bits per token that sees an image, as the mean over both held-out sets:
     above zero A teaches more. Models of a seed are compared with each other, since most of what seeds differ by is in
     the weights that both begin with. A page that is held out in both sets counts once in the interval
     (`validate.interval`), and one without such a token not at all."""
     sums: dict[str, list[np.ndarray]] = {"a": [], "b": []}
     places: dict[tuple[str, int], int] = {}
-    sites: list[str] = []
+    cluster: list[str] = []
+    documents: set[str] = set()
+    sites: set[str] = set()
     page: list[int] = []
     counts = []
     for name, windows in held_out.items():
@@ -205,27 +212,31 @@ def compare(held_out: dict[str, Windows], a: list[Losses], b: list[Losses]) -> d
         used = tokens > 0
         weight = 1 / (max(1.0, tokens.sum()) * len(held_out))
         pieces_met: Counter[str] = Counter()
-        for unit, counted in zip(windows.units, used.tolist(), strict=True):
+        for number, unit in enumerate(windows.units):
             key = (unit["url"], pieces_met[unit["url"]])
             pieces_met[unit["url"]] += 1
-            if counted:
+            if used[number]:
                 if key not in places:
                     places[key] = len(places)
-                    sites.append(unit["site"])
+                    cluster.append(clusters[name].cluster[number])
+                    documents.add(clusters[name].document[number])
+                    sites.add(unit["site"])
                 page.append(places[key])
         counts.append(tokens[used] * weight)
         for side, losses in (("a", a), ("b", b)):
             part = [validate.unit_sums(windows, entry[name], chosen)[used] for entry in losses]
             sums[side].append(np.stack(part) * validate.BITS * weight)
     if not page:
-        return {"value": None, "low": None, "high": None, "pages": 0}
+        return {"value": None, "low": None, "high": None, "documents": 0, "sites": 0, "by_site": False}
     of_a, of_b = (
         np.stack([np.bincount(page, row, minlength=len(places)) for row in np.concatenate(sums[side], 1)])
         for side in "ab"
     )
     weights = np.bincount(page, np.concatenate(counts), minlength=len(places))
-    value, low, high = validate.interval([of_b - of_a], weights, sites)
-    return {"value": value, "low": low, "high": high, "pages": len(places)}
+    value, low, high = validate.interval(of_b - of_a, weights, cluster)
+    numbers = {"value": value, "low": low, "high": high} if low == low else {"value": value, "low": None, "high": None}
+    by_site = any(clusters[name].by_site for name in held_out)
+    return {**numbers, "documents": len(documents), "sites": len(sites), "by_site": by_site}
 
 
 def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, report: Report) -> Result:
@@ -239,7 +250,7 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
         raise TrainError("--against does not train on several processes together: start it without torchrun")
     corpora = {"a": open_corpus(corpus), "b": open_corpus(other)}
     report(f"A is {corpus}, B is {other}")
-    setting, held_out, progress = begin(corpora, out, options, report)
+    setting, held_out, clusters, progress = begin(corpora, out, options, report)
     arms = [(setting, side, seed) for seed in range(options.seed, options.seed + options.seeds) for side in "ab"]
     workers = worker_count(options, choose_device(options.device))
     progress.trainings([setting.losses_path(f"{side}-{seed}") for _, side, seed in arms], options.steps, workers)
@@ -248,7 +259,7 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     for _, side, seed in arms:
         losses[side].append(setting.losses(f"{side}-{seed}"))
     progress.file.close()
-    data = against_data(held_out, losses)
+    data = against_data(held_out, clusters, losses)
     data["corpora"] = {side: opened.folder.name for side, opened in corpora.items()}
     data["tokens"] = {side: tokens_trained(setting, side) for side in corpora}
     data["seconds"] = {"total": round(time.monotonic() - started, 1)}
@@ -260,8 +271,9 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
 
 def begin(
     corpora: dict[str, Corpus], out: Path, options: TrainOptions, report: Report
-) -> tuple[Setting, dict[str, Windows], Progress]:
-    """The held-out windows of both sides; one language model, and one store of features of all their pictures."""
+) -> tuple[Setting, dict[str, Windows], dict[str, Clusters], Progress]:
+    """The held-out windows of both sides and their clusters; one language model, and one store of features of all
+    their pictures."""
     keep_freed_memory()
     device = choose_device(options.device)
     claim(out, corpora["a"], options, corpora["b"])
@@ -276,6 +288,9 @@ def begin(
     texts = {side: text_hashes(opened) for side, opened in corpora.items()}
     unseen = held_out_of(held_out, training, texts)
     setting = setting_of(corpora["a"], out, options, encoder, tokenizer, device)
+    clusters = {side: validate.clusters_of(held_out[side], training[side]) for side in corpora}
+    untrained = [{name: np.zeros(len(windows.tokens)) for name, windows in held_out.items()}]
+    say_too_few(too_few_in(compare(held_out, clusters, untrained, untrained)), report)
     jobs, text = [], []
     known: set[bytes] = set()
     for side, opened in corpora.items():
@@ -299,7 +314,7 @@ def begin(
     jobs = [*lm_jobs(setting), *jobs]
     progress = Progress(out / "log.jsonl", report, sum(amount(jobs).values()))
     run_jobs(first_job, jobs, worker_count(options, device), progress)
-    return setting, held_out, progress
+    return setting, held_out, clusters, progress
 
 
 def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOptions) -> Tokenizer:
@@ -319,23 +334,33 @@ def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOption
         raise TrainError(str(error)) from None
 
 
-def against_data(held_out: dict[str, Windows], losses: dict[str, list[Losses]]) -> dict[str, Any]:
+def against_data(
+    held_out: dict[str, Windows], clusters: dict[str, Clusters], losses: dict[str, list[Losses]]
+) -> dict[str, Any]:
     table: dict[str, dict[str, float | None]] = {}
     for name, windows in held_out.items():
         chosen = validate.seen_images(windows).image >= 0
         for side, entries in losses.items():
             values = [validate.mean_nll(windows, entry[name], chosen) for entry in entries]
             table.setdefault(side, {})[name] = float(np.mean([value for value in values if value is not None]))
-    difference = compare(held_out, losses["a"], losses["b"])
-    by_set = {name: compare({name: windows}, losses["a"], losses["b"]) for name, windows in held_out.items()}
-    interval = f"95 % interval {difference['low']:.3f} to {difference['high']:.3f}"
+    difference = compare(held_out, clusters, losses["a"], losses["b"])
+    by_set = {name: compare({name: windows}, clusters, losses["a"], losses["b"]) for name, windows in held_out.items()}
+    return {"sentence": sentence(difference), "difference": difference, "by_held_out_set": by_set, "nll": table}
+
+
+def too_few_in(difference: dict[str, Any]) -> str:
+    return too_few(difference["documents"], difference["sites"] if difference["by_site"] else None)
+
+
+def sentence(difference: dict[str, Any]) -> str:
+    """The result of `compare` in words."""
+    reason = too_few_in(difference)
+    if reason:
+        return reason
+    interval = f"95 % interval {difference['low']:.3f} to {difference['high']:.3f} over {amount_of(difference)}"
     bits = f"{difference['value']:+.3f} bits per token in favour of A, {interval}"
-    if difference["pages"] < validate.ENOUGH_DOCUMENTS:
-        text = f"too few to say: {difference['pages']} held-out documents, {validate.ENOUGH_DOCUMENTS} are needed"
-    elif difference["low"] > 0:
-        text = f"A teaches more than B: {bits}"
-    elif difference["high"] < 0:
-        text = f"B teaches more than A: {bits}"
-    else:
-        text = f"A and B cannot be told apart: {bits}"
-    return {"sentence": text, "difference": difference, "by_held_out_set": by_set, "nll": table}
+    if difference["low"] > 0:
+        return f"A teaches more than B: {bits}"
+    if difference["high"] < 0:
+        return f"B teaches more than A: {bits}"
+    return f"A and B cannot be told apart: {bits}"

@@ -21,6 +21,7 @@ from train_min.loop import TEXT_PARTS, Log, LoopOptions, lower_states, save, tra
 from train_min.model import Flamingo, ModelConfig
 from train_min.options import TrainOptions
 from train_min.pairs import pair_windows
+from train_min.results import Report
 from train_min.vision import Encoder, FeatureStore, fast_dtype, load_encoder
 from train_min.workers import available_cores, single_threads
 
@@ -164,6 +165,12 @@ def check_amount(folder: Path, training: Windows, held_out: Windows) -> None:
         )
 
 
+def say_too_few(reason: str, report: Report) -> None:
+    """Before anything is trained."""
+    if reason:
+        report(f"{reason}. Training goes on, but its result will say no more than this")
+
+
 def setting_of(
     corpus: Corpus, out: Path, options: TrainOptions, encoder: Encoder, tokenizer: Tokenizer, device: torch.device
 ) -> Setting:
@@ -171,12 +178,13 @@ def setting_of(
     return Setting(out, store, encoder.patches, encoder.width, tokenizer.image_id, options, options.loop(), str(device))
 
 
-def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokenizer) -> Places:
+def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokenizer, report: Report) -> Places:
     """Write the windows of the run to files; where each of their pictures lies. Raises TrainError for too little
     data."""
     training = training_windows(corpus, tokenizer, options.seed)
     held_out = cut_windows(corpus, tokenizer, "validation", TILES)
     check_amount(corpus.folder, training, held_out)
+    say_too_few(validate.too_few_held_out(held_out, validate.clusters_of(held_out, training)), report)
     (out / "data").mkdir(parents=True, exist_ok=True)
     (out / "tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
     training.save(out / "data" / "train.npz")

@@ -65,11 +65,12 @@ def summarise(
     """Everything that a report page needs."""
     options = setting.options
     windows, training = setting.windows("validation"), setting.windows("train")
+    clusters = validate.clusters_of(windows, training)
     true, reference = losses["true"], losses["reference"]
-    information = validate.information(windows, true, reference)
-    control = validate.gain(windows, losses["control"], reference)
+    information = validate.information(windows, clusters, true, reference)
+    control = validate.gain(windows, clusters, losses["control"], reference)
     penalties = {
-        scope: validate.penalty(windows, true, scope, rearranged(windows, (scope, options.seed, 1.0))[1])
+        scope: validate.penalty(windows, clusters, true, scope, rearranged(windows, (scope, options.seed, 1.0))[1])
         for scope in SCOPES
     }
     chosen = validate.seen_images(windows).image >= 0
@@ -78,7 +79,7 @@ def summarise(
     blind = float(np.mean([validate.mean_nll(windows, entry["blind"], chosen) for entry in true]))
     gain = information["gain"]
     return {
-        "sentence": validate.sentence(gain, control),
+        "sentence": validate.sentence(gain, control, information["by_language"]),
         "corpus": {
             "name": name,
             "tokenizer": tokenizer.id,
@@ -95,9 +96,9 @@ def summarise(
         },
         "control": control,
         **{name: information[name] for name in ("by_distance", "by_language", "by_host", "per_seed")},
-        "next": validate.information(windows, true, reference, "next", True) if options.next_image else None,
+        "next": validate.information(windows, clusters, true, reference, "next", True) if options.next_image else None,
         "penalties": penalties,
-        "ruler": ruler(windows, losses, options) if options.ruler else None,
+        "ruler": ruler(windows, clusters, losses, options) if options.ruler else None,
         "lm_nll": lm,
         "nll": {
             name: float(np.mean([validate.mean_nll(windows, entry["own"], chosen) for entry in entries]))
@@ -115,7 +116,9 @@ def summarise(
     }
 
 
-def ruler(windows: Windows, losses: dict[str, list[Losses]], options: TrainOptions) -> dict[str, Any]:
+def ruler(
+    windows: Windows, clusters: validate.Clusters, losses: dict[str, list[Losses]], options: TrainOptions
+) -> dict[str, Any]:
     """How the gain, and under `placement` the penalty within the document, fall with the share of wrong documents; and
     by how much each dose is told from the corpus as it is."""
     chosen = validate.seen_images(windows).image >= 0
@@ -124,17 +127,17 @@ def ruler(windows: Windows, losses: dict[str, list[Losses]], options: TrainOptio
         name = "true" if dose == 0 else f"dose-{dose:g}"
         arms = losses.get(name) or losses["control"]
         point: dict[str, Any] = {"dose": dose}
-        point["gain"] = validate.gain(windows, arms, losses["reference"])
+        point["gain"] = validate.gain(windows, clusters, arms, losses["reference"])
         if dose:
             differences = [arm["own"] - true["own"] for arm, true in zip(arms, losses["true"], strict=True)]
-            point["lost"] = validate.estimate(windows, differences, chosen).row()
+            point["lost"] = validate.estimate(windows, clusters, differences, chosen).row()
         if "document" in arms[0]:
             penalties = []
             for seed, arm in zip(range(options.seed, options.seed + options.seeds), arms, strict=True):
                 scope = RULERS[options.ruler]
                 own = rearranged(windows, (scope, 2000 + seed, dose))[0] if dose else windows
                 replaced = rearranged(own, ("document", options.seed, 1.0))[1]
-                penalties.append(validate.penalty(windows, [arm], "document", replaced)["value"])
+                penalties.append(validate.penalty(windows, clusters, [arm], "document", replaced)["value"])
             known = [value for value in penalties if value is not None]
             point["within_document"] = float(np.mean(known)) if known else None
         points.append(point)

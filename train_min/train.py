@@ -89,7 +89,7 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     own_tower = options.vision == "contrastive"
     encoder = None if own_tower else load_encoder(options.vision, device)
     tokenizer = run_tokenizer(opened, options)
-    places = prepare(opened, out, options, tokenizer)
+    places = prepare(opened, out, options, tokenizer, report)
     if own_tower and not (out / "checkpoint" / "tower.pt").exists():
         report(f"{options.vision_steps} steps of a contrastive tower")
         train_tower(opened, out, options, progress)

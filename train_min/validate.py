@@ -6,21 +6,18 @@ prediction sees an image."""
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
+from shards.enough import too_few
 from shards.tokenizer import Tokenizer
 from train_min.data import Losses, Windows, media_places
 
-ENOUGH_DOCUMENTS = 30
-ENOUGH_HOSTS = 20
-RESAMPLES = 2000
 BITS = 1 / math.log(2)
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-"""Student's t at 97.5 % for 1, 2, 3, ... degrees of freedom."""
 MOST_PARTS = 20
 """Hosts, or languages, that a gain is broken down by: those with most tokens."""
 DISTANCES = ((0, 8), (8, 32), (32, 128), (128, 1 << 30))
@@ -59,99 +56,144 @@ def unit_sums(windows: Windows, values: np.ndarray, chosen: np.ndarray) -> np.nd
 
 
 @dataclass(frozen=True)
+class Clusters:
+    """Which held-out units are not independent of each other, as names (U,): of the `document` of each, and of its
+    `cluster`, which is its site if `by_site`, else the document."""
+
+    document: list[str]
+    cluster: list[str]
+    by_site: bool
+
+    @property
+    def of_documents(self) -> "Clusters":
+        return Clusters(self.document, self.document, False)
+
+
+def clusters_of(held_out: Windows, training: Windows) -> Clusters:
+    """By site where no site stands on both sides of the split. A page of which pieces stand on both sides is as many
+    documents as it has held-out units."""
+    trained = {unit["doc_id"] for unit in training.units}
+    document = [
+        f"{unit['doc_id']} {number}" if unit["doc_id"] in trained else unit["doc_id"]
+        for number, unit in enumerate(held_out.units)
+    ]
+    sites = [unit["site"] for unit in held_out.units]
+    by_site = {unit["site"] for unit in training.units}.isdisjoint(sites)
+    return Clusters(document, sites if by_site else document, by_site)
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """Bits per token, its 95 % interval, and over how much it was taken. NaN where there was nothing."""
+    """Bits per token, its 95 % interval, and over how much it was taken; `by_site` where no site of it was trained on.
+    NaN where there was nothing; the interval alone where there was one cluster."""
 
     value: float
     low: float
     high: float
     tokens: int
     documents: int
+    sites: int
+    by_site: bool
     seeds: int
 
     @property
-    def enough(self) -> bool:
-        return self.documents >= ENOUGH_DOCUMENTS
+    def too_few(self) -> str:
+        """Why this says nothing of the corpus; empty where it does."""
+        return too_few(self.documents, self.sites if self.by_site else None)
 
     def row(self) -> dict[str, Any]:
         numbers = {
             name: None if math.isnan(getattr(self, name)) else round(getattr(self, name), 6)
             for name in ("value", "low", "high")
         }
-        counts = {"tokens": self.tokens, "documents": self.documents, "seeds": self.seeds}
-        return {**numbers, **counts, "enough": self.enough}
+        counts = {name: getattr(self, name) for name in ("tokens", "documents", "sites", "by_site", "seeds")}
+        return {**numbers, **counts, "enough": not self.too_few}
 
 
-def estimate(windows: Windows, differences: list[np.ndarray], chosen: np.ndarray) -> Estimate:
+def estimate(windows: Windows, clusters: Clusters, differences: list[np.ndarray], chosen: np.ndarray) -> Estimate:
     """The mean of `differences`, one array (T,) in nats for each seed, over the `chosen` tokens, and its `interval`."""
     sums = np.stack([unit_sums(windows, difference, chosen) for difference in differences]) * BITS
     counts = unit_sums(windows, np.ones(len(chosen)), chosen)
     used = np.flatnonzero(counts)
     if not len(used):
-        return Estimate(math.nan, math.nan, math.nan, 0, 0, len(differences))
-    sites = [windows.units[unit]["site"] for unit in used]
-    value, low, high = interval([sums[:, used]], counts[used], sites)
-    return Estimate(value, low, high, int(counts.sum()), len(used), len(differences))
+        return Estimate(math.nan, math.nan, math.nan, 0, 0, 0, clusters.by_site, len(differences))
+    value, low, high = interval(sums[:, used], counts[used], [clusters.cluster[unit] for unit in used])
+    documents = len({clusters.document[unit] for unit in used})
+    sites = len({windows.units[unit]["site"] for unit in used})
+    return Estimate(value, low, high, int(counts.sum()), documents, sites, clusters.by_site, len(differences))
 
 
-def interval(sides: list[np.ndarray], counts: np.ndarray, sites: list[str]) -> tuple[float, float, float]:
-    """The ratio of sums over documents, and the ends of its 95 % interval: the numerator is that of `sides`, each
-    (seeds, documents) and taken as the mean over its seeds, the denominator that of `counts` (documents,).
+def interval(sums: np.ndarray, counts: np.ndarray, clusters: list[str]) -> tuple[float, float, float]:
+    """The ratio of sums over units, and the ends of its 95 % interval: the numerator is the mean over seeds of `sums`
+    (seeds, units), the denominator that of `counts` (units,). NaN for the ends where there is one cluster.
 
-    Documents are drawn anew 2,000 times (bootstrap), all of a host together where there are 20 hosts or more. To the
-    variance of the ratio among these draws comes that of each side's mean over its seeds: a few seeds drawn anew would
-    give little more than the span of those that there are. Student's t has the degrees of freedom of the sum of
-    variances (Satterthwaite 1946, Welch 1947). A side of one seed tells nothing of seeds: the interval is then that
-    over documents only."""
-    hosts, cluster = np.unique(sites, return_inverse=True)
-    if len(hosts) >= ENOUGH_HOSTS:
-        sides = [np.stack([np.bincount(cluster, row, minlength=len(hosts)) for row in side]) for side in sides]
-        counts = np.bincount(cluster, counts, minlength=len(hosts))
-    n, total = len(counts), counts.sum()
-    numerator = np.sum([side.mean(0) for side in sides], 0)
-    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    variances = [float(np.var((drawn @ numerator) / np.maximum(drawn @ counts, 1e-12)))]
-    freedoms = [n - 1]
-    for side in sides:
-        if len(side) > 1:
-            variances.append(float(np.var(side.sum(1) / total, ddof=1)) / len(side))
-            freedoms.append(len(side) - 1)
-    variance = sum(variances)
-    parts = sum(part**2 / max(1, freedom) for part, freedom in zip(variances, freedoms, strict=True))
-    half = student(variance**2 / parts if parts else math.inf) * math.sqrt(variance)
-    value = float(numerator.sum() / total)
+    Two variances: of the ratio among clusters of units, by leaving out one after the other (jackknife; a bootstrap is
+    too narrow for few clusters), and of its mean over seeds, less what the former holds of it: seeds differ also in
+    how they do on each cluster (Cameron, Gelbach & Miller 2011). Each is multiplied by the square of Student's t for
+    its own degrees of freedom before they are added (Graybill & Wang 1980); with the degrees of freedom of the sum
+    (Satterthwaite 1946) the interval would be too narrow where few seeds differ much. One seed tells nothing of seeds:
+    the interval is then that over clusters only. docs/validation.md has how often it covers the truth."""
+    names, cluster = np.unique(clusters, return_inverse=True)
+    n_seeds, n = len(sums), len(names)
+    sums = np.stack([np.bincount(cluster, row, minlength=n) for row in sums])
+    counts = np.bincount(cluster, counts, minlength=n)
+    total = counts.sum()
+    by_seed = sums.sum(1) / total
+    value = float(by_seed.mean())
+    if n < 2:
+        return value, math.nan, math.nan
+    # (seeds, clusters) by how much the ratio changes without a cluster
+    change = (sums.sum(1, keepdims=True) - sums) / (total - counts) - by_seed[:, None]
+    square = student(n - 1) ** 2 * _jackknife(change.mean(0) ** 2)
+    if n_seeds > 1:
+        shared = _jackknife(change.var(0, ddof=1))
+        square += student(n_seeds - 1) ** 2 * max(0.0, float(by_seed.var(ddof=1)) - shared) / n_seeds
+    half = math.sqrt(square)
     return value, value - half, value + half
 
 
-def student(freedom: float) -> float:
-    """Student's t at 97.5 % for 1 degree of freedom or more. Between the entries of the table, and beyond them, it is
-    close to a straight line in 1 / freedom."""
-    return float(np.interp(1 / freedom, [0.0, *(1 / n for n in range(len(STUDENT), 0, -1))], [1.960, *STUDENT[::-1]]))
+def _jackknife(squares: np.ndarray) -> float:
+    return float(squares.sum()) * (len(squares) - 1) / len(squares)
 
 
-def gain(windows: Windows, true: list[Losses], reference: list[Losses]) -> dict[str, Any]:
+def student(freedom: int) -> float:
+    """Student's t at 97.5 %."""
+    return float(stdtrit(freedom, 0.975))
+
+
+def too_few_held_out(windows: Windows, clusters: Clusters) -> str:
+    """What `too_few` of an estimate over all text that sees an image will be."""
+    return estimate(windows, clusters, [np.zeros(len(windows.tokens))], seen_images(windows).image >= 0).too_few
+
+
+def gain(windows: Windows, clusters: Clusters, true: list[Losses], reference: list[Losses]) -> dict[str, Any]:
     """NLL(reference) - NLL(true) over the tokens that see an image."""
     differences = [right["own"] - left["own"] for left, right in zip(true, reference, strict=True)]
-    return estimate(windows, differences, seen_images(windows).image >= 0).row()
+    return estimate(windows, clusters, differences, seen_images(windows).image >= 0).row()
 
 
 def information(
-    windows: Windows, true: list[Losses], reference: list[Losses], name: str = "own", follow: bool = False
+    windows: Windows,
+    clusters: Clusters,
+    true: list[Losses],
+    reference: list[Losses],
+    name: str = "own",
+    follow: bool = False,
 ) -> dict[str, Any]:
     """The gain, and its parts by distance from the image, by language and host (the 20 with most tokens), and by
-    seed."""
+    seed. The interval of a host is that over its documents."""
     seen = seen_images(windows, follow)
     chosen = seen.image >= 0
     differences = [right[name] - left[name] for left, right in zip(true, reference, strict=True)]
     token_units = np.repeat(windows.unit, np.diff(windows.starts))
 
-    def parts(labels: list[str]) -> dict[str, Any]:
+    def parts(labels: list[str], clusters: Clusters) -> dict[str, Any]:
         values, index = np.unique(labels, return_inverse=True)
         of_token = index.reshape(-1)[token_units]
         tokens = np.bincount(of_token[chosen], minlength=len(values))
         most = [number for number in np.argsort(-tokens, kind="stable")[:MOST_PARTS].tolist() if tokens[number]]
         return {
-            str(values[number]): estimate(windows, differences, chosen & (of_token == number)).row()
+            str(values[number]): estimate(windows, clusters, differences, chosen & (of_token == number)).row()
             for number in sorted(most)
         }
 
@@ -159,22 +201,25 @@ def information(
     for low, high in DISTANCES:
         inside = chosen & (seen.distance >= low) & (seen.distance < high)
         if inside.any():
-            by_distance[f"{low}-{high}" if high < 1 << 30 else f"{low}-"] = estimate(windows, differences, inside).row()
+            name = f"{low}-{high}" if high < 1 << 30 else f"{low}-"
+            by_distance[name] = estimate(windows, clusters, differences, inside).row()
     return {
-        "gain": estimate(windows, differences, chosen).row(),
+        "gain": estimate(windows, clusters, differences, chosen).row(),
         "by_distance": by_distance,
-        "by_language": parts([unit["language"] for unit in windows.units]),
-        "by_host": parts([unit["site"] for unit in windows.units]),
-        "per_seed": [estimate(windows, [difference], chosen).row()["value"] for difference in differences],
+        "by_language": parts([unit["language"] for unit in windows.units], clusters),
+        "by_host": parts([unit["site"] for unit in windows.units], clusters.of_documents),
+        "per_seed": [estimate(windows, clusters, [difference], chosen).row()["value"] for difference in differences],
     }
 
 
-def penalty(windows: Windows, losses: list[Losses], name: str, replaced: np.ndarray) -> dict[str, Any]:
+def penalty(
+    windows: Windows, clusters: Clusters, losses: list[Losses], name: str, replaced: np.ndarray
+) -> dict[str, Any]:
     """NLL with other pictures minus NLL with the true ones, of one model, over the tokens whose image was `replaced`
     (I,). Above zero also without information: a diagnostic, never what images are worth."""
     seen = seen_images(windows)
     chosen = (seen.image >= 0) & np.append(replaced, False)[seen.image]
-    return estimate(windows, [entry[name] - entry["own"] for entry in losses], chosen).row()
+    return estimate(windows, clusters, [entry[name] - entry["own"] for entry in losses], chosen).row()
 
 
 def mean_nll(windows: Windows, losses: np.ndarray, chosen: np.ndarray) -> float | None:
@@ -241,21 +286,26 @@ def documents(
     }
 
 
-def sentence(gain: dict[str, Any], control: dict[str, Any] | None) -> str:
-    """The result in words."""
-    if not gain["enough"]:
-        return (
-            f"too few to say: {gain['documents']} held-out documents (or pieces of books) with text that sees an "
-            f"image, {ENOUGH_DOCUMENTS} are needed; build a larger corpus or raise windows.validation"
-        )
+def sentence(gain: dict[str, Any], control: dict[str, Any] | None, languages: Collection[str] = ()) -> str:
+    """The result in words. `languages`: those of the text that sees an image; said where there is one."""
+    reason = too_few(gain["documents"], gain["sites"] if gain["by_site"] else None)
+    if reason:
+        return reason
     carried = f"{_bits(gain['value'])} bits per token of the text they belong to"
-    span = f"95 % interval {_bits(gain['low'])} to {_bits(gain['high'])}"
-    span += " over documents only (one seed)" if gain["seeds"] == 1 else ""
+    span = f"95 % interval {_bits(gain['low'])} to {_bits(gain['high'])} over {amount_of(gain)}"
+    span += f" in one language ({next(iter(languages))})" if len(languages) == 1 and "" not in languages else ""
+    span += ", without what seeds differ by (one seed)" if gain["seeds"] == 1 else ""
     if gain["low"] <= 0 <= gain["high"]:
         text = f"what images carry is not distinguishable from zero: {carried}, {span}"
     else:
         text = f"images carry {carried}, {span}"
     return text + (f"; a corpus with shuffled images carries {_bits(control['value'])}" if control else "")
+
+
+def amount_of(row: dict[str, Any]) -> str:
+    """How many documents of how many sites, and whether the models saw other pages of these."""
+    sites = f"{row['documents']:,} documents of {row['sites']:,} {'site' if row['sites'] == 1 else 'sites'}"
+    return sites if row["by_site"] else f"{sites} that were trained on too"
 
 
 def _bits(value: float) -> str:

@@ -13,6 +13,7 @@ import pytest
 from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import write_corpus, write_recipe
 from tests.train_min.test_data import windows_of
+from tests.train_min.test_validate import by_site
 from train_min import TrainError, against
 from train_min.against import (
     SEEDS,
@@ -23,6 +24,7 @@ from train_min.against import (
     joined,
     order_of,
     run_against,
+    sentence,
     text_hashes,
     tokens_trained,
     without,
@@ -35,10 +37,15 @@ from train_min.train import run
 
 
 def held_out(n: int = 50) -> Any:
-    windows = windows_of([[(10, [2 * k, 2 * k + 1])] for k in range(n)])
+    windows = windows_of([[(10, [2 * k, 2 * k + 1])] for k in range(n)], [f"s{k}" for k in range(n)])
     for number, unit in enumerate(windows.units):
         unit["url"] = f"http://x/{number}"
     return windows
+
+
+def compared(held_out: dict[str, Any], a: list, b: list) -> dict[str, Any]:
+    """As of corpora that were split by site."""
+    return compare(held_out, {name: by_site(windows) for name, windows in held_out.items()}, a, b)
 
 
 def losses(windows: Any, rng: np.random.Generator, better: float, of_weights: tuple[float, ...] = (0, 0, 0)) -> list:
@@ -59,7 +66,7 @@ def test_a_corpus_against_itself_raises_few_alarms() -> None:
     alarms = 0
     for trial in range(100):
         rng = np.random.default_rng(trial)
-        found = compare({"a": windows, "b": windows}, *(losses(windows, rng, 0.0, (0,) * SEEDS) for _ in "ab"))
+        found = compared({"a": windows, "b": windows}, *(losses(windows, rng, 0.0, (0,) * SEEDS) for _ in "ab"))
         alarms += not found["low"] <= 0 <= found["high"]
     assert alarms <= 10
 
@@ -67,15 +74,15 @@ def test_a_corpus_against_itself_raises_few_alarms() -> None:
 def test_the_better_corpus_is_found() -> None:
     windows = held_out()
     rng = np.random.default_rng(0)
-    found = compare({"a": windows, "b": windows}, losses(windows, rng, 0.1), losses(windows, rng, 0.0))
+    found = compared({"a": windows, "b": windows}, losses(windows, rng, 0.1), losses(windows, rng, 0.0))
     assert found["low"] > 0 and found["value"] == pytest.approx(0.1 / np.log(2), abs=0.03)
-    assert found["pages"] == 50
+    assert found["documents"] == 50
 
 
 def test_models_that_begin_with_the_same_weights_are_compared_with_each_other() -> None:
     windows, weights = held_out(), (0.0, 0.5, -0.5)
     rng = np.random.default_rng(0)
-    found = compare({"a": windows, "b": windows}, *(losses(windows, rng, by, weights) for by in (0.1, 0.0)))
+    found = compared({"a": windows, "b": windows}, *(losses(windows, rng, by, weights) for by in (0.1, 0.0)))
     assert found["low"] > 0 and found["value"] == pytest.approx(0.1 / np.log(2), abs=0.03)
 
 
@@ -98,27 +105,40 @@ def test_a_page_without_a_token_that_sees_a_picture_counts_for_nothing() -> None
         unit["url"] = f"http://x/{number}"
     rng = np.random.default_rng(0)
     arms = losses(windows, rng, 0.1), losses(windows, rng, 0.0)
-    assert compare({"a": windows, "b": windows}, *arms)["pages"] == 20
+    assert compared({"a": windows, "b": windows}, *arms)["documents"] == 20
     blind = windows_of([[(10, [])]])
-    assert compare({"a": blind}, losses(blind, rng, 0.0), losses(blind, rng, 0.0))["value"] is None
+    assert compared({"a": blind}, losses(blind, rng, 0.0), losses(blind, rng, 0.0))["value"] is None
 
 
-def test_pieces_of_a_book_count_each_and_pages_of_many_hosts_by_host() -> None:
+def test_pieces_of_a_book_count_each_and_pages_of_a_site_together() -> None:
     book, rng = held_out(40), np.random.default_rng(0)
     arms = losses(book, rng, 0.1), losses(book, rng, 0.0)
     for unit in book.units:
         unit["url"] = "http://x/book"
-    assert compare({"a": book, "b": book}, *arms)["pages"] == 40
+    assert compared({"a": book, "b": book}, *arms)["documents"] == 40
     windows = held_out(100)
-    of_host = np.repeat(rng.normal(0, 1, 20)[np.arange(100) % 20], np.diff(windows.starts))
     widths = []
-    for hosts in (100, 20):
+    for sites in (100, 20, 6):
+        of_site = np.repeat((np.arange(100) % sites) % 2, np.diff(windows.starts))
         for number, unit in enumerate(windows.units):
-            unit["site"] = f"h{number % hosts}"
-        alike = [{"a": np.zeros(len(of_host))} for _ in range(2)], [{"a": of_host} for _ in range(2)]
-        found = compare({"a": windows}, *alike)
+            unit["site"] = f"h{number % sites}"
+        found = compared({"a": windows}, [{"a": np.zeros(len(of_site))}] * 2, [{"a": of_site}] * 2)
         widths.append(found["high"] - found["low"])
-    assert widths[1] > 1.5 * widths[0]
+        assert found["sites"] == sites and found["by_site"]
+    assert widths[2] > 1.5 * widths[1] > 1.5 * 1.5 * widths[0]
+    of_pages = {"a": by_site(windows).of_documents}
+    assert not compare({"a": windows}, of_pages, [{"a": of_site}] * 2, [{"a": of_site}] * 2)["by_site"]
+
+
+def test_the_sentence_says_over_what_or_that_it_is_too_little() -> None:
+    row = {"value": 0.1, "low": 0.05, "high": 0.15, "documents": 90, "sites": 20, "by_site": True}
+    assert sentence(row) == (
+        "A teaches more than B: +0.100 bits per token in favour of A, 95 % interval 0.050 to 0.150 over 90 documents "
+        "of 20 sites"
+    )
+    assert sentence(row | {"by_site": False}).endswith("of 20 sites that were trained on too")
+    assert sentence(row | {"sites": 7}).startswith("too few to say: 90 held-out documents")
+    assert not sentence(row | {"sites": 7, "by_site": False}).startswith("too few")
 
 
 def texts_of(windows: Any) -> dict[str, bytes]:
@@ -262,7 +282,7 @@ def test_two_corpora_are_compared_from_their_folders(corpus_folder: Path, tmp_pa
     options = dataclasses.replace(QUICK, steps=2, lm_steps=2, seeds=2)
     result = run_against(corpus_folder, other, tmp_path / "run", options, lambda line: None)
     assert set(result.data["nll"]) == {"a", "b"} and set(result.data["nll"]["a"]) == {"a", "b"}
-    assert result.data["difference"]["pages"] >= 30
+    assert result.data["difference"]["documents"] >= 30
     assert all(0 <= tokens - 2 * 2 * 256 < 256 for side in "ab" for tokens in result.data["tokens"][side])
     with pytest.raises(TrainError, match="at least --seeds 2"):
         run_against(corpus_folder, other, tmp_path / "run2", QUICK, lambda line: None)

@@ -118,8 +118,10 @@ def test_windows_as_tar_only_are_said_so(tmp_path: Path) -> None:
 def test_a_handful_of_held_out_documents_is_too_few_to_say(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", 60)
     options = dataclasses.replace(QUICK, steps=2, lm_steps=2)
-    result = run(corpus, tmp_path / "run", options, lambda line: None)
+    lines: list[str] = []
+    result = run(corpus, tmp_path / "run", options, lines.append)
     assert result.sentence.startswith("too few to say")
+    assert lines[0].startswith(result.sentence) and "Training goes on" in lines[0]  # before anything is trained
 
 
 def test_the_module_runs_by_itself_and_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +139,7 @@ def test_the_language_model_is_the_same_on_any_number_of_threads(corpus_folder: 
     options = dataclasses.replace(QUICK, lm_steps=2, lm_rows=8)
     for threads in (2, 1):
         out = tmp_path / str(threads)
-        prepare(corpus, out, options, corpus.tokenizer)
+        prepare(corpus, out, options, corpus.tokenizer, lambda line: None)
         setting = Setting(out, out, 49, 320, 0, options, options.loop(), "cpu")
         torch.set_num_threads(threads)
         lm_job(setting, lambda row: None)

@@ -9,15 +9,17 @@ from tests.train_min.test_data import EOC, IMAGE, windows_of
 from train_min import validate
 from train_min.permute import permute
 from train_min.validate import (
+    Clusters,
     Estimate,
+    clusters_of,
     documents,
     estimate,
     gain,
     information,
+    interval,
     penalty,
     seen_images,
     sentence,
-    student,
     unit_sums,
 )
 
@@ -26,6 +28,10 @@ BIT = np.log(2)
 
 def corpus(n: int = 60, hosts: int = 60) -> Any:
     return windows_of([[(10, [2 * k, 2 * k + 1])] for k in range(n)], [f"h{k % hosts}" for k in range(n)])
+
+
+def by_site(windows: Any) -> Clusters:
+    return Clusters([unit["doc_id"] for unit in windows.units], [unit["site"] for unit in windows.units], True)
 
 
 def losses(windows: Any, seed: int, gain: float = 0.0, own: float = 0.0) -> dict[str, np.ndarray]:
@@ -57,10 +63,13 @@ def test_markers_do_not_count_as_text() -> None:
 def test_a_known_gain_lies_in_its_interval(hosts: int) -> None:
     windows = corpus(hosts=hosts)
     found = information(
-        windows, [losses(windows, s) for s in range(3)], [losses(windows, s + 9, 0.1) for s in range(3)]
+        windows,
+        by_site(windows),
+        [losses(windows, s) for s in range(3)],
+        [losses(windows, s + 19, 0.1) for s in range(3)],
     )
     gain = found["gain"]
-    assert gain["low"] < 0.1 < gain["high"] and gain["high"] - gain["low"] < 0.06
+    assert gain["low"] < 0.1 < gain["high"] and gain["high"] - gain["low"] < 0.08
     assert gain["value"] == pytest.approx(0.1, abs=0.02)
     assert gain["documents"] == 60 and gain["tokens"] == 60 * 20
     assert sum(part["tokens"] for part in found["by_distance"].values()) == gain["tokens"]
@@ -68,50 +77,67 @@ def test_a_known_gain_lies_in_its_interval(hosts: int) -> None:
     assert len(found["by_host"]) == min(20, hosts) and len(found["per_seed"]) == 3
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    windows = corpus(40)
+@pytest.mark.parametrize(
+    ("sites", "of_site", "of_seed", "seeds"),
+    [(60, 0.0, 0.0, 3), (12, 0.3, 0.0, 3), (8, 0.3, 0.0, 1), (4, 0.3, 0.05, 3), (2, 0.3, 0.0, 3), (40, 0.1, 0.3, 2)],
+)
+def test_the_interval_covers_the_truth_as_often_as_it_says(
+    sites: int, of_site: float, of_seed: float, seeds: int
+) -> None:
+    cluster = [str(unit % sites) for unit in range(60)]
     covered = 0
-    for trial in range(60):
+    for trial in range(600):
         rng = np.random.default_rng(trial)
-        of_unit = rng.normal(0.05, 0.3, 40)  # documents differ
-        token = np.repeat(of_unit, np.diff(windows.starts)) * BIT
-        differences = [token + rng.normal(0, 0.3, len(token)) for _ in range(3)]
-        found = estimate(windows, differences, seen_images(windows).image >= 0)
-        covered += found.low <= 0.05 <= found.high
-    assert covered >= 50
-
-
-def test_the_interval_covers_the_truth_where_seeds_differ_more_than_documents() -> None:
-    windows = corpus(40)
-    chosen = seen_images(windows).image >= 0
-    covered = 0
-    for trial in range(200):
-        rng = np.random.default_rng(trial)
-        token = np.repeat(rng.normal(0.05, 0.3, 40), np.diff(windows.starts))
-        found = estimate(windows, [(token + rng.normal(0, 0.3)) * BIT for _ in range(3)], chosen)
-        covered += found.low <= 0.05 <= found.high
-    assert covered >= 182  # of seeds and documents drawn anew: 163
+        tokens = rng.uniform(20, 200, 60)
+        unit = 0.05 + rng.normal(0, of_site, sites)[np.arange(60) % sites] + rng.normal(0, 0.2, 60)
+        models = unit + rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, 0.1, (seeds, 60))
+        _, low, high = interval(models * tokens, tokens, cluster)
+        covered += low <= 0.05 <= high
+    assert 0.91 <= covered / 600 <= 0.99
 
 
 def test_one_seed_is_said_to_tell_nothing_of_seeds() -> None:
-    windows = corpus(40)
-    found = information(windows, [losses(windows, 0)], [losses(windows, 9, 0.1)])["gain"]
+    windows = corpus(40, 40)
+    found = information(windows, by_site(windows), [losses(windows, 0)], [losses(windows, 9, 0.1)])["gain"]
     assert found["seeds"] == 1
-    assert sentence(found, None).endswith("over documents only (one seed)")
+    assert sentence(found, None).endswith("of 40 sites, without what seeds differ by (one seed)")
 
 
-def test_students_t() -> None:
-    # of scipy.stats.t.ppf(0.975, n)
-    for freedom, t in ((1, 12.706), (2, 4.303), (15, 2.131), (20, 2.086), (40, 2.021), (1000, 1.962), (np.inf, 1.960)):
-        assert student(freedom) == pytest.approx(t, abs=0.005)
-    assert 2.131 < student(14.5) < 2.145
+def test_sites_are_the_clusters_where_none_stands_on_both_sides() -> None:
+    held_out = windows_of([[(3, [0])]] * 4, ["a", "a", "b", "c"])
+    others = windows_of([[(3, [0])]] * 2, ["d", "e"])
+    for number, unit in enumerate(others.units):
+        unit["doc_id"] = f"other {number}"
+    found = clusters_of(held_out, others)
+    assert found.by_site and found.cluster == ["a", "a", "b", "c"] and found.document == ["d0", "d1", "d2", "d3"]
+    others.units[0]["site"] = "c"
+    found = clusters_of(held_out, others)
+    assert not found.by_site and found.cluster == found.document == ["d0", "d1", "d2", "d3"]
+
+
+def test_pieces_of_a_page_are_documents_where_other_pieces_are_trained_on() -> None:
+    held_out, others = windows_of([[(3, [0])]] * 3, ["a"] * 3), windows_of([[(3, [0])]], ["a"])
+    for unit in held_out.units[:2]:
+        unit["doc_id"] = "book"
+    others.units[0]["doc_id"] = "another"
+    assert len(set(clusters_of(held_out, others).document)) == 2  # a long page is one document
+    others.units[0]["doc_id"] = "book"
+    assert len(set(clusters_of(held_out, others).document)) == 3
+
+
+def test_one_site_has_a_value_and_no_interval() -> None:
+    windows = corpus(10, 1)
+    found = estimate(windows, by_site(windows), [losses(windows, 0)["own"]], seen_images(windows).image >= 0)
+    assert found.row()["value"] is not None and found.row()["low"] is None and not found.row()["enough"]
+    parts = information(windows, by_site(windows), [losses(windows, 0)], [losses(windows, 9)])
+    assert parts["by_host"]["h0"]["low"] is not None  # over its documents
 
 
 def test_only_the_hosts_with_most_tokens_are_told_apart() -> None:
     windows = windows_of([[(3 + k, [k])] for k in range(30)], [f"h{k:02}" for k in range(30)])
-    found = information(windows, [losses(windows, 0)], [losses(windows, 9)])
+    found = information(windows, by_site(windows), [losses(windows, 0)], [losses(windows, 9)])
     assert list(found["by_host"]) == [f"h{k}" for k in range(10, 30)]
-    assert gain(windows, [losses(windows, 0)], [losses(windows, 9)]) == found["gain"]
+    assert gain(windows, by_site(windows), [losses(windows, 0)], [losses(windows, 9)]) == found["gain"]
 
 
 def test_documents_that_differ_widen_the_interval_and_hosts_more() -> None:
@@ -120,8 +146,8 @@ def test_documents_that_differ_widen_the_interval_and_hosts_more() -> None:
     of_host = rng.normal(0, 1, 20)
     token = np.repeat(of_host[np.arange(100) % 20], np.diff(alike.starts))
     chosen = seen_images(alike).image >= 0
-    by_document = estimate(alike, [token], chosen)
-    by_host = estimate(apart, [token], chosen)
+    by_document = estimate(alike, by_site(alike), [token], chosen)
+    by_host = estimate(apart, by_site(apart), [token], chosen)
     assert by_host.high - by_host.low > 1.5 * (by_document.high - by_document.low)
 
 
@@ -131,17 +157,17 @@ def test_a_penalty_counts_tokens_whose_image_was_replaced() -> None:
     assert replaced.tolist() == [True, True, False] and images.tolist() == [1, 0, 2]
     own = np.zeros(len(windows.tokens), np.float32)
     other = np.arange(len(own), dtype=np.float32)
-    found = penalty(windows, [{"own": own, "document": other}], "document", replaced)
+    found = penalty(windows, by_site(windows), [{"own": own, "document": other}], "document", replaced)
     assert found["tokens"] == 8 and found["documents"] == 1
     assert found["value"] == pytest.approx(np.mean([1, 2, 3, 4, 6, 7, 8, 9]) / BIT, rel=1e-4)
 
 
 def test_nothing_to_count_is_said_so() -> None:
     windows = windows_of([[(4, [])]])
-    found = estimate(windows, [np.zeros(4)], seen_images(windows).image >= 0)
+    found = estimate(windows, by_site(windows), [np.zeros(4)], seen_images(windows).image >= 0)
     assert found.tokens == 0 and found.row()["value"] is None
     losses = [{"next": np.zeros(4)}]
-    assert information(windows, losses, losses, "next", True)["per_seed"] == [None]
+    assert information(windows, by_site(windows), losses, losses, "next", True)["per_seed"] == [None]
 
 
 def test_the_best_and_worst_documents_are_named_with_windows_and_pictures() -> None:
@@ -166,18 +192,26 @@ def test_the_best_and_worst_documents_are_named_with_windows_and_pictures() -> N
     assert part["images"] == [windows.hashes[k].tobytes().hex() for k in images]
 
 
-def row(value: float, low: float, high: float, documents: int = 100) -> dict:
-    return Estimate(value, low, high, 1000, documents, 3).row()
+def row(value: float, low: float, high: float, documents: int = 100, sites: int = 31, by_site: bool = True) -> dict:
+    return Estimate(value, low, high, 1000, documents, sites, by_site, 3).row()
 
 
 def test_the_sentence() -> None:
-    assert sentence(row(0.09, 0.08, 0.1), row(0.0001, -0.01, 0.01)) == (
-        "images carry 0.09 bits per token of the text they belong to, 95 % interval 0.08 to 0.10; "
-        "a corpus with shuffled images carries 0.00"
+    assert sentence(row(0.09, 0.08, 0.1, 1212), row(0.0001, -0.01, 0.01), ["de", "en"]) == (
+        "images carry 0.09 bits per token of the text they belong to, 95 % interval 0.08 to 0.10 over 1,212 documents "
+        "of 31 sites; a corpus with shuffled images carries 0.00"
     )
     assert "not distinguishable from zero" in sentence(row(0.01, -0.01, 0.02), None)
-    assert sentence(row(0.09, 0.08, 0.1, 29), None).startswith("too few to say: 29 held-out documents")
     assert sentence(row(0.014, 0.008, 0.02), None).count("0.014 bits") == 1
+    assert sentence(row(0.09, 0.08, 0.1), None, ["en"]).endswith("of 31 sites in one language (en)")
+    of_pages = row(0.09, 0.08, 0.1, 100, 3, False)
+    assert sentence(of_pages, None).endswith("over 100 documents of 3 sites that were trained on too")
+
+
+def test_too_few_documents_or_sites_say_nothing() -> None:
+    assert sentence(row(0.09, 0.08, 0.1, 29, 3, False), None).startswith("too few to say: 29 held-out documents")
+    assert "100 held-out documents (or pieces of books) of 7 sites" in sentence(row(0.09, 0.08, 0.1, 100, 7), None)
+    assert row(0.09, 0.08, 0.1, 100, 8)["enough"] and not row(0.09, 0.08, 0.1, 100, 7)["enough"]
 
 
 def test_unit_sums_add_the_tokens_of_each_document() -> None:

@@ -1,0 +1,50 @@
+"""How much held-out text a corpus needs for its validation to say anything."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from shards.readers import read_documents
+
+DOCUMENTS = 30
+SITES = 8
+"""Below these an interval is too wide to be of use, or, with few sites, not to be relied on (docs/validation.md)."""
+
+
+def too_few(documents: int, sites: int | None) -> str:
+    """Why so many held-out documents say nothing; empty where they are enough. `sites`: None where sites are not what
+    the split held out."""
+    if documents >= DOCUMENTS and (sites is None or sites >= SITES):
+        return ""
+    found, needed = f"{documents} held-out documents (or pieces of books)", f"{DOCUMENTS}"
+    if sites is not None:
+        found, needed = f"{found} of {sites} {'site' if sites == 1 else 'sites'}", f"{DOCUMENTS} of {SITES}"
+    return (
+        f"too few to say: {found} with text that sees an image, {needed} are needed; "
+        "build a larger corpus or raise windows.validation"
+    )
+
+
+def too_few_held_out(paths: Iterable[Path]) -> str:
+    """`too_few` of the held-out documents in documents/*.parquet in which text stands behind an image, and of their
+    sites where none of these has training documents. Reads on until there are enough."""
+    documents = 0
+    held: set[str] = set()
+    trained: set[str] = set()
+    for row in read_documents(paths, columns=["site", "split", "held_out", "texts"]):
+        pieces = [range(held["start"], held["stop"]) for held in row["held_out"] or () if held["split"] == "validation"]
+        if row["split"] == "validation":
+            pieces.append(range(len(row["texts"])))
+        if row["split"] in ("train", "mixed"):
+            trained.add(row["site"])
+        telling = sum(_text_behind_image(row["texts"], piece) for piece in pieces)
+        documents += telling
+        held |= {row["site"]} if telling else set()
+        if not too_few(documents, len(held)):
+            return ""
+    return too_few(documents, len(held) if held.isdisjoint(trained) else None)
+
+
+def _text_behind_image(texts: list[str | None], nodes: range) -> bool:
+    """A node without text is an image."""
+    first = next((node for node in nodes if texts[node] is None), nodes.stop)
+    return any(texts[node] is not None for node in range(first, nodes.stop))
