@@ -23,7 +23,7 @@ from shards.tokenizer import Tokenizer, load_tokenizer
 from train_min import TrainError
 from train_min.arms import Setting, build_model
 from train_min.generate import Prompt, beam, greedy, likelihoods
-from train_min.loop import load
+from train_min.loop import LoopOptions, load
 from train_min.model import Flamingo
 from train_min.options import TrainOptions
 from train_min.prepare import choose_device, vision_of
@@ -168,7 +168,7 @@ def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
         encoder = load_encoder(vision_of(run, options), device)
         store = run / "features" / encoder.key
         sizes = encoder.patches, encoder.width, tokenizer.image_id
-        setting = Setting(run, store, *sizes, options, options.loop(), str(device))
+        setting = Setting(run, store, *sizes, options, LoopOptions.of(options), str(device))
         model = load_model(setting)
     except (OSError, ValueError, KeyError) as error:
         raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train_min import TrainError
+from train_min.options import NANO_BLOCKS
 
 Cache = list[tuple[Tensor, Tensor]]
 BeforeBlock = Callable[[int, Tensor], Tensor]
@@ -79,7 +80,7 @@ def packed_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
 class NanoConfig:
     vocabulary: int
     width: int = 256
-    n_layers: int = 6
+    n_layers: int = NANO_BLOCKS
     n_heads: int = 2
 
 

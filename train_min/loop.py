@@ -18,6 +18,7 @@ from train_min.data import Windows, make_batch, rows_of, token_places, training_
 from train_min.lm import NanoConfig, NanoLM, packed_bias
 from train_min.model import Batch, Flamingo, ResamplerLayer, padded
 from train_min.optim import make_optimizers
+from train_min.options import TrainOptions
 from train_min.workers import single_threads
 
 Features = Callable[[np.ndarray], Tensor]
@@ -46,6 +47,12 @@ class LoopOptions:
     accumulate: int = 1
     next_image: float = 0.0
     save_every: int = 200
+
+    @classmethod
+    def of(cls, options: TrainOptions) -> "LoopOptions":
+        """The loop of the trained parts of a Flamingo."""
+        names = ("steps", "rows", "matrix_rate", "rate", "gate_rate", "next_image")
+        return cls(**{name: getattr(options, name) for name in names})
 
     def optimizers(self, model: nn.Module) -> list[torch.optim.Optimizer]:
         return make_optimizers(model, self.matrix_rate, self.rate, self.gate_rate, self.weight_decay)

@@ -1,63 +1,95 @@
-"""What a run is told, and what it found."""
+"""What a run is told, declared once for both commands (`m3w train`, `python -m train_min`) and for Python; and what it
+found. Nothing heavy is imported here: --help answers where torch is not installed."""
 
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from typer import Option
 
 from train_min import TrainError
-from train_min.lm import NanoConfig
-from train_min.loop import LoopOptions
 
+NANO_BLOCKS = 6
 COUNTS = ("steps", "rows", "seeds", "latents", "resampler_layers", "vision_steps", "lm_steps", "lm_rows")
 RATES = ("matrix_rate", "rate", "gate_rate", "pairs_weight", "lm_rate", "lm_matrix_rate")
+
+RUN, MODEL, TRAINING = "The run", "The model", "Training"
+NANO, DATA = "The nano language model", "Other data and comparisons"
 
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def _option(panel: str, text: str, metavar: str | None = None, default: str | bool = True) -> Any:
+    return Option(help=text, rich_help_panel=panel, metavar=metavar, show_default=default)
+
+
 @dataclass(frozen=True)
 class TrainOptions:
-    """What `m3w train` can be told. Raises TrainError for numbers with which nothing could be trained.
+    """The options of `m3w train`: its --help is their documentation. Raises TrainError for numbers with which nothing
+    could be trained."""
 
-    lm: `nano` (trained on the training documents' text), or a language model by path or Hugging Face name.
-    vision: `efficientnet-lite0`, `open_clip:MODEL/WEIGHTS`, or `contrastive`, a small tower trained on the corpus' own
-        pictures and the text behind them for `vision_steps`.
-    pairs: a folder of image-text pairs (m3w export --to pairs) to train on besides, with their weight in the loss.
-    steps, rows, matrix_rate, rate, gate_rate, next_image: see `LoopOptions`.
-    seeds: how many times every arm is trained. `seed` is the first.
-    every: a gated layer before each every-th frozen block; 0 puts one before the last block of the nano model, and
-        three into any other.
-    ruler: `permutation` or `placement` also trains on copies of the corpus that are wrong in a tenth, a quarter, a half
-        and all of their documents, to show that the gain falls as it should.
-    workers: training processes; None takes one for each core.
-    device: `cpu`, `cuda`, or None for what there is.
-    """
-
-    lm: str = "nano"
-    vision: str = "efficientnet-lite0"
-    steps: int = 80
-    rows: int = 4
-    matrix_rate: float = 0.06
-    rate: float = 3e-3
-    gate_rate: float = 0.05
-    next_image: float = 0.0
-    seeds: int = 3
-    seed: int = 0
-    every: int = 0
-    latents: int = 16
-    resampler_layers: int = 1
-    ruler: str = ""
-    pairs: str = ""
-    pairs_weight: float = 0.2
-    vision_steps: int = 300
-    lm_steps: int = 70
-    lm_rows: int = 8
-    lm_rate: float = 0.01
-    lm_matrix_rate: float = 0.04
-    workers: int | None = None
-    device: str | None = None
+    lm: Annotated[
+        str,
+        _option(
+            MODEL,
+            "Frozen language model: nano (trained on the text of the training documents), a GGUF file, a folder, or a "
+            "Hugging Face name.",
+            "NAME",
+        ),
+    ] = "nano"
+    vision: Annotated[
+        str,
+        _option(
+            MODEL,
+            "Frozen image encoder: efficientnet-lite0, open_clip:MODEL/WEIGHTS, or contrastive (a small tower trained "
+            "on the corpus' own images and text).",
+            "NAME",
+        ),
+    ] = "efficientnet-lite0"
+    every: Annotated[
+        int,
+        _option(
+            MODEL,
+            "Put a gated cross-attention layer before every N-th block of the language model; 0 puts one before the "
+            "last block of nano and three into any other model.",
+        ),
+    ] = 0
+    latents: Annotated[int, _option(MODEL, "Tokens that the perceiver resampler makes of an image.")] = 16
+    resampler_layers: Annotated[int, _option(MODEL, "Layers of the perceiver resampler.")] = 1
+    vision_steps: Annotated[int, _option(MODEL, "Training steps of the tower of --vision contrastive.")] = 300
+    steps: Annotated[int, _option(TRAINING, "Training steps of each model.")] = 80
+    rows: Annotated[int, _option(TRAINING, "Rows of 256 tokens in a step.")] = 4
+    matrix_rate: Annotated[float, _option(TRAINING, "Learning rate of weight matrices (Muon).")] = 0.06
+    rate: Annotated[float, _option(TRAINING, "Learning rate of norms, latents and embeddings (AdamW).")] = 3e-3
+    gate_rate: Annotated[float, _option(TRAINING, "Learning rate of the gates, which start at 0 (AdamW).")] = 0.05
+    next_image: Annotated[
+        float, _option(TRAINING, "Share of windows whose text attends to the next image (Flamingo's p_next).")
+    ] = 0.0
+    seeds: Annotated[int, _option(TRAINING, "How many times each model is trained.", default="3; 5 with --against")] = 3
+    seed: Annotated[int, _option(TRAINING, "The first seed; the others follow it.")] = 0
+    lm_steps: Annotated[int, _option(NANO, "Training steps.")] = 70
+    lm_rows: Annotated[int, _option(NANO, "Rows of 256 tokens in a step.")] = 8
+    lm_rate: Annotated[float, _option(NANO, "Learning rate of norms and embeddings (AdamW).")] = 0.01
+    lm_matrix_rate: Annotated[float, _option(NANO, "Learning rate of weight matrices (Muon).")] = 0.04
+    pairs: Annotated[
+        str, _option(DATA, "Train on image-text pairs too: a folder from m3w export --to pairs.", "DIR", "none")
+    ] = ""
+    pairs_weight: Annotated[float, _option(DATA, "Weight of the pairs in the loss; windows have 1.")] = 0.2
+    ruler: Annotated[
+        str,
+        _option(
+            DATA,
+            "permutation or placement: also train on copies of the corpus in which 10, 25, 50 and 100 % of the "
+            "documents have wrong images, to show that the gain falls as it should.",
+            "KIND",
+            "none",
+        ),
+    ] = ""
+    workers: Annotated[int | None, _option(RUN, "Training processes.", default="one for each core")] = None
+    device: Annotated[str | None, _option(RUN, "cpu or cuda.", "NAME", "cuda where there is one")] = None
 
     def __post_init__(self) -> None:
         least = dict.fromkeys(COUNTS, 1) | {"seed": 0, "every": 0} | ({} if self.workers is None else {"workers": 1})
@@ -71,18 +103,8 @@ class TrainOptions:
             raise TrainError(f"--next-image {self.next_image:g}: a share of the windows, 0 to 1")
         if self.seed >= 1 << 32:
             raise TrainError(f"--seed {self.seed}: below {1 << 32}")
-        if self.lm == "nano" and self.every > NanoConfig.n_layers:
-            raise TrainError(f"--every {self.every}: the nano model has {NanoConfig.n_layers} blocks")
-
-    def loop(self) -> LoopOptions:
-        return LoopOptions(
-            steps=self.steps,
-            rows=self.rows,
-            matrix_rate=self.matrix_rate,
-            rate=self.rate,
-            gate_rate=self.gate_rate,
-            next_image=self.next_image,
-        )
+        if self.lm == "nano" and self.every > NANO_BLOCKS:
+            raise TrainError(f"--every {self.every}: the nano model has {NANO_BLOCKS} blocks")
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,9 @@ def setting_of(
     corpus: Corpus, out: Path, options: TrainOptions, encoder: Encoder, tokenizer: Tokenizer, device: torch.device
 ) -> Setting:
     store = feature_folder(corpus, out) / encoder.key
-    return Setting(out, store, encoder.patches, encoder.width, tokenizer.image_id, options, options.loop(), str(device))
+    return Setting(
+        out, store, encoder.patches, encoder.width, tokenizer.image_id, options, LoopOptions.of(options), str(device)
+    )
 
 
 def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokenizer, report: Report) -> Places:

@@ -3,9 +3,11 @@
 
 def main() -> None:
     """The console script. Exit status: 0 done, 1 failed, 2 wrong usage, 128 + number for a signal."""
+    import sys
+
     from pipeline import signals
 
     signals.handle("m3w")
     from pipeline.cli.commands import run
 
-    run()
+    run(sys.argv[1:])

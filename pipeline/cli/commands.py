@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from train_min import TrainError
+from train_min.command import train
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -159,57 +162,7 @@ def export(
     run(corpus, to, output, typer.echo)
 
 
-@app.command()
-def train(
-    corpus: CorpusDir,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="RUN", help="Default: CORPUS/runs/default.")
-    ] = None,
-    against: Annotated[
-        Path | None, typer.Option(metavar="CORPUS", help="Another corpus: which of the two teaches more?")
-    ] = None,
-    ruler: Annotated[
-        str | None,
-        typer.Option(help="permutation or placement: train on corpora wrong on purpose too; the gain must fall."),
-    ] = None,
-    pairs: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Train on image-text pairs too (m3w export --to pairs).")
-    ] = None,
-    next_image: Annotated[
-        float | None, typer.Option(help="Share of windows whose text sees the next image (Flamingo's p_next).")
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many times each arm is trained [3, with --against 5].")] = None,
-    seed: Annotated[int | None, typer.Option(help="The first of them.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Updates of each arm.")] = None,
-    rows: Annotated[int | None, typer.Option(help="256 tokens times this are an update.")] = None,
-    lm: Annotated[str | None, typer.Option(help="nano, or a causal LM by path or Hugging Face name.")] = None,
-    vision: Annotated[
-        str | None, typer.Option(help="efficientnet-lite0, contrastive, or open_clip:MODEL/WEIGHTS.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Training processes; default: one for each core.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: what there is.")] = None,
-) -> None:
-    """Train a small Flamingo and tell what the corpus' images are worth. More options: python -m train_min --help."""
-    named = {name: value for name, value in locals().items() if name not in ("corpus", "output", "against")}
-    given = {name: value for name, value in named.items() if value is not None}
-    try:
-        from train_min import TrainError
-        from train_min.options import TrainOptions
-    except ImportError as error:
-        sys.exit(_failed(f"training needs {error.name}: pip install 'openm3w[train]'"))
-    try:
-        if against is None:
-            from train_min.train import run as run_training
-
-            run = output or corpus / "runs" / "default"
-            run_training(corpus, run, TrainOptions(**given), typer.echo)
-        else:
-            from train_min.against import SEEDS, run_against
-
-            run = output or corpus / "runs" / f"against-{against.resolve().name}"
-            run_against(corpus, against, run, TrainOptions(**{"seeds": SEEDS, **given}), typer.echo)
-    except TrainError as error:
-        sys.exit(_failed(str(error)))
+app.command()(train)
 
 
 @app.command()
@@ -229,18 +182,13 @@ def evaluate(
 ) -> None:
     """Few-shot accuracy of a run on a folder of labelled pictures."""
     try:
-        from train_min import TrainError
         from train_min.evaluate import EvaluateOptions, run_evaluate
     except ImportError as error:
-        sys.exit(_failed(f"evaluation needs {error.name}: pip install 'openm3w[train]'"))
+        raise TrainError(f"evaluation needs {error.name}: pip install 'openm3w[train]'") from None
     given: dict[str, Any] = {"mode": mode, "rices": rices, "permute": permute, "prefix": prefix}
     given |= {"shots": tuple(shots)} if shots else {}
     given |= {"episodes": episodes} if episodes is not None else {}
-    options = EvaluateOptions(**given)
-    try:
-        run_evaluate(run, task, options, typer.echo)
-    except TrainError as error:
-        sys.exit(_failed(str(error)))
+    run_evaluate(run, task, EvaluateOptions(**given), typer.echo)
 
 
 @recipes.command("list")
@@ -263,21 +211,19 @@ def show_recipe(name: str, settings: Settings = None) -> None:
 _beam_options: list[str] = []
 
 
-def run() -> None:
-    """Run the command that this program was called with."""
-    arguments = sys.argv[1:]
+def run(arguments: list[str]) -> None:
+    """Run the command that `arguments` name."""
     if "--" in arguments:
         at = arguments.index("--")
         _beam_options[:] = arguments[at + 1 :]
         arguments = arguments[:at]
     if _beam_options and arguments[:1] not in (["build"], ["crawl"]):
-        hint = "; python -m train_min --help lists what a run can be told" if arguments[:1] == ["train"] else ""
-        sys.exit(_failed(f"{_beam_options[0]}: only build and crawl take options after --{hint}", 2))
+        sys.exit(_failed(f"{_beam_options[0]}: only build and crawl take options after --", 2))
     from pipeline.errors import BuildError
 
     try:
         app(arguments)
-    except BuildError as error:
+    except (BuildError, TrainError) as error:
         sys.exit(_failed(str(error)))
     except OSError as error:
         sys.exit(_failed(str(BuildError.of(error))))

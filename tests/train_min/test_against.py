@@ -31,6 +31,7 @@ from train_min.against import (
 )
 from train_min.arms import Setting, arms_of, trained_model
 from train_min.data import cut_windows, open_corpus
+from train_min.loop import LoopOptions
 from train_min.options import TrainOptions
 from train_min.prepare import TILES
 from train_min.train import run
@@ -92,7 +93,7 @@ def test_both_sides_begin_with_the_same_weights_and_have_orders_of_their_own(
     built, fitted = [], []
     monkeypatch.setattr("train_min.arms.build_model", lambda setting, seed: built.append(seed))
     monkeypatch.setattr("train_min.arms.fit", lambda model, sets, loop, order, *others: fitted.append(order))
-    setting = Setting(tmp_path, tmp_path, 49, 320, 0, QUICK, QUICK.loop(), "cpu")
+    setting = Setting(tmp_path, tmp_path, 49, 320, 0, QUICK, LoopOptions.of(QUICK), "cpu")
     for seed in (0, 1):
         for side in "ab":
             trained_model(setting, side, seed, order_of(side, seed), [], lambda row: None)

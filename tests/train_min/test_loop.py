@@ -124,7 +124,7 @@ def test_a_run_trains_its_pairs_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         windows_of([[(10, [0])]]).save(tmp_path / "data" / f"{name}.npz")
     monkeypatch.setattr(Setting, "lookup", lambda setting, windows: None)
     options = TrainOptions()
-    setting = Setting(tmp_path, tmp_path, 4, FEATURES, 100, options, options.loop(), "cpu")
+    setting = Setting(tmp_path, tmp_path, 4, FEATURES, 100, options, LoopOptions.of(options), "cpu")
     assert setting.training_set("train", None).interleaved
     assert not setting.training_set("pairs", None).interleaved
 

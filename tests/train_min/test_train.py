@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 import transformers
 
+from pipeline.cli.commands import run as run_command
 from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import write_corpus
 from train_min import TrainError
@@ -20,7 +22,7 @@ from train_min.__main__ import main
 from train_min.against import run_against
 from train_min.arms import Setting
 from train_min.data import open_corpus
-from train_min.loop import load
+from train_min.loop import LoopOptions, load
 from train_min.options import TrainOptions
 from train_min.prepare import claim, lm_job, prepare
 from train_min.train import run
@@ -140,7 +142,7 @@ def test_the_language_model_is_the_same_on_any_number_of_threads(corpus_folder: 
     for threads in (2, 1):
         out = tmp_path / str(threads)
         prepare(corpus, out, options, corpus.tokenizer, lambda line: None)
-        setting = Setting(out, out, 49, 320, 0, options, options.loop(), "cpu")
+        setting = Setting(out, out, 49, 320, 0, options, LoopOptions.of(options), "cpu")
         torch.set_num_threads(threads)
         lm_job(setting, lambda row: None)
         assert torch.get_num_threads() == threads
@@ -208,10 +210,8 @@ def test_processes_of_torchrun_train_together_as_one_does(corpus_folder: Path, t
 def test_what_is_wrong_with_a_command_is_said_in_one_line(
     corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
-    from pipeline.cli.commands import app
-
     with pytest.raises(SystemExit) as ended:
-        app(["train", str(corpus_folder), "-o", str(tmp_path / "run"), *arguments])
+        run_command(["train", str(corpus_folder), "-o", str(tmp_path / "run"), *arguments])
     error = capsys.readouterr().err
     assert ended.value.code == 1 and error.startswith("m3w: ") and says in error and error.count("\n") == 1
 
@@ -239,4 +239,39 @@ def test_numbers_with_which_nothing_could_be_trained_are_refused(
 
 
 def test_the_bounds_of_numbers_are_taken() -> None:
-    assert TrainOptions(next_image=1.0, every=6, seed=0, workers=1, steps=1, latents=1).loop().next_image == 1.0
+    assert (
+        LoopOptions.of(TrainOptions(next_image=1.0, every=6, seed=0, workers=1, steps=1, latents=1)).next_image == 1.0
+    )
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from pipeline.cli.commands import run
+run(["train", *sys.argv[1:]])
+"""
+
+
+def test_help_names_every_option_and_needs_no_torch() -> None:
+    def m3w(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command, wide = [sys.executable, "-c", WITHOUT_TORCH, *arguments], {**os.environ, "COLUMNS": "300"}
+        return subprocess.run(command, env=wide, capture_output=True, text=True, timeout=60)
+
+    shown = m3w("--help")
+    rows = {row.split()[1]: row for row in shown.stdout.splitlines() if row.startswith("│ --")}
+    assert shown.returncode == 0 and set(rows) >= {"--output", "--against"}
+    for option in dataclasses.fields(TrainOptions):
+        row = rows[f"--{option.name.replace('_', '-')}"]
+        assert "[default: " in row and "." in row.partition("[default")[0], row
+    needs = m3w("nowhere")
+    assert (needs.returncode, needs.stderr) == (1, "m3w: training needs torch: pip install 'openm3w[train]'\n")
+
+
+def test_five_seeds_are_trained_where_corpora_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("train_min.against.run_against", lambda a, b, out, options, report: seen.append(options.seeds))
+    for arguments in ([], ["--seeds", "3"]):
+        with pytest.raises(SystemExit) as ended:
+            main([str(tmp_path), "--against", str(tmp_path), *arguments])
+        assert ended.value.code == 0
+    assert seen == [5, 3]

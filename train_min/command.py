@@ -1,0 +1,68 @@
+"""The command that trains, as `m3w train` and `python -m train_min` run it. torch is imported when it starts."""
+
+import inspect
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from train_min import TrainError
+from train_min.options import DATA, RUN, TrainOptions
+
+
+def train(
+    context: typer.Context,
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Directory of the run; the same one resumes it.",
+            rich_help_panel=RUN,
+            show_default="CORPUS/runs/default, or against-NAME",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CORPUS",
+            help="Compare with another corpus: which of the two teaches more?",
+            rich_help_panel=DATA,
+            show_default="none",
+        ),
+    ] = None,
+    **given: Any,
+) -> None:
+    """Train a small Flamingo and say how much the images of a corpus tell about its text."""
+    options = TrainOptions(**given)
+    try:
+        from train_min.against import SEEDS, run_against
+        from train_min.train import run
+    except ImportError as error:
+        raise TrainError(f"training needs {error.name}: pip install 'openm3w[train]'") from None
+    name = "default" if against is None else f"against-{against.resolve().name}"
+    out = output or corpus / "runs" / name
+    if against is None:
+        run(corpus, out, options, typer.echo)
+        return
+    source = context.get_parameter_source("seeds")
+    if source is not None and source.name == "DEFAULT":
+        options = replace(options, seeds=SEEDS)
+    run_against(corpus, against, out, options, typer.echo)
+
+
+def _signature() -> inspect.Signature:
+    """What typer reads: the parameters of `train`, and every option of a run."""
+    own = [p for p in inspect.signature(train).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    options = [
+        inspect.Parameter(option.name, keyword, default=option.default, annotation=option.type)
+        for option in fields(TrainOptions)
+    ]
+    return inspect.Signature([*own, *options], return_annotation=None)
+
+
+train.__signature__ = _signature()  # type: ignore[attr-defined]
