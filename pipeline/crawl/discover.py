@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from filters import consent
-from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry, host_of, normal
+from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry
 from pipeline.crawl.links import Links, links_of
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.sitemaps import sitemap_links
 from pipeline.fetch import Response
 from pipeline.fetch.client import redirect_target
-from pipeline.jobs.pages import site_of
 from pipeline.sources.http import Damaged, TooLarge
+from pipeline.urls import host_of, normal, site_of
 
 REDIRECTS = 10
 """Redirects from a URL found on a page to its content (the Fetch standard allows 20, RFC 9309 asks for 5)."""

@@ -10,11 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from pipeline.extract import urls
+from pipeline.urls import host_of
 from shards.files import atomic
 
 PAGE, IMAGE, SITEMAP = "page", "image", "sitemap"
@@ -47,24 +46,6 @@ class Entry(NamedTuple):
     @classmethod
     def of_line(cls, line: bytes) -> "Entry":
         return cls(*json.loads(line))
-
-
-def normal(url: str) -> str | None:
-    """The URL under which a page is known: WHATWG form, no fragment, no credentials, no default port."""
-    parts = urls.parse(url, None)
-    if parts is None or parts[0] not in ("http", "https") or len(url) > urls.MAX_URL:
-        return None
-    scheme, authority, path, query = parts
-    return urls.serialise((scheme, authority.rpartition("@")[2], path, query))
-
-
-def host_of(url: str) -> str:
-    """The name under which a server is asked politely, whatever the port and scheme."""
-    return urlsplit(url).hostname or ""
-
-
-def partition_of(host: str, partitions: int) -> int:
-    return int.from_bytes(sha256(host.encode()).digest()[:8]) % partitions
 
 
 def url_hash(url: str) -> int:

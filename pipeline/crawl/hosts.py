@@ -3,22 +3,14 @@
 import asyncio
 import heapq
 import math
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 
 from pipeline.crawl.frontier import Entry
-from pipeline.fetch import Response
 from pipeline.fetch.rights import Rights
 
 MARGIN = 1.05
 """A delay is kept this many times over: what leaves here with a second between may arrive with a little less."""
-ATTEMPTS = 3
-BACK_OFF = 1.0
-"""Seconds before the second attempt; doubled for each further one."""
-LONGEST_WAIT = 300.0
-"""A server that asks to come back later than this (Retry-After) is taken at its word: not in this round."""
 LONGEST_DELAY = 120.0
 """A host that asks for more seconds between two requests (Crawl-delay) is not crawled: the three files of `Rights`
 would not come within one round."""
@@ -97,19 +89,3 @@ class Host:
         if self._head or not self._over:
             return self.next_time
         return max(self.next_time, self._again[0][0]) if self._again else None
-
-
-def back_off(attempts: int, seed: str) -> float:
-    """Seconds to wait after so many attempts, spread by up to a half so that not all come back at once."""
-    return BACK_OFF * 2 ** (attempts - 1) * (1 + random.Random(f"{seed} {attempts}").random() / 2)
-
-
-def retry_after(response: Response, now: float) -> float | None:
-    """The seconds that a server asks to wait (RFC 9110, section 10.2.3); None where it does not say."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit() and len(value) < 10:
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
-        return None

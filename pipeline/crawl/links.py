@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from pipeline.extract import urls
+from pipeline import urls
 from pipeline.extract.charset import decode
 from pipeline.extract.images import MAX_SOURCES, offered, srcset
 

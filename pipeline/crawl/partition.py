@@ -8,20 +8,21 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline.crawl import frontier
 from pipeline.crawl.discover import Scope, judge, wanted
-from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, Slice, host_of, normal, pack, partition_of
-from pipeline.crawl.hosts import ATTEMPTS, DOWN, LONGEST_DELAY, LONGEST_WAIT, Asking, Host, back_off, retry_after
+from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, Slice, pack
+from pipeline.crawl.hosts import DOWN, LONGEST_DELAY, Asking, Host
 from pipeline.crawl.ledger import Ledger
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.store import CrawlStore, Lines
 from pipeline.fetch import Client, FetchFailed, Networks, Response
 from pipeline.fetch.client import redirect_target
 from pipeline.fetch.response import CONNECTION_REASONS, RETRY_STATUSES
+from pipeline.fetch.retry import ATTEMPTS, LONGEST_WAIT, back_off, retry_after
 from pipeline.fetch.rights import ROBOTS, Rights
 from pipeline.jobs.corpus import read_json
+from pipeline.urls import host_of, normal, origin_of, partition_of
 
 CONNECTIONS = 256
 """Requests in flight at once in one partition."""
@@ -207,8 +208,7 @@ class PartitionRound:
             if host.failures >= DOWN:
                 self._ledger.add(entry, "failed", "host_down")
                 continue
-            parts = urlsplit(entry.url)
-            origin = f"{parts.scheme}://{parts.netloc}"
+            origin = origin_of(entry.url)
             asking = host.origins.setdefault(origin, Asking())
             if asking.rights.missing is not None:
                 host.put_back(entry, attempts)

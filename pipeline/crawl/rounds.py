@@ -20,7 +20,7 @@ import apache_beam as beam
 import numpy as np
 
 from pipeline.crawl import frontier, lists
-from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, normal, pack, partition_of
+from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, pack
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.partition import Allowance, PartitionRound
 from pipeline.crawl.progress import Watch
@@ -28,6 +28,7 @@ from pipeline.crawl.store import CrawlStore
 from pipeline.errors import BuildError
 from pipeline.jobs.corpus import Corpus, read_json, write_json
 from pipeline.jobs.runner import Runner
+from pipeline.urls import normal, partition_of
 from shards.files import atomic
 
 FORMAT = 2

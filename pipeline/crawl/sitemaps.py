@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from lxml import etree
 
-from pipeline.extract import urls
+from pipeline import urls
 from pipeline.fetch.response import Limits
 from pipeline.sources.http import payload
 

@@ -8,7 +8,7 @@ from pipeline.extract.charset import decode
 from pipeline.extract.document import inline_svg, nodes
 from pipeline.extract.reader import PageLimit, read
 from pipeline.extract.selection import select, select_around
-from pipeline.extract.urls import resolve
+from pipeline.urls import resolve
 from shards.records import Document, Text
 
 __all__ = ["ExtractOptions", "PageDropped", "extract"]

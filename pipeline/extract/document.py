@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.extract import hints as H
 from pipeline.extract.page import HIDDEN, PREFORMATTED, Page, Picture
-from pipeline.extract.urls import resolve
+from pipeline.urls import resolve
 from shards.records import Image, Node, Text
 
 _TRACKER = re.compile(

@@ -17,8 +17,8 @@ from types import TracebackType
 
 import h11
 
+from pipeline import urls
 from pipeline.errors import BuildError
-from pipeline.extract import urls
 from pipeline.fetch.address import NO_NETWORKS, Networks
 from pipeline.fetch.response import DEFAULT_LIMITS, FetchFailed, Limits, Response
 
@@ -52,25 +52,15 @@ def user_agent(contact: str | None) -> str:
     return f"{PRODUCT}/0.1" + (f" (+{contact})" if contact else "")
 
 
-def origin_of(url: str) -> tuple[Origin, str, str]:
-    """((scheme, host, port), authority without credentials, path and query) of a URL.
-
-    Raises FetchFailed for what is no http or https URL."""
-    parts = urls.parse(url, None)
+def parts_of(url: str) -> urls.Parts:
+    """The parts of an http or https URL. Raises FetchFailed for anything else."""
+    parts = urls.split(url)
     if parts is None:
         scheme = url.partition(":")[0].lower()
         raise FetchFailed("url" if scheme in ("http", "https") else "scheme", url[:200])
-    scheme, authority, path, query = parts
-    if scheme not in ("http", "https"):
-        raise FetchFailed("scheme", scheme)
-    authority = authority.rpartition("@")[2]
-    host, port = authority, ""
-    if not authority.endswith("]"):  # an IPv6 address without a port
-        head, colon, tail = authority.rpartition(":")
-        host, port = (head, tail) if colon else (authority, "")
-    number = int(port) if port else (443 if scheme == "https" else 80)
-    target = path if query is None else f"{path}?{query}"
-    return (scheme, host.strip("[]"), number), authority, target
+    if parts.scheme not in ("http", "https"):
+        raise FetchFailed("scheme", parts.scheme)
+    return parts
 
 
 @dataclass(eq=False)
@@ -152,9 +142,10 @@ class Client:
         `wanted` sees status and media type before the body is read: where it says no, the fetch fails with the reason
         media_type. `sent` is called in the moment the request leaves. `headers` are sent besides, or in place of, the
         usual ones. Raises FetchFailed."""
-        origin, authority, target = origin_of(url)
-        fields = {"Host": authority, "User-Agent": user_agent(self.contact), **USUAL, **headers}
-        lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        parts = parts_of(url)
+        origin = parts.scheme, parts.host, parts.port
+        fields = {"Host": parts.authority, "User-Agent": user_agent(self.contact), **USUAL, **headers}
+        lines = [f"GET {parts.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         request = "\r\n".join(lines).encode("ascii", "replace")
         started = time.time()
         begin = time.monotonic()
@@ -168,7 +159,7 @@ class Client:
                     try:
                         if sent is not None:
                             sent()
-                        head, raw, message = await self._talk(connection, request, (authority, target), wanted)
+                        head, raw, message = await self._talk(connection, request, parts, wanted)
                         break
                     except FetchFailed as error:
                         connection.close()
@@ -203,12 +194,12 @@ class Client:
         self,
         connection: _Connection,
         request: bytes,
-        asked: tuple[str, str],
+        asked: urls.Parts,
         wanted: Callable[[int, str], bool] | None,
     ) -> tuple[bytes, bytes, h11.Response]:
         """(head, body as sent, h11's response) of one exchange on a connection."""
         limits, http = self.limits, connection.http
-        http.send(h11.Request(method="GET", target=asked[1], headers=[("Host", asked[0])]))
+        http.send(h11.Request(method="GET", target=asked.target, headers=[("Host", asked.authority)]))
         http.send(h11.EndOfMessage())
         begin = time.monotonic()
         received = bytearray()
@@ -378,4 +369,4 @@ def redirect_target(response: Response) -> str | None:
     return target if target is not None and target.startswith(("http://", "https://")) else None
 
 
-__all__ = ["PRODUCT", "Client", "origin_of", "redirect_target", "user_agent"]
+__all__ = ["PRODUCT", "Client", "parts_of", "redirect_target", "user_agent"]

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from pipeline.crawl.hosts import LONGEST_WAIT, back_off, retry_after
 from pipeline.errors import BuildError
 from pipeline.fetch.client import Client
 from pipeline.fetch.response import RETRY_STATUSES, FetchFailed, Response
+from pipeline.fetch.retry import LONGEST_WAIT, back_off, retry_after
 from pipeline.jobs.corpus import read_json, write_json
 from pipeline.sources.http import payload
 
@@ -137,5 +136,5 @@ def _size(response: Response, at: int, length: int) -> int:
 
 def _name(index: int, url: str) -> str:
     """By number and hash: a file's name never comes from a URL."""
-    ending = ".warc.gz" if urlsplit(url).path.endswith(".gz") else ".warc"
+    ending = ".warc.gz" if re.split("[?#]", url)[0].endswith(".gz") else ".warc"
     return f"{index:05d}-{hashlib.sha256(url.encode()).hexdigest()[:16]}{ending}"

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, field
 
 from filters import consent
-from pipeline.crawl.hosts import ATTEMPTS, LONGEST_WAIT, back_off, retry_after
-from pipeline.fetch.client import Client, origin_of
+from pipeline.fetch.client import Client, parts_of
 from pipeline.fetch.response import CONNECTION_REASONS, RETRY_STATUSES, FetchFailed, Response
+from pipeline.fetch.retry import ATTEMPTS, LONGEST_WAIT, back_off, retry_after
 from pipeline.fetch.rights import Rights
 
 PER_HOST = 8
@@ -81,7 +81,7 @@ class ImageFetcher:
                 taken.pop().release()
 
     def _host(self, url: str) -> _Host:
-        return self._hosts.setdefault(origin_of(url)[0][1], _Host())
+        return self._hosts.setdefault(parts_of(url).host, _Host())
 
     async def _turn(self, host: _Host) -> None:
         loop = asyncio.get_running_loop()
@@ -91,8 +91,8 @@ class ImageFetcher:
             await asyncio.sleep(when - loop.time())
 
     async def _allowed(self, url: str) -> None:
-        (scheme, _, _), authority, _ = origin_of(url)
-        origin = f"{scheme}://{authority}"
+        parts = parts_of(url)
+        origin = f"{parts.scheme}://{parts.authority}"
         if origin not in self._rights:
             self._rights[origin] = asyncio.ensure_future(self._ask(origin))
         rule = (await self._rights[origin]).refusal(url)

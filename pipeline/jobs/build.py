@@ -36,7 +36,7 @@ from shards.files import atomic, remove
 
 STAGES = ("pages", "records", "text", "references", "contents", "images", "verdicts", "split", "documents", "windows")
 PAGE_PACKAGES = (
-    *("openm3w", "beautifulsoup4", "brotli", "fastwarc", "idna", "lxml", "numpy", "py3langid"),
+    *("openm3w", "ada-url", "beautifulsoup4", "brotli", "fastwarc", "lxml", "numpy", "py3langid"),
     *("pyarrow", "rensa", "tldextract", "trafilatura"),
 )
 PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "simplejpeg")

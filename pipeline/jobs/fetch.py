@@ -12,11 +12,11 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.crawl.frontier import host_of, partition_of
 from pipeline.fetch import Client, Limits, Networks
 from pipeline.jobs import tables
 from pipeline.jobs.corpus import Corpus, read_json, write_json
 from pipeline.jobs.stage import FileEntry, Task
+from pipeline.urls import host_of, partition_of
 from shards.files import atomic
 
 LISTS, MOST_LISTS, LIST_URLS = 16, 512, 100_000

@@ -4,8 +4,6 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import tldextract
-
 from dedup.near import signature
 from filters import consent, text
 from filters.language import identify
@@ -17,24 +15,13 @@ from pipeline.jobs.stage import FileEntry, Journal, Stage, Task
 from pipeline.jobs.tables import Rows, short_hash, url_hash
 from pipeline.recipe import Recipe
 from pipeline.sources.record import Record
+from pipeline.urls import site_of
 from shards.records import Document, Text, document_id
 
 HTML = ("text/html", "application/xhtml+xml")
 # Media types under which servers send anything: the bytes decide.
 UNKNOWN = ("", "application/octet-stream", "binary/octet-stream", "text/plain")
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
-
-# the public suffix list that comes with the package: no network, no cache
-_suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-
-
-def site_of(url: str) -> str:
-    """The registrable domain of a URL in lower case (Public Suffix List), or its address; "" without a host."""
-    parts = _suffixes(url.lower())
-    if parts.suffix or not parts.subdomain:
-        return parts.top_domain_under_public_suffix or parts.domain or parts.suffix
-    # a top-level domain that the list does not know counts as a public suffix (its rule "*")
-    return f"{parts.subdomain.rpartition('.')[2]}.{parts.domain}"
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipeline import urls
 from pipeline.errors import BuildError
-from pipeline.extract.urls import parse, serialise
 from pipeline.jobs.corpus import Corpus, read_json, write_json
 from pipeline.sources import folder, warc
 from pipeline.sources.record import Record
@@ -156,10 +156,9 @@ def cut(corpus: Corpus, paths: Sequence[Path], base_url: str) -> Input:
 
 def _base(url: str) -> str:
     """The base as resolved references will spell it, with a slash at its end."""
-    found = parse(url, None) if "#" not in url else None
-    if found is None or found[3] is not None:
+    base = urls.resolve(url, "") if "#" not in url else None
+    if base is None or "?" in base:
         raise BuildError(f"--base-url {url}: not the URL of a folder, such as https://example.org/docs/")
-    base = serialise(found)
     return base if base.endswith("/") else base + "/"
 
 

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from dedup.exact import first_of_each
 from filters import consent
-from pipeline.extract.urls import unescaped_spellings
 from pipeline.jobs import fetch, packed, tables
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.packed import Block, Join
@@ -23,6 +22,7 @@ from pipeline.jobs.schemas import REFERENCES
 from pipeline.jobs.stage import FileEntry
 from pipeline.jobs.tables import url_hash
 from pipeline.sources.record import seconds
+from pipeline.urls import unescaped_spellings
 
 HOPS = 5
 """Redirects followed from an image's URL to a capture."""

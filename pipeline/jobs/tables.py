@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import BuildError
-from pipeline.extract.urls import key_of
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.stage import FileEntry
+from pipeline.urls import key_of
 from shards.files import write_table
 
 BATCH = 512

@@ -18,9 +18,9 @@ from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from pipeline.errors import BuildError
-from pipeline.extract.urls import resolve
 from pipeline.sources.http import Damaged, TooLarge, Truncated, payload
 from pipeline.sources.record import Record
+from pipeline.urls import resolve
 
 GZIP = b"\x1f\x8b\x08"
 LZ4 = b"\x04\x22\x4d\x18"

@@ -123,8 +123,8 @@ def fetch_ours(lists: list[list[str]], folder: Path, number: int) -> None:
 
 def fetch_images(count: int, turns: int, folder: Path) -> None:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    from pipeline.crawl.frontier import host_of
     from pipeline.miniweb import generate
+    from pipeline.urls import host_of
 
     pictures = [
         r.body for _, r in generate(120).captures if r.header("Content-Type") == "image/png" and r.status == 200

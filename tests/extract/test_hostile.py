@@ -1,6 +1,5 @@
 """Bytes that nobody wrote in good faith: no crash, no hang, memory and time in proportion to the page."""
 
-import json
 import re
 import tracemalloc
 
@@ -12,7 +11,7 @@ from pipeline.extract import ExtractOptions, PageDropped, extract
 from pipeline.extract.charset import codec, decode
 from pipeline.extract.images import srcset
 from pipeline.extract.reader import PageReader
-from pipeline.extract.urls import MAX_URL, parse, resolve, serialise
+from pipeline.urls import MAX_URL
 from shards.records import Document, Text
 
 URL = "https://example.org/a/b.html"
@@ -148,30 +147,6 @@ def test_html5lib_encodings(shared):
                 right += decode(data) == data.decode(codec(name), "replace").removeprefix("\ufeff")
     # two files hold UTF-8 whatever they declare
     assert total == 7 and right == 5
-
-
-def test_url_vectors(shared):
-    cases = json.loads((shared / "data/vectors/url/urltestdata.json").read_text("utf-8", "surrogatepass"))
-    wrong = []
-    for case in cases:
-        if isinstance(case, str):
-            continue
-        base = case.get("base")
-        if base is not None and not base.startswith(("http:", "https:", "file:")):
-            continue
-        expected = case.get("href")
-        if expected is not None:
-            expected = expected.split("#")[0] if expected.startswith(("http:", "https:", "file:")) else None
-        parts = parse(case["input"], base)
-        if (serialise(parts) if parts else None) != expected:
-            wrong.append((case["input"], base, expected))
-    assert not wrong
-
-
-@given(st.text(max_size=60))
-def test_resolve_is_idempotent(reference):
-    url = resolve(reference, URL)
-    assert url is None or resolve(url, "https://other.example/") == url
 
 
 @given(st.text(alphabet="a1,. wx\t/:h", max_size=60))
@@ -342,16 +317,3 @@ def test_stray_bytes_in_utf8():
 
 def test_page_cut_inside_a_character():
     assert content(f"<p>{GERMAN} ä".encode()[:-1]).startswith(GERMAN)
-
-
-@pytest.mark.parametrize(
-    ("reference", "url"),
-    [
-        ("http://a.org/b.jpg\n", "http://a.org/b.jpg"),
-        ("http://a.org:80/b.jpg", "http://a.org/b.jpg"),
-        ("https://a.org:443/", "https://a.org/"),
-        ("http://a.org:8080/", "http://a.org:8080/"),
-    ],
-)
-def test_what_most_pages_write_is_looked_at_too(reference: str, url: str) -> None:
-    assert resolve(reference, URL) == url

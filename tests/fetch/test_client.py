@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.fetch import Client, FetchFailed
-from pipeline.fetch.client import origin_of
+from pipeline.fetch.client import parts_of
 from pipeline.miniweb.serve import Asked
 from tests.fetch.answers import LOOPBACK, QUICK, answering, get, ok, reason
 
@@ -236,8 +236,8 @@ def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_origins() -> None:
-    assert origin_of("http://u:p@A.example:8080/x?y#z") == (("http", "a.example", 8080), "a.example:8080", "/x?y")
-    assert origin_of("https://[::1]/") == (("https", "::1", 443), "[::1]", "/")
+    assert parts_of("http://u:p@A.example:8080/x?y#z") == ("http", "a.example", 8080, "a.example:8080", "/x?y")
+    assert parts_of("https://[::1]/") == ("https", "::1", 443, "[::1]", "/")
 
 
 def test_a_server_that_resets_as_soon_as_it_has_accepted() -> None:

@@ -7,8 +7,8 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.extract.urls import resolve, spelling
 from pipeline.sources import folder
+from pipeline.urls import resolve, spelling
 
 
 @given(
