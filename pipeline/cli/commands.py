@@ -56,6 +56,7 @@ def build(
     from pipeline.jobs.fetch import Network
     from pipeline.jobs.progress import Progress
     from pipeline.recipe import load
+    from shards.enough import too_few_held_out
 
     network = Network(fetch, retry_failed, contact, tuple(allow_private or ()))
     resolved = load(recipe, settings or ())
@@ -63,6 +64,10 @@ def build(
     named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
     corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
     typer.echo(f"built {corpus.root}")
+    if resolved.windows.validation and (
+        reason := too_few_held_out(sorted((corpus.root / "documents").glob("*.parquet")))
+    ):
+        typer.echo(f"for m3w train {reason}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})

@@ -1,0 +1,71 @@
+"""How much is held out, from documents as a build writes them."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shards.enough import too_few, too_few_held_out
+from shards.records import DOCUMENTS
+from tests.jobs.corpora import start_build
+
+IMAGE = {"url": "http://a/1.png"}
+
+
+def document(site: str, split: str, nodes: str = "it", held_out: list[tuple[int, int, str]] | None = None) -> dict:
+    """`nodes`: an image for each i, text for each t."""
+    return {
+        "site": site,
+        "split": split,
+        "texts": [None if node == "i" else "text" for node in nodes],
+        "images": [IMAGE if node == "i" else None for node in nodes],
+        "held_out": held_out and [{"start": start, "stop": stop, "split": of} for start, stop, of in held_out],
+    }
+
+
+def written(folder: Path, rows: list[dict]) -> list[Path]:
+    pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS), folder / "00000.parquet")
+    return [folder / "00000.parquet"]
+
+
+def test_thirty_documents_are_enough_and_eight_sites_where_sites_are_held_out() -> None:
+    assert too_few(30, 8) == "" and too_few(30, None) == ""
+    assert "29 held-out documents" in too_few(29, None) and "sites" not in too_few(29, None)
+    assert "100 held-out documents (or pieces of books) of 7 sites" in too_few(100, 7)
+    assert "of 1 site with" in too_few(100, 1)
+
+
+@pytest.mark.parametrize(("sites", "documents", "enough"), [(8, 30, True), (7, 60, False), (8, 29, False)])
+def test_held_out_documents_and_sites_are_counted(tmp_path: Path, sites: int, documents: int, enough: bool) -> None:
+    held_out = [document(f"s{number % sites}", "validation") for number in range(documents)]
+    # of other sites: nothing to see, no text behind the image, not held out
+    others = [document("a", "validation", "tt"), document("b", "validation", "ti"), document("c", "leak")]
+    reason = too_few_held_out(written(tmp_path, [*others, *held_out, document("d", "train")]))
+    assert (reason == "") == enough
+    assert enough or f"{documents} held-out documents (or pieces of books) of {sites} sites" in reason
+
+
+def test_sites_do_not_count_where_one_stands_on_both_sides(tmp_path: Path) -> None:
+    held_out = [document(f"s{number % 3}", "validation") for number in range(30)]
+    assert "of 3 sites" in too_few_held_out(written(tmp_path, held_out))
+    assert too_few_held_out(written(tmp_path, [*held_out, document("s0", "train")])) == ""
+
+
+def test_held_out_pieces_of_a_book_count_each(tmp_path: Path) -> None:
+    pieces = [(3 * number, 3 * number + 2, "leak" if number % 10 == 0 else "validation") for number in range(34)]
+    assert too_few_held_out(written(tmp_path, [document("s", "mixed", "itt" * 34, pieces)])) == ""
+    assert "27 held-out" in too_few_held_out(written(tmp_path, [document("s", "mixed", "itt" * 34, pieces[:30])]))
+    # the image stands before the piece
+    pieces = [(3 * number + 1, 3 * number + 3, "validation") for number in range(34)]
+    assert "0 held-out" in too_few_held_out(written(tmp_path, [document("s", "mixed", "itt" * 34, pieces)]))
+
+
+def test_the_end_of_a_build_says_so(tmp_path: Path) -> None:
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "index.html").write_text("<p>Nothing to see here.</p>")
+    build = start_build([pages], tmp_path / "corpus")
+    output, errors = build.communicate(timeout=120)
+    assert build.returncode == 0, errors
+    assert output.splitlines()[-1].startswith("for m3w train too few to say: 0 held-out documents")
