@@ -189,16 +189,12 @@ def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
 
 
 def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows:
-    """The corpus' own windows where they are of `tokenizer`, else windows cut from its documents as its recipe says.
+    """The corpus' own windows where it has them as Parquet and of `tokenizer`, else windows cut from its documents as
+    its recipe says.
 
-    Raises TrainError where the corpus' own are not as Parquet, or not of its tokenizer."""
-    if tokenizer.id != corpus.tokenizer.id:
+    Raises TrainError where the corpus' own are not of its tokenizer."""
+    if tokenizer.id != corpus.tokenizer.id or not corpus.paths("windows/train-"):
         return cut_windows(corpus, tokenizer, "train", corpus.cut, seed)
-    if not corpus.paths("windows/train-") and any(name.startswith("windows/train-") for name in corpus.files):
-        raise TrainError(
-            f"{corpus.folder} has its windows as tar only, and training reads Parquet: "
-            'build it with windows.formats=["parquet", "tar"]'
-        )
     columns = ["window_id", "doc_id", "url", "site", "language", "input_ids", "token_start", "tokenizer"]
     columns += ["image_metadata.list.element.stored_sha256", "image_metadata.list.element.sha256"]
 

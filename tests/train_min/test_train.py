@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +22,7 @@ from train_min import TrainError
 from train_min.__main__ import main
 from train_min.against import run_against
 from train_min.arms import Setting
-from train_min.data import open_corpus
+from train_min.data import cut_windows, open_corpus, training_windows
 from train_min.loop import LoopOptions, load
 from train_min.options import TrainOptions
 from train_min.prepare import claim, lm_job, prepare
@@ -105,16 +106,24 @@ def test_held_out_pictures_below_their_text_are_said_so(tmp_path: Path) -> None:
         run_against(corpus, corpus, tmp_path / "against", dataclasses.replace(QUICK, seeds=2), lambda line: None)
 
 
-def test_windows_as_tar_only_are_said_so(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus", 24)
-    manifest = json.loads((corpus / "manifest.json").read_text())
+@pytest.mark.parametrize("as_tar", [True, False])
+def test_windows_that_are_not_stored_as_parquet_are_cut_from_documents(tmp_path: Path, as_tar: bool) -> None:
+    folder = write_corpus(tmp_path / "corpus", 24)
+    stored = training_windows(open_corpus(folder), open_corpus(folder).tokenizer, 0)
+    manifest = json.loads((folder / "manifest.json").read_text())
     for entry in manifest["files"]:
         if entry["path"].startswith("windows/"):
-            entry["path"] = entry["path"].replace("parquet", "tar")
-            (corpus / entry["path"]).touch()
-    (corpus / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(TrainError, match=r"as tar only.*windows\.formats"):
-        run(corpus, tmp_path / "run", QUICK, lambda line: None)
+            (folder / entry["path"]).unlink()
+            entry["path"] = entry["path"].replace("parquet", "tar") if as_tar else ""
+            (folder / entry["path"]).touch()
+    manifest["files"] = [entry for entry in manifest["files"] if entry["path"]]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    corpus = open_corpus(folder)
+    windows = training_windows(corpus, corpus.tokenizer, 0)
+    assert {unit["doc_id"] for unit in windows.units} <= {unit["doc_id"] for unit in stored.units}
+    assert len(windows) >= 16 and windows.picture_hashes() <= stored.picture_hashes()
+    again = cut_windows(corpus, corpus.tokenizer, "train", corpus.cut, 0)
+    assert np.array_equal(windows.tokens, again.tokens)
 
 
 def test_a_handful_of_held_out_documents_is_too_few_to_say(tmp_path: Path) -> None:
