@@ -19,12 +19,14 @@ from train_min.vision import FeatureStore, fast_dtype
 
 SCOPES = ("documents", "host", "document")
 RULERS = {"permutation": "documents", "placement": "place"}
+BLIND = "blind"
 DOSES = (0.1, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One training: the pictures `permutation` says (None: the true ones), and the seed of weights and order."""
+    """One training: the pictures `permutation` says (None: the true ones; of scope `BLIND`: none), and the seed of
+    weights and order."""
 
     name: str
     seed: int
@@ -92,6 +94,8 @@ def arms_of(options: TrainOptions) -> list[Arm]:
         for dose in DOSES if options.ruler else ():
             if (options.ruler, dose) != ("permutation", 1.0):  # that is the control
                 arms.append(Arm(f"dose-{dose:g}", seed, (RULERS[options.ruler], 2000 + seed, dose)))
+        if options.ruler:
+            arms.append(Arm(BLIND, seed, (BLIND, seed, 1.0)))
         arms.append(Arm("control", seed, ("documents", 2000 + seed, 1.0)))
     return arms
 
@@ -101,6 +105,8 @@ def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> 
     if permutation is None:
         return windows, np.zeros(len(windows.images), bool)
     scope, seed, fraction = permutation
+    if scope == BLIND:
+        return windows.with_images(np.full_like(windows.images, -1)), windows.images >= 0
     if scope == "place":
         images = displace(windows, seed, fraction)
         return windows.with_images(images), images != windows.images
@@ -207,7 +213,7 @@ def evaluated(setting: Setting, arm: Arm, model: Flamingo) -> Losses:
     if arm.name == "true":
         for scope in SCOPES:
             found[scope] = losses(rearranged(held_out, (scope, options.seed, 1.0))[0])
-        blind = held_out.with_images(np.full_like(held_out.images, -1))
+        blind, _ = rearranged(held_out, (BLIND, options.seed, 1.0))
         found["blind"] = losses(blind)
         if arm.seed == options.seed:
             found["lm"] = losses(blind, build_model(setting, arm.seed))

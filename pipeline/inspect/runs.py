@@ -120,6 +120,7 @@ def _lines(data: dict[str, Any]) -> list[str]:
 def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[str, Any]]:
     penalties = _part(data, "penalties")
     rows = [gain, _estimate("a corpus with shuffled images", data.get("control"))]
+    rows.append(_estimate("trained without pictures", _part(data, "ruler").get("blind")))
     rows.append(_estimate("by the next picture", _part(data, "next").get("gain")))
     yield _intervals("What pictures are worth", "bits per token, 95 % interval", rows)
     yield _intervals(

@@ -29,12 +29,14 @@ from train_min.against import (
     tokens_trained,
     without,
 )
-from train_min.arms import Setting, arms_of, trained_model
+from train_min.arms import BLIND, Arm, Setting, arm_job, arms_of, rearranged, trained_model
 from train_min.data import cut_windows, open_corpus
 from train_min.loop import LoopOptions
 from train_min.options import TrainOptions
-from train_min.prepare import TILES
+from train_min.prepare import TILES, lm_job, prepare
+from train_min.results import ruler
 from train_min.train import run
+from train_min.validate import seen_images
 
 
 def held_out(n: int = 50) -> Any:
@@ -299,9 +301,9 @@ def test_a_ruler_has_an_arm_for_every_dose() -> None:
     with pytest.raises(TrainError, match="no ruler"):
         arms_of(TrainOptions(ruler="yardstick"))
     names = [arm.name for arm in arms_of(TrainOptions(ruler="placement", seeds=1))]
-    assert names == ["reference", "true", "dose-0.1", "dose-0.25", "dose-0.5", "dose-1", "control"]
+    assert names == ["reference", "true", "dose-0.1", "dose-0.25", "dose-0.5", "dose-1", "blind", "control"]
     names = [arm.name for arm in arms_of(TrainOptions(ruler="permutation", seeds=1))]
-    assert names == ["reference", "true", "dose-0.1", "dose-0.25", "dose-0.5", "control"]
+    assert names == ["reference", "true", "dose-0.1", "dose-0.25", "dose-0.5", "blind", "control"]
 
 
 @pytest.mark.slow
@@ -312,3 +314,35 @@ def test_a_ruler_trains_every_dose_and_reports_them(corpus_folder: Path, tmp_pat
     assert [point["dose"] for point in points] == [0.0, 0.1, 0.25, 0.5, 1.0]
     assert all("gain" in point and "within_document" in point for point in points)
     assert "lost" not in points[0] and "lost" in points[1]
+    assert result.data["ruler"]["blind"]["value"] != result.data["gain"]["value"]
+
+
+def test_the_blind_arm_sees_no_picture_and_is_compared_with_the_reference(
+    corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = held_out(4)
+    shown, changed = rearranged(windows, (BLIND, 0, 1.0))
+    assert (shown.images == -1).all() and changed.all() and (windows.images >= 0).all()
+    zeros = {"own": np.zeros(len(windows.tokens)), "document": np.zeros(len(windows.tokens))}
+    ones = {"own": np.ones(len(windows.tokens)) * np.log(2), "document": np.ones(len(windows.tokens))}
+    losses = {"true": [ones], "control": [ones], "reference": [ones], BLIND: [zeros]}
+    found = ruler(windows, by_site(windows), losses, TrainOptions(ruler="permutation", seeds=1))
+    assert found["blind"]["value"] == pytest.approx(1)  # the reference is a bit worse
+
+
+def test_a_model_is_trained_without_pictures(
+    corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[np.ndarray] = []
+    monkeypatch.setattr(Setting, "lookup", lambda setting, windows: looked.append)
+    corpus = open_corpus(corpus_folder)
+    options = dataclasses.replace(QUICK, steps=3, lm_steps=1)
+    prepare(corpus, tmp_path, options, corpus.tokenizer, lambda line: None)
+    setting = Setting(tmp_path, tmp_path, 49, 320, corpus.tokenizer.image_id, options, options.loop(), "cpu")
+    lm_job(setting, lambda row: None)
+    rows: list[dict] = []
+    arm_job(setting, Arm(BLIND, 0, (BLIND, 0, 1.0)), rows.append)
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    assert not looked and rows[0]["gates"]["attention"] == rows[-1]["gates"]["attention"]
+    seeing = seen_images(setting.windows("validation")).image >= 0
+    assert np.isfinite(setting.losses("blind-0")["own"][seeing]).all()
