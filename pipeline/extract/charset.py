@@ -3,6 +3,7 @@
 import codecs
 import re
 
+import webencodings
 from bs4.dammit import EncodingDetector
 
 # How far a declaration is looked for: HTML standard, 13.2.3.2, "prescan a byte stream"
@@ -24,57 +25,29 @@ _META = re.compile(rb"<meta[^>]{0,400}?charset\s{0,9}=\s{0,9}[\"']?\s{0,9}([A-Za
 _XML = re.compile(rb"\s{0,99}<\?xml[^>]{0,200}?encoding\s{0,9}=\s{0,9}[\"']([A-Za-z0-9_:.-]{2,40})", re.I)
 _HEADER = re.compile(r"charset\s{0,9}=\s{0,9}[\"']?\s{0,9}([A-Za-z0-9_:.-]{2,40})", re.I)
 
-# Labels that the Encoding standard maps to a superset of what they name, as Python codecs. UTF-7 is none of them: it
-# would let bytes that look harmless turn into markup.
-_SUPERSETS = {
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso8859-9": "cp1254",
-    "iso8859-11": "cp874",
-    "tis-620": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-    "johab": "cp949",
-    "big5": "big5hkscs",
-}
-_ALIASES = {
-    "x-sjis": "cp932",
-    "windows-31j": "cp932",
-    "x-gbk": "gb18030",
-    "x-euc-jp": "euc_jp",
-    "x-x-big5": "big5hkscs",
-    "ks_c_5601-1987": "cp949",
-    "windows-874": "cp874",
-    "x-mac-roman": "mac-roman",
-    "macintosh": "mac-roman",
-    "x-mac-cyrillic": "mac-cyrillic",
-    "x-cp1250": "cp1250",
-    "x-cp1251": "cp1251",
-    "x-cp1252": "cp1252",
-    "unicode-1-1-utf-8": "utf-8",
-    "utf8mb4": "utf-8",
-    "iso-8859-8-i": "iso8859-8",
-    "logical": "iso8859-8",
-}
+# Encodings of the Encoding standard (WHATWG) in place of which another Python codec reads pages better: the superset of
+# one; what HTML's prescan takes x-user-defined for. `replacement` stands for encodings that make harmless bytes markup.
+_CODECS = {"gbk": "gb18030", "x-user-defined": "cp1252", "replacement": None}
+# Names that databases and detectors give and the standard does not know
+_OTHERS = {"utf8mb4": "utf-8", "johab": "cp949"}
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
-_TEXT_CODECS = re.compile(
-    r"(?:cp\d+|iso8859-\d+|gb18030|big5hkscs|euc_jp|iso2022_jp|koi8-[rut]|mac-.*|utf-?8|utf-(?:16|32).*)$"
-)
+_TEXT_CODECS = re.compile(r"(?:cp\d+|iso8859-16|iso2022_jp|big5hkscs|koi8-t|mac-.*|utf-(?:8|32).*)$")
 
 
 def codec(label: str) -> str | None:
     """The Python codec for an encoding label of the web, None for an unknown or an unsafe one."""
     label = label.strip().lower()
-    if label in _ALIASES:
-        return _ALIASES[label]
-    try:
-        name = codecs.lookup(label).name
-    except LookupError:
-        return None
-    name = _SUPERSETS.get(name, name)
-    return name if _TEXT_CODECS.match(name) else None
+    label = _OTHERS.get(label, label)
+    found = webencodings.lookup(label)
+    if found is None:
+        try:
+            name = codecs.lookup(label).name  # Python's spellings: latin-1, utf_8
+        except LookupError:
+            return None
+        found = webencodings.lookup(name.replace("_", "-"))
+        if found is None:
+            return name if _TEXT_CODECS.match(name) else None
+    return _CODECS.get(found.name, found.codec_info.name)
 
 
 def decode(html: bytes, content_type: str | None = None) -> str:

@@ -37,7 +37,7 @@ from shards.files import atomic, remove
 STAGES = ("pages", "records", "text", "references", "contents", "images", "verdicts", "split", "documents", "windows")
 PAGE_PACKAGES = (
     *("openm3w", "ada-url", "beautifulsoup4", "brotli", "fastwarc", "lxml", "numpy", "py3langid"),
-    *("pyarrow", "rensa", "tldextract", "trafilatura"),
+    *("pyarrow", "rensa", "tldextract", "trafilatura", "webencodings"),
 )
 PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "simplejpeg")
 PACKAGES = tuple(sorted({*PAGE_PACKAGES, *PICTURE_PACKAGES, "apache-beam", "pyarrow", "tokenizers"}))

@@ -1,0 +1,65 @@
+"""The labels of the Encoding standard (WHATWG), each under which pages are found."""
+
+import pytest
+import webencodings
+from webencodings.labels import LABELS
+
+from pipeline.extract.charset import codec, decode
+
+CYRILLIC, LATIN = "Смотритель маяка каждый вечер", "Der Wärter stieg jeden Abend über die große Treppe"
+TEXTS = {
+    **dict.fromkeys(("ibm866", "iso-8859-5", "koi8-r", "windows-1251", "x-mac-cyrillic"), CYRILLIC),
+    **dict.fromkeys(("gbk", "gb18030"), "守塔人每天晚上登上楼梯镕"),
+    **dict.fromkeys(("iso-2022-jp", "shift_jis", "euc-jp"), "灯台守は毎晩、階段を登った"),
+    **dict.fromkeys(("iso-8859-6", "windows-1256"), "كان حارس المنارة يصعد الدرج"),
+    **dict.fromkeys(("iso-8859-7", "windows-1253"), "Ο φύλακας του φάρου ανέβαινε"),
+    **dict.fromkeys(("iso-8859-8", "iso-8859-8-i", "windows-1255"), "שומר המגדלור טיפס במדרגות"),
+    **dict.fromkeys(("iso-8859-4", "iso-8859-10", "iso-8859-13", "windows-1257"), "Ūdens ceļš pāri ēnām, žēl"),
+    **dict.fromkeys(("iso-8859-2", "iso-8859-16", "windows-1250"), "Străjerul urca în fiecare seară, łódź"),
+    "big5": "守塔人每天晚上登上樓梯",
+    "euc-kr": "등대지기는 매일 저녁 계단을 올라갔다 똠",
+    "iso-8859-3": "Ĝis la revido, ĉiuj ŝatas ĵaŭdon",
+    "iso-8859-14": "Ŵyneb y tŷ, ŷ ẁ",
+    "koi8-u": "Доглядач маяка щовечора піднімався їжею",
+    "windows-874": "คนเฝ้าประภาคารขึ้นบันไดทุกเย็น",
+    "windows-1254": "Fener bekçisi her akşam yığınla çıkardı",
+    "windows-1258": "Người gác đèn".replace("ườ", "ươ\u0300").replace("è", "e\u0300"),
+}
+
+
+@pytest.mark.parametrize("label", sorted(LABELS))
+def test_pages_under_every_label_of_the_standard(label: str) -> None:
+    name = LABELS[label]
+    text = TEXTS.get(name, LATIN)
+    if name == "replacement":
+        assert codec(label) is None, "an encoding in which harmless bytes become markup"
+        return
+    if name.startswith("utf-16"):  # HTML's prescan: whoever can declare it in ASCII bytes does not use it
+        assert text in decode(f"<meta charset={label}><p>{text}".encode())
+        return
+    if name == "x-user-defined":
+        assert text in decode(f"<meta charset={label}><p>{text}".encode("cp1252"))
+        return
+    data = webencodings.encode(f"<meta charset={label}><p>{text}</p>", label)
+    assert text in decode(data)
+    assert text in decode(webencodings.encode(f"<p>{text}</p>", label), f"text/html; charset={label.upper()}")
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("Windows-1251 ", "cp1251"),
+        ("latin-1", "cp1252"),
+        ("utf8mb4", "utf-8"),
+        ("MacCyrillic", "mac-cyrillic"),
+        ("Johab", "cp949"),
+        ("cp437", "cp437"),
+        ("utf-7", None),
+        ("hz", None),
+        ("rot13", None),
+        ("idna", None),
+        ("no-such-charset", None),
+    ],
+)
+def test_other_labels(label: str, expected: str | None) -> None:
+    assert codec(label) == expected
