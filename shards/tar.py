@@ -1,7 +1,8 @@
 """Uncompressed USTAR archives whose bytes depend on their members alone, readable at an offset.
 
 tarfile reads them, and so do GNU tar and WebDataset. Written by hand because `tarfile.TarFile.addfile` keeps every
-member in memory and does not tell where the data lies.
+member in memory and does not tell where the data lies; `TarInfo.tobuf` makes the same headers in four times as long,
+which doubles the time of a member of 20 KB (40 µs instead of 20).
 """
 
 import os

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.tar import Member, TarWriter, members, read_member
+from shards.tar import Member, TarWriter, _header, members, read_member
 
 NAMES = st.text(st.characters(min_codepoint=33, exclude_characters="/", exclude_categories=["Cs", "Cc"]), min_size=1)
 MEMBERS = st.lists(st.tuples(NAMES.filter(lambda n: n != ".." and len(n.encode()) <= 100), st.binary(max_size=1500)))
@@ -32,6 +32,13 @@ def test_tarfile_reads_what_is_written_where_it_is_said_to_lie(contents):
     assert list(members(io.BytesIO(data))) == [
         Member(name, offset, len(content)) for (name, content), offset in zip(contents, offsets, strict=True)
     ]
+
+
+@given(NAMES.filter(lambda n: n != ".." and len(n.encode()) <= 100), st.integers(0, 8**11 - 1))
+def test_headers_are_those_of_tarfile(name, size):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    assert _header(name, size) == info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
 
 
 def test_bytes_are_those_of_tarfile_in_ustar_format():
