@@ -72,7 +72,7 @@ def extract(
     base = (resolve(page.head.base, url) if page.head.base else None) or url
     if options.engine == "trafilatura":
         # imported here: it takes a second to load and only this engine needs it
-        from pipeline.extract.peer import trafilatura_blocks
+        from pipeline.extract.trafilatura_engine import trafilatura_blocks
 
         kept = trafilatura_blocks(text, url, page, options.comments)
         pictures = select_around(page, kept)

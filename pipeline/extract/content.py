@@ -3,6 +3,7 @@
 The scoring is that of mozilla/readability (Readability.js, grabArticle and _cleanConditionally), computed on the flat
 page: sums over subtrees are one backward loop, and no element is visited twice."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ _INITIAL = {
 }
 _SCORED = names("section h2 h3 h4 h5 h6 p td pre div article main center li dd dt blockquote figure")
 _CONDITIONAL = names("form fieldset table ul ol div section dl")
+ROOTS = ("body", "html")
+_LIKELY = frozenset((*ROOTS, "a", "table", "td", "tr", "code", "pre", *HEADINGS))
+_CONTROLS = ("nav", "button", "option")
 _REMOVED = names("footer aside nav button dialog option optgroup menu")
 MIN_PARAGRAPH = 25
 ENOUGH = 500
@@ -132,103 +136,16 @@ def candidate(page: Page, total: Sums) -> Candidate:
 
 
 def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> Candidate:
-    tags, parents, bits = page.tags, page.parents, page.hints
-    count = len(tags)
-    out = [False] * count  # elements left out, with all that is in them
-    for element in range(count):
-        parent = parents[element]
-        if parent >= 0 and out[parent]:
-            out[element] = True
-            continue
-        if (
-            page.states[element] & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT)
-            or (
-                strip
-                and bits[element] & H.UNLIKELY
-                and not bits[element] & H.MAYBE
-                and tags[element] not in ("body", "html", "a", "table", "td", "tr", "code", "pre", *HEADINGS)
-                and not page.states[element] & CODE
-            )
-            or tags[element] in ("nav", "button", "option")
-        ):
-            out[element] = True
-    scores: dict[int, float] = {}
-
-    def add(element: int, points: float) -> None:
-        if element not in scores:
-            scores[element] = _INITIAL.get(tags[element], 0) + (class_weight(bits[element]) if weigh else 0)
-        scores[element] += points
-
-    for block in page.blocks:
-        element = block.element
-        if block.chars < MIN_PARAGRAPH or not tags or out[element] or tags[element] not in _SCORED:
-            continue
-        points = 1 + 1 + count_commas(block.text) + min(block.chars // 100, 3)
-        mixed = page.last[element] - page.first[element] > 1
-        ancestor = element if mixed and tags[element] != "p" else parents[element]
-        level = 0
-        while ancestor >= 0 and level < 5:
-            add(ancestor, points / (1 if level == 0 else 2 if level == 1 else level * 3))
-            ancestor = parents[ancestor]
-            level += 1
+    out = _left_out(page, strip)
+    scores = _scores(page, total, out, weigh)
     if not scores:
         body = [not left for left in out]
         return Candidate(body, body, {}, 0)
-    density = {e: total.links[e] / total.chars[e] if total.chars[e] else 0 for e in scores}
-    for element in scores:
-        scores[element] *= 1 - density[element]
-    ranked = sorted(scores, key=lambda e: (-scores[e], e))[:5]
-    top = ranked[0]
-    if tags[top] == "html":
-        top = next((e for e in ranked if tags[e] == "body"), top)
-    # an ancestor that several good candidates share is the better one
-    near = [e for e in ranked[1:] if scores[e] >= 0.75 * scores[top]]
-    if len(near) >= 3:
-        lines = [set(_ancestors(page, e)) for e in near]
-        ancestor = parents[top]
-        while ancestor >= 0 and tags[ancestor] not in ("body", "html"):
-            if sum(ancestor in line for line in lines) >= 3:
-                top = ancestor
-                break
-            ancestor = parents[ancestor]
-    # climb while the score rises
-    last = scores.get(top, 0)
-    threshold = last / 3
-    ancestor = parents[top]
-    while ancestor >= 0 and tags[ancestor] not in ("body", "html"):
-        if ancestor in scores:
-            if scores[ancestor] < threshold:
-                break
-            if scores[ancestor] > last:
-                top = ancestor
-                break
-            last = scores[ancestor]
-        ancestor = parents[ancestor]
-    ends = page.ends
-    while (parent := parents[top]) >= 0 and tags[parent] not in ("body", "html"):
-        if top != parent + 1 or ends[top] != ends[parent]:
-            break
-        top = parent
-    roots = {top}
-    bar = max(10, scores.get(top, 0) * 0.2)
-    if parents[top] >= 0:
-        after = parents[top] + 1
-        while after < ends[parents[top]]:
-            sibling, after = after, ends[after]
-            if sibling == top or out[sibling]:
-                continue
-            bonus = 0.0
-            if bits[sibling] == bits[top] and bits[top]:
-                bonus = scores.get(top, 0) * 0.2
-            if sibling in scores and scores[sibling] + bonus >= bar:
-                roots.add(sibling)
-            elif tags[sibling] == "p":
-                chars = total.chars[sibling]
-                links = total.links[sibling] / chars if chars else 0
-                if (chars > 80 and links < 0.25) or (0 < chars < 80 and links == 0):
-                    roots.add(sibling)
-    inside = [False] * count
-    region = [False] * count
+    top = _top(page, scores)
+    roots = {top, *_siblings(page, total, out, scores, top)}
+    parents, ends = page.parents, page.ends
+    inside = [False] * len(out)
+    region = [False] * len(out)
     for element in range(min(roots), max(ends[root] for root in roots)):
         parent = parents[element]
         region[element] = element in roots or (parent >= 0 and region[parent])
@@ -238,11 +155,108 @@ def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> 
     return Candidate(region, inside, scores, top)
 
 
-def _ancestors(page: Page, element: int) -> list[int]:
-    found = []
-    while (element := page.parents[element]) >= 0:
-        found.append(element)
-    return found
+def _left_out(page: Page, strip: bool) -> list[bool]:
+    """The elements that are left out, with all that is in them: hidden ones, controls and, where `strip` says so,
+    those whose class names speak against them."""
+    tags, states, bits = page.tags, page.states, page.hints
+    out = [False] * len(tags)
+    for element, parent in enumerate(page.parents):
+        out[element] = bool(
+            (parent >= 0 and out[parent])
+            or states[element] & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT)
+            or (
+                strip
+                and bits[element] & H.UNLIKELY
+                and not bits[element] & H.MAYBE
+                and tags[element] not in _LIKELY
+                and not states[element] & CODE
+            )
+            or tags[element] in _CONTROLS
+        )
+    return out
+
+
+def _scores(page: Page, total: Sums, out: list[bool], weigh: bool) -> dict[int, float]:
+    """The points of elements: those of the paragraphs inside, fewer from each level to the next, and fewer the more of
+    the text is links. `weigh` lets class names count."""
+    tags, parents = page.tags, page.parents
+    scores: dict[int, float] = {}
+    for block in page.blocks:
+        element = block.element
+        if block.chars < MIN_PARAGRAPH or not tags or out[element] or tags[element] not in _SCORED:
+            continue
+        points = 1 + 1 + count_commas(block.text) + min(block.chars // 100, 3)
+        mixed = page.last[element] - page.first[element] > 1
+        ancestor = element if mixed and tags[element] != "p" else parents[element]
+        level = 0
+        while ancestor >= 0 and level < 5:
+            if ancestor not in scores:
+                weight = class_weight(page.hints[ancestor]) if weigh else 0
+                scores[ancestor] = _INITIAL.get(tags[ancestor], 0) + weight
+            scores[ancestor] += points / (1 if level == 0 else 2 if level == 1 else level * 3)
+            ancestor = parents[ancestor]
+            level += 1
+    for element in scores:
+        scores[element] *= 1 - (total.links[element] / total.chars[element] if total.chars[element] else 0)
+    return scores
+
+
+def _top(page: Page, scores: dict[int, float]) -> int:
+    """The element with the best score, or one around it that is better."""
+    tags, ends = page.tags, page.ends
+    ranked = sorted(scores, key=lambda e: (-scores[e], e))[:5]
+    top = ranked[0]
+    if tags[top] == "html":
+        top = next((e for e in ranked if tags[e] == "body"), top)
+    # an ancestor that several good candidates share is the better one
+    near = [e for e in ranked[1:] if scores[e] >= 0.75 * scores[top]]
+    if len(near) >= 3:
+        lines = [set(_ancestors(page, e)) for e in near]
+        shared = (a for a in _ancestors(page, top) if sum(a in line for line in lines) >= 3)
+        top = next(shared, top)
+    # climb while the score rises
+    last = scores.get(top, 0)
+    threshold = last / 3
+    for ancestor in _ancestors(page, top):
+        if ancestor not in scores:
+            continue
+        if scores[ancestor] < threshold:
+            break
+        if scores[ancestor] > last:
+            top = ancestor
+            break
+        last = scores[ancestor]
+    for parent in _ancestors(page, top):
+        if top != parent + 1 or ends[top] != ends[parent]:
+            break
+        top = parent  # the only element in it
+    return top
+
+
+def _siblings(page: Page, total: Sums, out: list[bool], scores: dict[int, float], top: int) -> Iterator[int]:
+    """The elements beside the best one that belong to it: by their score, or paragraphs with few links."""
+    tags, bits, ends, parent = page.tags, page.hints, page.ends, page.parents[top]
+    best = scores.get(top, 0)
+    bar = max(10, best * 0.2)
+    after = parent + 1
+    while parent >= 0 and after < ends[parent]:
+        sibling, after = after, ends[after]
+        if sibling == top or out[sibling]:
+            continue
+        bonus = best * 0.2 if bits[sibling] == bits[top] and bits[top] else 0.0
+        if sibling in scores and scores[sibling] + bonus >= bar:
+            yield sibling
+        elif tags[sibling] == "p":
+            chars = total.chars[sibling]
+            links = total.links[sibling] / chars if chars else 0
+            if (chars > 80 and links < 0.25) or (0 < chars < 80 and links == 0):
+                yield sibling
+
+
+def _ancestors(page: Page, element: int) -> Iterator[int]:
+    """The elements around one, the nearest first, below body."""
+    while (element := page.parents[element]) >= 0 and page.tags[element] not in ROOTS:
+        yield element
 
 
 def _drop(page: Page, total: Sums, element: int, weigh: bool, clean: bool) -> bool:

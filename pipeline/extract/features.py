@@ -1,5 +1,6 @@
 """What the block classifier sees: one row of numbers per block, from the flat page alone."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -93,89 +94,21 @@ def features(page: Page, total: Sums, found: Candidate) -> tuple[Matrix, Spans]:
     the second container around each block, and the one after its last.
 
     A container is the nearest element around that holds more blocks."""
-    blocks = page.blocks
-    count = len(blocks)
-    size = len(page.tags)
-    elements = np.array([b.element for b in blocks], np.int64)
-    chars = np.array([b.chars for b in blocks], np.float32)
-    links = np.array([b.link_chars for b in blocks], np.float32)
-    states = np.array([b.state for b in blocks], np.int64)
-    parents = np.array(page.parents, np.int64)
-    first, last, ends = total.first, total.last, total.ends
-    hints = np.array(page.hints, np.int64)
+    elements = np.array([b.element for b in page.blocks], np.int64)
+    parents, hints = np.array(page.parents, np.int64), np.array(page.hints, np.int64)
     inherited = np.array(page.inherited, np.int64)[elements]
-    scores = np.zeros(size, np.float32)
-    if found.scores:
-        scores[list(found.scores)] = list(found.scores.values())
-        scores /= max(float(scores.max()), 1.0)
-    held = last - first
-    wider = np.maximum(parents, 0)
-    for _ in range(8):
-        climb = held[wider] <= held
-        climb[0] = False
-        if not climb.any():
-            break
-        wider[climb] = np.maximum(parents[wider[climb]], 0)
-    char_sums, link_sums, paragraphs, headings = total.table.astype(np.float32)
-    images = np.array(total.images, np.float32)
-    stats = np.stack(
-        [
-            np.log1p(char_sums) / 4,
-            link_sums / (char_sums + 1),
-            np.log1p(held) / 3,
-            np.log1p(char_sums / (held + 1)) / 3,
-            np.log1p(images) / 2,
-            np.log1p(paragraphs) / 2,
-            headings / (char_sums + 1),
-            np.log1p(ends - np.arange(size)) / 4,
-            scores,
-        ],
-        1,
-    ).astype(np.float32)
-    groups_around = []
-    up = elements
-    for _ in range(LEVELS):
-        up = wider[up]
-        groups_around.append(stats[up])
     near = hints[elements] | hints[np.maximum(parents[elements], 0)]
-    groups = np.array([_GROUP.get(page.tags[b.element], len(TAG_GROUPS)) for b in blocks])
-    lengths = chars + 1
+    groups = np.array([_GROUP.get(page.tags[b.element], len(TAG_GROUPS)) for b in page.blocks])
     title = frozenset(page.head.titles[0].lower().split()) if page.head.titles else frozenset()
-    seen: dict[str, int] = {}
-    for block in blocks:
-        seen[block.text] = seen.get(block.text, 0) + 1
-    texts = np.array([_text(block.text, title) for block in blocks], np.float32)
-    region = np.array([found.region[b.element] for b in blocks], np.float32)
-    inside = np.array([found.inside[b.element] for b in blocks], np.float32)
-    places = np.arange(count)
-    order = places.astype(np.float32)
-    h1 = next((i for i, b in enumerate(blocks) if page.tags[b.element] == "h1"), -1)
-    all_chars = float(chars.sum()) + 1
-    columns: list[NDArray[Any]] = [
-        np.log1p(chars) / 3,
-        links / lengths,
-        (links > 0.9 * chars) & (chars > 0),
-        np.log([seen[b.text] for b in blocks]),
-        region,
-        inside,
-        order < first[found.top],
-        order >= last[found.top],
-        (order < h1),
-        np.clip((order - h1) / 20, 0, 2) * (h1 >= 0),
-        order / max(count, 1),
-        np.cumsum(chars) / all_chars,
-        np.log1p(order) / 4,
-        np.log1p(count - order) / 4,
-        np.array([page.depths[b.element] for b in blocks]) / 12,
-        np.array([len(b.pieces) > 1 or isinstance(b.pieces[0], int) for b in blocks]),
-        chars == 0,
-        *((states & flag) > 0 for flag in (HIDDEN, MAYBE_HIDDEN, PREFORMATTED, CODE, IN_TABLE, IN_FIGURE, IN_HEADING)),
-    ]
+    wider, stats = _wider(parents, total), _stats(total, found)
+    around = [elements]
+    for _ in range(LEVELS):
+        around.append(wider[around[-1]])
     matrix = np.concatenate(
         [
-            *groups_around,
-            np.stack([np.asarray(column, np.float32) for column in columns], 1),
-            texts,
+            *(stats[container] for container in around[1:]),
+            np.stack([np.asarray(column, np.float32) for column in _own(page, total, found)], 1),
+            np.array([_text(block.text, title) for block in page.blocks], np.float32),
             groups[:, None] == np.arange(len(TAG_GROUPS) + 1),
             inherited[:, None] >> np.arange(H.COUNT + len(SCOPES)) & 1,
             near[:, None] >> np.arange(H.COUNT) & 1,
@@ -183,9 +116,77 @@ def features(page: Page, total: Sums, found: Candidate) -> tuple[Matrix, Spans]:
         1,
         dtype=np.float32,
     )
-    return np.clip(matrix, -4, 4, out=matrix), np.stack(
-        [np.minimum(first[up], places), np.maximum(last[up], places + 1)]
-    )
+    places = np.arange(len(page.blocks))
+    spans = np.stack([np.minimum(total.first[around[-1]], places), np.maximum(total.last[around[-1]], places + 1)])
+    return np.clip(matrix, -4, 4, out=matrix), spans
+
+
+def _wider(parents: Spans, total: Sums) -> Spans:
+    """For each element the nearest one around it that holds more blocks."""
+    held = total.last - total.first
+    wider = np.maximum(parents, 0)
+    for _ in range(8):
+        climb = held[wider] <= held
+        climb[0] = False
+        if not climb.any():
+            break
+        wider[climb] = np.maximum(parents[wider[climb]], 0)
+    return wider
+
+
+def _stats(total: Sums, found: Candidate) -> Matrix:
+    """The columns of _SUMS, a row per element."""
+    size = len(total.ends)
+    scores = np.zeros(size, np.float32)
+    if found.scores:
+        scores[list(found.scores)] = list(found.scores.values())
+        scores /= max(float(scores.max()), 1.0)
+    held = total.last - total.first
+    chars, links, paragraphs, headings = total.table.astype(np.float32)
+    columns = [
+        np.log1p(chars) / 4,
+        links / (chars + 1),
+        np.log1p(held) / 3,
+        np.log1p(chars / (held + 1)) / 3,
+        np.log1p(np.array(total.images, np.float32)) / 2,
+        np.log1p(paragraphs) / 2,
+        headings / (chars + 1),
+        np.log1p(total.ends - np.arange(size)) / 4,
+        scores,
+    ]
+    return np.stack(columns, 1).astype(np.float32)
+
+
+def _own(page: Page, total: Sums, found: Candidate) -> list[NDArray[Any]]:
+    """The columns of _OWN, a value per block."""
+    blocks = page.blocks
+    count = len(blocks)
+    chars = np.array([b.chars for b in blocks], np.float32)
+    links = np.array([b.link_chars for b in blocks], np.float32)
+    states = np.array([b.state for b in blocks], np.int64)
+    seen = Counter(b.text for b in blocks)
+    order = np.arange(count, dtype=np.float32)
+    h1 = next((i for i, b in enumerate(blocks) if page.tags[b.element] == "h1"), -1)
+    return [
+        np.log1p(chars) / 3,
+        links / (chars + 1),
+        (links > 0.9 * chars) & (chars > 0),
+        np.log([seen[b.text] for b in blocks]),
+        np.array([found.region[b.element] for b in blocks]),
+        np.array([found.inside[b.element] for b in blocks]),
+        order < total.first[found.top],
+        order >= total.last[found.top],
+        order < h1,
+        np.clip((order - h1) / 20, 0, 2) * (h1 >= 0),
+        order / max(count, 1),
+        np.cumsum(chars) / (float(chars.sum()) + 1),
+        np.log1p(order) / 4,
+        np.log1p(count - order) / 4,
+        np.array([page.depths[b.element] for b in blocks]) / 12,
+        np.array([len(b.pieces) > 1 or isinstance(b.pieces[0], int) for b in blocks]),
+        chars == 0,
+        *((states & flag) > 0 for flag in (HIDDEN, MAYBE_HIDDEN, PREFORMATTED, CODE, IN_TABLE, IN_FIGURE, IN_HEADING)),
+    ]
 
 
 def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:

@@ -55,6 +55,14 @@ class PageLimit(Exception):
         self.rule = rule
 
 
+def _hidden(attributes: dict[str, str]) -> bool:
+    return (
+        "hidden" in attributes
+        or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]) is not None)
+        or attributes.get("aria-hidden") == "true"
+    )
+
+
 class PageReader:
     """The target of libxml2's HTML parser. `close` returns the `Page`.
 
@@ -111,26 +119,7 @@ class PageReader:
         else:
             self.block_of.append(self.block_of[top] if top >= 0 else 0)
         if attributes:
-            if tag not in ("body", "html"):
-                if "class" in attributes or "role" in attributes:
-                    hints = bits(attributes.get("class", ""), attributes.get("role", ""))
-                if "id" in attributes:
-                    hints |= bits(attributes["id"])
-            if (
-                "hidden" in attributes
-                or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
-                or attributes.get("aria-hidden") == "true"
-            ):
-                if tag not in ("body", "html"):
-                    state |= HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
-            elif hints & NUMBERING:
-                state |= HIDDEN
-            elif hints & HIDDEN_CLASS:
-                state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
-            if "itemprop" in attributes:
-                self.page.head.item(tag, attributes)
-            if self.css_backgrounds and "style" in attributes:
-                self.background(attributes["style"])
+            state, hints = self.marked(tag, kind, attributes, state)
         if kind == SPECIAL:
             state = self.special(tag, attributes, state)
         inherited = hints | scope | self.inherited[top] if top >= 0 else hints
@@ -146,16 +135,33 @@ class PageReader:
         self.top = element
         self.state = state
 
+    def marked(self, tag: str, kind: int, attributes: dict[str, str], state: int) -> tuple[int, int]:
+        """(the state inside an element, the hints of its names) by its attributes."""
+        hints = 0
+        root = tag in ("body", "html")
+        if not root:
+            if "class" in attributes or "role" in attributes:
+                hints = bits(attributes.get("class", ""), attributes.get("role", ""))
+            if "id" in attributes:
+                hints |= bits(attributes["id"])
+        if _hidden(attributes):
+            if not root:
+                state |= HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
+        elif hints & NUMBERING:
+            state |= HIDDEN
+        elif hints & HIDDEN_CLASS:
+            state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
+        if "itemprop" in attributes:
+            self.page.head.item(tag, attributes)
+        if self.css_backgrounds and "style" in attributes:
+            self.background(attributes["style"])
+        return state, hints
+
     def inline(self, tag: str, attributes: dict[str, str]) -> None:
         """The state inside an inline element. It gets no row: text does not tell blocks by it."""
-        if (
-            "hidden" in attributes
-            or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]))
-            or attributes.get("aria-hidden") == "true"
-            or (
-                ("class" in attributes or "role" in attributes)
-                and bits(attributes.get("class", ""), attributes.get("role", "")) & (HIDDEN_CLASS | NUMBERING)
-            )
+        if _hidden(attributes) or (
+            ("class" in attributes or "role" in attributes)
+            and bits(attributes.get("class", ""), attributes.get("role", "")) & (HIDDEN_CLASS | NUMBERING)
         ):
             self.state |= HIDDEN | INLINE_HIDDEN
         if tag == "a":
