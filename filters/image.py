@@ -1,81 +1,138 @@
-"""Rules on a picture's numbers and on its URL: plain functions, true where the picture is to be dropped.
+"""Rules on a picture's numbers and on its URL.
 
 Sizes are those of the source, upright, in pixels: a banner of 3,000 x 100 stored at 512 x 17 fails for its shape, not
 for its height. OBELICS' and MINT-1T's upper limit of 20,000 pixels a side needs no rule: with at most 64 million pixels
 and an aspect of at most 2 no side is longer than 11,314.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-TOO_SMALL = "image.too_small"
-ASPECT = "image.aspect"
-SINGLE_COLOUR = "image.single_colour"
-FORMAT = "image.format"
-URL_WORDS = "image.url_words"
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.rule import Key, Metric, Rule, judge
 
 OBELICS_URL_WORDS = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx", "sex")
 """Laurençon et al. 2023 (arXiv 2306.16527), appendix A.1."""
-
 MMC4_URL_WORDS = ("logo", "button", "icon", "plugin", "widget")
 """Zhu et al. 2023 (arXiv 2304.06939), section 2."""
+FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif")
+REPEATED, TOO_COMMON, MOST_DOCUMENTS = "image.repeated", "image.too_common", "image.max_documents"
+FLAMINGO = "Flamingo (Alayrac et al. 2022, arXiv 2204.14198), A.1"
+SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
+ASPECTS = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRules:
-    """The limits of a recipe; a value of 0 or () leaves its rule out.
-
-    The defaults are M3W's (Flamingo, arXiv 2204.14198, A.1): a side below 64 pixels, one side over 3 times the other,
-    a single colour. For the last the paper gives no threshold. Ours, a `min_spread` of 2 of 127.5, lies between what a
-    single colour becomes in a camera or a scanner (Gaussian noise of 3 of 255 has 1.9) and the least that shows
-    something (one black hair line across 800 x 600 white pixels has 6.2); of 880 pictures of documentation sites and
-    books the lowest had 4.7, a photograph of the dust on a sensor.
-
-    `formats` are names as in images/*.parquet (jpeg, png, webp, ...); `url_words` are found in upper and lower case."""
-
-    min_side: int = 64
-    max_aspect: float = 3.0
-    min_spread: float = 2.0
-    formats: Sequence[str] = ()
-    url_words: Sequence[str] = ()
+def _in_formats(format: pa.Array, formats: Sequence[str]) -> Any:
+    return pc.is_in(format, pa.array(formats, pa.string())) if formats else np.ones(len(format), bool)
 
 
-def too_small(width: int, height: int, min_side: int) -> bool:
-    """The shorter side has less than `min_side` pixels."""
-    return min(width, height) < min_side
+def _holds(url: pa.Array, words: Sequence[str]) -> Any:
+    """Whether each URL holds one of `words`, anywhere, in upper or lower case, as the papers' code has it."""
+    if not words:
+        return np.zeros(len(url), bool)
+    return pc.match_substring_regex(pc.utf8_lower(url), "|".join(re.escape(word.lower()) for word in words))
 
 
-def aspect(width: int, height: int, max_aspect: float) -> bool:
-    """The longer side is more than `max_aspect` times the shorter one, in either direction."""
-    return max_aspect > 0 and max(width, height) > max_aspect * min(width, height)
+METRICS = (
+    Metric("url", pa.string(), "the URL that stands for the reference"),
+    Metric("format", pa.string(), "the source's format"),
+    Metric("shorter_side", pa.int32(), "pixels of the source's shorter side", SIDES),
+    Metric("aspect", pa.float64(), "the longer side by the shorter one", ASPECTS),
+    Metric("spread", pa.float64(), "largest standard deviation of a channel, 0 to 127.5", (0, 1, 2, 5, 10, 20, 40, 60)),
+)
+RULES = (
+    Rule(
+        "image.url_words",
+        "reference",
+        "its URL names furniture",
+        metrics=("url",),
+        keys=(Key("image.url_words", (), "Words that no picture's URL may hold, in upper or lower case"),),
+        fails=_holds,
+        source="OBELICS (arXiv 2306.16527), A.1; mmc4 (arXiv 2304.06939), 2",
+    ),
+    Rule(
+        "image.format",
+        "image",
+        "not one of the formats wanted",
+        metrics=("format",),
+        keys=(Key("image.formats", (), "Formats that are kept; none named: all", choices=FORMATS),),
+        fails=lambda format, formats: ~np.asarray(_in_formats(format, formats)),
+        source="OBELICS (arXiv 2306.16527), A.1",
+    ),
+    Rule(
+        "image.too_small",
+        "image",
+        "a side is too short",
+        metrics=("shorter_side",),
+        keys=(Key("image.min_side", 64, "Minimum pixels of a side as fetched; 0: no limit"),),
+        fails=lambda side, least: side < least,
+        source=FLAMINGO,
+    ),
+    Rule(
+        "image.aspect",
+        "image",
+        "too long and narrow",
+        metrics=("aspect",),
+        keys=(Key("image.max_aspect", 3.0, "Maximum ratio of the longer side to the shorter one", low=1),),
+        fails=lambda aspect, most: aspect > most,
+        source=FLAMINGO,
+    ),
+    Rule(
+        "image.single_colour",
+        "image",
+        "one colour only",
+        metrics=("spread",),
+        keys=(Key("image.min_spread", 2.0, "Minimum standard deviation of some channel; 0: no limit", high=255),),
+        fails=lambda spread, least: spread < least,
+        # Gaussian noise of 3 of 255, what a camera makes of one colour, has 1.9; one black hair line across 800 x 600
+        # white pixels 6.2; of 880 pictures of documentation sites and books the lowest had 4.7, a photograph of dust
+        source=f"{FLAMINGO} has no threshold; 2 lies between a scanned single colour (1.9) and a hair line (6.2)",
+    ),
+    Rule(REPEATED, "reference", "shown before in the same page"),
+    Rule(
+        TOO_COMMON,
+        "reference",
+        "shown by too many pages",
+        keys=(Key(MOST_DOCUMENTS, 10, "Maximum number of pages that may show a picture", low=1),),
+        source="OBELICS (arXiv 2306.16527), A.1; mmc4 (arXiv 2304.06939), 2",
+    ),
+)
+"""In the order in which they are asked. What the parser and the network decide comes before (filters.rules)."""
+STORED = ("format", "original_width", "original_height", "spread")
+"""The columns of work/contents that metrics are made of."""
 
 
-def single_colour(spread: float, min_spread: float) -> bool:
-    """No channel of the stored picture has a standard deviation of `min_spread` (0 to 127.5)."""
-    return spread < min_spread
+def columns(pictures: pa.Table) -> dict[str, Any]:
+    """The metrics of rows (n) with a URL and what is stored of the picture (`STORED`, null where there is none)."""
+    width, height = (
+        np.asarray(pc.fill_null(pictures[name], 0)).astype(np.int64) for name in ("original_width", "original_height")
+    )
+    shorter = np.minimum(width, height)
+    return {
+        "url": pictures["url"].combine_chunks(),
+        "format": pictures["format"].combine_chunks().fill_null(""),
+        "shorter_side": shorter,
+        "aspect": np.maximum(width, height) / np.maximum(shorter, 1),
+        "spread": np.asarray(pc.fill_null(pictures["spread"], 0)),
+    }
 
 
-def other_format(format: str, formats: Sequence[str]) -> bool:
-    """The source is not in one of `formats`."""
-    return bool(formats) and format not in formats
+def judge_references(references: pa.Table, values: Mapping[str, Any], before: np.ndarray) -> np.ndarray:
+    """The first rule that each reference to an image fails (n, objects), but for copies on other pages.
 
-
-def url_words(url: str, words: Sequence[str]) -> bool:
-    """The URL holds one of `words`, anywhere, in upper or lower case, as the papers' code has it."""
-    lower = url.lower()
-    return any(word.lower() in lower for word in words)
-
-
-def first_failure(rules: ImageRules, *, url: str, format: str, width: int, height: int, spread: float) -> str | None:
-    """The id of the first rule that a picture fails: URL, format, size, shape, colour. None where it passes all."""
-    if url_words(url, rules.url_words):
-        return URL_WORDS
-    if other_format(format, rules.formats):
-        return FORMAT
-    if too_small(width, height, rules.min_side):
-        return TOO_SMALL
-    if aspect(width, height, rules.max_aspect):
-        return ASPECT
-    if single_colour(spread, rules.min_spread):
-        return SINGLE_COLOUR
-    return None
+    `references` holds `row` (the page), `content`, `url` and `STORED`; `before` the rule of what was not found or could
+    not be read. A picture that stands on its page already is `image.repeated`."""
+    found = judge(RULES, columns(references), values, before)
+    kept = np.flatnonzero(found == None)  # noqa: E711
+    contents = references["content"].combine_chunks().dictionary_encode()
+    place = np.asarray(references["row"]).astype(np.int64) * (len(contents.dictionary) + 1)
+    place += np.asarray(contents.indices.fill_null(len(contents.dictionary)))
+    _, first = np.unique(place[kept], return_index=True)
+    again = np.ones(len(kept), bool)
+    again[first] = False
+    found[kept[again]] = REPEATED
+    return found

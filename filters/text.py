@@ -1,13 +1,14 @@
-"""Rules on the text of a whole page. Metrics first, all of them, then the first rule that fails in a fixed order.
+"""Rules on the text of a whole page, and what they measure. The heuristics are those of MassiveText made fit for every
+script.
 
-The heuristics are those of MassiveText (Rae et al. 2021, arXiv 2112.11446, A.1.1) made fit for every script; thresholds
-come from the recipe.
-"""
+A new rule stands here alone: its metric in `METRICS` and `measure`, its declaration in `RULES`."""
 
 import re
 from collections import Counter
-from dataclasses import dataclass
-from typing import Protocol
+
+import pyarrow as pa
+
+from filters.rule import Key, Metric, Rule
 
 # Scripts that are written without spaces: each Han or Kana character counts as a word; in Thai, Lao, Khmer and Myanmar
 # a word has about four characters.
@@ -16,44 +17,88 @@ SOUTH_EAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 TOKEN = re.compile(
     rf"(?P<han>[{HAN_KANA}])|(?P<sea>[{SOUTH_EAST_ASIAN}]{{1,4}})|(?P<word>[^\W{HAN_KANA}{SOUTH_EAST_ASIAN}]+)"
 )
+WORDS = (0, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000)
+LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
+SHARES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1)
 PLACEHOLDER = re.compile(r"\blorem\s+ipsum\s+dolor\b", re.I)
 
 
-class Thresholds(Protocol):
-    """What the rules read of a recipe. Shares and ratios are fractions; a word's length is in characters."""
+METRICS = (
+    Metric("words", pa.int32(), "words", WORDS),
+    Metric("characters", pa.int32(), "characters"),
+    Metric(
+        "mean_word_length", pa.float64(), "characters of a word, 0 where most words are of unspaced scripts", LENGTHS
+    ),
+    Metric("symbol_ratio", pa.float64(), "# and ellipses per word", SHARES),
+    Metric("duplicate_lines", pa.float64(), "share of lines that repeat an earlier one", SHARES),
+    Metric("placeholder", pa.bool_(), "whether it holds lorem ipsum"),
+)
+"""The columns of a page's text, in the order in which they are stored."""
+MASSIVE_TEXT = "MassiveText (Rae et al. 2021, arXiv 2112.11446), A.1.1"
+RULES = (
+    Rule(
+        "text.too_few_words",
+        "page",
+        "too few words",
+        metrics=("words",),
+        keys=(Key("text.min_words", 20, "Minimum number of words of a page; 0: no limit"),),
+        fails=lambda words, least: words < least,
+        source=f"{MASSIVE_TEXT}, which has 50; 20 keeps captioned pictures",
+    ),
+    Rule(
+        "text.too_many_words",
+        "page",
+        "too many words",
+        metrics=("words",),
+        keys=(Key("text.max_words", 100_000, "Maximum number of words of a page", low=1),),
+        fails=lambda words, most: words > most,
+        source=MASSIVE_TEXT,
+    ),
+    Rule(
+        "text.mean_word_length",
+        "page",
+        "words too short or too long on average",
+        metrics=("mean_word_length",),
+        keys=(
+            Key("text.min_mean_word_length", 2.0, "Minimum mean length of words of spaced scripts, in characters"),
+            Key("text.max_mean_word_length", 15.0, "Maximum mean length of such words, in characters", low=1),
+        ),
+        fails=lambda length, least, most: (length > 0) & ((length < least) | (length > most)),
+        source=f"{MASSIVE_TEXT}, which has 3 to 10 for English",
+    ),
+    Rule(
+        "text.symbol_ratio",
+        "page",
+        "too many # and ellipses per word",
+        metrics=("symbol_ratio",),
+        keys=(Key("text.max_symbol_ratio", 0.1, "Maximum number of # and ellipses per word"),),
+        fails=lambda ratio, most: ratio > most,
+        source=MASSIVE_TEXT,
+    ),
+    Rule(
+        "text.duplicate_lines",
+        "page",
+        "too many lines that repeat",
+        metrics=("duplicate_lines",),
+        keys=(Key("text.max_duplicate_lines", 0.3, "Maximum share of lines that repeat; 1: no limit", high=1),),
+        fails=lambda share, most: share > most,
+        source=MASSIVE_TEXT,
+    ),
+    Rule(
+        "text.placeholder",
+        "page",
+        "placeholder text (lorem ipsum)",
+        metrics=("placeholder",),
+        keys=(Key("text.placeholder", True, "Drop pages that hold lorem ipsum"),),
+        fails=lambda placeholder, wanted: placeholder & wanted,
+        source="C4 (Raffel et al. 2020, arXiv 1910.10683), 2.2",
+    ),
+)
+"""In the order in which they are asked."""
 
-    @property
-    def min_words(self) -> int: ...
-    @property
-    def max_words(self) -> int: ...
-    @property
-    def max_symbol_ratio(self) -> float: ...
-    @property
-    def min_mean_word_length(self) -> float: ...
-    @property
-    def max_mean_word_length(self) -> float: ...
-    @property
-    def max_duplicate_lines(self) -> float: ...
-    @property
-    def placeholder(self) -> bool: ...
 
-
-@dataclass(frozen=True, slots=True)
-class TextMetrics:
-    """What the rules look at. `mean_word_length` is over words of spaced scripts, 0 where they are not most of the
-    words; `symbol_ratio` counts `#` and ellipses per word; `duplicate_lines` is the share of lines that repeat an
-    earlier one."""
-
-    words: int
-    characters: int
-    mean_word_length: float
-    symbol_ratio: float
-    duplicate_lines: float
-    placeholder: bool
-
-
-def metrics(text: str) -> TextMetrics:
-    """The metrics of a text; ratios rounded to 4 decimals, so that they are the same on every machine."""
+def measure(text: str) -> dict[str, int | float | bool]:
+    """The `METRICS` of a text; ratios rounded to 4 decimals, so that they are the same on every machine."""
     words = spaced = letters = 0
     for match in TOKEN.finditer(text):
         words += 1
@@ -63,31 +108,11 @@ def metrics(text: str) -> TextMetrics:
     symbols = text.count("#") + text.count("…") + text.count("...")
     lines = [line for line in map(str.strip, text.split("\n")) if line]
     repeated = sum(count - 1 for count in Counter(lines).values())
-    return TextMetrics(
-        words=words,
-        characters=len(text),
-        mean_word_length=round(letters / spaced, 4) if 2 * spaced > words else 0.0,
-        symbol_ratio=round(symbols / words, 4) if words else 0.0,
-        duplicate_lines=round(repeated / len(lines), 4) if lines else 0.0,
-        placeholder=PLACEHOLDER.search(text) is not None,
-    )
-
-
-def first_failure(metrics: TextMetrics, rules: Thresholds) -> str | None:
-    """The id of the first rule that a text fails, or None."""
-    if metrics.words < rules.min_words:
-        return "text.too_few_words"
-    if metrics.words > rules.max_words:
-        return "text.too_many_words"
-    if (
-        metrics.mean_word_length
-        and not rules.min_mean_word_length <= metrics.mean_word_length <= rules.max_mean_word_length
-    ):
-        return "text.mean_word_length"
-    if metrics.symbol_ratio > rules.max_symbol_ratio:
-        return "text.symbol_ratio"
-    if metrics.duplicate_lines > rules.max_duplicate_lines:
-        return "text.duplicate_lines"
-    if rules.placeholder and metrics.placeholder:
-        return "text.placeholder"
-    return None
+    return {
+        "words": words,
+        "characters": len(text),
+        "mean_word_length": round(letters / spaced, 4) if 2 * spaced > words else 0.0,
+        "symbol_ratio": round(symbols / words, 4) if words else 0.0,
+        "duplicate_lines": round(repeated / len(lines), 4) if lines else 0.0,
+        "placeholder": PLACEHOLDER.search(text) is not None,
+    }

@@ -1,172 +1,155 @@
 """A recipe: everything that decides what a corpus holds, as typed data read from one TOML file.
 
 A preset is complete as data (pipeline/recipes/*.toml). `--set section.key=value` changes single keys. The resolved
-recipe and its hash are stamped on what it produced.
+recipe and its hash are stamped on what it produced. The keys of rules come from the table of rules (filters.rules),
+the others stand here.
 """
 
-import dataclasses
+import difflib
 import hashlib
 import json
 import math
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import ErrorDetails
 
+from filters.rule import Key
+from filters.rules import keys as rule_keys
 from pipeline.errors import BuildError
 
 PRESETS = Path(__file__).parent / "recipes"
 
 
-@dataclass(frozen=True)
-class Limits:
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _setting(default: Any, what: str, **limits: Any) -> Any:
+    """A key: its default, what it means, and the limits of a number (ge, le)."""
+    options: dict[str, Any] = {"default": default, "description": what, **limits}
+    if isinstance(default, tuple):
+        options["strict"] = False  # TOML's lists become tuples; nothing else changes its type
+    if isinstance(default, float):
+        options["allow_inf_nan"] = False
+    return Field(**options)
+
+
+class Limits(Section):
     """What a page may cost before it is dropped. Bytes are those after decompression."""
 
-    page_bytes: int = 20_000_000
-    page_depth: int = 2_000
-    record_seconds: float = 120.0
+    page_bytes: int = _setting(20_000_000, "Maximum bytes of a page", ge=1)
+    page_depth: int = _setting(2_000, "Maximum depth of a page's elements", ge=1, le=10_000)
+    record_seconds: float = _setting(120.0, "Seconds that a record may take", ge=0.1, le=86_400)
 
 
-@dataclass(frozen=True)
-class Extract:
+class Extract(Section):
     """How pages become nodes; see pipeline.extract.ExtractOptions."""
 
-    engine: str = "openm3w"
-    comments: bool = False
-    css_backgrounds: bool = False
-    max_image_width: int = 1024
+    engine: Literal["openm3w", "trafilatura"] = _setting("openm3w", "What chooses a page's main content")
+    comments: bool = _setting(False, "Keep the comments of readers")
+    css_backgrounds: bool = _setting(False, "Keep pictures that style attributes name")
+    max_image_width: int = _setting(1024, "Pixels of width up to which the largest offered size is taken", ge=1)
 
 
-@dataclass(frozen=True)
-class TextRules:
-    """Rules on a page's whole text; see filters.text. Shares are fractions of 1; a least of 0 or a share of 1 is no
-    limit."""
+class Storage(Section):
+    """How images are read and stored; rules on them come from the table."""
 
-    min_words: int = 20
-    max_words: int = 100_000
-    max_symbol_ratio: float = 0.1
-    min_mean_word_length: float = 2.0
-    max_mean_word_length: float = 15.0
-    max_duplicate_lines: float = 0.3
-    placeholder: bool = True
+    max_pixels: int = _setting(64_000_000, "Maximum pixels of a picture that is decoded", ge=1)
+    max_bytes: int = _setting(20_000_000, "Maximum bytes of a picture", ge=1)
+    # JPEG's side is at most 65,500 pixels
+    max_side: int = _setting(512, "Pixels of the longer side as stored", ge=1, le=65_500)
+    quality: int = _setting(90, "JPEG quality as stored", ge=1, le=100)
+    store: Literal["jpeg", "original"] = _setting("jpeg", "What is stored: a JPEG, or the bytes as they came")
 
 
-@dataclass(frozen=True)
-class ImageRules:
-    """Rules on one image (sides and pixels as fetched, in pixels; see filters.image) and how images are stored."""
-
-    min_side: int = 64
-    max_aspect: float = 3.0
-    min_spread: float = 2.0
-    formats: tuple[str, ...] = ()
-    url_words: tuple[str, ...] = ()
-    max_documents: int = 10
-    max_pixels: int = 64_000_000
-    max_bytes: int = 20_000_000
-    max_side: int = 512
-    quality: int = 90
-    store: str = "jpeg"
+Formats = Annotated[tuple[Literal["parquet", "tar"], ...], Field(min_length=1)]
 
 
-@dataclass(frozen=True)
-class Dedup:
-    """Which copies go. `near_threshold` is the Jaccard similarity of word 5-grams from which two pages are the same. It
-    is at least 0.8: fewer of the pairs that are less alike would share a band of MinHash and be compared at all, three
-    of four at 0.75, one of five at 0.6 (see dedup.near)."""
+class Windows(Section):
+    """How documents are cut; see shards.windows."""
 
-    url: bool = True
-    text: bool = True
-    near_text: bool = True
-    near_threshold: float = 0.8
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How documents are cut; see shards.windows. `validation` is the share of sites held out."""
-
-    policy: str = "random"
-    tokens: int = 256
-    images: int = 5
-    draws: int = 8
-    tokenizer: str = "corpus"
-    vocabulary: int = 8192
-    validation: float = 0.05
-    formats: tuple[str, ...] = ("parquet", "tar")
-    shard_bytes: int = 256_000_000
+    policy: Literal["random", "tile"] = _setting("random", "Windows drawn at random, or laid one after another")
+    tokens: int = _setting(256, "Maximum tokens of a window, markers among them", ge=8, le=1_000_000)
+    images: int = _setting(5, "Maximum images of a window", ge=1, le=1_000)
+    draws: int = _setting(8, "Maximum windows that policy random draws from a document", ge=1, le=1_000_000)
+    tokenizer: str = _setting("corpus", "corpus, a tokenizer.json, a GGUF file, or a Hugging Face name")
+    # 300 entries hold all bytes and the special tokens
+    vocabulary: int = _setting(8192, "Entries of the corpus' own tokenizer", ge=300, le=1_000_000)
+    validation: float = _setting(0.05, "Share of sites that is held out", ge=0, le=1)
+    formats: Formats = _setting(("parquet", "tar"), "Formats that windows are written in")
+    shard_bytes: int = _setting(256_000_000, "Bytes of a shard, on average", ge=1)
 
 
-@dataclass(frozen=True)
-class Split:
-    """`leak` keeps documents out of validation that share a picture with training documents."""
-
-    leak: bool = True
-
-
-# a list may be empty where it is so by default
-CHOICES = {
-    "extract.engine": ("openm3w", "trafilatura"),
-    "image.formats": ("jpeg", "png", "webp", "gif", "bmp", "avif"),
-    "image.store": ("jpeg", "original"),
-    "windows.policy": ("random", "tile"),
-    "windows.formats": ("parquet", "tar"),
-}
-RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**63 - 1),
-    "limits.page_bytes": (1, math.inf),
-    "limits.page_depth": (1, 10_000),
-    "limits.record_seconds": (0.1, 86_400),
-    "extract.max_image_width": (1, math.inf),
-    "text.min_words": (0, math.inf),
-    "text.max_words": (1, math.inf),
-    "text.max_symbol_ratio": (0, math.inf),
-    "text.min_mean_word_length": (0, math.inf),
-    "text.max_mean_word_length": (1, math.inf),
-    "text.max_duplicate_lines": (0, 1),
-    "image.min_side": (0, math.inf),
-    "image.max_aspect": (1, math.inf),
-    "image.min_spread": (0, 255),
-    "image.max_documents": (1, math.inf),
-    "image.max_pixels": (1, math.inf),
-    "image.max_bytes": (1, math.inf),
-    "image.max_side": (1, 65_500),
-    "image.quality": (1, 100),
-    "dedup.near_threshold": (0.8, 1),
-    "windows.tokens": (8, 1_000_000),
-    "windows.images": (1, 1_000),
-    "windows.draws": (1, 1_000_000),
-    "windows.vocabulary": (300, 1_000_000),
-    "windows.validation": (0, 1),
-    "windows.shard_bytes": (1, math.inf),
-}
-"""The least and the greatest value of each number: 65,500 pixels is JPEG's side, 300 entries hold all bytes and the
-special tokens."""
+def _of_rules(name: str, base: type[Section] = Section) -> type[Section]:
+    """A section with the keys that the table of rules has in it."""
+    fields: dict[str, Any] = {}
+    for key in rule_keys().values():
+        section, _, field = key.name.partition(".")
+        if section == name:
+            fields[field] = (_type(key), _setting(key.default, key.what, **_limits(key)))
+    return create_model(name.capitalize(), __base__=base, __module__=__name__, **fields)
 
 
-@dataclass(frozen=True)
-class Recipe:
+def _type(key: Key) -> Any:
+    if isinstance(key.default, tuple):
+        return GenericAlias(tuple, (Literal[key.choices] if key.choices else str, ...))
+    return Literal[key.choices] if key.choices else type(key.default)
+
+
+def _limits(key: Key) -> dict[str, float]:
+    if type(key.default) not in (int, float):
+        return {}
+    return {"ge": key.low} | ({"le": key.high} if key.high < math.inf else {})
+
+
+# their fields are data, which a type checker does not see
+if TYPE_CHECKING:
+    Text = Any
+    Image = Any
+    Dedup = Any
+    Split = Any
+else:
+    Text = _of_rules("text")
+    Image = _of_rules("image", Storage)
+    Dedup = _of_rules("dedup")
+    Split = _of_rules("split")
+
+
+class Recipe(Section):
     """A resolved recipe."""
 
-    name: str = "web"
-    seed: int = 0
-    limits: Limits = field(default_factory=Limits)
-    extract: Extract = field(default_factory=Extract)
-    text: TextRules = field(default_factory=TextRules)
-    image: ImageRules = field(default_factory=ImageRules)
-    dedup: Dedup = field(default_factory=Dedup)
-    windows: Windows = field(default_factory=Windows)
-    split: Split = field(default_factory=Split)
+    name: str = _setting("web", "What the recipe is called")
+    seed: int = _setting(0, "What decides every random choice", ge=0, le=2**63 - 1)
+    limits: Limits = Field(default_factory=Limits)
+    extract: Extract = Field(default_factory=Extract)
+    text: Text = Field(default_factory=Text)
+    image: Image = Field(default_factory=Image)
+    dedup: Dedup = Field(default_factory=Dedup)
+    windows: Windows = Field(default_factory=Windows)
+    split: Split = Field(default_factory=Split)
 
     @property
     def body_bytes(self) -> int:
         """The most bytes that are read of a page or a picture, whichever may have more."""
-        return max(self.limits.page_bytes, self.image.max_bytes)
+        return max(self.limits.page_bytes, int(self.image.max_bytes))
+
+    def values(self) -> dict[str, Any]:
+        """Every value by `section.key`."""
+        return {
+            f"{section}.{name}" if isinstance(content, BaseModel) else section: value
+            for section, content in self
+            for name, value in (content if isinstance(content, BaseModel) else [("", content)])
+        }
 
     def table(self) -> dict[str, Any]:
         """As nested plain values, the way TOML and JSON write it."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return self.model_dump(mode="json")
 
     def toml(self) -> str:
         return tomli_w.dumps(self.table())
@@ -176,6 +159,29 @@ class Recipe:
         table = self.table()
         del table["name"]
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+
+
+def settings() -> dict[str, Key]:
+    """Every key of a recipe, in order."""
+    found = {}
+    for section, outer in Recipe.model_fields.items():
+        kind: Any = outer.default_factory
+        inner = {section: outer} if kind is None else {f"{section}.{n}": f for n, f in kind.model_fields.items()}
+        for name, field in inner.items():
+            low, high = (
+                next((getattr(limit, end) for limit in field.metadata if hasattr(limit, end)), default)
+                for end, default in (("ge", 0), ("le", math.inf))
+            )
+            found[name] = Key(name, field.default, field.description or "", low, high, _choices(field.annotation))
+    return found
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """The values of a Literal, also of one within a tuple."""
+    inside = getattr(annotation, "__args__", ())
+    if getattr(annotation, "__origin__", None) is Literal:
+        return inside
+    return _choices(inside[0]) if inside else ()
 
 
 def presets() -> list[str]:
@@ -191,7 +197,8 @@ def load(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
         path = PRESETS / f"{name_or_path}.toml"
         if not path.exists():
             raise BuildError(
-                f"no recipe is called {name_or_path!r}; there are {', '.join(presets())}, or give a .toml file"
+                f"there is no recipe {name_or_path!r}{_nearest(name_or_path, presets())}; the presets are"
+                f" {', '.join(presets())}, or give a .toml file"
             )
     try:
         table = tomllib.loads(path.read_text())
@@ -224,47 +231,37 @@ def _set(table: dict[str, Any], setting: str) -> None:
 
 def from_table(table: dict[str, Any]) -> Recipe:
     """A recipe from nested plain values. Raises BuildError for what does not belong in one."""
-    values: dict[str, Any] = {}
-    fields = {item.name: item for item in dataclasses.fields(Recipe)}
-    for section, content in table.items():
-        if section not in fields:
-            raise BuildError(f"a recipe has no section {section!r}; it has {', '.join(fields)}")
-        kind = fields[section].type
-        if dataclasses.is_dataclass(kind):
-            if not isinstance(content, dict):
-                raise BuildError(f"recipe section {section} must be a table")
-            values[section] = _section(section, kind, content)
-        else:
-            values[section] = _typed(section, kind, content)
-    return Recipe(**values)
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise BuildError(_message(error.errors(include_url=False)[0])) from None
 
 
-def _section(section: str, kind: Any, content: dict[str, Any]) -> Any:
-    fields = {item.name: item.type for item in dataclasses.fields(kind)}
-    values = {}
-    for name, value in content.items():
-        if name not in fields:
-            raise BuildError(f"recipe section {section} has no key {name!r}; it has {', '.join(fields)}")
-        key = f"{section}.{name}"
-        values[name] = _typed(key, fields[name], value)
-        chosen = values[name] if isinstance(values[name], tuple) else (values[name],)
-        if key in CHOICES and not (set(chosen) <= set(CHOICES[key]) and (chosen or getattr(kind, name) == ())):
-            raise BuildError(f"{key} is one of {', '.join(CHOICES[key])}, not {value!r}")
-    return kind(**values)
+def _message(error: ErrorDetails) -> str:
+    """What is wrong, in one line."""
+    known = settings()
+    place = [str(step) for step in error["loc"] if isinstance(step, str)]
+    name, value = ".".join(place[:2]), error["input"]
+    if error["type"] == "extra_forbidden":
+        kind = "key" if len(place) > 1 or not isinstance(value, dict) else "section"
+        return f"the recipe has no {kind} {name}{_nearest(name, [*known, *Recipe.model_fields])}"
+    if name not in known:
+        return f"recipe section {name} must be a table, not {value!r}"
+    key = known[name]
+    if key.choices:
+        return f"{name} must be one of {', '.join(key.choices)}, not {value!r}"
+    if error["type"] in ("greater_than_equal", "less_than_equal", "finite_number"):
+        limits = f"from {key.low} to {key.high}" if key.high < math.inf else f"at least {key.low}"
+        return f"{name} must be {limits}, not {value!r}"
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a list of texts"}
+    return f"{name} must be {kinds.get(type(key.default), 'a text')}, not {value!r}"
 
 
-def _typed(key: str, kind: Any, value: Any) -> Any:
-    if key in RANGES and type(value) in (int, float) and not RANGES[key][0] <= value <= RANGES[key][1]:
-        low, high = RANGES[key]
-        raise BuildError(f"{key} is {f'from {low} to {high}' if high < math.inf else f'at least {low}'}, not {value}")
-    if get_origin(kind) is tuple:
-        inner = get_args(kind)[0]
-        if isinstance(value, list | tuple):
-            return tuple(_typed(key, inner, item) for item in value)
-    elif kind is float and type(value) in (int, float):
-        return float(value)
-    elif type(value) is kind:
-        return value
-    name = "a list" if get_origin(kind) is tuple else {int: "a whole number", float: "a number", bool: "true or false"}
-    expected = name if isinstance(name, str) else name.get(kind, "a text")
-    raise BuildError(f"{key} must be {expected}, not {value!r}")
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """A question for the one name that is spelt nearly like `name`: by its last part too, in whichever section."""
+    by_end = {full.rpartition(".")[2]: full for full in known}
+    found = difflib.get_close_matches(name, list(by_end.values()), 1, 0.7)
+    if not found:
+        ends = difflib.get_close_matches(name.rpartition(".")[2], list(by_end), 1, 0.6)
+        found = [by_end[end] for end in ends]
+    return f"; did you mean {found[0]}?" if found else ""

@@ -1,37 +1,36 @@
 """Recipes: presets, settings, and what is refused."""
 
 import math
+import pickle
+import tomllib
 
 import pytest
 
 from pipeline.errors import BuildError
 from pipeline.images.decode import _DECODERS
-from pipeline.recipe import CHOICES, RANGES, Recipe, from_table, load, presets
+from pipeline.recipe import PRESETS, Recipe, from_table, load, presets, settings
 
 
 def test_presets_are_complete_and_within_their_ranges() -> None:
     for name in presets():
         recipe = load(name)
+        assert tomllib.loads((PRESETS / f"{name}.toml").read_text()) == recipe.table()
         assert from_table(recipe.table()) == recipe
         assert recipe.hash() == from_table(recipe.table()).hash()
 
 
-def test_every_number_has_a_range() -> None:
-    def numbers(table: dict, before: str = "") -> list[str]:
-        found = []
-        for name, value in table.items():
-            if isinstance(value, dict):
-                found += numbers(value, f"{name}.")
-            elif type(value) in (int, float):
-                found.append(before + name)
-        return found
-
-    assert set(numbers(Recipe().table())) == RANGES.keys()
+NUMBERS = {name: key for name, key in settings().items() if type(key.default) in (int, float)}
 
 
-@pytest.mark.parametrize("key", sorted(RANGES))
+def test_settings_are_all_keys_and_their_defaults() -> None:
+    assert Recipe().values() == {name: key.default for name, key in settings().items()}
+    assert all(key.what for key in settings().values())
+
+
+@pytest.mark.parametrize("key", sorted(NUMBERS))
 def test_what_is_out_of_range_is_refused(key: str) -> None:
-    low, high = RANGES[key]
+    low, high = NUMBERS[key].low, NUMBERS[key].high
+    load("web", [f"{key}={low}", *([f"{key}={high}"] if high < math.inf else [])])
     for value in (low - 1, high + 1) if high < math.inf else (low - 1,):
         with pytest.raises(BuildError, match=key):
             load("web", [f"{key}={value}"])
@@ -55,7 +54,33 @@ def test_settings_change_single_keys() -> None:
 
 
 def test_the_formats_of_pictures_are_those_that_are_decoded() -> None:
-    assert set(CHOICES["image.formats"]) == _DECODERS.keys()
+    assert set(settings()["image.formats"].choices) == _DECODERS.keys()
     assert load("web", ["image.formats=[]"]) == load("web")
     with pytest.raises(BuildError, match="jpeg, png, webp, gif, bmp, avif"):
         load("web", ["image.formats=['jpg']"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("image.min_sid=3", "the recipe has no key image.min_sid; did you mean image.min_side?"),
+        ("txt.min_words=3", "the recipe has no section txt; did you mean text?"),
+        ("image.near_text=true", "the recipe has no key image.near_text; did you mean dedup.near_text?"),
+        ("sed.x=1", "the recipe has no section sed; did you mean seed?"),
+        ("image.qqqqqq=1", "the recipe has no key image.qqqqqq"),
+        ("text.min_words=-1", "text.min_words must be at least 0, not -1"),
+        ("dedup.near_threshold=0.7", "dedup.near_threshold must be from 0.8 to 1, not 0.7"),
+        ("image.min_side=true", "image.min_side must be a whole number, not True"),
+        ("windows.policy=all", "windows.policy must be one of random, tile, not 'all'"),
+        ("image.url_words=[3]", "image.url_words must be a list of texts, not 3"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(setting: str, message: str) -> None:
+    with pytest.raises(BuildError) as raised:
+        load("web", [setting])
+    assert str(raised.value) == message
+
+
+def test_a_recipe_survives_being_sent_to_a_worker() -> None:
+    recipe = load("web", ["image.min_side=100"])
+    assert pickle.loads(pickle.dumps(recipe)) == recipe

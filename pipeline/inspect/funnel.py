@@ -4,6 +4,7 @@ It is told from the verdict columns of finished files; nothing here trusts a cou
 level is counted in its own files and checked against those before and after it."""
 
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters import rules
+from filters.rule import Level
 from pipeline.errors import BuildError
-from pipeline.inspect import rules
 from pipeline.inspect.finished import Entry, Finished, open_corpus
 from pipeline.jobs.corpus import write_json
 
+CARRIED = "image.page_dropped"
 SPLITS = ("train", "validation", "mixed", "leak")
 
 
@@ -42,13 +45,8 @@ def write_funnel(corpus: Finished, value: dict[str, Any]) -> None:
 
 def not_applied(corpus: Finished) -> list[str]:
     """Keys of the recipe whose rule needs a model that was not named."""
-    return sorted(
-        f"{section}.{key}"
-        for section, content in corpus.recipe.table().items()
-        if isinstance(content, dict)
-        for key, value in content.items()
-        if (key == "model" or key.endswith("_model")) and value == ""
-    )
+    values = corpus.recipe.values()
+    return [rule.model.name for rule in rules.RULES if rule.model and not rule.applied(values)]
 
 
 def _kept(corpus: Finished) -> dict[str, Any]:
@@ -74,17 +72,13 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         table = corpus.table(entry, ["use", "rule"])
         record_rules.update(tally(table["rule"]))
         uses.update(tally(table["use"]))
-    page_rules, splits = Counter[str](), Counter[str]()
-    for entry in corpus.work("split"):
-        table = corpus.table(entry, ["rule", "split"])
-        page_rules.update(tally(table["rule"]))
-        splits.update(tally(table["split"]))
+    pages = _pages(corpus)
     picture_rules, stored = Counter[str](), 0
     for entry in corpus.work("contents"):
         rule = corpus.table(entry, ["rule"])["rule"]
         picture_rules.update(tally(rule))
         stored += rule.null_count
-    image_rules, shown = Counter[str](), 0
+    image_rules, shown = Counter({CARRIED: pages.carried} if pages.carried else {}), 0
     for entry in corpus.work("verdicts"):
         rule = corpus.table(entry, ["rule"])["rule"]
         image_rules.update(tally(rule))
@@ -95,35 +89,75 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         kept_rows = table["rule"].is_null()
         asked += pc.sum(table["count"]).as_py() or 0
         windows.update(tally(table["split"].filter(kept_rows)))
-        window_rules.update(_weighted(table.filter(pc.invert(kept_rows))))
+        window_rules.update(_summed(table.filter(pc.invert(kept_rows)), "rule", "count"))
 
-    pages, references = _rows(corpus.work("pages")), _rows(corpus.work("references"))
-    _same("pages among the records", uses["page"], "pages that were read", pages)
-    _same("pages that were read", pages, "pages that were judged", _rows(corpus.work("split")))
-    _same("documents of each split by their verdicts", splits, "in documents/", Counter(kept["documents"]))
+    _same("pages among the records", uses["page"], "pages that were read", _rows(corpus.work("pages")))
+    _same("pages that were read", uses["page"], "pages that were judged", pages.read)
+    _same("documents of each split by their verdicts", pages.splits, "in documents/", Counter(kept["documents"]))
     _same("pictures kept by their verdicts", shown, "in documents/", kept["images"])
     _same("windows of each split by their verdicts", windows, "in windows/", Counter(kept["windows"]))
     return [
-        _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, rules.RECORDS),
-        _level("pages", pages, splits, SPLITS, page_rules, rules.PAGES),
-        _level(
-            "pictures", _rows(corpus.work("contents")), {"stored": stored}, ("stored",), picture_rules, rules.PICTURES
-        ),
-        _level("images", references, {"kept": shown}, ("kept",), image_rules, rules.IMAGES),
-        _level("windows", asked, windows, ("train", "validation"), window_rules, rules.WINDOWS),
+        _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, "record"),
+        _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
+        _level("words", pages.words, pages.words_kept, SPLITS, pages.words_lost, "page"),
+        _level("pictures", _rows(corpus.work("contents")), {"stored": stored}, ("stored",), picture_rules, "image"),
+        _level("images", pages.pictures, {"kept": shown}, ("kept",), image_rules, "reference", "image"),
+        _level("windows", asked, windows, ("train", "validation"), window_rules, "window"),
     ]
 
 
+@dataclass
+class _Pages:
+    """Pages, their words and their pictures: how many came in, what was kept in each split, what each rule dropped.
+    `carried`: pictures of pages that were dropped before theirs were looked at."""
+
+    read: int = 0
+    words: int = 0
+    pictures: int = 0
+    carried: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
+    words_kept: Counter[str] = field(default_factory=Counter)
+    words_lost: Counter[str] = field(default_factory=Counter)
+
+
+def _pages(corpus: Finished) -> _Pages:
+    told = _Pages()
+    for entries in zip(*(corpus.work(name) for name in ("split", "pages", "text")), strict=True):
+        verdicts, found, text = (
+            corpus.table(entry, columns)
+            for entry, columns in zip(entries, (["rule", "split"], ["words", "pictures"], ["rule"]), strict=True)
+        )
+        table = verdicts.append_column("words", pc.fill_null(found["words"], 0))
+        pictures = pc.fill_null(found["pictures"], 0)
+        told.read += table.num_rows
+        told.splits.update(tally(table["split"]))
+        told.rules.update(tally(table["rule"]))
+        told.words += pc.sum(table["words"]).as_py() or 0
+        told.words_kept.update(_summed(table, "split", "words"))
+        told.words_lost.update(_summed(table, "rule", "words"))
+        told.pictures += pc.sum(pictures).as_py() or 0
+        told.carried += pc.sum(pictures.filter(text["rule"].is_valid())).as_py() or 0
+    return told
+
+
 def _level(
-    name: str, came_in: int, out: dict[str, int], order: tuple[str, ...], found: dict[str, int], known: dict[str, str]
+    name: str, came_in: int, out: dict[str, int], order: tuple[str, ...], found: dict[str, int], *levels: Level
 ) -> dict[str, Any]:
     names = [*(key for key in order if out.get(key)), *sorted(key for key in out if key not in order)]
     return {
         "level": name,
         "in": came_in,
         "out": {key: out[key] for key in names},
-        "rules": rules.in_order(found, known),
+        "rules": in_order(found, *levels),
     }
+
+
+def in_order(found: dict[str, int], *levels: Level) -> list[dict[str, Any]]:
+    """Counts by rule as rows {rule, count}, in the order of the table; a rule that is not in it comes last."""
+    known = rules.explained(*levels)
+    order = [rule for rule in known if rule in found] + sorted(rule for rule in found if rule not in known)
+    return [{"rule": rule, "count": found[rule]} for rule in order]
 
 
 def tally(column: pa.Array | pa.ChunkedArray) -> dict[str, int]:
@@ -131,9 +165,11 @@ def tally(column: pa.Array | pa.ChunkedArray) -> dict[str, int]:
     return {row["values"]: row["counts"] for row in pc.value_counts(column.drop_null()).to_pylist()}
 
 
-def _weighted(table: pa.Table) -> dict[str, int]:
-    summed = table.group_by("rule").aggregate([("count", "sum")])
-    return dict(zip(summed["rule"].to_pylist(), summed["count_sum"].to_pylist(), strict=True))
+def _summed(table: pa.Table, key: str, value: str) -> dict[str, int]:
+    """The sum of a column for each value of another one; nulls and sums of 0 do not count."""
+    summed = table.group_by(key).aggregate([(value, "sum")])
+    rows = zip(summed[key].to_pylist(), summed[f"{value}_sum"].to_pylist(), strict=True)
+    return {name: total for name, total in rows if name is not None and total}
 
 
 def _rows(entries: list[Entry]) -> int:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import jinja2
 from markupsafe import Markup, escape
 
-from pipeline.inspect import plots, rules
+from filters import rules
+from pipeline.inspect import plots
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.pictures import SIDE, Pictures, Place, places
 from pipeline.inspect.runs import Ranked, Run, latest_run
@@ -43,8 +44,9 @@ PER_RANKED = 2
 TITLES = {
     "records": ("Records of the input", "records", "used"),
     "pages": ("Pages", "HTML pages", "documents"),
+    "words": ("Words of the pages' main content", "words", "in documents"),
     "pictures": ("Distinct pictures behind the references", "found", "stored"),
-    "images": ("Image references of surviving pages", "references", "kept"),
+    "images": ("Pictures of the pages' main content", "at their places", "kept"),
     "windows": ("Windows", "cut from documents", "written"),
 }
 TILES = {

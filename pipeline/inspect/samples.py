@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters import rules
+from filters.rules import EXPLAINED
 from pipeline.inspect.finished import Entry, Finished
-from pipeline.inspect.rules import EXPLAINED
 from pipeline.jobs.schemas import CONTENTS
 from shards.records import StoredImage, Text, stored_nodes
 from shards.stream import IMAGE_MARKER
@@ -227,11 +228,12 @@ def dropped_tables(corpus: Finished, rule: str) -> Iterator[pa.Table]:
     """Tables (rule, url, detail) with everything that a rule may have dropped; none without work/."""
     if not corpus.has_work:
         return
-    if rule.startswith(("record.", "consent.")):
+    levels = rules.levels(rule)
+    if "record" in levels:
         yield from _record_tables(corpus)
-    if rule.startswith(("image.", "record.crashed", "consent.", "robots.")):
+    if levels & {"image", "reference"}:
         yield from _image_tables(corpus)
-    if rule.startswith(("page.", "text.", "consent.", "dedup.")):
+    if "page" in levels:
         yield from _page_tables(corpus)
 
 
@@ -244,13 +246,7 @@ def _record_tables(corpus: Finished) -> Iterator[pa.Table]:
         yield table.set_column(2, "detail", pc.coalesce(_said(table["detail"]), what))
 
 
-MEASURED = {
-    "text.too_few_words": "words",
-    "text.too_many_words": "words",
-    "text.mean_word_length": "mean_word_length",
-    "text.symbol_ratio": "symbol_ratio",
-    "text.duplicate_lines": "duplicate_lines",
-}
+MEASURED = {rule.id: rule.metrics[0] for rule in rules.PAGES_JUDGED if rule.keys and rule.metrics}
 """The column of work/pages that a rule looks at."""
 
 

@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
+from filters import rules
+from filters.rule import Level
 from pipeline.errors import BuildError
-from pipeline.inspect import rules
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.library import Filter, Found, Library
@@ -18,6 +19,8 @@ from pipeline.inspect.report import environment, shown_image, style
 from pipeline.inspect.samples import as_document, as_window
 from shards.records import Text
 
+SHOWN: tuple[Level, ...] = ("record", "page", "reference", "image")
+"""Levels whose dropped things can be looked at, but for pictures that were counted alone."""
 DOCUMENTS, WINDOWS, DROPPED, NODES = 10, 6, 50, 200
 """On one page: documents of a list, windows, dropped things, nodes of a document."""
 THUMBS = 5
@@ -90,8 +93,9 @@ class Pages:
     def __init__(self, library: Library, told: dict[str, Any]):
         self._library = library
         self._funnel = told
-        found = [row["rule"] for level in told["levels"] for row in level["rules"] if row["rule"] in rules.EXPLAINED]
-        self._rules = sorted({rule for rule in found if rule not in rules.WINDOWS}, key=list(rules.EXPLAINED).index)
+        found = {row["rule"] for level in told["levels"] for row in level["rules"]}
+        listed = {rule.id for rule in rules.of(*SHOWN)} - {rule.id for rule in rules.EXTRACTION}
+        self._rules = sorted(found & listed, key=list(rules.EXPLAINED).index)
         self._template = environment().get_template("view.html")
 
     def answer(self, target: str) -> tuple[str, bytes]:

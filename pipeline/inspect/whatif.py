@@ -1,33 +1,33 @@
 """What another threshold would change: pages and images are judged again by the metrics that the build stored.
 
-Exact where image rules change, or text rules become stricter for pages that no other page was dropped in favour of.
-Where text rules let more pages through, their duplicates and images were never looked at: they are counted as not
+Exact where image rules change, or page rules become stricter for pages that no other page was dropped in favour of.
+Where page rules let more pages through, their duplicates and images were never looked at: they are counted as not
 judged."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import image, text
+from filters import image, rules
+from filters.rule import Level, judge
 from pipeline.errors import BuildError
-from pipeline.inspect import rules
-from pipeline.inspect.finished import Entry, Finished
+from pipeline.inspect.finished import Finished
+from pipeline.inspect.funnel import CARRIED, in_order
 from pipeline.jobs.schemas import CONTENTS
-from pipeline.recipe import ImageRules, Recipe, TextRules, load
+from pipeline.recipe import Recipe, load
 
 NOT_JUDGED = "not judged"
-IMAGE_KEYS = ("min_side", "max_aspect", "min_spread", "formats", "url_words", "max_documents")
-JUDGED_KEYS = {f"text.{field.name}" for field in dataclasses.fields(TextRules)} | {f"image.{key}" for key in IMAGE_KEYS}
-REPEATED, TOO_COMMON, NO_IMAGE_LEFT = "image.repeated", "image.too_common", "page.no_image_left"
-AGAIN = {None, image.URL_WORDS, image.FORMAT, image.TOO_SMALL, image.ASPECT, image.SINGLE_COLOUR, REPEATED, TOO_COMMON}
+NO_IMAGE_LEFT = "page.no_image_left"
+AGAIN = [None, *(rule.id for rule in image.RULES)]
 """Image verdicts that follow from stored metrics: all that come after decoding."""
-METRICS = tuple(text.TextMetrics.__dataclass_fields__)
-PICTURE = ("content", "format", "original_width", "original_height", "spread")
+PAGES_AGAIN = {rule.id for rule in rules.PAGES_JUDGED}
+JUDGED_KEYS = {key.name for rule in (*rules.PAGES_JUDGED, *image.RULES) for key in rule.keys}
+PICTURE = ["content", *image.STORED]
 
 
 def what_if(corpus: Finished, settings: Sequence[str]) -> dict[str, Any]:
@@ -40,17 +40,20 @@ def what_if(corpus: Finished, settings: Sequence[str]) -> dict[str, Any]:
         )
     recipe = load(str(corpus.root / "recipe.toml"), settings)
     changed = _changed(corpus.recipe, recipe)
-    parts = [_Part(corpus, index, recipe) for index in range(len(corpus.work("split")))]
-    _drop_common(parts, recipe.image.max_documents)
+    values = recipe.values()
+    parts = [_judged(corpus, index, values) for index in range(len(corpus.work("split")))]
+    _drop_common(parts, values[image.MOST_DOCUMENTS])
     pages_now, pages_then, images_now, images_then = (Counter[str | None]() for _ in range(4))
     for part in parts:
-        pages_now.update(part.page_rules)
+        pages_now.update(part.pages_now)
         pages_then.update(part.pages_then())
-        images_now.update(reference.now for reference in part.references)
-        images_then.update(reference.then for reference in part.references if reference.there)
+        images_now.update(part.now)
+        images_then.update(part.then)
+        for counted, carried in ((images_now, part.carried_now), (images_then, part.carried_then)):
+            counted.update(carried)
     levels = [
-        _level("pages", pages_now, pages_then, rules.PAGES),
-        _level("images", images_now, images_then, rules.IMAGES),
+        _level("pages", pages_now, pages_then, "page"),
+        _level("images", images_now, images_then, "reference", "image"),
     ]
     return {"settings": changed, "levels": levels}
 
@@ -58,115 +61,121 @@ def what_if(corpus: Finished, settings: Sequence[str]) -> dict[str, Any]:
 def _changed(before: Recipe, after: Recipe) -> list[str]:
     """`section.key: old -> new` of what was set."""
     told = []
-    old, new = before.table(), after.table()
-    for section, content in new.items():
-        for key, value in content.items() if isinstance(content, dict) else [("", content)]:
-            was = old[section][key] if key else old[section]
-            if value == was:
-                continue
-            name = f"{section}.{key}" if key else section
+    old = before.values()
+    for name, value in after.values().items():
+        if value != old[name]:
             if name not in JUDGED_KEYS:
                 known = ", ".join(sorted(JUDGED_KEYS))
                 raise BuildError(f"--what-if {name}: only a build can tell; from what is stored can be told {known}")
-            told.append(f"{name}: {was} -> {value}")
+            shown = [list(side) if isinstance(side, tuple) else side for side in (old[name], value)]
+            told.append(f"{name}: {shown[0]} -> {shown[1]}")
     return told
 
 
 @dataclass
-class _Reference:
-    """A reference to an image: page row, content, verdict, what it would be; `there`: its page would still be."""
-
-    row: int
-    content: bytes | None
-    now: str | None
-    then: str | None
-    there: bool
-
-
 class _Part:
-    """Pages and references of one part, judged by another recipe."""
+    """A part judged by another recipe. Of its pages (n, objects): the rule now, and then but for their pictures. Of its
+    references: page row, content, and the rule now and then. `carried`: pictures of dropped pages by rule."""
 
-    def __init__(self, corpus: Finished, index: int, recipe: Recipe):
-        entries = {name: corpus.work(name)[index] for name in ("pages", "split", "verdicts", "references")}
-        self.page_rules: list[str | None] = corpus.table(entries["split"], ["rule"])["rule"].to_pylist()
-        self.text_rules = _text_rules(corpus.table(entries["pages"], METRICS), self.page_rules, recipe.text)
-        self.references = self._judge(corpus, entries["verdicts"], entries["references"], recipe.image)
+    pages_now: np.ndarray
+    pages_failed: np.ndarray
+    row: np.ndarray
+    content: pa.Array
+    now: np.ndarray
+    then: np.ndarray
+    carried_now: dict[str | None, int]
+    carried_then: dict[str | None, int]
 
-    def _judge(self, corpus: Finished, verdicts: Entry, owners: Entry, limits: ImageRules) -> list[_Reference]:
-        table = corpus.table(verdicts, ["row", "rule", "content", "url"])
-        pictures = _pictures(corpus, corpus.table(owners, ["owner"])["owner"], table["content"])
-        one = image.ImageRules(limits.min_side, limits.max_aspect, limits.min_spread, limits.formats, limits.url_words)
-        shown: set[tuple[int, bytes]] = set()
-        references = []
-        for verdict, picture in zip(table.to_pylist(), pictures, strict=True):
-            row, content, then = verdict["row"], verdict["content"], verdict["rule"]
-            there = self.text_rules[row] is None
-            if then in AGAIN and picture is not None:
-                width, height = picture["original_width"], picture["original_height"]
-                then = image.first_failure(
-                    one,
-                    url=verdict["url"],
-                    format=picture["format"],
-                    width=width,
-                    height=height,
-                    spread=picture["spread"],
-                )
-                if then is None and (row, content) in shown:
-                    then = REPEATED
-                if then is None:
-                    shown.add((row, content))
-            references.append(_Reference(row, content, verdict["rule"], then, there))
-        return references
-
-    def pages_then(self) -> list[str | None]:
+    def pages_then(self) -> np.ndarray:
         """The rule of each page."""
-        kept = {reference.row for reference in self.references if reference.there and reference.then is None}
-        then: list[str | None] = []
-        for row, (now, failed) in enumerate(zip(self.page_rules, self.text_rules, strict=True)):
-            if now is None or now == NO_IMAGE_LEFT:
-                then.append(failed or (None if row in kept else NO_IMAGE_LEFT))
-            elif now.startswith("text."):
-                then.append(failed or NOT_JUDGED)
-            else:
-                then.append(failed if now.startswith("dedup.") and failed else now)
+        then = self.pages_failed.copy()
+        left = np.zeros(len(then), bool)
+        left[self.row[_passed(self.then)]] = True
+        then[_passed(then) & ~left] = NO_IMAGE_LEFT
         return then
 
 
-def _text_rules(metrics: pa.Table, now: list[str | None], limits: TextRules) -> list[str | None]:
-    """The text rule that each page would fail; a page without metrics is left alone."""
-    found: list[str | None] = []
-    for rule, row in zip(now, metrics.to_pylist(), strict=True):
-        measured = row["words"] is not None and (rule is None or rule.startswith(("text.", "dedup.", NO_IMAGE_LEFT)))
-        found.append(text.first_failure(text.TextMetrics(**row), limits) if measured else None)
-    return found
+def _passed(rules: np.ndarray) -> np.ndarray:
+    passed: np.ndarray = rules == None  # noqa: E711
+    return passed
 
 
-def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArray) -> list[dict[str, Any] | None]:
-    """What is stored of the picture behind each reference."""
+def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
+    entries = {name: corpus.work(name)[index] for name in ("pages", "split", "verdicts", "references")}
+    pages_now = _objects(corpus.table(entries["split"], ["rule"])["rule"])
+    metrics = corpus.table(entries["pages"], [metric.name for metric in rules.PAGE_METRICS])
+    failed = _pages_again(pages_now, metrics, values)
+    verdicts = corpus.table(entries["verdicts"], ["row", "rule", "content", "url"])
+    row, now = np.asarray(verdicts["row"]), _objects(verdicts["rule"])
+    pictures = _pictures(corpus, corpus.table(entries["references"], ["owner"])["owner"], verdicts["content"])
+    again = np.isin(now.astype(str), [str(rule) for rule in AGAIN]) & np.asarray(pictures["spread"].is_valid())
+    before = now.copy()
+    before[again] = None
+    shown = verdicts.select(["row", "content", "url"])
+    for name in image.STORED:
+        shown = shown.append_column(name, pictures[name])
+    then = image.judge_references(shown, values, before)
+    then[~_passed(failed)[row]] = CARRIED
+
+    before_pictures = ~(_passed(pages_now) | (pages_now == NO_IMAGE_LEFT))
+    count = np.asarray(pc.fill_null(metrics["pictures"], 0))
+    unknown = before_pictures & (failed == NOT_JUDGED)
+    carried_now: dict[str | None, int] = {CARRIED: int(count[before_pictures].sum())}
+    carried_then: dict[str | None, int] = {
+        CARRIED: int(count[before_pictures & ~unknown].sum()),
+        NOT_JUDGED: int(count[unknown].sum()),
+    }
+    return _Part(
+        pages_now,
+        failed,
+        row,
+        verdicts["content"].combine_chunks(),
+        now,
+        then,
+        carried_now,
+        carried_then,
+    )
+
+
+def _pages_again(now: np.ndarray, metrics: pa.Table, values: dict[str, Any]) -> np.ndarray:
+    """The rule of each page but for its pictures (n, objects); a page without metrics keeps what it has."""
+    measured = np.asarray(metrics["words"].is_valid())
+    before = now.copy()
+    before[measured] = None
+    columns = {name: np.asarray(pc.fill_null(metrics[name], False if pa.types.is_boolean(metrics[name].type) else 0))
+               for name in metrics.column_names}  # fmt: skip
+    failed = judge(rules.PAGES_JUDGED, columns, values, before)
+    passed = _passed(failed)
+    failed[passed & np.isin(now.astype(str), list(PAGES_AGAIN))] = NOT_JUDGED
+    stands = passed & ~np.isin(now.astype(str), ["None", NO_IMAGE_LEFT, *PAGES_AGAIN])
+    failed[stands] = now[stands]
+    return failed
+
+
+def _objects(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array([*column.to_pylist(), None], object)[:-1]
+
+
+def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArray) -> pa.Table:
+    """What is stored of the picture behind each reference, nulls where there is nothing."""
     files = corpus.work("contents")
     tables = [corpus.table(files[owner], PICTURE) for owner in sorted(owners.unique().drop_null().to_pylist())]
-    known = pa.concat_tables(tables or [CONTENTS.empty_table().select(PICTURE)])
-    rows = known.take(pc.index_in(contents, known["content"])).to_pylist()
-    return [row if row["spread"] is not None else None for row in rows]
+    known = pa.concat_tables([*tables, CONTENTS.empty_table().select(PICTURE)])
+    return known.take(pc.index_in(contents, known["content"].combine_chunks()))
 
 
 def _drop_common(parts: list[_Part], most: int) -> None:
     """Pictures that more than `most` pages show go everywhere, as in the build."""
-    pages = Counter(
-        reference.content
-        for part in parts
-        for reference in part.references
-        if reference.there and reference.then is None
-    )
+    kept = [part.content.filter(pa.array(_passed(part.then))) for part in parts]
+    counts = pc.value_counts(pa.chunked_array(kept, CONTENTS.field("content").type))
+    common = counts.field("values").filter(pc.greater(counts.field("counts"), most))
     for part in parts:
-        for reference in part.references:
-            if reference.there and reference.then is None and pages[reference.content] > most:
-                reference.then = TOO_COMMON
+        part.then[_passed(part.then) & np.asarray(pc.is_in(part.content, common))] = image.TOO_COMMON
 
 
-def _level(name: str, now: Counter[str | None], then: Counter[str | None], known: dict[str, str]) -> dict[str, Any]:
-    both = {rule: now[rule] + then[rule] for rule in {*now, *then} if rule is not None}
-    order = [str(row["rule"]) for row in rules.in_order(both, known)]
+def _level(name: str, now: Counter[str | None], then: Counter[str | None], *levels: Level) -> dict[str, Any]:
+    both = {rule: now[rule] + then[rule] for rule in {*now, *then} if rule is not None and now[rule] + then[rule]}
+    order = [str(row["rule"]) for row in in_order(both, *levels)]
     return {
         "level": name,
         "in": [now.total(), then.total()],

@@ -71,17 +71,17 @@ class Build:
         corpus.prepare(list(STAGES))
         (corpus.root / "windows").mkdir(exist_ok=True)
         tasks = tuple(Task(part.number, part.weight) for part in self.input.parts.parts)
-        limits, image = asdict(recipe.limits), asdict(recipe.image)
+        limits, image = recipe.limits.model_dump(), recipe.image.model_dump()
 
         pages = stage_key(
             "pages",
             self.input.parts.identity(),
-            [limits, asdict(recipe.extract), asdict(recipe.text), image["max_bytes"]],
+            [limits, recipe.extract.model_dump(), recipe.text.model_dump(), image["max_bytes"]],
             packages=PAGE_PACKAGES,
         )
         self._tasks("pages", pages, tasks, ExtractPages(corpus, self.input, recipe))
 
-        text = stage_key("text", pages, asdict(recipe.dedup))
+        text = stage_key("text", pages, recipe.dedup.model_dump())
         self._join("text", text, JudgeText(corpus, recipe.dedup))
 
         parts, links = len(tasks), self._has_links()
@@ -101,7 +101,7 @@ class Build:
         self._tasks("images", index, tasks, IndexImages(corpus))
 
         verdicts = stage_key("verdicts", contents, image)
-        self._join("verdicts", verdicts, JudgeImages(corpus, recipe.image))
+        self._join("verdicts", verdicts, JudgeImages(corpus, recipe))
 
         split = Split(recipe.seed, recipe.windows.validation, recipe.split.leak)
         splits = stage_key("split", verdicts, asdict(split))
@@ -110,7 +110,7 @@ class Build:
         documents = stage_key("documents", splits)
         self._tasks("documents", documents, tasks, WriteDocuments(corpus))
 
-        windows_recipe = asdict(recipe.windows)
+        windows_recipe = recipe.windows.model_dump()
         named = recipe.windows.tokenizer
         digest = tokenizer_digest(named)
         tokenizer = stage_key("tokenizer", documents, named, digest, recipe.seed, packages=("tokenizers",))

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.errors import BuildError
 from shards.files import atomic
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The version of what a corpus holds. A directory of another version is refused, never mixed."""
 
 

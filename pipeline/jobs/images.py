@@ -14,7 +14,7 @@ from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.parts import Input
 from pipeline.jobs.schemas import CONTENTS, IMAGES
 from pipeline.jobs.stage import FileEntry, Journal, Stage, Task
-from pipeline.recipe import ImageRules, Recipe
+from pipeline.recipe import Recipe, Storage
 from pipeline.sources import warc
 from shards.files import atomic
 from shards.tar import TarWriter, read_member
@@ -115,8 +115,8 @@ DECODED = (
 )
 
 
-def image_options(rules: ImageRules) -> ImageOptions:
-    return ImageOptions(rules.max_side, rules.max_pixels, rules.max_bytes, rules.quality, rules.store)  # type: ignore[arg-type]
+def image_options(rules: Storage) -> ImageOptions:
+    return ImageOptions(rules.max_side, rules.max_pixels, rules.max_bytes, rules.quality, rules.store)
 
 
 def contents_of(corpus: Corpus, part: int, columns: list[str] | None = None) -> dict[bytes, dict[str, Any]]:

@@ -2,11 +2,14 @@
 
 import hashlib
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from dedup.near import signature
 from filters import consent, text
 from filters.language import identify
+from filters.rule import first_failure
+from filters.rules import PAGES_JUDGED
 from pipeline.extract import ExtractOptions, PageDropped, extract
 from pipeline.jobs.corpus import Corpus
 from pipeline.jobs.parts import Input
@@ -32,10 +35,16 @@ class ExtractPages:
     input: Input
     recipe: Recipe
 
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        return self.recipe.values()
+
     def __call__(self, task: Task) -> list[FileEntry]:
         recipe = self.recipe
         limits = recipe.limits
-        options = ExtractOptions(**asdict(recipe.extract), max_bytes=limits.page_bytes, max_depth=limits.page_depth)
+        options = ExtractOptions(
+            **recipe.extract.model_dump(), max_bytes=limits.page_bytes, max_depth=limits.page_depth
+        )
         journal = Journal(Stage("pages", "", ()).journal(self.corpus, task.number))
         source = self.input.parts.sources[self.input.part(task.number).source]
         records, pages = Rows(RECORDS), Rows(PAGES)
@@ -80,12 +89,7 @@ class ExtractPages:
         if rule is not None:
             return self._dropped(record, source, rule)
         row = self._dropped(record, source, None) | _content(document)
-        if not any(row["images"]):
-            row["rule"] = "page.no_image"
-        else:
-            row["rule"] = text.first_failure(row.pop("metrics"), self.recipe.text)
-        row.pop("metrics", None)
-        return row
+        return row | {"rule": first_failure(PAGES_JUDGED, row, self.values)}
 
     def _dropped(self, record: Record, source: str, rule: str | None) -> dict[str, Any]:
         capture = {"file": source, "offset": record.offset, "length": record.length, "date": record.date}
@@ -135,7 +139,6 @@ def _content(document: Document) -> dict[str, Any]:
     """What extraction found, and the metrics of it, as columns of work/pages."""
     nodes = document.nodes
     words = "\n\n".join(node.text for node in nodes if isinstance(node, Text))
-    measured = text.metrics(words)
     folded = " ".join(words.lower().split())
     return {
         "texts": [node.text if isinstance(node, Text) else None for node in nodes],
@@ -143,8 +146,8 @@ def _content(document: Document) -> dict[str, Any]:
         "inline_svg": document.inline_svg,
         "metadata": asdict(document.metadata),
         "language": identify(words) or document.metadata.language.partition("-")[0].lower(),
-        **asdict(measured),
-        "metrics": measured,
+        "pictures": sum(not isinstance(node, Text) for node in nodes),
+        **text.measure(words),
         "text_hash": short_hash(folded),
         "minhash": signature(folded),
     }

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from filters.rules import PAGE_METRICS
 from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, STORED, WINDOWS
 
 RECORDS = pa.schema(
@@ -52,12 +53,7 @@ PAGES = pa.schema(
         ("inline_svg", pa.int32()),
         ("metadata", pa.struct([(name, pa.string()) for name in METADATA_FIELDS])),
         ("language", pa.string()),
-        ("words", pa.int32()),
-        ("characters", pa.int32()),
-        ("mean_word_length", pa.float64()),
-        ("symbol_ratio", pa.float64()),
-        ("duplicate_lines", pa.float64()),
-        ("placeholder", pa.bool_()),
+        *((metric.name, metric.type) for metric in PAGE_METRICS),
         ("url_hash", pa.binary(16)),
         ("text_hash", pa.binary(16)),
         ("minhash", pa.binary()),

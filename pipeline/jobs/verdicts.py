@@ -6,17 +6,17 @@ from functools import partial
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters import image
+from filters.image import TOO_COMMON, judge_references
 from pipeline.jobs import packed, tables
 from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.images import contents_of
 from pipeline.jobs.packed import Block, Join
-from pipeline.jobs.schemas import VERDICTS
+from pipeline.jobs.schemas import CONTENTS, VERDICTS
 from pipeline.jobs.stage import FileEntry
-from pipeline.recipe import ImageRules
+from pipeline.recipe import Recipe
 
-TOO_COMMON = "image.too_common"
 USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4"), ("index", "<u4")])
 """Reference `index` of page `row` of `part` shows this content."""
 
@@ -26,47 +26,36 @@ class JudgeImages(beam.PTransform):
     """Input: part numbers. Output: (part, file entry) of work/verdicts."""
 
     corpus: Corpus
-    rules: ImageRules
+    recipe: Recipe
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
             parts
             # Output: (part, the rule of each reference, null where it stays)
-            | "Judge" >> beam.Map(partial(_judge, self.corpus, self.rules))
-            | "Count copies" >> Join(partial(_uses, self.corpus), partial(_too_common, self.rules.max_documents))
+            | "Judge" >> beam.Map(partial(_judge, self.corpus, self.recipe))
+            | "Count copies" >> Join(partial(_uses, self.corpus), partial(_too_common, self.recipe.image.max_documents))
             | "Write" >> beam.MapTuple(partial(_write, self.corpus))
         )
 
 
-def image_rules(rules: ImageRules) -> image.ImageRules:
-    """What the rules on one picture read of a recipe."""
-    return image.ImageRules(rules.min_side, rules.max_aspect, rules.min_spread, rules.formats, rules.url_words)
-
-
-def _judge(corpus: Corpus, rules: ImageRules, part: int) -> tuple[int, pa.DictionaryArray]:
-    contents = contents_of(corpus, part)
-    judged = image_rules(rules)
-    verdicts: list[str | None] = []
-    shown: set[tuple[int, bytes]] = set()
-    for reference in tables.read(corpus.part("references", part)).to_pylist():
-        row, content = reference["row"], reference["content"]
-        rule = contents[content]["rule"] if reference["found"] else reference["rule"]
-        if rule is None:
-            picture = contents[content]
-            rule = image.first_failure(
-                judged,
-                url=reference["url"],
-                format=picture["format"],
-                width=picture["original_width"],
-                height=picture["original_height"],
-                spread=picture["spread"],
-            )
-        if rule is None and (row, content) in shown:
-            rule = "image.repeated"
-        if rule is None:
-            shown.add((row, content))
-        verdicts.append(rule)
+def _judge(corpus: Corpus, recipe: Recipe, part: int) -> tuple[int, pa.DictionaryArray]:
+    references = tables.read(corpus.part("references", part))
+    pictures = pictures_of(corpus, references)
+    before = pc.if_else(references["found"], pictures["rule"], references["rule"]).to_pylist()
+    shown = references.select(["row", "content", "url"])
+    for name in image.STORED:
+        shown = shown.append_column(name, pictures[name])
+    verdicts = judge_references(shown, recipe.values(), np.array([*before, None], object)[:-1])
     return part, pa.array(verdicts, pa.string()).dictionary_encode()
+
+
+def pictures_of(corpus: Corpus, references: pa.Table) -> pa.Table:
+    """The row of work/contents of each reference, nulls where nothing was found."""
+    owners = np.unique(references["owner"].drop_null()).tolist()
+    columns = ["content", "rule", *image.STORED]
+    known = [tables.read(corpus.part("contents", owner), columns) for owner in owners]
+    contents = pa.concat_tables([*known, CONTENTS.empty_table().select(columns)])
+    return contents.take(pc.index_in(references["content"], contents["content"].combine_chunks()))
 
 
 def _uses(corpus: Corpus, part: int, verdicts: pa.DictionaryArray) -> Block:

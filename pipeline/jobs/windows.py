@@ -110,7 +110,7 @@ class CutWindows:
     def __call__(self, task: Task) -> list[FileEntry]:
         recipe = self.recipe
         options = WindowOptions(
-            policy=recipe.windows.policy,  # type: ignore[arg-type]
+            policy=recipe.windows.policy,
             tokens=recipe.windows.tokens,
             images=recipe.windows.images,
             draws=recipe.windows.draws,

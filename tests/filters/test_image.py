@@ -1,12 +1,35 @@
 """Image rules at their limits, and in their order."""
 
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.image import MMC4_URL_WORDS, OBELICS_URL_WORDS, ImageRules, aspect, first_failure, url_words
+from filters import image
+from filters.image import MMC4_URL_WORDS, OBELICS_URL_WORDS, judge_references
+from pipeline.recipe import load
 
 GOOD = {"url": "https://a.example/cat.jpg", "format": "jpeg", "width": 640, "height": 480, "spread": 40.0}
+
+
+def judged(rows: list[dict[str, Any]], **limits: Any) -> list[str | None]:
+    """The verdicts on rows, each on a page of its own."""
+    table = pa.table(
+        {
+            "row": range(len(rows)),
+            "content": [bytes([index]) for index in range(len(rows))],
+            "url": [row["url"] for row in rows],
+            "format": [row["format"] for row in rows],
+            "original_width": [row["width"] for row in rows],
+            "original_height": [row["height"] for row in rows],
+            "spread": [row["spread"] for row in rows],
+        }
+    )
+    values = load("web").values() | {f"image.{name}": value for name, value in limits.items()}
+    return list(judge_references(table, values, np.full(len(rows), None)))
 
 
 @pytest.mark.parametrize(
@@ -27,32 +50,59 @@ GOOD = {"url": "https://a.example/cat.jpg", "format": "jpeg", "width": 640, "hei
         ({"url": "https://a.example/logo.gif", "format": "gif"}, None),
     ],
 )
-def test_default_rules_at_their_limits(change, rule):
-    assert first_failure(ImageRules(), **GOOD | change) == rule
+def test_default_rules_at_their_limits(change: dict[str, Any], rule: str | None) -> None:
+    assert judged([GOOD | change]) == [rule]
 
 
-def test_rules_of_the_obelics_preset():
-    rules = ImageRules(150, 2.0, 0.0, ("jpeg", "png", "webp"), OBELICS_URL_WORDS)
-    assert first_failure(rules, **GOOD | {"spread": 0.0}) is None
-    assert first_failure(rules, **GOOD | {"format": "gif"}) == "image.format"
-    assert first_failure(rules, **GOOD | {"width": 149}) == "image.too_small"
-    assert (
-        first_failure(rules, **GOOD | {"url": "https://a.example/Site-LOGO.gif", "format": "gif"}) == "image.url_words"
-    )
+def test_rules_of_the_obelics_preset() -> None:
+    changes: list[dict[str, Any]] = [
+        {"spread": 0.0},
+        {"format": "gif"},
+        {"width": 149},
+        {"url": "https://a.example/Site-LOGO.gif", "format": "gif"},
+    ]
+    formats = ("jpeg", "png", "webp")
+    assert judged(
+        [GOOD | change for change in changes],
+        min_side=150, max_aspect=2.0, min_spread=0.0, formats=formats, url_words=OBELICS_URL_WORDS,
+    ) == [None, "image.format", "image.too_small", "image.url_words"]  # fmt: skip
 
 
-def test_url_words_are_the_papers():
-    assert url_words("https://a.example/favicon.png", MMC4_URL_WORDS)
-    assert url_words("https://a.example/favicon.png", ["Icon"])
-    assert url_words("https://essex.example/a.png", OBELICS_URL_WORDS)
-    assert not url_words("https://essex.example/a.png", MMC4_URL_WORDS)
+def test_url_words_are_the_papers() -> None:
+    def found(url: str, words: tuple[str, ...]) -> bool:
+        return judged([GOOD | {"url": url}], url_words=words) == ["image.url_words"]
+
+    assert found("https://a.example/favicon.png", MMC4_URL_WORDS)
+    assert found("https://a.example/favicon.png", ("Icon",))
+    assert found("https://essex.example/a.png", OBELICS_URL_WORDS)
+    assert not found("https://essex.example/a.png", MMC4_URL_WORDS)
+    assert not found("https://a.example/axb.png", ("a.b",))
 
 
-def test_zero_leaves_a_rule_out():
-    none = ImageRules(0, 0, 0)
-    assert first_failure(none, url="", format="gif", width=1, height=999, spread=0.0) is None
+def test_zero_leaves_a_rule_out() -> None:
+    row = {"url": "", "format": "gif", "width": 1, "height": 2, "spread": 0.0}
+    assert judged([row], min_side=0, min_spread=0.0) == [None]
 
 
-@given(st.integers(1, 10**5), st.integers(1, 10**5), st.floats(1, 10))
-def test_aspect_does_not_depend_on_direction_or_scale(width, height, limit):
-    assert aspect(width, height, limit) == aspect(height, width, limit) == aspect(8 * width, 8 * height, limit)
+@given(st.integers(1, 10**5), st.integers(1, 10**5))
+def test_aspect_does_not_depend_on_direction_or_scale(width: int, height: int) -> None:
+    sizes = [(width, height), (height, width), (8 * width, 8 * height)]
+    table = pa.table({"url": [""] * 3, "format": [""] * 3, "spread": [0.0] * 3,
+                      "original_width": [w for w, _ in sizes], "original_height": [h for _, h in sizes]})  # fmt: skip
+    aspects = image.columns(table)["aspect"]
+    assert aspects[0] == aspects[1] == aspects[2] >= 1
+
+
+def test_a_picture_counts_once_a_page_and_what_was_dropped_before_does_not() -> None:
+    count = 5
+    table = pa.table(
+        {"row": [0, 0, 0, 1, 1], "content": [b"a", b"a", b"b", b"a", None], "url": ["u"] * count,
+         "format": ["jpeg"] * count, "original_width": [64, 64, 64, 64, None],
+         "original_height": [64, 64, 64, 64, None], "spread": [9.0, 9.0, 9.0, 9.0, None]}
+    )  # fmt: skip
+    before = np.array(["image.not_fetched", None, None, None, "image.not_fetched"], object)
+    found = judge_references(table, load("web").values(), before)
+    assert found.tolist() == ["image.not_fetched", None, None, None, "image.not_fetched"]
+    before[0] = None
+    found = judge_references(table, load("web").values(), before)
+    assert found.tolist() == [None, "image.repeated", None, None, "image.not_fetched"]

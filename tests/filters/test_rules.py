@@ -1,71 +1,102 @@
-"""Text, consent and language rules."""
+"""The table of rules is all there is: metrics, keys, explanations and order come from it, and nothing is dropped under
+an id that it lacks."""
 
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from filters import consent, text
-from filters.language import identify
-from pipeline.recipe import TextRules
+from filters import consent, image, rules, text
+from filters.rule import Key, Rule, first_failure, judge
+from pipeline.jobs.schemas import PAGES
+from pipeline.recipe import Recipe, load, presets, settings
+from shards import windows
 
-GOOD = "The quick brown fox jumps over the lazy dog near the old river bank. " * 3
-
-
-@pytest.mark.parametrize(
-    ("page", "rule"),
-    [
-        (GOOD, None),
-        ("A few words.", "text.too_few_words"),
-        ("word " * 100_001, "text.too_many_words"),
-        ("# " * 10 + GOOD, "text.symbol_ratio"),
-        ("a b c d e f g h i j k l m n o p q r s t u v", "text.mean_word_length"),
-        ("\n".join(["The same line of words again and again"] * 5), "text.duplicate_lines"),
-        ("Lorem ipsum dolor sit amet. " + GOOD, "text.placeholder"),
-        ("これは日本語の文章です。写真を見てください。とてもきれいな花が咲いています。", None),
-        ("ภาษาไทยเขียนติดกันโดยไม่มีช่องว่างระหว่างคำ และประโยคนี้ยาวพอที่จะนับเป็นคำได้หลายคำแน่นอน", None),
-    ],
-)
-def test_the_first_rule_that_fails(page: str, rule: str | None) -> None:
-    assert text.first_failure(text.metrics(page), TextRules()) == rule
+ROOT = Path(__file__).parents[2]
+JUDGED = [rule for rule in rules.RULES if rule.fails is not None]
+ID = re.compile(r"(?:record|page|text|dedup|consent|robots|image|split|window)\.[a-z_]+")
 
 
-def test_words_are_counted_in_every_script() -> None:
-    assert text.metrics("three plain words").words == 3
-    assert text.metrics("写真").words == 2
-    assert text.metrics("한국어 문장").words == 2
-    assert text.metrics("mixed 写真 text").words == 4
+def test_an_id_stands_once_at_a_level() -> None:
+    places = [(rule.id, rule.level) for rule in rules.RULES]
+    assert len(places) == len(set(places))
+    assert all(rule.what and ID.fullmatch(rule.id) for rule in rules.RULES)
 
 
-@given(st.text())
-def test_metrics_of_any_text(value: str) -> None:
-    found = text.metrics(value)
-    assert 0 <= found.duplicate_lines < 1 and found.words <= found.characters
+def test_every_metric_is_measured_and_stored_and_has_a_histogram_or_is_no_number() -> None:
+    assert list(text.measure("a b")) == [metric.name for metric in text.METRICS]
+    for metric in rules.PAGE_METRICS:
+        assert PAGES.field(metric.name).type == metric.type
+    known = rules.metrics()
+    for rule in JUDGED:
+        for name in rule.metrics:
+            number = not (pa.types.is_boolean(known[name].type) or pa.types.is_string(known[name].type))
+            assert bool(known[name].edges) == number, f"{name} needs edges"
 
 
-@pytest.mark.parametrize(
-    ("headers", "robots", "rule"),
-    [
-        ({}, "", None),
-        ({}, "index, follow, max-snippet:-1", None),
-        ({"x-robots-tag": "max-image-preview: none"}, "index, max-image-preview:none", None),
-        ({"x-robots-tag": "max-image-preview:none, none"}, "", "consent.noindex"),
-        ({"x-robots-tag": "noai"}, "", "consent.noai"),
-        ({"x-robots-tag": "otherbot: NoImageAI, nofollow"}, "", "consent.noimageai"),
-        ({}, "NOINDEX,nofollow", "consent.noindex"),
-        ({}, "none", "consent.noindex"),
-        ({}, "noml", "consent.noml"),
-        ({"tdm-reservation": "1"}, "", "consent.tdm_reservation"),
-        ({"tdm-reservation": "0"}, "", None),
-        ({}, "tdm-reservation=1", "consent.tdm_reservation"),
-        ({}, "tdm-reservation=0", None),
-        ({}, "index, tdm-reservation=yes", "consent.tdm_reservation"),
-    ],
-)
-def test_opting_out(headers: dict[str, str], robots: str, rule: str | None) -> None:
-    assert consent.refusal(headers, robots) == rule
+def test_every_rule_judges_by_its_metrics_and_keys() -> None:
+    """Arrays in, an array of as many verdicts out, for values of the stored types."""
+    values = Recipe().values()
+    known = rules.metrics()
+    for rule in JUDGED:
+        columns = {name: pa.array(["x", "y"]) if known[name].type == pa.string() else
+                   np.zeros(2, known[name].type.to_pandas_dtype()) for name in rule.metrics}  # fmt: skip
+        found = judge([rule], columns, values, np.full(2, None))
+        assert len(found) == 2 and set(found) <= {None, rule.id}
 
 
-def test_language() -> None:
-    assert identify("Der schnelle braune Fuchs springt über den faulen Hund und schläft.") == "de"
-    assert identify("これは日本語の文章です。写真を見てください。") == "ja"
-    assert identify("hm") == ""
+def test_every_key_of_a_rule_is_a_key_of_the_recipe_and_of_every_preset() -> None:
+    known = settings()
+    for name, key in rules.keys().items():
+        assert (known[name].default, known[name].what) == (key.default, key.what)
+        assert (known[name].choices) == key.choices
+    for preset in presets():
+        assert rules.keys().keys() <= load(preset).values().keys()
+
+
+def test_every_id_that_the_code_drops_under_is_in_the_table() -> None:
+    """Strings that look like ids, in all modules of the product; keys of the recipe and file names look like them."""
+    known = {rule.id for rule in rules.RULES}
+    found = set()
+    for folder in ("pipeline", "filters", "shards", "dedup"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and ID.fullmatch(node.value):
+                    found.add(node.value)
+    assert found - known - settings().keys() - FILES == set()
+    assert {*consent.RULES, *windows.RULES, windows.LEAK} <= known
+
+
+FILES = {"robots.txt"}
+
+
+def test_a_new_text_rule_is_judged_by_its_declaration_alone() -> None:
+    rule = Rule(
+        "text.shouting",
+        "page",
+        "too many capitals",
+        metrics=("capitals",),
+        keys=(Key("text.max_capitals", 0.5, "Maximum share of capitals", high=1),),
+        fails=lambda share, most: share > most,
+    )
+    values = {**Recipe().values(), "text.max_capitals": 0.5}
+    row = text.measure("word " * 30) | {"capitals": 0.6}
+    assert first_failure((*text.RULES, rule), row, values) == "text.shouting"
+    assert first_failure((*text.RULES, rule), row | {"words": 3}, values) == "text.too_few_words"
+    assert first_failure((*text.RULES, rule), row | {"capitals": 0.5}, values) is None
+
+
+def test_a_rule_whose_model_is_not_named_is_not_applied() -> None:
+    model = Key("image.model", "", "A model")
+    rule = Rule("image.ugly", "image", "ugly", metrics=("score",), fails=lambda score: score > 0, model=model)
+    columns = {"score": np.ones(1)}
+    assert judge([rule], columns, {"image.model": ""}, np.full(1, None)).tolist() == [None]
+    assert judge([rule], columns, {"image.model": "named"}, np.full(1, None)).tolist() == ["image.ugly"]
+
+
+@pytest.mark.parametrize("rule", image.RULES, ids=lambda rule: rule.id)
+def test_image_rules_say_where_they_come_from(rule: Rule) -> None:
+    assert rule.source or rule.fails is None

@@ -2,43 +2,70 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from filters import rules
+from filters.rule import Level
 from pipeline.errors import BuildError
-from pipeline.inspect import rules
 from pipeline.inspect.finished import open_corpus
-from pipeline.inspect.funnel import funnel
+from pipeline.inspect.funnel import funnel, in_order
+
+LEVELS: dict[str, tuple[Level, ...]] = {
+    "records": ("record",),
+    "pages": ("page",),
+    "words": ("page",),
+    "pictures": ("image",),
+    "images": ("reference", "image"),
+    "windows": ("window",),
+}
 
 
 def test_in_is_out_plus_what_the_rules_dropped(small_corpus: Path) -> None:
     told = funnel(small_corpus)
-    assert [level["level"] for level in told["levels"]] == ["records", "pages", "pictures", "images", "windows"]
+    assert [level["level"] for level in told["levels"]] == list(LEVELS)
     for level in told["levels"]:
         assert level["in"] == sum(level["out"].values()) + sum(row["count"] for row in level["rules"])
-    records, pages, _, images, windows = told["levels"]
-    assert records["out"]["page"] == pages["in"]
-    assert pages["out"] == told["kept"]["documents"]
-    assert images["out"] == {"kept": told["kept"]["images"]}
-    assert windows["out"] == told["kept"]["windows"]
+    by_name = {level["level"]: level for level in told["levels"]}
+    assert by_name["records"]["out"]["page"] == by_name["pages"]["in"]
+    assert by_name["pages"]["out"] == told["kept"]["documents"]
+    assert by_name["images"]["out"] == {"kept": told["kept"]["images"]}
+    assert by_name["windows"]["out"] == told["kept"]["windows"]
     assert told["not_applied"] == []
 
 
-def test_every_rule_that_dropped_something_is_explained_and_in_order(small_corpus: Path) -> None:
+def test_every_rule_that_dropped_something_is_in_the_table_and_in_its_order(small_corpus: Path) -> None:
     for level in funnel(small_corpus)["levels"]:
         named = [row["rule"] for row in level["rules"]]
-        assert set(named) <= set(rules.EXPLAINED), "name it in pipeline/inspect/rules.py"
-        known = list(
-            {"records": rules.RECORDS, "pages": rules.PAGES, "pictures": rules.PICTURES}.get(level["level"], {})
-        )
-        if known:
-            assert named == sorted(named, key=known.index)
+        known = list(rules.explained(*LEVELS[level["level"]]))
+        assert set(named) <= set(known), "declare it in filters/rules.py"
+        assert named == sorted(named, key=known.index)
+
+
+def test_pages_carry_away_their_words_and_pictures(small_corpus: Path) -> None:
+    corpus = open_corpus(small_corpus)
+    by_name = {level["level"]: level for level in funnel(corpus)["levels"]}
+    words, lost, pictures, carried = 0, Counter[str](), 0, 0
+    for pages, split, text in zip(corpus.work("pages"), corpus.work("split"), corpus.work("text"), strict=True):
+        final, before = (corpus.table(entry)["rule"].to_pylist() for entry in (split, text))
+        for row, rule, rule_before in zip(corpus.table(pages).to_pylist(), final, before, strict=True):
+            words += row["words"] or 0
+            lost[rule] += row["words"] or 0
+            nodes = sum(node is not None for node in row["images"] or ())
+            pictures += nodes
+            carried += nodes if rule_before is not None else 0
+    kept = lost.pop(None)
+    assert by_name["words"]["in"] == words and sum(by_name["words"]["out"].values()) == kept > 0
+    assert {row["rule"]: row["count"] for row in by_name["words"]["rules"]} == {k: v for k, v in lost.items() if v}
+    assert by_name["images"]["in"] == pictures and lost["dedup.near_text"] > 0
+    assert by_name["images"]["rules"][0] == {"rule": "image.page_dropped", "count": carried} and carried > 0
 
 
 def test_unknown_rules_come_last() -> None:
-    told = rules.in_order({"page.new": 2, "page.no_image": 1, "page.a": 3}, rules.PAGES)
+    told = in_order({"page.new": 2, "page.no_image": 1, "page.a": 3}, "page")
     assert [row["rule"] for row in told] == ["page.no_image", "page.a", "page.new"]
 
 
@@ -80,7 +107,7 @@ def test_what_is_no_corpus_gets_one_line(tmp_path: Path, small_corpus: Path) -> 
     with pytest.raises(BuildError, match="cannot be read"):
         funnel(tmp_path)
     (tmp_path / "manifest.json").write_text(
-        '{"format": 1, "files": [{"path": "../x", "rows": 1, "bytes": 1, "sha256": ""}]}'
+        '{"format": 2, "files": [{"path": "../x", "rows": 1, "bytes": 1, "sha256": ""}]}'
     )
     with pytest.raises(BuildError, match="outside of the corpus"):
         funnel(tmp_path)

@@ -53,7 +53,9 @@ def test_other_image_rules_give_what_a_build_with_them_gives(small_corpus: Path,
 def test_stricter_text_rules_drop_pages_and_their_images(small_corpus: Path) -> None:
     told = what_if(open_corpus(small_corpus), ["text.min_words=120"])
     pages, images = level(told, "pages"), level(told, "images")
-    assert pages["out"][1] < pages["out"][0] and images["in"][1] < images["in"][0]
+    assert pages["out"][1] < pages["out"][0] and images["in"][1] == images["in"][0]
+    carried = next(row for row in images["rules"] if row["rule"] == "image.page_dropped")
+    assert carried["then"] > carried["now"]
     for one in (pages, images):
         for side, column in enumerate(("now", "then")):
             assert one["in"][side] == one["out"][side] + sum(row[column] for row in one["rules"])
@@ -64,6 +66,11 @@ def test_looser_text_rules_say_what_they_cannot_know(small_corpus: Path) -> None
     by_rule = {row["rule"]: row for row in level(told, "pages")["rules"]}
     dropped = sum(row["now"] - row["then"] for rule, row in by_rule.items() if rule.startswith("text."))
     assert by_rule[NOT_JUDGED]["then"] == dropped > 0
+    images = level(told, "images")
+    by_rule = {row["rule"]: row for row in images["rules"]}
+    assert by_rule[NOT_JUDGED]["then"] == -(
+        by_rule["image.page_dropped"]["then"] - by_rule["image.page_dropped"]["now"]
+    )
 
 
 @pytest.mark.parametrize("setting", ["windows.tokens=30", "dedup.text=false", "image.max_pixels=1", "seed=4"])

@@ -1,0 +1,87 @@
+"""What a rule is, and the one function that judges by rules."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+Level = Literal["record", "page", "paragraph", "reference", "image", "document", "window"]
+Value = int | float | bool | str | tuple[str, ...]
+Columns = Mapping[str, Any]
+"""Metrics by name: numpy arrays of n values, Arrow arrays where they are strings."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the recipe: `section.name`, its default, what it means, the range of a number (both ends belong to it)
+    or the choices of a text or list."""
+
+    name: str
+    default: Value
+    what: str
+    low: float = 0
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A stored column that rules read. `edges` are those of its histogram, empty where it has none."""
+
+    name: str
+    type: pa.DataType
+    what: str
+    edges: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule, declared once.
+
+    level: what it drops. An image is judged once for all references to it.
+    what: what is said of that which it drops.
+    fails: from arrays of `metrics` (n values each) and the values of `keys`, in this order, an array (n) that is true
+        where a row is to be dropped. None where something else than stored metrics decides: a parser, a join.
+    model: the key that names the model the metrics come from; the rule is not applied while that is "".
+    source: where rule and threshold come from."""
+
+    id: str
+    level: Level
+    what: str
+    metrics: tuple[str, ...] = ()
+    keys: tuple[Key, ...] = ()
+    fails: Callable[..., Any] | None = None
+    model: Key | None = None
+    source: str = ""
+
+    def applied(self, values: Mapping[str, Any]) -> bool:
+        return self.model is None or values[self.model.name] != ""
+
+
+def judge(rules: Sequence[Rule], columns: Columns, values: Mapping[str, Any], before: np.ndarray) -> np.ndarray:
+    """The id of the first of `rules` that each row fails (n, objects), None where it passes all.
+
+    `before` (n, objects) holds what rows already failed, which stands. `values` are those of the recipe by key. Rules
+    that nothing stored decides are passed over."""
+    found = before.copy()
+    for rule in rules:
+        if rule.fails is None or not rule.applied(values):
+            continue
+        failed = rule.fails(*(columns[name] for name in rule.metrics), *(values[key.name] for key in rule.keys))
+        found[np.asarray(failed, bool) & (found == None)] = rule.id  # noqa: E711
+    return found
+
+
+def first_failure(rules: Sequence[Rule], row: Mapping[str, Any], values: Mapping[str, Any]) -> str | None:
+    """`judge` for one row."""
+    names = dict.fromkeys(name for rule in rules for name in rule.metrics)
+    columns = {name: _one(row[name]) for name in names if name in row}
+    verdict: str | None = judge(rules, columns, values, np.full(1, None))[0]
+    return verdict
+
+
+def _one(value: Any) -> Any:
+    return pa.array([value]) if isinstance(value, str) else np.array([value])

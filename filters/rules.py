@@ -1,0 +1,176 @@
+"""The table of rules: everything that may be dropped, and why, in the order in which it is asked.
+
+From it come the verdicts, the funnel and what it says of each rule, what-if, the report's histograms, the recipe's keys
+with their ranges and defaults, and docs/recipes.md. A rule with `fails` is judged by stored metrics wherever that is
+asked; the others are decided by the parser, the network, a join or the cut into windows, and counted here.
+"""
+
+import pyarrow as pa
+
+from filters import image, text
+from filters.rule import Key, Level, Metric, Rule
+
+__all__ = ["EXPLAINED", "RULES", "Key", "Metric", "Rule", "explained", "keys", "levels", "metrics", "of"]
+
+ROBOTS_META = "robots meta element or X-Robots-Tag"
+
+
+def _opt_outs(level: Level) -> tuple[Rule, ...]:
+    said = (
+        *((f"consent.{word}", f"opted out: {word}", ROBOTS_META) for word in ("noai", "noimageai", "noindex", "noml")),
+        (
+            "consent.tdm_reservation",
+            "its rights are reserved (TDM Reservation Protocol)",
+            "W3C TDM Reservation Protocol, 10 May 2024",
+        ),
+    )
+    return tuple(Rule(id, level, what, source=source) for id, what, source in said)
+
+
+RECORDS = (
+    Rule("record.not_response", "record", "not an HTTP response (request, metadata, warcinfo)"),
+    Rule("record.corrupt", "record", "bytes that are no record"),
+    Rule("record.truncated", "record", "the file ends, or the capture was cut off, inside it"),
+    Rule("record.status", "record", "HTTP status other than 200"),
+    Rule("record.redirect", "record", "a redirect that leads nowhere"),
+    Rule("record.too_large", "record", "larger than the recipe's limit"),
+    Rule("record.empty", "record", "no bytes"),
+    Rule("record.not_a_file", "record", "a link out of the folder or to a folder, or no regular file"),
+    Rule("record.unreadable", "record", "a file that cannot be read"),
+    Rule("record.media_type", "record", "neither a page nor a picture"),
+    *_opt_outs("record"),
+    Rule("record.crashed", "record", "ended its worker twice"),
+)
+PAGE_METRICS = (
+    Metric("pictures", pa.int32(), "pictures of the main content", (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100)),
+    *text.METRICS,
+)
+"""The metrics of a page with main content, as columns of work/pages."""
+PAGES = (
+    Rule("page.too_large", "page", "more bytes than the recipe's limit"),
+    Rule("page.too_deep", "page", "elements nested too deep"),
+    Rule("page.not_html", "page", "no HTML inside"),
+    *_opt_outs("page"),
+    Rule("page.no_content", "page", "no main content found"),
+    Rule(
+        "page.no_image",
+        "page",
+        "no picture in the main content",
+        metrics=("pictures",),
+        fails=lambda pictures: pictures == 0,
+        source="M3W (arXiv 2204.14198), A.1",
+    ),
+    *text.RULES,
+    Rule("dedup.same_capture", "page", "the same capture twice"),
+    Rule(
+        "dedup.url",
+        "page",
+        "an older capture of a URL",
+        keys=(Key("dedup.url", True, "Keep only the newest capture of a URL"),),
+        source="OBELICS (arXiv 2306.16527), A.1",
+    ),
+    Rule(
+        "dedup.text",
+        "page",
+        "the same text as another page",
+        keys=(Key("dedup.text", True, "Drop pages with the same text as another page"),),
+    ),
+    Rule(
+        "dedup.near_text",
+        "page",
+        "nearly the same text as another page",
+        keys=(
+            Key("dedup.near_text", True, "Drop pages with nearly the same text as another page"),
+            # of pairs less alike ever fewer share a band of MinHash and are compared at all: three of four at 0.75, one
+            # of five at 0.6
+            Key(
+                "dedup.near_threshold",
+                0.8,
+                "Jaccard similarity of word 5-grams from which two pages are nearly the same",
+                low=0.8,
+                high=1,
+            ),
+        ),
+        source="MinHash, 14 bands of 8 (Lee et al. 2022, arXiv 2107.06499); see dedup.near",
+    ),
+    Rule("page.no_image_left", "page", "none of its pictures was kept", source="M3W (arXiv 2204.14198), A.1"),
+)
+EXTRACTION = (
+    Rule("image.placeholder", "reference", "no URL but that of a placeholder"),
+    Rule("image.hidden", "reference", "hidden from the page's readers"),
+    Rule("image.icon", "reference", "declared as small as an icon or a tracking pixel, a sprite, or an avatar"),
+    Rule("image.outside", "reference", "outside of the main content"),
+    Rule("image.tracker", "reference", "its URL counts visits or shows advertisements"),
+    Rule("image.page_dropped", "reference", "its page was dropped"),
+)
+"""Pictures that extraction leaves out, or that a dropped page carries away."""
+NOT_HAD = (
+    Rule("image.not_fetched", "reference", "neither in the input nor fetched"),
+    *_opt_outs("reference"),
+    Rule("consent.ai_txt", "reference", "its host's ai.txt opts out"),
+    Rule("robots.disallow", "reference", "its host's robots.txt does not allow it", source="RFC 9309"),
+    Rule("robots.unreachable", "reference", "its host's robots.txt could not be had", source="RFC 9309"),
+)
+DECODING = (
+    Rule("image.too_large", "image", "more bytes than the recipe's limit"),
+    Rule("image.not_an_image", "image", "the bytes are no picture"),
+    Rule("image.unsupported", "image", "a kind of picture that is not read"),
+    Rule("image.too_many_pixels", "image", "more pixels than the recipe's limit"),
+    Rule("image.undecodable", "image", "damaged: cannot be decoded"),
+    Rule("record.crashed", "image", "ended its worker twice"),
+)
+DOCUMENTS = (
+    Rule("split.leak", "document", "held out, but its text or picture is in training documents too",
+         keys=(Key("split.leak", True, "Leave such documents out of validation"),)),
+    Rule("window.uncovered", "document", "stands in no window"),
+)  # fmt: skip
+"""For text and pictures of kept documents."""
+WINDOWS = (
+    Rule("split.leak", "window", "a held-out part of a book whose text or picture training documents show too"),
+    Rule("window.no_image", "window", "no picture"),
+    Rule("window.no_tied_text", "window", "hardly any text beside its pictures"),
+    Rule("window.image_run", "window", "many pictures without a word between"),
+    Rule("window.cut", "window", "the next picture cuts off too much of it"),
+)
+RULES: tuple[Rule, ...] = (
+    *RECORDS,
+    *PAGES,
+    *EXTRACTION,
+    *NOT_HAD,
+    *DECODING,
+    *image.RULES,
+    *DOCUMENTS,
+    *WINDOWS,
+)
+
+
+def of(*wanted: Level) -> tuple[Rule, ...]:
+    """The rules of some levels, in order."""
+    return tuple(rule for rule in RULES if rule.level in wanted)
+
+
+def explained(*wanted: Level) -> dict[str, str]:
+    """What is said of each rule of some levels, in order."""
+    return {rule.id: rule.what for rule in of(*wanted)}
+
+
+def levels(id: str) -> set[Level]:
+    """The levels at which a rule drops something."""
+    return {rule.level for rule in RULES if rule.id == id}
+
+
+def keys() -> dict[str, Key]:
+    """The recipe's keys that belong to rules, by name, in order."""
+    found = (key for rule in RULES for key in (*rule.keys, *((rule.model,) if rule.model else ())))
+    return {key.name: key for key in found}
+
+
+def metrics() -> dict[str, Metric]:
+    """The stored metrics, by name."""
+    return {metric.name: metric for metric in (*PAGE_METRICS, *image.METRICS)}
+
+
+PAGES_JUDGED = tuple(rule for rule in PAGES if rule.fails is not None)
+"""The rules on a page that its metrics decide."""
+EXPLAINED = dict(reversed({rule.id: rule.what for rule in reversed(RULES)}.items()))
+"""What is said of each rule, in order; where it is of several levels, what the first of them says."""
