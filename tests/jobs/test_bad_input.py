@@ -54,7 +54,7 @@ def test_a_corpus_of_another_recipe_input_or_version_is_left_alone(
     with pytest.raises(BuildError, match="another input"):
         build_here([warc], root)
     manifest = (root / "manifest.json").read_text()
-    (root / "manifest.json").write_text(manifest.replace('"format": 1', '"format": 999'))
+    (root / "manifest.json").write_text(manifest.replace('"format": 2', '"format": 999'))
     with pytest.raises(BuildError, match="another version"):
         build_here([warc], root)
     assert digests(root) == before
