@@ -197,7 +197,7 @@ def load(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
         path = PRESETS / f"{name_or_path}.toml"
         if not path.exists():
             raise BuildError(
-                f"there is no recipe {name_or_path!r}{_nearest(name_or_path, presets())}; the presets are"
+                f"there is no recipe {name_or_path!r}{nearest(name_or_path, presets())}; the presets are"
                 f" {', '.join(presets())}, or give a .toml file"
             )
     try:
@@ -244,7 +244,7 @@ def _message(error: ErrorDetails) -> str:
     name, value = ".".join(place[:2]), error["input"]
     if error["type"] == "extra_forbidden":
         kind = "key" if len(place) > 1 or not isinstance(value, dict) else "section"
-        return f"the recipe has no {kind} {name}{_nearest(name, [*known, *Recipe.model_fields])}"
+        return f"the recipe has no {kind} {name}{nearest(name, [*known, *Recipe.model_fields])}"
     if name not in known:
         return f"recipe section {name} must be a table, not {value!r}"
     key = known[name]
@@ -257,7 +257,7 @@ def _message(error: ErrorDetails) -> str:
     return f"{name} must be {kinds.get(type(key.default), 'a text')}, not {value!r}"
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """A question for the one name that is spelt nearly like `name`: by its last part too, in whichever section."""
     by_end = {full.rpartition(".")[2]: full for full in known}
     found = difflib.get_close_matches(name, list(by_end.values()), 1, 0.7)

@@ -213,6 +213,26 @@ def show_recipe(name: str, settings: Settings = None) -> None:
     typer.echo(load(name, settings or ()).toml(), nl=False)
 
 
+@recipes.command("explain")
+def explain_rule(rule: Annotated[str, typer.Argument(metavar="RULE", help="A rule's id, or a recipe's key.")]) -> None:
+    """Tell what a rule drops, by which metric and key, and where it comes from."""
+    from pipeline.reference import explain
+
+    typer.echo(explain(rule), nl=False)
+
+
+@recipes.command("diff")
+def diff_recipes(
+    one: Annotated[str, typer.Argument(metavar="A", help="A preset's name or a TOML file.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+) -> None:
+    """Print the keys in which two recipes differ."""
+    from pipeline.recipe import load
+    from pipeline.reference import differences
+
+    typer.echo(differences(load(one), load(other)), nl=False)
+
+
 _beam_options: list[str] = []
 
 

@@ -1,0 +1,133 @@
+"""What recipes and rules say of themselves: `m3w recipe`, and docs/recipes.md.
+
+python -m pipeline.reference > docs/recipes.md"""
+
+import json
+import math
+from collections.abc import Iterator
+
+from filters import rules
+from filters.rule import Key, Level, Rule
+from pipeline.errors import BuildError
+from pipeline.recipe import Recipe, nearest, settings
+
+SECTIONS = {
+    "limits": "What a page may cost before it is dropped.",
+    "extract": "How pages become text and pictures.",
+    "text": "Rules on the text of a page.",
+    "image": "Rules on pictures, and how they are stored.",
+    "dedup": "Which copies are dropped.",
+    "windows": "How documents are cut into windows.",
+    "split": "What is held out for validation.",
+}
+LEVELS: dict[Level, str] = {
+    "record": "records of the input",
+    "page": "pages",
+    "paragraph": "paragraphs",
+    "reference": "references to images",
+    "image": "images",
+    "document": "text and images of documents",
+    "window": "windows",
+}
+
+
+def written(value: object) -> str:
+    """A value as TOML writes it."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def limits(key: Key) -> str:
+    """The values that a key may have."""
+    if key.choices:
+        kind = "list of " if isinstance(key.default, tuple) else ""
+        return kind + ", ".join(written(choice) for choice in key.choices)
+    if type(key.default) in (int, float):
+        kind = "whole number, " if type(key.default) is int else ""
+        return kind + (f"{key.low} to {key.high}" if key.high < math.inf else f"at least {key.low}")
+    return {bool: "true or false", tuple: "list of texts"}.get(type(key.default), "text")
+
+
+def keys_of(rule: Rule) -> tuple[Key, ...]:
+    return (*rule.keys, *((rule.model,) if rule.model else ()))
+
+
+def explain(name: str) -> str:
+    """What a rule drops, by what, and where it comes from; also by the name of one of its keys.
+
+    Raises BuildError for a name that is neither a rule's nor a key's."""
+    found = [rule for rule in rules.RULES if name == rule.id or name in (key.name for key in keys_of(rule))]
+    known = settings()
+    if not found and name in known:
+        return f"{name} = {written(known[name].default)} ({limits(known[name])})\n  {known[name].what}\n"
+    if not found:
+        raise BuildError(f"there is no rule {name}{nearest(name, [*rules.EXPLAINED, *known])}")
+    return "\n".join("\n".join(_explained(rule)) + "\n" for rule in found)
+
+
+def _explained(rule: Rule) -> Iterator[str]:
+    yield f"{rule.id}: {rule.what}"
+    yield f"  drops    {LEVELS[rule.level]}"
+    known = rules.metrics()
+    for metric in rule.metrics:
+        yield f"  metric   {metric}: {known[metric].what}"
+    for key in keys_of(rule):
+        yield f"  key      {key.name} = {written(key.default)} ({limits(key)}): {key.what}"
+    if rule.source:
+        yield f"  source   {rule.source}"
+
+
+def differences(one: Recipe, other: Recipe) -> str:
+    """The keys in which two recipes differ, one a line."""
+    theirs = other.values()
+    rows = [
+        (name, written(value), written(theirs[name])) for name, value in one.values().items() if value != theirs[name]
+    ]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    return "".join(f"{name:{widths[0]}}  {mine:{widths[1]}}  {yours}\n" for name, mine, yours in rows)
+
+
+def reference() -> str:
+    """docs/recipes.md."""
+    by_key = {key.name: rule for rule in rules.RULES for key in keys_of(rule)}
+    lines = [
+        "# Recipes: keys and rules",
+        "",
+        "Generated from the code by `python -m pipeline.reference > docs/recipes.md`. `m3w recipe show web` prints a",
+        "recipe, `m3w recipe explain RULE` one of the rules below, `m3w recipe diff A B` what two recipes differ in.",
+        "",
+        "Beside the sections: `name` (what the recipe is called) and `seed` (0; what decides every random choice).",
+        "",
+    ]
+    for section, said in SECTIONS.items():
+        lines += [
+            f"## [{section}]",
+            "",
+            said,
+            "",
+            "| key | default | values | meaning | rule |",
+            "|---|---|---|---|---|",
+        ]
+        for name, key in settings().items():
+            if name.startswith(f"{section}."):
+                rule = f"`{by_key[name].id}`" if name in by_key else ""
+                lines.append(f"| `{name}` | `{written(key.default)}` | {limits(key)} | {key.what} | {rule} |")
+        lines.append("")
+    lines += [
+        "## Rules",
+        "",
+        "In the order in which they are asked at each level. Something is counted under the first rule it fails.",
+        "",
+    ]
+    for level, named in LEVELS.items():
+        if rules.of(level):
+            lines += [f"### {named.capitalize()}", "", "| rule | drops | metric | source |", "|---|---|---|---|"]
+            lines += [
+                f"| `{rule.id}` | {rule.what} | {', '.join(f'`{name}`' for name in rule.metrics)} | {rule.source} |"
+                for rule in rules.of(level)
+            ]
+            lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
