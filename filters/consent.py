@@ -19,22 +19,33 @@ NO_PREVIEW = re.compile(r"max-image-preview\s*[:=]\s*none\b")
 TDM_META = re.compile(r"tdm-reservation=([^\s,]*)")
 
 
+def of_meta(attributes: Mapping[str, str]) -> str:
+    """What a meta element says about crawlers, in the form of `Metadata.robots`; "" where it says nothing of it."""
+    name = attributes.get("name") or attributes.get("property") or attributes.get("http-equiv") or ""
+    name, content = name.lower().strip(), attributes.get("content", "").strip()
+    if content and name == "robots":
+        return content.lower()
+    return f"{name}={content}" if content and name.startswith("tdm-") else ""
+
+
+def directives(said: str) -> set[str]:
+    """The words of robots meta elements or of an X-Robots-Tag; "none" also as the two words that it stands for."""
+    found = set(DIRECTIVE.findall(NO_PREVIEW.sub("", TDM_META.sub("", said.lower()))))
+    return found | {"noindex", "nofollow"} if "none" in found else found
+
+
 def refusal(headers: Mapping[str, str], robots: str) -> str | None:
     """The rule id under which a page opted out, or None.
 
     `headers` are the response's, names in lower case; `robots` is what extraction found (`Metadata.robots`): the
     contents of the page's robots meta elements and "tdm-reservation=VALUE", joined by ", ". A directive that names a
     single crawler ("googlebot: noindex") counts: it was meant to be obeyed."""
-    robots = robots.lower()
-    said = f"{headers.get('x-robots-tag', '').lower()}, {TDM_META.sub('', robots)}"
-    directives = set(DIRECTIVE.findall(NO_PREVIEW.sub("", said)))
-    if "none" in directives:
-        directives.add("noindex")
+    said = directives(f"{headers.get('x-robots-tag', '')}, {robots}")
     for refused in REFUSALS:
-        if refused in directives:
+        if refused in said:
             return f"consent.{refused}"
     # the protocol knows 0 and 1; whatever is not 0 reserves the rights
-    reservations = [headers.get("tdm-reservation", "").partition(",")[0].strip(), *TDM_META.findall(robots)]
+    reservations = [headers.get("tdm-reservation", "").partition(",")[0].strip(), *TDM_META.findall(robots.lower())]
     if any(value not in ("", "0") for value in reservations):
         return "consent.tdm_reservation"
     return None

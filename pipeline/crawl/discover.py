@@ -83,8 +83,7 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
         links = links_of(body, response.url, response.headers.get("content-type"))
     refusal = consent.refusal(response.headers, links.robots if links else "")
     if links is not None:
-        header = Links(robots=response.headers.get("x-robots-tag", ""))
-        follow = not (links.nofollow or header.nofollow)
+        follow = "nofollow" not in consent.directives(f"{response.headers.get('x-robots-tag', '')}, {links.robots}")
         further = _linked(entry, links, scope, follow, images=refusal is None)
     elif response.status == 200 and entry.kind != IMAGE and looks_like_sitemap(entry, response.media_type, body):
         try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
+from filters import consent
 from pipeline import urls
 from pipeline.extract.charset import decode
 from pipeline.extract.images import MAX_SOURCES, offered, srcset
@@ -24,11 +25,6 @@ class Links:
     feeds: dict[str, None] = field(default_factory=dict)
     canonical: str = ""
     robots: str = ""
-
-    @property
-    def nofollow(self) -> bool:
-        words = {word.rpartition(":")[2].strip() for word in self.robots.lower().split(",")}
-        return not words.isdisjoint(("nofollow", "none"))
 
 
 def links_of(html: bytes, url: str, content_type: str | None) -> Links:
@@ -115,10 +111,8 @@ class _Reader:
     def meta(self, attributes: dict[str, str]) -> None:
         content = attributes.get("content", "")
         name = (attributes.get("name") or attributes.get("http-equiv") or "").lower().strip()
-        if name == "robots":
-            self.robots.append(content.strip().lower())
-        elif name.startswith("tdm-"):
-            self.robots.append(f"{name}={content.strip()}")
+        if said := consent.of_meta(attributes):
+            self.robots.append(said)
         elif name == "refresh":
             target = content.partition("=")[2].strip().strip("'\"")
             if target and "url" in content.lower():

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from filters import consent
 from shards.records import Metadata
 
 MAX_JSON_LD = 500_000
@@ -120,10 +121,8 @@ class Head:
             self.item(tag, attributes)
         if not name or not content:
             return
-        if name == "robots":
-            self.robots.append(content.strip().lower())
-        elif name.startswith("tdm-"):
-            self.robots.append(f"{name}={content.strip()}")
+        if said := consent.of_meta(attributes):
+            self.robots.append(said)
         elif name in _RANK:
             kind, rank = _RANK[name]
             if kind not in self.found or rank < self.found[kind][0]:

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from filters import consent, text
 from filters.language import identify
 from filters.rule import first_failure
+from pipeline.crawl.links import links_of
+from pipeline.extract import extract
 from pipeline.recipe import Recipe
 
 GOOD = "The quick brown fox jumps over the lazy dog near the old river bank. " * 3
@@ -70,3 +72,37 @@ def test_language() -> None:
     assert identify("Der schnelle braune Fuchs springt über den faulen Hund und schläft.") == "de"
     assert identify("これは日本語の文章です。写真を見てください。") == "ja"
     assert identify("hm") == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("index, nofollow", True),
+        ("otherbot: NoFollow", True),
+        ("none", True),
+        ("index, max-image-preview:none", False),
+        ("tdm-reservation=nofollow", False),
+        ("", False),
+    ],
+)
+def test_links_of_a_page_that_are_not_to_be_followed(said: str, expected: bool) -> None:
+    assert ("nofollow" in consent.directives(said)) == expected
+
+
+@pytest.mark.parametrize(
+    ("meta", "rule"),
+    [
+        ('<meta name=" Robots" content="NoAI">', "consent.noai"),
+        ('<meta property="robots" content="noimageai">', "consent.noimageai"),
+        ('<meta http-equiv="robots" content="none">', "consent.noindex"),
+        ('<meta name="TDM-Reservation" content="1">', "consent.tdm_reservation"),
+        ('<meta name="tdm-reservation" content="0"><meta name="robots" content="">', None),
+        ('<meta name="description" content="noai">', None),
+    ],
+)
+def test_crawl_and_build_read_the_same_opt_outs(meta: str, rule: str | None) -> None:
+    html = f"<html><head>{meta}</head><body><p>{'A sentence of an article, with a comma. ' * 9}</p></body>".encode()
+    document = extract(html, "https://example.org/")
+    assert document is not None
+    assert consent.refusal({}, document.metadata.robots) == rule
+    assert consent.refusal({}, links_of(html, "https://example.org/", None).robots) == rule
