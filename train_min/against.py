@@ -114,29 +114,36 @@ def without(windows: Windows, held_out: HeldOut, texts: dict[str, bytes], max_do
     """The windows that share neither document nor text nor picture with what is held out. Of a book only windows with
     text of its held-out pieces are left out. A picture that more than `max_documents` show tells of none of them and
     is no reason."""
+    telling = telling_pictures(windows, held_out.pictures, max_documents)
+    names = [{unit["url"], texts[unit["url"]]} for unit in windows.units]
+
+    def shared(index: int) -> bool:
+        own, shown = names[windows.unit[index]], windows.of(index)[1]
+        if not held_out.documents.isdisjoint(own) or telling[shown[shown >= 0]].any():
+            return True
+        return not held_out.books.isdisjoint(own) and not held_out.runs.isdisjoint(token_runs(windows, index))
+
+    return only(windows, [index for index in range(len(windows)) if not shared(index)])
+
+
+def telling_pictures(windows: Windows, held_out: set[bytes], max_documents: int) -> np.ndarray:
+    """Which pictures (H,) are held out and stand in at most `max_documents` documents."""
     documents = np.unique([unit["doc_id"] for unit in windows.units], return_inverse=True)[1].reshape(-1)
     uses = np.stack([documents[windows.image_units()], windows.images], 1)[windows.images >= 0]
     users = np.bincount(np.unique(uses, axis=0)[:, 1], minlength=len(windows.hashes))
-    shared = [
-        {stored.tobytes(), fetched.tobytes()} & held_out.pictures
-        for stored, fetched in zip(windows.hashes, windows.fetched, strict=True)
-    ]
-    telling = np.array(list(map(bool, shared)), bool) & (users <= max_documents)
-    names = [{unit["url"], texts[unit["url"]]} for unit in windows.units]
-    kept = []
-    for index, unit in enumerate(windows.unit.tolist()):
-        shown = windows.of(index)[1]
-        seen = not held_out.documents.isdisjoint(names[unit]) or telling[shown[shown >= 0]].any()
-        if not seen and not held_out.books.isdisjoint(names[unit]):
-            seen = not held_out.runs.isdisjoint(token_runs(windows, index))
-        if not seen:
-            kept.append(index)
+    hashes = zip(windows.hashes, windows.fetched, strict=True)
+    met = [stored.tobytes() in held_out or fetched.tobytes() in held_out for stored, fetched in hashes]
+    return np.array(met, bool) & (users <= max_documents)
+
+
+def only(windows: Windows, kept: list[int]) -> Windows:
+    """The windows of these numbers."""
     tokens, images = zip(*(windows.of(index) for index in kept), strict=True) if kept else ((), ())
     return replace(
         windows,
-        tokens=np.concatenate(tokens) if kept else windows.tokens[:0],
+        tokens=np.concatenate([windows.tokens[:0], *tokens]),
         starts=np.cumsum([0, *map(len, tokens)]),
-        images=np.concatenate(images) if kept else windows.images[:0],
+        images=np.concatenate([windows.images[:0], *images]),
         image_starts=np.cumsum([0, *map(len, images)]),
         unit=windows.unit[kept],
         window_ids=[windows.window_ids[index] for index in kept],

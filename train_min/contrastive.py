@@ -4,7 +4,6 @@ Flamingo pretrains its encoder that way (section 2.1, appendix A.1.1), on pairs;
 tokens of the text that follows it in a training window. The tower sees training documents only.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,40 +17,27 @@ from train_min import TrainError
 from train_min.data import Windows, media_places
 from train_min.loop import save
 from train_min.optim import make_optimizers
-from train_min.vision import Encoder, Tokens, fast_dtype, run_frozen
+from train_min.vision import TOWER, TOWER_MEAN, TOWER_TOKENS, Encoder, fast_dtype, small_clip
 
-SIDE, PATCH, WIDTH, LAYERS, CONTEXT = 96, 12, 192, 4, 32
-MEAN = STD = (0.5, 0.5, 0.5)
 MOST_PICTURES = 50_000
 
 
-def small_clip(vocabulary: int) -> torch.nn.Module:
-    """An open_clip model of about 3M parameters: 64 patches of 12 pixels, and a text tower over the corpus' tokens."""
-    try:
-        from open_clip.model import CLIP
-    except ImportError:
-        raise TrainError("--vision contrastive needs open_clip: pip install 'openm3w[train]'") from None
-    vision = {"image_size": SIDE, "patch_size": PATCH, "width": WIDTH, "layers": LAYERS, "head_width": 64}
-    text = {"context_length": CONTEXT, "vocab_size": vocabulary, "width": 128, "heads": 2, "layers": 2}
-    return CLIP(embed_dim=128, vision_cfg=vision, text_cfg=text, output_dict=True)
-
-
 def neighbours(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of a picture, a row of `windows.hashes` (n,), and the text tokens that follow it, (n, CONTEXT), closed with
-    EOC and padded with 0. Pictures with fewer than three tokens behind them are left out."""
+    """Pairs of a picture, a row of `windows.hashes` (n,), and the text tokens that follow it, (n, TOWER_TOKENS), closed
+    with EOC and padded with 0. Pictures with fewer than three tokens behind them are left out."""
     pictures, texts, seen = [], [], set()
     for index in range(len(windows)):
         tokens, images = windows.of(index)
         places = media_places(tokens, windows.image_id, images, False)
         is_text = (tokens != windows.image_id) & (tokens != windows.eoc_id)
         for place, picture in enumerate(images.tolist()):
-            text = tokens[(places == place) & is_text][: CONTEXT - 1]
+            text = tokens[(places == place) & is_text][: TOWER_TOKENS - 1]
             if picture < 0 or len(text) < 3 or (picture, windows.unit[index]) in seen:
                 continue
             seen.add((picture, windows.unit[index]))
             pictures.append(picture)
-            texts.append(np.pad(np.append(text, windows.eoc_id), (0, CONTEXT - 1 - len(text))))
-    return np.array(pictures, np.int64), np.array(texts, np.int64).reshape(-1, CONTEXT)
+            texts.append(np.pad(np.append(text, windows.eoc_id), (0, TOWER_TOKENS - 1 - len(text))))
+    return np.array(pictures, np.int64), np.array(texts, np.int64).reshape(-1, TOWER_TOKENS)
 
 
 def pretrain(
@@ -74,7 +60,7 @@ def pretrain(
         kept = np.random.default_rng(seed).permutation(len(pictures))[:MOST_PICTURES]
         pictures, texts = pictures[kept], texts[kept]
     shown, index = np.unique(pictures, return_inverse=True)
-    encoder = Encoder("raw", lambda images: images, SIDE, 0, 0, MEAN, STD)
+    encoder = Encoder("raw", lambda images: images, TOWER["image_size"], 0, 0, TOWER_MEAN, TOWER_MEAN)
     pixels = torch.stack([(encoder.prepare(read(windows.hashes[row].tobytes())) * 127).to(torch.int8) for row in shown])
     dtype = fast_dtype(torch.device("cpu"))
     with torch.random.fork_rng(devices=[]):
@@ -106,16 +92,3 @@ def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     logits = scale.float() * images.float() @ texts.float().T
     labels = torch.arange(len(logits))
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
-
-
-def load_tower(path: Path, device: torch.device) -> Encoder:
-    """The image side of a tower that `pretrain` wrote."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        stamp = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        model = small_clip(state["vocabulary"])
-        model.load_state_dict(state["model"])
-    except (OSError, KeyError, RuntimeError) as error:
-        raise TrainError(f"the contrastive tower {path} cannot be read ({str(error).splitlines()[0]})") from None
-    encode = run_frozen(Tokens(model.visual), device)  # type: ignore[arg-type]
-    return Encoder(f"contrastive-{stamp}", encode, SIDE, (SIDE // PATCH) ** 2, WIDTH, MEAN, STD)

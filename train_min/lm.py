@@ -6,9 +6,10 @@ whoever trains the nano model does so before it is wrapped.
 
 import io
 import math
-from collections.abc import Callable
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -249,40 +250,47 @@ class HuggingFaceLM(nn.Module):
     ) -> Tensor:
         """As `NanoLM.run`. A part of the stack takes no cache, and is right only where `halves_agree`."""
         first, last, _ = blocks.indices(self.n_layers)
+        with self._changed(x, first, last, before):
+            try:
+                result = self._base[0](
+                    inputs_embeds=x,
+                    position_ids=positions,
+                    attention_mask=bias,
+                    past_key_values=cache,
+                    use_cache=cache is not None,
+                )
+            except _Reached as reached:
+                return reached.states
+        return result.last_hidden_state
 
-        def hook(index: int) -> Callable[..., Any]:
-            def change(block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-                y = args[0] if args else kwargs["hidden_states"]
-                if index == last:
-                    raise _Reached(y)
-                if index == first > 0:
-                    y = x  # whatever the model made of it on the way to its first block
-                if before is not None:
-                    y = before(index, y)
-                return ((y, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": y})
+    @contextmanager
+    def _changed(self, x: Tensor, first: int, last: int, before: BeforeBlock | None) -> Iterator[None]:
+        """The stack without the blocks below `first`, which begins with `x`, calls `before`, and raises `_Reached` at
+        block `last`."""
 
-            return change
+        def entering(index: int, y: Tensor) -> Tensor:
+            if index == last:
+                raise _Reached(y)
+            if index == first > 0:
+                y = x  # whatever the model made of it on the way to its first block
+            return y if before is None else before(index, y)
+
+        def hook(index: int, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+            if args:
+                return (entering(index, args[0]), *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": entering(index, kwargs["hidden_states"])}
 
         handles = [
-            self.blocks[index].register_forward_pre_hook(hook(index), with_kwargs=True)
+            self.blocks[index].register_forward_pre_hook(partial(hook, index), with_kwargs=True)
             for index in range(first, min(last + 1, self.n_layers))
         ]
         setattr(self._base[0], self._stack, self.blocks[first:])
         try:
-            result = self._base[0](
-                inputs_embeds=x,
-                position_ids=positions,
-                attention_mask=bias,
-                past_key_values=cache,
-                use_cache=cache is not None,
-            )
-        except _Reached as reached:
-            return reached.states
+            yield
         finally:
             setattr(self._base[0], self._stack, self.blocks)
             for handle in handles:
                 handle.remove()
-        return result.last_hidden_state
 
     @torch.no_grad()
     def head_agrees(self) -> bool:

@@ -157,16 +157,11 @@ def fit(
     model.train()
     optimizers = options.optimizers(model)
     streams = [parts_of(entry.windows, options, seed) for entry in sets]
-    first = 0
+    stamp = {"config": asdict(model.config), "options": asdict(options), "seed": seed}
     trained = model.trained()
+    first = 0
     if checkpoint is not None and checkpoint.exists():
-        state = load(checkpoint, device)
-        if (state["config"], state["options"], state["seed"]) != (asdict(model.config), asdict(options), seed):
-            raise TrainError(f"{checkpoint} is of a run with other options: choose another -o, or delete it")
-        model.load_state_dict(state["model"], strict=False)
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        first = state["step"]
+        first = restore(checkpoint, stamp, model, optimizers)
         for stream in streams:
             for _ in range(first * options.accumulate):
                 next(stream)
@@ -190,35 +185,41 @@ def fit(
             optimizer.step()
         model.zero_grad(set_to_none=True)
         seconds = time.monotonic() - started
-        batches = [batch for _, part in drawn for batch in part]
-        tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
         row = {
             "step": step,
             "loss": {entry.name: round(loss, 5) for entry, loss in zip(sets, losses, strict=True)},
             "rate_factor": round(factor, 4),
             "norm": round(norm, 4),
             "gates": model.gates(),
-            "tokens_per_second": round(tokens / seconds),
             "seconds_left": round((time.monotonic() - begun) / (step + 1 - first) * (options.steps - step - 1), 1),
         }
-        if peak:
-            row["mfu"] = round(sum(step_flops(model, batch) for batch in batches) / seconds / peak, 4)
-        log(row)
-        if (
-            checkpoint is not None
-            and process_rank() == 0
-            and ((step + 1) % options.save_every == 0 or step + 1 == options.steps)
-        ):
-            state = {
-                "config": asdict(model.config),
-                "options": asdict(options),
-                "seed": seed,
-                "step": step + 1,
-                "model": {name: parameter.detach() for name, parameter in trained.items()},
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            }
-            save(state, checkpoint)
+        log(row | speed(model, [batch for _, part in drawn for batch in part], seconds, peak))
+        last = step + 1 == options.steps
+        if checkpoint is not None and process_rank() == 0 and (last or (step + 1) % options.save_every == 0):
+            weights = {name: parameter.detach() for name, parameter in trained.items()}
+            states = [optimizer.state_dict() for optimizer in optimizers]
+            save({**stamp, "step": step + 1, "model": weights, "optimizers": states}, checkpoint)
     model.eval()
+
+
+def restore(checkpoint: Path, stamp: dict[str, Any], model: Flamingo, optimizers: list[torch.optim.Optimizer]) -> int:
+    """Load what `fit` saved; how many steps are done. Raises TrainError where it is of a run with another `stamp`."""
+    state = load(checkpoint, model.new_rows.device)
+    if {name: state[name] for name in stamp} != stamp:
+        raise TrainError(f"{checkpoint} is of a run with other options: choose another -o, or delete it")
+    model.load_state_dict(state["model"], strict=False)
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return state["step"]
+
+
+def speed(model: Flamingo, batches: list[Batch], seconds: float, peak: float | None) -> dict[str, float]:
+    """Tokens a second, and which part of `peak` operations a second were used."""
+    tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
+    found: dict[str, float] = {"tokens_per_second": round(tokens / seconds)}
+    if peak:
+        found["mfu"] = round(sum(step_flops(model, batch) for batch in batches) / seconds / peak, 4)
+    return found
 
 
 def save(state: dict[str, Any] | Tensor, path: Path) -> None:

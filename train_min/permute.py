@@ -17,32 +17,44 @@ def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> t
     by hash, is touched.
     """
     rng = np.random.default_rng(_seed(f"{scope}-{seed}"))
-    image_units = windows.image_units()
     present = windows.images >= 0
-    pairs, inverse = np.unique(
-        np.stack([image_units[present], windows.images[present]], 1), axis=0, return_inverse=True
-    )
-    unit, image = pairs.T if len(pairs) else np.zeros((2, 0), np.int64)
-    chosen = np.array(
-        [_seed(f"{seed}\n{entry['doc_id']}\n{number}") / 2**64 < fraction for number, entry in enumerate(windows.units)]
-    )
-    members = np.flatnonzero(chosen[unit]) if len(pairs) else np.zeros(0, np.int64)
-    documents = np.unique([entry["doc_id"] for entry in windows.units], return_inverse=True)[1].reshape(-1)
-    hosts = np.unique([entry["site"] for entry in windows.units], return_inverse=True)[1].reshape(-1)
-    # a page in several pieces is one document, unless the corpus has hardly any others or it has most of the pictures:
-    # these cannot all go to others, and a reference that keeps true pictures is none
-    largest = np.bincount(documents[unit]).max(initial=0)
-    whole = len(set(documents.tolist())) >= 10 and 2 * largest <= len(unit)
-    apart = documents if whole else np.arange(len(documents))
-    group = {"documents": np.zeros_like(apart), "host": hosts, "document": np.arange(len(apart))}[scope]
+    shown = np.stack([windows.image_units()[present], windows.images[present]], 1)
+    pairs, inverse = np.unique(shown, axis=0, return_inverse=True)
+    unit, image = pairs.T
+    apart = owners(windows, unit)
+    group = {"documents": np.zeros_like(apart), "host": _numbers(windows, "site"), "document": np.arange(len(apart))}
+    ids = [f"{seed}\n{entry['doc_id']}\n{number}" for number, entry in enumerate(windows.units)]
+    chosen = np.array([_seed(name) / 2**64 < fraction for name in ids], bool)
     result = image.copy()
-    order = np.argsort(group[unit[members]], kind="stable")
-    bounds = np.flatnonzero(np.diff(group[unit[members]][order])) + 1
-    for inside in np.split(members[order], bounds) if len(members) else ():
+    for inside in groups(np.flatnonzero(chosen[unit]), group[scope][unit]):
         result[inside] = derange(image[inside], apart[unit[inside]] if scope != "document" else None, rng)
     images = windows.images.copy()
     images[present] = result[inverse.reshape(-1)]
     return images, images != windows.images
+
+
+def owners(windows: Windows, unit: np.ndarray) -> np.ndarray:
+    """Of each unit (U,) the document that its pictures do not come back to; `unit` are those of all distinct pictures.
+
+    A page in several pieces is one document, unless the corpus has hardly any others or it has most of the pictures:
+    these cannot all go to others, and a reference that keeps true pictures is none."""
+    documents = _numbers(windows, "doc_id")
+    largest = np.bincount(documents[unit]).max(initial=0)
+    whole = len(set(documents.tolist())) >= 10 and 2 * largest <= len(unit)
+    return documents if whole else np.arange(len(documents))
+
+
+def groups(members: np.ndarray, group: np.ndarray) -> list[np.ndarray]:
+    """`members`, indices into `group`, split by it."""
+    if not len(members):
+        return []
+    order = members[np.argsort(group[members], kind="stable")]
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+
+
+def _numbers(windows: Windows, key: str) -> np.ndarray:
+    """Units (U,) numbered by what they have in common."""
+    return np.unique([entry[key] for entry in windows.units], return_inverse=True)[1].reshape(-1)
 
 
 def derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:

@@ -18,6 +18,10 @@ from train_min import TrainError
 from train_min.efficientnet import CHANNELS, GRID, MEAN, SIDE, STD, load_efficientnet
 
 BATCH = 16
+TOWER = {"image_size": 96, "patch_size": 12, "width": 192, "layers": 4, "head_width": 64}
+"""The image side of the contrastive tower, as open_clip takes it."""
+TOWER_TOKENS = 32
+TOWER_MEAN = (0.5, 0.5, 0.5)
 STALE = 3600.0
 """Seconds without a batch after which a part that is being written is one that an ended worker has left."""
 
@@ -112,8 +116,6 @@ def load_encoder(name: str, device: torch.device) -> Encoder:
         precision = str(fast_dtype(device)).removeprefix("torch.")
         return Encoder(f"{name}-{precision}", encode, SIDE, GRID, CHANNELS, (MEAN,) * 3, (STD,) * 3)
     if name.startswith("contrastive:"):
-        from train_min.contrastive import load_tower
-
         return load_tower(Path(name.removeprefix("contrastive:")), device)
     if name.startswith("open_clip:"):
         return load_open_clip(name.removeprefix("open_clip:"), device)
@@ -164,6 +166,30 @@ def load_open_clip(name: str, device: torch.device) -> Encoder:
     stamp = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else weights
     precision = str(fast_dtype(device)).removeprefix("torch.")
     return Encoder(f"open_clip-{architecture}-{stamp}-{precision}", encode, side, patches, width, mean, std)
+
+
+def small_clip(vocabulary: int) -> nn.Module:
+    """An open_clip model of about 3M parameters: 64 patches of 12 pixels, and a text tower over the corpus' tokens."""
+    try:
+        from open_clip.model import CLIP
+    except ImportError:
+        raise TrainError("--vision contrastive needs open_clip: pip install 'openm3w[train]'") from None
+    text = {"context_length": TOWER_TOKENS, "vocab_size": vocabulary, "width": 128, "heads": 2, "layers": 2}
+    return CLIP(embed_dim=128, vision_cfg=dict(TOWER), text_cfg=text, output_dict=True)
+
+
+def load_tower(path: Path, device: torch.device) -> Encoder:
+    """The image side of a tower that `train_min.contrastive` trained."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        stamp = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        model = small_clip(state["vocabulary"])
+        model.load_state_dict(state["model"])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise TrainError(f"the contrastive tower {path} cannot be read ({str(error).splitlines()[0]})") from None
+    side, patches = TOWER["image_size"], (TOWER["image_size"] // TOWER["patch_size"]) ** 2
+    encode = run_frozen(Tokens(model.visual), device)  # type: ignore[arg-type]
+    return Encoder(f"contrastive-{stamp}", encode, side, patches, TOWER["width"], TOWER_MEAN, TOWER_MEAN)
 
 
 class FeatureStore:

@@ -94,6 +94,33 @@ def run_jobs(
         for job in jobs:
             function(*job, on_log)
         return
+    processes, tasks, messages = _started(function, jobs, workers)
+    try:
+        left = len(jobs)
+        for kind, payload in _messages(processes, messages):
+            if kind == "log":
+                on_log(payload)
+            elif kind == "error":
+                raise payload
+            else:
+                left -= 1
+            if not left:
+                break
+        # on their own they give back what they hold: a semaphore of a progress bar, say, of which nobody else knows
+        for _ in processes:
+            tasks.put(None)
+        for process in processes:
+            process.join(5)
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+        for process in processes:
+            process.join()
+
+
+def _started(function: Callable[..., Any], jobs: Sequence[tuple], workers: int) -> tuple[list[Any], Any, Any]:
+    """Processes, their tasks and their messages."""
     context = expect_jobs(workers)
     workers = min(workers, len(jobs))
     with signals.held():  # handlers remove what multiprocessing has: it must not be halfway there
@@ -109,44 +136,28 @@ def run_jobs(
         with without_interrupts():
             for process in processes:
                 process.start()
-    try:
-        left = len(jobs)
-        looked = time.monotonic()
-        while left:
-            message = None
-            try:
-                message = messages.get(timeout=1.0)
-            except queue.Empty:
-                pass
-            if message is None or time.monotonic() - looked >= 1.0:
-                looked = time.monotonic()
-                dead = [process.exitcode for process in processes if process.exitcode is not None]
-                if dead:
-                    raise TrainError(
-                        f"a training process ended with status {dead[0]}, most likely for want of memory: "
-                        "try --workers 1 or a smaller --lm"
-                    )
-            if message is None:
-                continue
-            kind, payload = message
-            if kind == "log":
-                on_log(payload)
-            elif kind == "error":
-                raise payload
-            else:
-                left -= 1
-        # on their own they give back what they hold: a semaphore of a progress bar, say, of which nobody else knows
-        for _ in processes:
-            tasks.put(None)
-        for process in processes:
-            process.join(5)
-    finally:
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
-        for process in processes:
-            if process.pid is not None:
-                process.join()
+    return processes, tasks, messages
+
+
+def _messages(processes: list[Any], messages: Any) -> Iterator[tuple[str, Any]]:
+    """Without end. Raises TrainError where a process has ended, also while others talk."""
+    looked = time.monotonic()
+    while True:
+        message = None
+        try:
+            message = messages.get(timeout=1.0)
+        except queue.Empty:
+            pass
+        if message is None or time.monotonic() - looked >= 1.0:
+            looked = time.monotonic()
+            dead = [process.exitcode for process in processes if process.exitcode is not None]
+            if dead:
+                raise TrainError(
+                    f"a training process ended with status {dead[0]}, most likely for want of memory: "
+                    "try --workers 1 or a smaller --lm"
+                )
+        if message is not None:
+            yield message
 
 
 def _end_with_the_run() -> None:

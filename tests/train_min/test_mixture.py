@@ -18,10 +18,11 @@ from tests.train_min.synthetic import draw
 from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
 from train_min import TrainError
-from train_min.contrastive import CONTEXT, load_tower, neighbours, pretrain
+from train_min.contrastive import neighbours, pretrain
 from train_min.data import open_corpus, pictures, read_picture, training_windows
 from train_min.pairs import pair_windows
 from train_min.train import run
+from train_min.vision import TOWER_TOKENS, load_tower
 
 
 def exported(folder: Path, corpus_folder: Path, n: int = 40) -> Path:
@@ -101,9 +102,9 @@ def test_neighbours_are_pictures_and_the_text_behind_them() -> None:
     windows = windows_of([[(5, [0, 1]), (2, [3])], [(40, [2, -1])]])
     found, texts = neighbours(windows)
     assert found.tolist() == [0, 1, 2]
-    assert texts.shape == (3, CONTEXT)
+    assert texts.shape == (3, TOWER_TOKENS)
     assert texts[0, :7].tolist() == [0, 1, 2, 3, 4, windows.eoc_id, 0]
-    assert texts[2].tolist() == [*range(CONTEXT - 1), windows.eoc_id]
+    assert texts[2].tolist() == [*range(TOWER_TOKENS - 1), windows.eoc_id]
 
 
 @pytest.mark.slow
