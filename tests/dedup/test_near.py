@@ -44,6 +44,16 @@ def test_pages_that_are_alike_share_a_band_and_others_do_not() -> None:
     assert shared.sum() == 60
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(0, near.PERMUTATIONS - 1))
+def test_a_band_has_a_hash_of_its_own_and_of_all_its_rows(value: int, changed: int) -> None:
+    signatures = np.full((3, near.PERMUTATIONS), value, np.uint32)
+    signatures[2, changed] ^= 1
+    first, same, other = near.bands(signatures)
+    assert len(set(first)) == near.BANDS, "two bands of equal rows are different bands"
+    assert first.tolist() == same.tolist()
+    assert np.flatnonzero(first != other).tolist() == [changed // near.ROWS]
+
+
 def test_unspaced_scripts_are_compared_too() -> None:
     page = "写真にはりんごが三つあります。机の上に置かれています。" * 3
     assert near.similarity(signature([page]), signature([page + "終"]))[0] > 0.8

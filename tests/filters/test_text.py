@@ -21,6 +21,8 @@ GOOD = "The quick brown fox jumps over the lazy dog near the old river bank. " *
         ("A few words.", "text.too_few_words"),
         ("word " * 100_001, "text.too_many_words"),
         ("# " * 10 + GOOD, "text.symbol_ratio"),
+        ("... " * 10 + GOOD, "text.symbol_ratio"),
+        ("… " * 10 + GOOD, "text.symbol_ratio"),
         ("a b c d e f g h i j k l m n o p q r s t u v", "text.mean_word_length"),
         ("\n".join(["The same line of words again and again"] * 5), "text.duplicate_lines"),
         ("Lorem ipsum dolor sit amet. " + GOOD, "text.placeholder"),

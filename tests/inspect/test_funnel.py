@@ -74,16 +74,25 @@ def test_the_same_corpus_gives_the_same_funnel(small_corpus: Path, tmp_path: Pat
     assert json.dumps(funnel(small_corpus)) == json.dumps(funnel(tmp_path / "copy"))
 
 
-def test_a_lost_verdict_does_not_go_unnoticed(small_corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "rule", "what"),
+    [
+        ("split", "dedup.text", "pages that came in"),
+        ("verdicts", "image.too_small", "pictures kept"),
+        ("windows", "window.cut", "windows of each split"),
+    ],
+)
+def test_a_lost_verdict_does_not_go_unnoticed(
+    small_corpus: Path, tmp_path: Path, stage: str, rule: str, what: str
+) -> None:
     corpus = tmp_path / "copy"
     shutil.copytree(small_corpus, corpus)
-    path = corpus / open_corpus(corpus).work("split")[0].path
+    path = corpus / open_corpus(corpus).work(stage)[0].path
     table = pq.read_table(path, partitioning=None)
-    kept = table["rule"].to_pylist().index(None)
     changed = table["rule"].to_pylist()
-    changed[kept] = "dedup.text"
-    pq.write_table(table.set_column(0, "rule", [changed]), path)
-    with pytest.raises(BuildError, match="does not add up"):
+    changed[changed.index(None)] = rule
+    pq.write_table(table.set_column(table.schema.get_field_index("rule"), "rule", [changed]), path)
+    with pytest.raises(BuildError, match=f"does not add up: {what}"):
         funnel(corpus)
 
 
