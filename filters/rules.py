@@ -96,7 +96,7 @@ PAGES = (
     Rule("page.no_image_left", "page", "none of its pictures was kept", source="M3W (arXiv 2204.14198), A.1"),
 )
 EXTRACTION = (
-    Rule("image.placeholder", "reference", "no URL but that of a placeholder"),
+    Rule("image.placeholder", "reference", "no URL, or none but a placeholder's"),
     Rule("image.hidden", "reference", "hidden from the page's readers"),
     Rule("image.icon", "reference", "declared as small as an icon or a tracking pixel, a sprite, or an avatar"),
     Rule("image.outside", "reference", "outside of the main content"),

@@ -61,12 +61,14 @@ class Metadata:
 class Document:
     """One page: its nodes in reading order and what it says of itself.
 
-    `inline_svg` counts the drawings in the markup itself that stand amid the text: they have no URL and no node."""
+    `inline_svg` counts the drawings in the markup itself that stand amid the text: they have no URL and no node.
+    `left_out`: how many pictures of the page are not among the nodes, by the rule that left them out."""
 
     url: str
     nodes: tuple[Node, ...]
     metadata: Metadata = field(default_factory=Metadata)
     inline_svg: int = 0
+    left_out: tuple[tuple[str, int], ...] = ()
 
 
 def document_id(url: str, capture: str) -> str:

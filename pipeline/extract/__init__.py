@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.extract.charset import decode
-from pipeline.extract.document import inline_svg, nodes
+from pipeline.extract.document import inline_svg, left_out, nodes
 from pipeline.extract.reader import PageLimit, read
 from pipeline.extract.selection import select, select_around
 from pipeline.urls import resolve
@@ -82,4 +82,5 @@ def extract(
     if not any(isinstance(node, Text) for node in found):
         return None
     canonical = (resolve(page.head.canonical, base) if page.head.canonical else None) or ""
-    return Document(url, found, page.head.metadata(url, canonical), inline_svg(page, kept.tolist()))
+    svg = inline_svg(page, kept.tolist())
+    return Document(url, found, page.head.metadata(url, canonical), svg, left_out(page))

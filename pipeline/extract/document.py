@@ -1,9 +1,11 @@
 """From kept blocks to the nodes of a document."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.extract import hints as H
+from pipeline.extract.images import PLACEHOLDER
 from pipeline.extract.page import HIDDEN, PREFORMATTED, Page, Picture
 from pipeline.urls import resolve
 from shards.records import Image, Node, Text
@@ -15,6 +17,7 @@ _TRACKER = re.compile(
     re.I,
 )
 _CELLS = ("td", "th")
+TRACKER = "image.tracker"
 THUMBNAIL = 200  # pixels of declared width up to which the picture behind a link is the better one
 
 
@@ -63,6 +66,11 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
         previous = near
     end_text()
     return tuple(result)
+
+
+def left_out(page: Page) -> tuple[tuple[str, int], ...]:
+    """How many pictures of a page were left out under each rule."""
+    return tuple(sorted(Counter(picture.left_out for picture in page.pictures if picture.left_out).items()))
 
 
 def inline_svg(page: Page, kept: Sequence[bool]) -> int:
@@ -173,6 +181,7 @@ def _white_space(pieces: Sequence[str | int], place: int) -> str:
 def _image(page: Page, picture: Picture, captions: dict[int, str], base: str, within: str | None) -> Image | None:
     urls = image_urls(picture, base)
     if not urls:
+        picture.left_out = TRACKER if any(resolve(url, base) for url in picture.urls) else PLACEHOLDER
         return None
     caption = ""
     element = picture.element

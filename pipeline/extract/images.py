@@ -39,6 +39,8 @@ LAZY = (
     "lazysrc",
     "file",
 )
+PLACEHOLDER = "image.placeholder"
+"""The rule of a picture that has no URL, or none but a placeholder's."""
 _LAZY_RANK = {name: rank for rank, name in enumerate(LAZY)}
 LAZY_SETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "lazy-srcset", "data-ll-srcset", "data-bgset")
 

@@ -75,6 +75,8 @@ class Picture:
     link: str = ""
     hints: int = 0
     block: int = -1
+    left_out: str = ""
+    """The rule under which the picture is no part of the document."""
 
     def merge(self, twin: "Picture") -> None:
         """Takes over what `twin` knows of the same picture. URLs for browsers without scripts come last: they are of

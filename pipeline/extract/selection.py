@@ -11,10 +11,13 @@ from pipeline.extract.classifier import probabilities, threshold
 from pipeline.extract.content import MIN_PARAGRAPH, Candidate, Sums, candidate, sums
 from pipeline.extract.features import features
 from pipeline.extract.hints import names
+from pipeline.extract.images import PLACEHOLDER
 from pipeline.extract.page import HIDDEN, IN_FIGURE, LOCAL_LINK, NOSCRIPT, Page, Picture, scope_bits
 
 Flags = NDArray[np.bool_]
 
+HIDDEN_PICTURE, ICON, OUTSIDE = "image.hidden", "image.icon", "image.outside"
+"""Rules under which pictures are left out, beside PLACEHOLDER and TRACKER."""
 MIN_SIDE = 3  # pixels; smaller declared sizes are tracking pixels and rules
 ICON_SIDE = 32
 LIKELY = 0.5
@@ -170,7 +173,8 @@ def _pictures(
     found: Candidate,
     revealed: bool,
 ) -> set[int]:
-    """The pictures of the best part of the page, and elsewhere those that belong to kept text."""
+    """The pictures of the best part of the page, and elsewhere those that belong to kept text. The others are told why
+    they are `left_out`."""
     text = np.flatnonzero(chars)
     first, last = (int(i) for i in np.flatnonzero(kept)[[0, -1]]) if kept.any() else (0, -1)
     chars_before = np.concatenate(([0.0], np.cumsum(chars, dtype=np.float64)))
@@ -202,14 +206,23 @@ def _pictures(
     chosen = set()
     for index, picture in enumerate(page.pictures):
         block = picture.block
-        if not picture.urls or block < 0 or _is_decoration(picture) or (picture.hidden and not revealed):
-            continue
-        if found.inside[picture.element] or (
-            first <= block <= last
-            and not page.inherited[picture.element] & ASIDE
-            and (amid(block, page.states[picture.element] & IN_FIGURE) or share(picture) > SHARE)
+        if not picture.urls:
+            picture.left_out = PLACEHOLDER
+        elif picture.hidden and not revealed:
+            picture.left_out = HIDDEN_PICTURE
+        elif _is_decoration(picture):
+            picture.left_out = ICON
+        elif block >= 0 and (
+            found.inside[picture.element]
+            or (
+                first <= block <= last
+                and not page.inherited[picture.element] & ASIDE
+                and (amid(block, page.states[picture.element] & IN_FIGURE) or share(picture) > SHARE)
+            )
         ):
             chosen.add(index)
+        else:
+            picture.left_out = OUTSIDE
     return chosen
 
 

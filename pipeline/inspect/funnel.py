@@ -78,7 +78,7 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         rule = corpus.table(entry, ["rule"])["rule"]
         picture_rules.update(tally(rule))
         stored += rule.null_count
-    image_rules, shown = Counter({CARRIED: pages.carried} if pages.carried else {}), 0
+    image_rules, shown = pages.pictures_lost, 0
     for entry in corpus.work("verdicts"):
         rule = corpus.table(entry, ["rule"])["rule"]
         image_rules.update(tally(rule))
@@ -109,16 +109,16 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
 @dataclass
 class _Pages:
     """Pages, their words and their pictures: how many came in, what was kept in each split, what each rule dropped.
-    `carried`: pictures of pages that were dropped before theirs were looked at."""
+    `pictures_lost`: what extraction left out, and what dropped pages carried away before it was looked at."""
 
     read: int = 0
     words: int = 0
     pictures: int = 0
-    carried: int = 0
     splits: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
     words_kept: Counter[str] = field(default_factory=Counter)
     words_lost: Counter[str] = field(default_factory=Counter)
+    pictures_lost: Counter[str] = field(default_factory=Counter)
 
 
 def _pages(corpus: Finished) -> _Pages:
@@ -126,7 +126,9 @@ def _pages(corpus: Finished) -> _Pages:
     for entries in zip(*(corpus.work(name) for name in ("split", "pages", "text")), strict=True):
         verdicts, found, text = (
             corpus.table(entry, columns)
-            for entry, columns in zip(entries, (["rule", "split"], ["words", "pictures"], ["rule"]), strict=True)
+            for entry, columns in zip(
+                entries, (["rule", "split"], ["words", "pictures", "left_out"], ["rule"]), strict=True
+            )
         )
         table = verdicts.append_column("words", pc.fill_null(found["words"], 0))
         pictures = pc.fill_null(found["pictures"], 0)
@@ -136,9 +138,17 @@ def _pages(corpus: Finished) -> _Pages:
         told.words += pc.sum(table["words"]).as_py() or 0
         told.words_kept.update(_summed(table, "split", "words"))
         told.words_lost.update(_summed(table, "rule", "words"))
-        told.pictures += pc.sum(pictures).as_py() or 0
-        told.carried += pc.sum(pictures.filter(text["rule"].is_valid())).as_py() or 0
+        lost = left_out(found["left_out"])
+        carried = pc.sum(pictures.filter(text["rule"].is_valid())).as_py()
+        told.pictures_lost.update(lost | ({CARRIED: carried} if carried else {}))
+        told.pictures += (pc.sum(pictures).as_py() or 0) + sum(lost.values())
     return told
+
+
+def left_out(column: pa.ChunkedArray) -> dict[str, int]:
+    """The sums of a whole column of counts by rule, as it was read."""
+    entries = [pa.table({"rule": chunk.keys, "count": chunk.items}) for chunk in column.chunks]
+    return _summed(pa.concat_tables(entries), "rule", "count") if entries else {}
 
 
 def _level(

@@ -17,7 +17,7 @@ from filters import image, rules
 from filters.rule import Level, judge
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished
-from pipeline.inspect.funnel import CARRIED, in_order
+from pipeline.inspect.funnel import CARRIED, in_order, left_out
 from pipeline.jobs.schemas import CONTENTS
 from pipeline.recipe import Recipe, load
 
@@ -75,7 +75,8 @@ def _changed(before: Recipe, after: Recipe) -> list[str]:
 @dataclass
 class _Part:
     """A part judged by another recipe. Of its pages (n, objects): the rule now, and then but for their pictures. Of its
-    references: page row, content, and the rule now and then. `carried`: pictures of dropped pages by rule."""
+    references: page row, content, and the rule now and then. `carried`: pictures of dropped pages, and those that
+    extraction left out, by rule."""
 
     pages_now: np.ndarray
     pages_failed: np.ndarray
@@ -103,7 +104,7 @@ def _passed(rules: np.ndarray) -> np.ndarray:
 def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     entries = {name: corpus.work(name)[index] for name in ("pages", "split", "verdicts", "references")}
     pages_now = _objects(corpus.table(entries["split"], ["rule"])["rule"])
-    metrics = corpus.table(entries["pages"], [metric.name for metric in rules.PAGE_METRICS])
+    metrics = corpus.table(entries["pages"], [*(metric.name for metric in rules.PAGE_METRICS), "left_out"])
     failed = _pages_again(pages_now, metrics, values)
     verdicts = corpus.table(entries["verdicts"], ["row", "rule", "content", "url"])
     row, now = np.asarray(verdicts["row"]), _objects(verdicts["rule"])
@@ -125,6 +126,7 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
         CARRIED: int(count[before_pictures & ~unknown].sum()),
         NOT_JUDGED: int(count[unknown].sum()),
     }
+    lost: dict[str | None, int] = dict(left_out(metrics["left_out"]).items())
     return _Part(
         pages_now,
         failed,
@@ -132,8 +134,8 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
         verdicts["content"].combine_chunks(),
         now,
         then,
-        carried_now,
-        carried_then,
+        carried_now | lost,
+        carried_then | lost,
     )
 
 
@@ -143,7 +145,7 @@ def _pages_again(now: np.ndarray, metrics: pa.Table, values: dict[str, Any]) -> 
     before = now.copy()
     before[measured] = None
     columns = {name: np.asarray(pc.fill_null(metrics[name], False if pa.types.is_boolean(metrics[name].type) else 0))
-               for name in metrics.column_names}  # fmt: skip
+               for name in (metric.name for metric in rules.PAGE_METRICS)}  # fmt: skip
     failed = judge(rules.PAGES_JUDGED, columns, values, before)
     passed = _passed(failed)
     failed[passed & np.isin(now.astype(str), list(PAGES_AGAIN))] = NOT_JUDGED

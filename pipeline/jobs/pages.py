@@ -144,6 +144,7 @@ def _content(document: Document) -> dict[str, Any]:
         "texts": [node.text if isinstance(node, Text) else None for node in nodes],
         "images": [None if isinstance(node, Text) else asdict(node) for node in nodes],
         "inline_svg": document.inline_svg,
+        "left_out": list(document.left_out),
         "metadata": asdict(document.metadata),
         "language": identify(words) or document.metadata.language.partition("-")[0].lower(),
         "pictures": sum(not isinstance(node, Text) for node in nodes),

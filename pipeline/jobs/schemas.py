@@ -51,6 +51,7 @@ PAGES = pa.schema(
         ("texts", pa.list_(pa.string())),
         ("images", pa.list_(PAGE_IMAGE)),
         ("inline_svg", pa.int32()),
+        ("left_out", pa.map_(pa.string(), pa.int32())),
         ("metadata", pa.struct([(name, pa.string()) for name in METADATA_FIELDS])),
         ("language", pa.string()),
         *((metric.name, metric.type) for metric in PAGE_METRICS),
@@ -60,7 +61,7 @@ PAGES = pa.schema(
     ]
 )
 """work/pages: every page record. `rule` is the first rule of the page or its text that it fails; a page that opted out
-has its URL with its hash, and the rule, nothing else."""
+has its URL with its hash, and the rule, nothing else. `left_out`: how many pictures extraction left out, by rule."""
 
 TEXT = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
 """work/text, row by row beside work/pages: the page's rule so far, duplicates now among them; the doc_id of the page
