@@ -103,7 +103,7 @@ RULES = (
 )
 """In the order in which they are asked. What the parser and the network decide comes before (filters.rules)."""
 STORED = ("format", "original_width", "original_height", "spread")
-"""The columns of work/contents that metrics are made of."""
+"""The columns of work/distinct_images that metrics are made of."""
 
 
 def columns(pictures: pa.Table) -> dict[str, Any]:

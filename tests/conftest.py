@@ -27,8 +27,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished corpus of a small generated web. Read it only; `shutil.copytree` it to change something."""
-    from pipeline.jobs.build import build
-    from pipeline.jobs.progress import Progress
+    from pipeline.build import build
+    from pipeline.engine.progress import Progress
     from pipeline.miniweb import generate, write_warc
     from pipeline.recipe import load
 

@@ -49,13 +49,13 @@ def build(
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
+    from pipeline.build import build as run
+    from pipeline.build import claim
     from pipeline.crawl.inputs import with_lists
-    from pipeline.jobs.build import build as run
-    from pipeline.jobs.build import claim
-    from pipeline.jobs.corpus import Corpus
-    from pipeline.jobs.fetch import Network
-    from pipeline.jobs.progress import Progress
+    from pipeline.engine.corpus import Corpus
+    from pipeline.engine.progress import Progress
     from pipeline.recipe import load
+    from pipeline.stages.fetch import Network
     from shards.enough import too_few_held_out
 
     network = Network(fetch, retry_failed, contact, tuple(allow_private or ()))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pipeline.crawl import lists
 from pipeline.crawl.store import warcs_of
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.progress import Progress
 from pipeline.errors import BuildError
 from pipeline.fetch import DEFAULT_LIMITS, Client, Networks
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.fetch import Network
-from pipeline.jobs.progress import Progress
+from pipeline.stages.fetch import Network
 
 PATHS = (".paths", ".paths.gz")
 URLS = (".txt", ".txt.gz", ".urls")

@@ -12,7 +12,7 @@ from pipeline.fetch import FetchFailed, Response
 from pipeline.fetch.client import user_agent
 from pipeline.fetch.rights import Rights
 from pipeline.fetch.robots import LIFETIME
-from pipeline.jobs.corpus import read_json, write_json
+from pipeline.json_files import read_json, write_json
 
 
 class Ledger:

@@ -21,7 +21,7 @@ from pipeline.fetch.client import redirect_target
 from pipeline.fetch.response import CONNECTION_REASONS, RETRY_STATUSES
 from pipeline.fetch.retry import ATTEMPTS, LONGEST_WAIT, back_off, retry_after
 from pipeline.fetch.rights import ROBOTS, Rights
-from pipeline.jobs.corpus import read_json
+from pipeline.json_files import read_json
 from pipeline.urls import host_of, normal, origin_of, partition_of
 
 CONNECTIONS = 256

@@ -25,9 +25,10 @@ from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.partition import Allowance, PartitionRound
 from pipeline.crawl.progress import Watch
 from pipeline.crawl.store import CrawlStore
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.runner import Runner
 from pipeline.errors import BuildError
-from pipeline.jobs.corpus import Corpus, read_json, write_json
-from pipeline.jobs.runner import Runner
+from pipeline.json_files import read_json, write_json
 from pipeline.urls import normal, partition_of
 from shards.files import atomic
 
@@ -62,7 +63,9 @@ def crawl(
     store = CrawlStore(root.resolve())
     _claim(store)
     with Corpus(store.root).locked():
-        runner = Runner.from_options(beam_options, store.root / "work" / "worker.log", os.cpu_count() or 1)
+        runner = Runner.from_options(
+            beam_options, store.root / "work" / "worker.log", os.cpu_count() or 1, "pipeline.crawl.rounds"
+        )
         runner.warm()
         try:
             program = _program(store, entries, options, runner.workers)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.jobs.corpus import read_json
+from pipeline.json_files import read_json
 
 PROGRAM = "crawl.json"
 

@@ -14,7 +14,7 @@ from pipeline.errors import BuildError
 from pipeline.fetch.client import Client
 from pipeline.fetch.response import RETRY_STATUSES, FetchFailed, Response
 from pipeline.fetch.retry import LONGEST_WAIT, back_off, retry_after
-from pipeline.jobs.corpus import read_json, write_json
+from pipeline.json_files import read_json, write_json
 from pipeline.sources.http import payload
 
 AT_ONCE = 4

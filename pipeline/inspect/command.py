@@ -93,7 +93,7 @@ def work_problems(corpus: Finished) -> list[str]:
         return []
     problems = []
     try:
-        for folder in ("records", "pages", "text", "references", "contents", "verdicts", "split", "windows"):
+        for folder in ("records", "pages", "dedup", "references", "distinct_images", "decisions", "split", "windows"):
             for entry in corpus.work(folder):
                 problem = file_problem(corpus.root, entry._asdict())
                 problems += [f"{entry.path}: {problem}"] if problem else []

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.engine.corpus import FORMAT_VERSION
 from pipeline.errors import BuildError
-from pipeline.jobs.corpus import FORMAT_VERSION
 from pipeline.recipe import Recipe, from_table
 from shards.readers import read_windows
 from shards.tokenizer import Tokenizer, load_tokenizer

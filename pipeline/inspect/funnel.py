@@ -16,7 +16,7 @@ from filters import rules
 from filters.rule import Level
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Entry, Finished, open_corpus
-from pipeline.jobs.corpus import write_json
+from pipeline.json_files import write_json
 
 CARRIED = "image.page_dropped"
 SPLITS = ("train", "validation", "mixed", "leak")
@@ -73,13 +73,13 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         record_rules.update(tally(table["rule"]))
         uses.update(tally(table["use"]))
     pages = _pages(corpus)
-    picture_rules, stored = Counter[str](), 0
-    for entry in corpus.work("contents"):
+    picture_rules, stored, distinct = Counter[str](), 0, _rows(corpus.work("distinct_images"))
+    for entry in corpus.work("distinct_images"):
         rule = corpus.table(entry, ["rule"])["rule"]
         picture_rules.update(tally(rule))
         stored += rule.null_count
     image_rules, shown = pages.pictures_lost, 0
-    for entry in corpus.work("verdicts"):
+    for entry in corpus.work("decisions"):
         rule = corpus.table(entry, ["rule"])["rule"]
         image_rules.update(tally(rule))
         shown += rule.null_count
@@ -100,7 +100,9 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, "record"),
         _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
         _level("words", pages.words, pages.words_kept, SPLITS, pages.words_lost, "page"),
-        _level("pictures", _rows(corpus.work("contents")), {"stored": stored}, ("stored",), picture_rules, "image"),
+        _level(
+            "pictures", _rows(corpus.work("distinct_images")), {"stored": stored}, ("stored",), picture_rules, "image"
+        ),
         _level("images", pages.pictures, {"kept": shown}, ("kept",), image_rules, "reference", "image"),
         _level("windows", asked, windows, ("train", "validation"), window_rules, "window"),
     ]

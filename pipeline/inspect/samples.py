@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from filters import rules
 from filters.rules import EXPLAINED
 from pipeline.inspect.finished import Entry, Finished
-from pipeline.jobs.schemas import CONTENTS
+from pipeline.stages.schemas import DISTINCT_IMAGES
 from shards.records import StoredImage, Text, stored_nodes
 from shards.stream import IMAGE_MARKER
 
@@ -252,7 +252,7 @@ MEASURED = {rule.id: rule.metrics[0] for rule in rules.PAGES_JUDGED if rule.keys
 
 def _page_tables(corpus: Finished) -> Iterator[pa.Table]:
     survivors = _survivor_urls(corpus)
-    for pages, text, split in zip(corpus.work("pages"), corpus.work("text"), corpus.work("split"), strict=True):
+    for pages, text, split in zip(corpus.work("pages"), corpus.work("dedup"), corpus.work("split"), strict=True):
         table = corpus.table(pages, ["url", "detail", *dict.fromkeys(MEASURED.values())])
         rule = corpus.table(split, ["rule"])["rule"]
         detail = pc.coalesce(_said(table["detail"]), _named(corpus.table(text, ["survivor"])["survivor"], survivors))
@@ -265,7 +265,7 @@ def _page_tables(corpus: Finished) -> Iterator[pa.Table]:
 def _survivor_urls(corpus: Finished) -> dict[str, str]:
     """URLs of the pages that were kept in the place of the first few duplicates of each part."""
     wanted: set[str] = set()
-    for entry in corpus.work("text"):
+    for entry in corpus.work("dedup"):
         wanted.update(corpus.table(entry, ["survivor"])["survivor"].drop_null().unique().slice(0, 200).to_pylist())
     urls: dict[str, str] = {}
     for entry in corpus.work("pages"):
@@ -283,8 +283,8 @@ def _named(survivors: pa.ChunkedArray, urls: dict[str, str]) -> pa.ChunkedArray:
 
 def _image_tables(corpus: Finished) -> Iterator[pa.Table]:
     """The verdicts of each part with the size of each picture, or why it could not be read."""
-    contents = corpus.work("contents")
-    for verdicts, references in zip(corpus.work("verdicts"), corpus.work("references"), strict=True):
+    contents = corpus.work("distinct_images")
+    for verdicts, references in zip(corpus.work("decisions"), corpus.work("references"), strict=True):
         table = corpus.table(verdicts, ["rule", "url", "content"])
         owners = corpus.table(references, ["owner"])["owner"].unique().drop_null().to_pylist()
         columns = ["content", "detail", "original_width", "original_height"]
@@ -295,7 +295,7 @@ def _image_tables(corpus: Finished) -> Iterator[pa.Table]:
         yield table.append_column("detail", said.take(at))
 
 
-_NO_CONTENTS = CONTENTS.empty_table().select(["content", "detail", "original_width", "original_height"])
+_NO_CONTENTS = DISTINCT_IMAGES.empty_table().select(["content", "detail", "original_width", "original_height"])
 
 
 def _collect(found: dict[str, list[Dropped]], tables: Iterator[pa.Table]) -> None:

@@ -18,8 +18,8 @@ from filters.rule import Level, judge
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import CARRIED, in_order, left_out
-from pipeline.jobs.schemas import CONTENTS
 from pipeline.recipe import Recipe, load
+from pipeline.stages.schemas import DISTINCT_IMAGES
 
 NOT_JUDGED = "not judged"
 NO_IMAGE_LEFT = "page.no_image_left"
@@ -102,11 +102,11 @@ def _passed(rules: np.ndarray) -> np.ndarray:
 
 
 def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
-    entries = {name: corpus.work(name)[index] for name in ("pages", "split", "verdicts", "references")}
+    entries = {name: corpus.work(name)[index] for name in ("pages", "split", "decisions", "references")}
     pages_now = _objects(corpus.table(entries["split"], ["rule"])["rule"])
     metrics = corpus.table(entries["pages"], [*(metric.name for metric in rules.PAGE_METRICS), "left_out"])
     failed = _pages_again(pages_now, metrics, values)
-    verdicts = corpus.table(entries["verdicts"], ["row", "rule", "content", "url"])
+    verdicts = corpus.table(entries["decisions"], ["row", "rule", "content", "url"])
     row, now = np.asarray(verdicts["row"]), _objects(verdicts["rule"])
     pictures = _pictures(corpus, corpus.table(entries["references"], ["owner"])["owner"], verdicts["content"])
     again = np.isin(now.astype(str), [str(rule) for rule in AGAIN]) & np.asarray(pictures["spread"].is_valid())
@@ -160,16 +160,16 @@ def _objects(column: pa.ChunkedArray) -> np.ndarray:
 
 def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArray) -> pa.Table:
     """What is stored of the picture behind each reference, nulls where there is nothing."""
-    files = corpus.work("contents")
+    files = corpus.work("distinct_images")
     tables = [corpus.table(files[owner], PICTURE) for owner in sorted(owners.unique().drop_null().to_pylist())]
-    known = pa.concat_tables([*tables, CONTENTS.empty_table().select(PICTURE)])
+    known = pa.concat_tables([*tables, DISTINCT_IMAGES.empty_table().select(PICTURE)])
     return known.take(pc.index_in(contents, known["content"].combine_chunks()))
 
 
 def _drop_common(parts: list[_Part], most: int) -> None:
     """Pictures that more than `most` pages show go everywhere, as in the build."""
     kept = [part.content.filter(pa.array(_passed(part.then))) for part in parts]
-    counts = pc.value_counts(pa.chunked_array(kept, CONTENTS.field("content").type))
+    counts = pc.value_counts(pa.chunked_array(kept, DISTINCT_IMAGES.field("content").type))
     common = counts.field("values").filter(pc.greater(counts.field("counts"), most))
     for part in parts:
         part.then[_passed(part.then) & np.asarray(pc.is_in(part.content, common))] = image.TOO_COMMON

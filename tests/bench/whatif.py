@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.whatif import what_if
-from pipeline.jobs.schemas import CONTENTS, PAGES, REFERENCES, SPLIT, VERDICTS
 from pipeline.recipe import load
+from pipeline.stages.schemas import DECISIONS, DISTINCT_IMAGES, PAGES, REFERENCES, SPLIT
 
 DOCUMENTS, PARTS, IMAGES = 100_000, 50, 4
 
@@ -43,10 +43,10 @@ def write_work(root: Path, documents: int = DOCUMENTS, parts: int = PARTS) -> Fi
                               "symbol_ratio": random.random(count) / 10,
                               "duplicate_lines": random.random(count) / 4, "placeholder": np.zeros(count, bool)}),
             "split": (SPLIT, {"rule": [None if kept else "page.no_image_left" for kept in left]}),
-            "verdicts": (VERDICTS, {"row": row, "rule": rules.tolist(), "content": shown,
+            "verdicts": (DECISIONS, {"row": row, "rule": rules.tolist(), "content": shown,
                                     "url": [f"https://example.org/{part}/{index}.jpg" for index in range(images)]}),
             "references": (REFERENCES, {"owner": np.where(common, 0, part)}),
-            "contents": (CONTENTS, {"content": [*content, *([b"common".ljust(16)] if part == 0 else [])]}),
+            "contents": (DISTINCT_IMAGES, {"content": [*content, *([b"common".ljust(16)] if part == 0 else [])]}),
         }  # fmt: skip
         stored = len(columns["contents"][1]["content"])
         columns["contents"][1].update(

@@ -17,11 +17,11 @@ import pytest
 
 from pipeline.crawl.inputs import with_lists
 from pipeline.errors import BuildError
-from pipeline.jobs import fetch
-from pipeline.jobs.fetch import Network
 from pipeline.miniweb.serve import Asked, Server
 from pipeline.miniweb.web import Resource, Web
 from pipeline.miniweb.write import write_warc
+from pipeline.stages import fetch
+from pipeline.stages.fetch import Network
 
 from .conftest import PORT, PRIVATE, Miniweb, build, documents, kill, m3w, start
 
@@ -55,7 +55,7 @@ def pages_only(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def image_rules(root: Path) -> Counter[str]:
-    tables = [pq.read_table(path, columns=["rule"]) for path in (root / "work/verdicts").glob("*.parquet")]
+    tables = [pq.read_table(path, columns=["rule"]) for path in (root / "work/decisions").glob("*.parquet")]
     return Counter(pa.concat_tables(tables)["rule"].to_pylist())
 
 

@@ -12,10 +12,10 @@ import pytest
 from pipeline.crawl.inputs import with_lists
 from pipeline.crawl.store import CrawlStore
 from pipeline.errors import BuildError
-from pipeline.jobs.fetch import Network
 from pipeline.miniweb.serve import Server
 from pipeline.miniweb.web import Resource
 from pipeline.recipe import load
+from pipeline.stages.fetch import Network
 
 from .conftest import PRIVATE, here
 

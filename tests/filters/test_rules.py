@@ -11,8 +11,8 @@ import pytest
 
 from filters import consent, image, rules, text
 from filters.rule import Key, Rule, first_failure, judge
-from pipeline.jobs.schemas import PAGES
 from pipeline.recipe import Recipe, load, presets, settings
+from pipeline.stages.schemas import PAGES
 from shards import windows
 
 ROOT = Path(__file__).parents[2]

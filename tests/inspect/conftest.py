@@ -58,7 +58,7 @@ def hostile_corpus(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory)
     for folder, change in (("documents", _document), ("windows", _window)):
         for entry in opened.files(folder):
             _rewrite(opened.path(entry), change)
-    for folder in ("records", "pages", "verdicts"):
+    for folder in ("records", "pages", "decisions"):
         for entry in opened.work(folder):
             _rewrite(opened.path(entry), _dropped)
     return corpus

@@ -111,10 +111,10 @@ def test_verify_a_whole_corpus(corpus: Path) -> None:
 
 
 def test_verify_finds_damage_below_work_too(corpus: Path) -> None:
-    path = corpus / "work" / "verdicts" / "00000.parquet"
+    path = corpus / "work" / "decisions" / "00000.parquet"
     path.write_bytes(path.read_bytes()[:-9])
     done = m3w("verify", corpus)
-    assert done.returncode == 1 and "work/verdicts/00000.parquet: " in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "work/decisions/00000.parquet: " in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_damaged_file_is_named_by_inspect(corpus: Path) -> None:

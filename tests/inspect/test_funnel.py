@@ -49,7 +49,7 @@ def test_pages_carry_away_their_words_and_pictures(small_corpus: Path) -> None:
     corpus = open_corpus(small_corpus)
     by_name = {level["level"]: level for level in funnel(corpus)["levels"]}
     words, lost, pictures, carried, left_out = 0, Counter[str](), 0, 0, Counter[str]()
-    for pages, split, text in zip(corpus.work("pages"), corpus.work("split"), corpus.work("text"), strict=True):
+    for pages, split, text in zip(corpus.work("pages"), corpus.work("split"), corpus.work("dedup"), strict=True):
         final, before = (corpus.table(entry)["rule"].to_pylist() for entry in (split, text))
         for row, rule, rule_before in zip(corpus.table(pages).to_pylist(), final, before, strict=True):
             words += row["words"] or 0

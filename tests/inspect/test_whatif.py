@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.build import build
+from pipeline.engine.progress import Progress
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.whatif import NOT_JUDGED, what_if
-from pipeline.jobs.build import build
-from pipeline.jobs.progress import Progress
 from pipeline.recipe import load
 
 

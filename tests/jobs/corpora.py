@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from pipeline.jobs.build import build
-from pipeline.jobs.progress import Progress
+from pipeline.build import build
+from pipeline.engine.progress import Progress
 from pipeline.recipe import load
 
 M3W = [str(Path(sys.executable).with_name("m3w"))]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.jobs.references import NEED, REFUSED, ROW, SUPPLY, _meet
+from pipeline.stages.references import NEED, REFUSED, ROW, SUPPLY, _meet
 from tests.jobs.corpora import build_here
 from tests.jobs.records import record
 from tests.jobs.test_folders import digest, page, picture, shown

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.stage import Task
-from pipeline.jobs.windows import MakeTokenizer
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.tasks import Task
 from pipeline.recipe import load
+from pipeline.stages.tokenizer import MakeTokenizer
 from shards.files import write_table
 from shards.records import DOCUMENTS
 from tests.shards.test_writers import document

@@ -11,12 +11,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.journal import Journal, blame
+from pipeline.engine.progress import Progress
+from pipeline.engine.run import EachTask, Engine
+from pipeline.engine.runner import Runner, WorkerDied
+from pipeline.engine.tasks import FileEntry, Stage, Task
 from pipeline.errors import BuildError
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.parts import cut
-from pipeline.jobs.progress import Progress
-from pipeline.jobs.runner import Runner, WorkerDied
-from pipeline.jobs.stage import FileEntry, Journal, Stage, Task, blame, run_stage
+from pipeline.stages.parts import cut
 from tests.jobs.corpora import M3W
 
 # What a bug in native code does to a worker, on the pages that ask for it. Python imports sitecustomize at its start.
@@ -75,31 +77,29 @@ def test_a_record_that_cannot_be_passed_over_ends_the_build(tmp_path: Path) -> N
     site.mkdir()
     (site / "a.html").write_text("a page")
     corpus, task = Corpus(tmp_path / "corpus"), Task(0, 1)
-    stage = Stage("pages", "key", (task,))
     corpus.work("pages").mkdir(parents=True)
     cut(corpus, [site], "file:///")
-    path = stage.journal(corpus, task.number)
+    path = corpus.journal("pages", task.number)
     for set_aside in (set(), set(), {3}):
         journal = Journal(path)
         assert journal.set_aside == set_aside
         journal.begin(3)
         if not set_aside:
-            assert blame(corpus, stage, [task], os.getpid())
+            assert blame(corpus, "pages", [task], os.getpid())
     with pytest.raises(BuildError, match=r"pages: number 3 of part 0 \(site, .*leave its file out"):
-        blame(corpus, stage, [task], os.getpid())
+        blame(corpus, "pages", [task], os.getpid())
 
 
-@dataclass(frozen=True)
-class CrashBehind:
+@dataclass(eq=False)
+class CrashBehind(EachTask):
     """Work whose worker crashes `times` with nothing in hand, once task 0 is done."""
 
     corpus: Corpus
-    stage: Stage
     times: int
 
-    def __call__(self, task: Task) -> list[FileEntry]:
+    def work(self, task: Task) -> list[FileEntry]:
         crashed = self.corpus.root / "crashed"
-        while task.number == 1 and not self.stage.marker(self.corpus, 0).exists():
+        while task.number == 1 and not self.corpus.marker("pages", 0).exists():
             time.sleep(0.01)
         if task.number == 1 and (count := len(crashed.read_text())) < self.times:
             crashed.write_text("x" * (count + 1))
@@ -112,14 +112,14 @@ def test_a_crash_between_two_records_is_retried_while_tasks_get_done(tmp_path: P
     corpus, stage = Corpus(tmp_path), Stage("pages", "key", (Task(0, 1), Task(1, 1)))
     (tmp_path / "crashed").write_text("")
     corpus.work("pages").mkdir(parents=True)
-    runner = Runner.from_options(["--direct_num_workers=2"], tmp_path / "log", 2)
-    progress = Progress(io.StringIO())
+    runner = Runner.from_options(["--direct_num_workers=2"], tmp_path / "log", 2, "pipeline.stages.preload")
+    engine = Engine(corpus, runner, Progress(io.StringIO()), 60)
     try:
         if times == 1:
-            assert run_stage(corpus, runner, progress, stage, CrashBehind(corpus, stage, times), 60) == []
+            assert engine.run_tasks(stage, CrashBehind(corpus, times)) == []
         else:
             with pytest.raises(WorkerDied, match="SIGSEGV"):
-                run_stage(corpus, runner, progress, stage, CrashBehind(corpus, stage, times), 60)
+                engine.run_tasks(stage, CrashBehind(corpus, times))
     finally:
         runner.close()
     assert len((tmp_path / "crashed").read_text()) == times

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.extract import extract
-from pipeline.jobs.documents import kept_nodes
-from pipeline.jobs.pages import _content
+from pipeline.stages.kept import kept_nodes
+from pipeline.stages.pages import _content
 from tests.jobs.corpora import build_here
 
 LINES = "A lighthouse stands on the rock, and its keeper climbs the stairs twice a day to clean its lamp. " * 3

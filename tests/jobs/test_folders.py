@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.engine.corpus import Corpus
 from pipeline.errors import BuildError
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.parts import cut
+from pipeline.stages.parts import cut
 from tests.jobs.corpora import build_here, start_build
 
 
@@ -115,7 +115,7 @@ def test_names_as_file_systems_have_them(tmp_path: Path) -> None:
     assert shown(root) == {
         f"file:///{name}": [digest(picture(seed)) for seed in seeds] for name, seeds in expected.items()
     }
-    verdicts = pa.concat_tables([pq.read_table(path) for path in sorted((root / "work/verdicts").glob("*.parquet"))])
+    verdicts = pa.concat_tables([pq.read_table(path) for path in sorted((root / "work/decisions").glob("*.parquet"))])
     assert set(verdicts["rule"].to_pylist()) == {None, "image.repeated"}
     for path in [root / "manifest.json", *(root / "work").rglob("*.json")]:
         json.loads(path.read_bytes().decode())

@@ -10,10 +10,10 @@ import pytest
 from tests.jobs.corpora import build_here, digests, start_build
 
 STAGES = [
-    *("pages", "text", "references", "contents", "images", "verdicts"),
+    *("pages", "dedup", "references", "distinct_images", "images", "decisions"),
     *("split", "documents", "tokenizer", "windows", "shards"),
 ]
-IN_WORKERS = ["pages", "contents", "images", "documents", "tokenizer", "windows", "shards"]
+IN_WORKERS = ["pages", "distinct_images", "images", "documents", "tokenizer", "windows", "shards"]
 """The stages whose parts go to worker processes; the others join all parts in the main process."""
 
 
@@ -54,17 +54,17 @@ DYING_WORKER = """
 import os, signal, sys, time
 
 def killed_at_its_work():
-    stages = sys.modules["pipeline.jobs.stage"]
-    work = stages.RunTask.__call__
-    def die(self, task):
-        if self.stage == os.environ["DIES_IN"]:
+    run = sys.modules["pipeline.engine.run"]
+    mark = run._mark
+    def die(corpus, stage, *rest):
+        if stage == os.environ["DIES_IN"]:
             with open(os.environ["DIED_AT"], "w") as file:
                 file.write(str(time.time()))
             os.kill(os.getpid(), signal.SIGKILL)
-        return work(self, task)
-    stages.RunTask.__call__ = die
+        return mark(corpus, stage, *rest)
+    run._mark = die
 
-os.register_at_fork(after_in_child=lambda: killed_at_its_work() if "pipeline.jobs.stage" in sys.modules else None)
+os.register_at_fork(after_in_child=lambda: killed_at_its_work() if "pipeline.engine.run" in sys.modules else None)
 """
 
 

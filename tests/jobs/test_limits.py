@@ -31,4 +31,4 @@ def test_what_is_over_a_limit_is_dropped_under_its_rule(tmp_path: Path) -> None:
     settings = ["limits.page_depth=50", f"image.max_bytes={len(large) - 1}"]
     root = build_here([warc], tmp_path / "corpus", settings)
     assert column(root, "pages", "rule") == [None, "page.too_deep"]
-    assert column(root, "contents", "rule") == [None, "image.too_large"]
+    assert column(root, "distinct_images", "rule") == [None, "image.too_large"]

@@ -87,12 +87,12 @@ def test_every_picture_that_goes_goes_under_its_rule(web: Web, undisturbed: Path
     expected = Counter(rule for truth in web.truth for url, rule in truth.dropped if pixel not in url)
     survivors = {
         (part, row)
-        for part, path in enumerate(sorted((undisturbed / "work/text").glob("*.parquet")))
+        for part, path in enumerate(sorted((undisturbed / "work/dedup").glob("*.parquet")))
         for row, rule in enumerate(pq.read_table(path)["rule"].to_pylist())
         if rule is None
     }
     found: Counter[str] = Counter()
-    for part, path in enumerate(sorted((undisturbed / "work/verdicts").glob("*.parquet"))):
+    for part, path in enumerate(sorted((undisturbed / "work/decisions").glob("*.parquet"))):
         for verdict in pq.read_table(path).to_pylist():
             assert (part, verdict["row"]) in survivors
             if verdict["rule"] is not None and pixel not in verdict["url"]:

@@ -54,7 +54,7 @@ def warc(web: Web, tmp_path: Path) -> Path:
 
 def test_a_picture_that_opted_out_is_left_out_under_its_rule(warc: Path, tmp_path: Path) -> None:
     corpus = build_here([warc], tmp_path / "corpus")
-    verdicts = pq.read_table(corpus / "work/verdicts/00000.parquet").to_pylist()
+    verdicts = pq.read_table(corpus / "work/decisions/00000.parquet").to_pylist()
     assert {row["url"].removeprefix(SITE): row["rule"] for row in verdicts} == {
         "plain.jpg": None,
         "refused.jpg": "consent.noai",
@@ -108,7 +108,7 @@ def test_a_page_that_opted_out_does_not_come_back_through_another_capture(web: W
         documents = pq.read_table(corpus / "documents").to_pylist()
         assert {row["url"].removeprefix(SITE) for row in documents} == {"open"}
         assert len(documents) == (1 if settings[0].endswith("true") else 2)
-        rules = pq.read_table(corpus / "work/text/00000.parquet")["rule"].to_pylist()
+        rules = pq.read_table(corpus / "work/dedup/00000.parquet")["rule"].to_pylist()
         assert rules.count("consent.noai") == 4
 
 
@@ -128,6 +128,10 @@ def test_what_opts_out_later_is_heard_though_nothing_else_changed(tmp_path: Path
     )
     root = build_here([warc], tmp_path / "corpus")
     assert shown(root) == {f"{SITE}open": [digest(picture(4))]}
-    assert pq.read_table(root / "work/text/00000.parquet")["rule"].to_pylist() == ["consent.noai", "consent.noai", None]
-    assert pq.read_table(root / "work/verdicts/00000.parquet")["rule"].to_pylist() == [*["consent.noai"] * 2, None]
+    assert pq.read_table(root / "work/dedup/00000.parquet")["rule"].to_pylist() == [
+        "consent.noai",
+        "consent.noai",
+        None,
+    ]
+    assert pq.read_table(root / "work/decisions/00000.parquet")["rule"].to_pylist() == [*["consent.noai"] * 2, None]
     assert pq.read_table(root / "work/records/00000.parquet")["rule"].to_pylist()[-4:] == ["consent.noai"] * 4

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-import pipeline.jobs.build as building
+import pipeline.build as building
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from shards.tokenizer import train_corpus_tokenizer

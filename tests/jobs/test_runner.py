@@ -6,12 +6,12 @@ import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from pipeline.engine.runner import WARM_WORKER, Runner
 from pipeline.errors import BuildError
-from pipeline.jobs.runner import WARM_WORKER, Runner
 
 
 def runner(tmp_path: Path, *options: str) -> Runner:
-    return Runner.from_options(list(options), tmp_path / "log", cores=2)
+    return Runner.from_options(list(options), tmp_path / "log", cores=2, preload="pipeline.stages.preload")
 
 
 @pytest.mark.parametrize("name", ["DirectRunner", "PrismRunner", "SwitchingDirectRunner"])
@@ -51,7 +51,7 @@ def test_no_pipeline_resolves_to_prism_or_the_switching_runner(
     tmp_path: Path, options: list[str], workers: int
 ) -> None:
     """A machine with one core has a worker process too, which can be ended where a record hangs."""
-    mine = Runner.from_options(options, tmp_path / "log", cores=1)
+    mine = Runner.from_options(options, tmp_path / "log", cores=1, preload="pipeline.stages.preload")
     assert mine.workers == workers
     try:
         with mine.pipeline(mine.workers) as pipeline:

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.tasks import FileEntry
 from pipeline.errors import BuildError
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.stage import FileEntry
+from pipeline.json_files import write_json
 from pipeline.urls import key_of
 from shards.files import write_table
 
@@ -65,6 +66,13 @@ def write(corpus: Corpus, path: Path, table: pa.Table) -> FileEntry:
     except OSError as error:
         raise BuildError.of(error) from error
     return FileEntry(corpus.relative(path), table.num_rows, written.size, written.sha256)
+
+
+def write_value(corpus: Corpus, path: Path, value: Any) -> FileEntry:
+    """Writes a small value as JSON, the same bytes for the same value."""
+    write_json(path, value)
+    data = path.read_bytes()
+    return FileEntry(corpus.relative(path), 1, len(data), hashlib.sha256(data).hexdigest())
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -29,8 +29,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_ha
 from apache_beam.runners.runner import PipelineResult, create_runner
 from apache_beam.transforms import environments
 
+from pipeline.engine.workers import WorkerPool
 from pipeline.errors import BuildError
-from pipeline.jobs.workers import WorkerPool
 
 BUILD_ERROR = re.compile(r"^pipeline\.errors\.BuildError: (.*?)(?: \[while running .*\])?$", re.M)
 WARM_WORKER = "openm3w:env:warm_worker:v1"
@@ -121,17 +121,18 @@ class Runner:
     """Runs pipelines as the user's Beam options say.
 
     `workers` is the number of local worker processes, 0 for none (everything in this process); `remote` is set when a
-    Beam runner was named, which then gets every option.
+    Beam runner was named, which then gets every option. `preload` is the module that workers find imported.
     """
 
     options: list[str]
     workers: int
     remote: bool
     log: Path
+    preload: str
     _pool: WorkerPool | None = field(default=None, repr=False)
 
     @classmethod
-    def from_options(cls, options: list[str], log: Path, cores: int) -> "Runner":
+    def from_options(cls, options: list[str], log: Path, cores: int, preload: str) -> "Runner":
         """Raises BuildError for options that Beam does not know, that would lead to Prism, or that lead nowhere, and
         for words that belong to no option."""
         for before, word in pairwise(["", *options]):  # an option of Beam's takes one value, its own after a "="
@@ -153,12 +154,19 @@ class Runner:
         asked = None
         if any(option.split("=")[0] == "--direct_num_workers" for option in options):
             asked = parsed.view_as(DirectOptions).direct_num_workers
-        return cls(options, 0 if asked == 1 else asked or cores, name is not None, log)
+        return cls(options, 0 if asked == 1 else asked or cores, name is not None, log, preload)
 
     def warm(self) -> None:
         """Starts the forking process, which then imports while this process does other things."""
         if self.workers and not self.remote and self._pool is None:
-            self._pool = WorkerPool(self.log)
+            self._pool = WorkerPool(self.log, self.preload)
+
+    def __enter__(self) -> "Runner":
+        self.warm()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._pool is not None:

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline import urls
+from pipeline.engine.corpus import Corpus
 from pipeline.errors import BuildError
-from pipeline.jobs.corpus import Corpus, read_json, write_json
+from pipeline.json_files import read_json, write_json
 from pipeline.sources import folder, warc
 from pipeline.sources.record import Record
 

@@ -1,4 +1,4 @@
-"""Stage text: which pages are copies of another. Rules in order: the same capture twice, a URL of which another
+"""Stage dedup: which pages are copies of another. Rules in order: the same capture twice, a URL of which another
 capture or a redirect opted out, an older capture of the same URL, the same text, nearly the same text. Only pages that
 passed every rule before take part."""
 
@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from dedup import near
 from dedup.exact import first_of_each
 from filters import consent
-from pipeline.jobs import packed, tables
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.packed import Block, Join
-from pipeline.jobs.schemas import TEXT
-from pipeline.jobs.stage import FileEntry
+from pipeline.engine import joins, tables
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.joins import Block, Join
+from pipeline.engine.tasks import FileEntry
 from pipeline.recipe import Dedup
 from pipeline.sources.record import seconds
+from pipeline.stages.schemas import DEDUP
 
 RULES = ("", "dedup.same_capture", "dedup.url", "dedup.text", "dedup.near_text", *consent.RULES)
 KEPT, REJECTED = 0, 255
@@ -55,8 +55,8 @@ class Verdicts:
 
 
 @dataclass(eq=False)
-class JudgeText(beam.PTransform):
-    """Input: part numbers. Output: (part, file entry) of work/text."""
+class FindCopies(beam.PTransform):
+    """Input: part numbers. Output: (part, files): work/dedup."""
 
     corpus: Corpus
     dedup: Dedup
@@ -76,10 +76,10 @@ class JudgeText(beam.PTransform):
         near_copies = (
             state
             # Output: (partition, rows), one row a band and page
-            | "Bands" >> beam.FlatMapTuple(partial(packed.by_partition, partial(_bands, corpus)))
+            | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, corpus)))
             | "Same band" >> beam.GroupByKey()
             # Output: edges between pages that share a band
-            | "Candidates" >> beam.MapTuple(lambda partition, blocks: (0, _edges(packed.merged(blocks))))
+            | "Candidates" >> beam.MapTuple(lambda partition, blocks: (0, _edges(joins.merged(blocks))))
             | "All" >> beam.GroupByKey()
             # Output: (part, losers)
             | "Clusters" >> beam.FlatMapTuple(partial(_clusters, corpus, self.dedup))
@@ -88,7 +88,7 @@ class JudgeText(beam.PTransform):
             {"state": state, "blocks": near_copies}
             | "Near verdicts" >> beam.CoGroupByKey()
             | "dedup.near_text"
-            >> beam.MapTuple(lambda part, both: _judged(part, (both["state"][0], packed.merged(both["blocks"]))))
+            >> beam.MapTuple(lambda part, both: _judged(part, (both["state"][0], joins.merged(both["blocks"]))))
         )
         return state | "Write" >> beam.MapTuple(partial(_write, corpus))
 
@@ -96,7 +96,7 @@ class JudgeText(beam.PTransform):
 def _load(corpus: Corpus, part: int) -> tuple[int, Verdicts]:
     pages = tables.read(corpus.part("pages", part), ["rule"])
     kept = np.asarray(pages["rule"].is_null())
-    return part, Verdicts(np.where(kept, KEPT, REJECTED).astype(np.uint8), np.zeros(len(kept), packed.KEY))
+    return part, Verdicts(np.where(kept, KEPT, REJECTED).astype(np.uint8), np.zeros(len(kept), joins.KEY))
 
 
 def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
@@ -108,8 +108,8 @@ def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
         taking_part = np.concatenate([taking_part, np.array(refused, taking_part.dtype)])
     pages = pages.take(pa.array(taking_part))
     rows = np.zeros(len(taking_part), ROW)
-    ids = packed.keys(bytes.fromhex(value or "00" * 16) for value in pages["doc_id"].to_pylist())
-    key = ids if column == "doc_id" else packed.keys(pages[column].to_pylist())
+    ids = joins.keys(bytes.fromhex(value or "00" * 16) for value in pages["doc_id"].to_pylist())
+    key = ids if column == "doc_id" else joins.keys(pages[column].to_pylist())
     rows["high"], rows["low"] = key["high"], key["low"]
     rows["id_high"], rows["id_low"] = ids["high"], ids["low"]
     rows["part"], rows["row"] = part, taking_part
@@ -130,7 +130,7 @@ def _refusals(corpus: Corpus, part: int) -> Block:
     records = tables.read(corpus.part("records", part), ["url", "rule"])
     records = records.filter(pc.is_in(records["rule"], pa.array(consent.RULES)))
     rows = np.zeros(len(records), ROW)
-    key = packed.keys(map(tables.url_hash, records["url"].to_pylist()))
+    key = joins.keys(map(tables.url_hash, records["url"].to_pylist()))
     rows["high"], rows["low"], rows["part"] = key["high"], key["low"], part
     rows["refusal"] = [consent.RULES.index(rule) for rule in records["rule"].to_pylist()]
     return rows
@@ -189,7 +189,7 @@ def _edges(rows: Block) -> Block:
 def _clusters(corpus: Corpus, dedup: Dedup, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
     """(part, losers): of each cluster of pages that are verified as alike all but the first, in the order of parts and
     rows."""
-    edges = np.unique(packed.merged(blocks)) if blocks else np.zeros(0, EDGE)
+    edges = np.unique(joins.merged(blocks)) if blocks else np.zeros(0, EDGE)
     if len(edges) == 0 or "other_part" not in (edges.dtype.names or ()):
         return []
     ends = np.concatenate(
@@ -201,13 +201,13 @@ def _clusters(corpus: Corpus, dedup: Dedup, key: int, blocks: list[Block]) -> li
     pages, index = np.unique(ends, axis=0, return_inverse=True)
     index = index.reshape(2, -1)
     signatures = np.zeros((len(pages), near.PERMUTATIONS), np.uint32)
-    ids = np.zeros(len(pages), packed.KEY)
+    ids = np.zeros(len(pages), joins.KEY)
     for part in np.unique(pages[:, 0]):
         of_part = np.flatnonzero(pages[:, 0] == part)
         rows = pages[of_part, 1]
         signatures[of_part] = _signatures(corpus, int(part), rows)
         doc_ids = tables.read(corpus.part("pages", int(part)), ["doc_id"])["doc_id"].take(pa.array(rows))
-        ids[of_part] = packed.keys(bytes.fromhex(value) for value in doc_ids.to_pylist())
+        ids[of_part] = joins.keys(bytes.fromhex(value) for value in doc_ids.to_pylist())
     alike = near.similarity(signatures[index[0]], signatures[index[1]]) >= dedup.near_threshold
     labels = near.components(len(pages), index[:, alike].T)
     lost = np.flatnonzero(labels != np.arange(len(pages)))
@@ -215,10 +215,10 @@ def _clusters(corpus: Corpus, dedup: Dedup, key: int, blocks: list[Block]) -> li
     losers["part"], losers["row"] = pages[lost, 0], pages[lost, 1]
     losers["rule"] = RULES.index("dedup.near_text") if dedup.near_text else KEPT
     losers["id_high"], losers["id_low"] = ids["high"][labels[lost]], ids["low"][labels[lost]]
-    return list(packed.split(losers, losers["part"])) if len(losers) else []
+    return list(joins.split(losers, losers["part"])) if len(losers) else []
 
 
-def _write(corpus: Corpus, part: int, state: Verdicts) -> tuple[int, FileEntry]:
+def _write(corpus: Corpus, part: int, state: Verdicts) -> tuple[int, list[FileEntry]]:
     pages = tables.read(corpus.part("pages", part), ["rule", "doc_id"])
     before, doc_ids = pages["rule"].to_pylist(), pages["doc_id"].to_pylist()
     rules, survivors, clusters = [], [], []
@@ -229,5 +229,5 @@ def _write(corpus: Corpus, part: int, state: Verdicts) -> tuple[int, FileEntry]:
         rules.append(rule)
         survivors.append(original if rule is not None else None)
         clusters.append(original or doc_ids[row] if rule in (None, "dedup.near_text") else None)
-    table = pa.table({"rule": rules, "survivor": survivors, "cluster": clusters}, schema=TEXT)
-    return part, tables.write(corpus, corpus.part("text", part), table)
+    table = pa.table({"rule": rules, "survivor": survivors, "cluster": clusters}, schema=DEDUP)
+    return part, [tables.write(corpus, corpus.part("dedup", part), table)]

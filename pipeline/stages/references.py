@@ -4,7 +4,7 @@ it.
 URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Of several
 captures a page gets the one nearest in time. Each distinct content is stored once, by the lowest part that needs it."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from dedup.exact import first_of_each
 from filters import consent
-from pipeline.jobs import fetch, packed, tables
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.packed import Block, Join
-from pipeline.jobs.schemas import REFERENCES
-from pipeline.jobs.stage import FileEntry
-from pipeline.jobs.tables import url_hash
+from pipeline.engine import joins, tables
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.joins import Block, Join
+from pipeline.engine.tables import url_hash
+from pipeline.engine.tasks import FileEntry, Task
 from pipeline.sources.record import seconds
+from pipeline.stages import fetch
+from pipeline.stages.schemas import REFERENCES
 from pipeline.urls import unescaped_spellings
 
 HOPS = 5
@@ -75,7 +76,7 @@ class State:
 
 @dataclass(eq=False)
 class FindImages(beam.PTransform):
-    """Input: part numbers. Output: (part, file entry) of work/STAGE. List i of `lists` lists of fetched pictures is
+    """Input: part numbers. Output: (part, files): work/STAGE. List i of `lists` lists of fetched pictures is
     record part `parts` + i."""
 
     corpus: Corpus
@@ -101,6 +102,14 @@ class FindImages(beam.PTransform):
             | "Own" >> Join(_shared, _own)
             | "Write" >> beam.MapTuple(partial(_write, corpus, self.stage))
         )
+
+
+def has_links(corpus: Corpus, parts: Sequence[Task]) -> bool:
+    """Whether any record of the input is a redirect or a revisit."""
+    return any(
+        "link" in tables.read(corpus.part("records", part.number), ["use"])["use"].unique().to_pylist()
+        for part in parts
+    )
 
 
 def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State]:
@@ -136,7 +145,7 @@ def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State
         [(url_hash(row["target"]), row["number"], url_hash(row["url"]), row["time"]) for row in links]
         + [(_digest(row), row["number"], url_hash(row["url"]), row["time"]) for row in links if row["digest"]],
     )
-    verdicts = tables.read(corpus.part("text", part), ["rule"])
+    verdicts = tables.read(corpus.part("dedup", part), ["rule"])
     kept = np.flatnonzero(np.asarray(verdicts["rule"].is_null()))
     pages = tables.read(corpus.part("pages", part), ["images", "capture"]).take(pa.array(kept))
     candidates: dict[str, list[Any]] = {"row": [], "node": [], "url": [], "time": []}
@@ -162,8 +171,8 @@ def _digest(row: dict[str, Any]) -> bytes:
 def _block(kind: int, part: int, rows: list[tuple[bytes, int, bytes, int]]) -> Block:
     block = np.zeros(len(rows), ROW)
     if rows:
-        key = packed.keys(row[0] for row in rows)
-        other = packed.keys(row[2] for row in rows)
+        key = joins.keys(row[0] for row in rows)
+        other = joins.keys(row[2] for row in rows)
         block["high"], block["low"] = key["high"], key["low"]
         block["other_high"], block["other_low"] = other["high"], other["low"]
         block["index"], block["time"] = [row[1] for row in rows], [row[3] for row in rows]
@@ -287,7 +296,7 @@ def _shared(part: int, state: State) -> Block:
     stored = [index for index, content in enumerate(contents) if content is not None]
     block = np.zeros(len(urls) + len(stored), SHARED)
     if urls:
-        key = packed.keys([*(tables.short_hash(url) for url in urls), *(contents[index] for index in stored)])
+        key = joins.keys([*(tables.short_hash(url) for url in urls), *(contents[index] for index in stored)])
         block["high"], block["low"] = key["high"], key["low"]
     block["kind"] = [BY_URL] * len(urls) + [BY_CONTENT] * len(stored)
     block["part"] = part
@@ -305,7 +314,7 @@ def _own(rows: Block) -> Block:
     return owned
 
 
-def _write(corpus: Corpus, stage: str, part: int, both: tuple[State, Block]) -> tuple[int, FileEntry]:
+def _write(corpus: Corpus, stage: str, part: int, both: tuple[State, Block]) -> tuple[int, list[FileEntry]]:
     state, owned = both
     assert state.chosen is not None
     first = np.zeros(len(state.chosen), bool)
@@ -316,4 +325,4 @@ def _write(corpus: Corpus, stage: str, part: int, both: tuple[State, Block]) -> 
         for row in owned[owned["kind"] == BY_CONTENT]:
             owner[row["index"]] = int(row["owner"])
     table = state.chosen.append_column("first", pa.array(first)).append_column("owner", pa.array(owner, pa.int32()))
-    return part, tables.write(corpus, corpus.part(stage, part), table.select(REFERENCES.names).cast(REFERENCES))
+    return part, [tables.write(corpus, corpus.part(stage, part), table.select(REFERENCES.names).cast(REFERENCES))]

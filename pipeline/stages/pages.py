@@ -10,14 +10,16 @@ from filters import consent, text
 from filters.language import identify
 from filters.rule import first_failure
 from filters.rules import PAGES_JUDGED
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.journal import Journal
+from pipeline.engine.run import EachTask
+from pipeline.engine.tables import Rows, short_hash, url_hash
+from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import ExtractOptions, PageDropped, extract
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.parts import Input
-from pipeline.jobs.schemas import PAGES, RECORDS
-from pipeline.jobs.stage import FileEntry, Journal, Stage, Task
-from pipeline.jobs.tables import Rows, short_hash, url_hash
 from pipeline.recipe import Recipe
 from pipeline.sources.record import Record
+from pipeline.stages.parts import Input
+from pipeline.stages.schemas import PAGES, RECORDS
 from pipeline.urls import site_of
 from shards.records import Document, Text, document_id
 
@@ -27,9 +29,9 @@ UNKNOWN = ("", "application/octet-stream", "binary/octet-stream", "text/plain")
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
 
 
-@dataclass(frozen=True)
-class ExtractPages:
-    """The work of a part: writes work/records and work/pages."""
+@dataclass(eq=False)
+class ExtractPages(EachTask):
+    """Input: tasks, one a part. Output: (part, files): work/records and work/pages."""
 
     corpus: Corpus
     input: Input
@@ -39,13 +41,13 @@ class ExtractPages:
     def values(self) -> dict[str, Any]:
         return self.recipe.values()
 
-    def __call__(self, task: Task) -> list[FileEntry]:
+    def work(self, task: Task) -> list[FileEntry]:
         recipe = self.recipe
         limits = recipe.limits
         options = ExtractOptions(
             **recipe.extract.model_dump(), max_bytes=limits.page_bytes, max_depth=limits.page_depth
         )
-        journal = Journal(Stage("pages", "", ()).journal(self.corpus, task.number))
+        journal = Journal(self.corpus.journal("pages", task.number))
         source = self.input.parts.sources[self.input.part(task.number).source]
         records, pages = Rows(RECORDS), Rows(PAGES)
         journal.begin(0)

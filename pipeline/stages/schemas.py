@@ -63,8 +63,8 @@ PAGES = pa.schema(
 """work/pages: every page record. `rule` is the first rule of the page or its text that it fails; a page that opted out
 has its URL with its hash, and the rule, nothing else. `left_out`: how many pictures extraction left out, by rule."""
 
-TEXT = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
-"""work/text, row by row beside work/pages: the page's rule so far, duplicates now among them; the doc_id of the page
+DEDUP = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
+"""work/dedup, row by row beside work/pages: the page's rule so far, duplicates now among them; the doc_id of the page
 that was kept in its place; the near-duplicate cluster, named by its first page."""
 
 REFERENCES = pa.schema(
@@ -86,10 +86,10 @@ REFERENCES = pa.schema(
 which record holds it, its content's hash and the part that stores it; of what was not found, whether nothing holds it
 or it opted out."""
 
-CONTENTS = pa.schema(
+DISTINCT_IMAGES = pa.schema(
     [("content", pa.binary(16)), ("rule", pa.string()), ("detail", pa.string()), ("spread", pa.float64()), *STORED]
 )
-"""work/contents: each distinct image that a part stores, or the rule under which it could not be."""
+"""work/distinct_images: each distinct image that a part stores, or the rule under which it could not be."""
 
 IMAGES = pa.schema(
     [("url", pa.string()), ("key", pa.string()), ("status", pa.string()), ("error_message", pa.string()), *STORED]
@@ -97,10 +97,10 @@ IMAGES = pa.schema(
 """images/*.parquet: one row per distinct URL, with img2dataset's column names. A picture that several URLs lead to is
 stored once: their rows name the same tar and offset."""
 
-VERDICTS = pa.schema(
+DECISIONS = pa.schema(
     [("row", pa.int32()), ("node", pa.int32()), ("rule", pa.string()), ("content", pa.binary(16)), ("url", pa.string())]
 )
-"""work/verdicts, row by row beside work/references: the first image rule that a reference fails."""
+"""work/decisions, row by row beside work/references: the first image rule that a reference fails."""
 
 SPLIT = pa.schema([("rule", pa.string()), ("split", pa.string()), ("held_out", DOCUMENTS.field("held_out").type)])
 """work/split, row by row beside work/pages: the page's final rule (null: it becomes a document), its split and what of

@@ -12,10 +12,12 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.engine import tables
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.run import EachTask
+from pipeline.engine.tasks import FileEntry, Task
 from pipeline.fetch import Client, Limits, Networks
-from pipeline.jobs import tables
-from pipeline.jobs.corpus import Corpus, read_json, write_json
-from pipeline.jobs.stage import FileEntry, Task
+from pipeline.json_files import read_json, write_json
 from pipeline.urls import host_of, partition_of
 from shards.files import atomic
 
@@ -140,9 +142,10 @@ def read_result(corpus: Corpus) -> list[FileEntry]:
     return [] if result is None else [FileEntry(**entry) for entry in result["files"]]
 
 
-@dataclass(frozen=True)
-class FetchImages:
-    """The work of a list: writes work/fetched/LIST.parquet, a row for each URL, and the bytes beside it."""
+@dataclass(eq=False)
+class FetchImages(EachTask):
+    """Input: tasks, one a list. Output: (list, files): work/fetched/LIST.parquet, a row for each URL, and the bytes
+    beside it."""
 
     corpus: Corpus
     network: Network
@@ -150,7 +153,7 @@ class FetchImages:
     run: str
     lists: int
 
-    def __call__(self, task: Task) -> list[FileEntry]:
+    def work(self, task: Task) -> list[FileEntry]:
         from pipeline.fetch.shards import COLUMNS, FetchShards
 
         network, number = self.network, task.number

@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-from pipeline.jobs.corpus import Corpus
-
-if TYPE_CHECKING:
-    from pipeline.jobs.stage import Stage, Task
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.journal import Journal
+from pipeline.engine.tasks import Stage, Task
 
 INTERVAL = 10.0
 """Seconds between two plain lines."""
@@ -30,7 +29,7 @@ class Progress:
         self._line(text)
 
     @contextmanager
-    def stage(self, stage: "Stage", corpus: Corpus, pending: "list[Task]") -> Iterator[None]:
+    def stage(self, stage: Stage, corpus: Corpus, pending: list[Task]) -> Iterator[None]:
         """Watches the markers of a stage while the block runs."""
         watch = _Watch(self, stage, corpus, pending)
         watch.start()
@@ -48,7 +47,7 @@ class Progress:
 
 
 class _Watch(threading.Thread):
-    def __init__(self, progress: Progress, stage: "Stage", corpus: Corpus, pending: "list[Task]") -> None:
+    def __init__(self, progress: Progress, stage: Stage, corpus: Corpus, pending: list[Task]) -> None:
         super().__init__(name=f"progress_{stage.name}", daemon=True)
         self._progress, self._stage, self._corpus, self._pending = progress, stage, corpus, pending
         self._total = sum(task.weight for task in stage.tasks)
@@ -71,16 +70,14 @@ class _Watch(threading.Thread):
         self._progress._line(self._text())
 
     def _text(self) -> str:
-        from pipeline.jobs.stage import Journal
-
         stage = self._stage
         seconds = time.monotonic() - self._begin
-        done = [task for task in self._pending if stage.marker(self._corpus, task.number).exists()]
+        done = [task for task in self._pending if self._corpus.marker(stage.name, task.number).exists()]
         ready = len(stage.tasks) - len(self._pending) + len(done)
         finished = self._before + sum(task.weight for task in done)
         records = 0
         for task in self._pending:
-            journal = Journal.peek(stage.journal(self._corpus, task.number))
+            journal = Journal.peek(self._corpus.journal(stage.name, task.number))
             records += journal.done if journal else 0
         text = f"{stage.name:<10} {ready} of {len(stage.tasks)} parts"
         worked = finished - self._before

@@ -1,5 +1,5 @@
-"""Stages contents and images: each distinct picture is decoded and stored once, then every URL gets its row in the
-index."""
+"""Stages distinct_images and images: each distinct picture is decoded and stored once, then every URL gets its row in
+the index."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,31 +8,34 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from pipeline.engine import tables
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.journal import Journal
+from pipeline.engine.run import EachTask
+from pipeline.engine.tasks import FileEntry, Task
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
-from pipeline.jobs import fetch, tables
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.parts import Input
-from pipeline.jobs.schemas import CONTENTS, IMAGES
-from pipeline.jobs.stage import FileEntry, Journal, Stage, Task
 from pipeline.recipe import Recipe, Storage
 from pipeline.sources import warc
+from pipeline.stages import fetch
+from pipeline.stages.parts import Input
+from pipeline.stages.schemas import DISTINCT_IMAGES, IMAGES
 from shards.files import atomic
 from shards.tar import TarWriter, read_member
 from shards.writers import image_extension
 
 
-@dataclass(frozen=True)
-class StoreImages:
-    """The work of a part: writes images/P.tar and work/contents."""
+@dataclass(eq=False)
+class StoreImages(EachTask):
+    """Input: tasks, one a part. Output: (part, files): images/P.tar and work/distinct_images."""
 
     corpus: Corpus
     input: Input
     recipe: Recipe
 
-    def __call__(self, task: Task) -> list[FileEntry]:
+    def work(self, task: Task) -> list[FileEntry]:
         options = image_options(self.recipe.image)
-        journal = Journal(Stage("contents", "", ()).journal(self.corpus, task.number))
-        rows = tables.Rows(CONTENTS)
+        journal = Journal(self.corpus.journal("distinct_images", task.number))
+        rows = tables.Rows(DISTINCT_IMAGES)
         path = self.corpus.part("images", task.number, "tar")
         with atomic(path) as output:
             tar = TarWriter(output)  # type: ignore[arg-type]
@@ -58,7 +61,7 @@ class StoreImages:
             journal.end()
         return [
             FileEntry(self.corpus.relative(path), stored, output.size, output.sha256),
-            rows.write(self.corpus, self.corpus.part("contents", task.number)),
+            rows.write(self.corpus, self.corpus.part("distinct_images", task.number)),
         ]
 
     def _bodies(self, part: int) -> Iterator[tuple[bytes, bytes]]:
@@ -120,24 +123,25 @@ def image_options(rules: Storage) -> ImageOptions:
 
 
 def contents_of(corpus: Corpus, part: int, columns: list[str] | None = None) -> dict[bytes, dict[str, Any]]:
-    """Rows of work/contents for every picture that the references of a part name, by content hash."""
+    """Rows of work/distinct_images for every picture that the references of a part name, by content hash."""
     references = tables.read(corpus.part("references", part), ["content", "owner"])
     found = {}
     for owner in np.unique(references["owner"].drop_null()).tolist():
         wanted = references["content"].filter(pc.equal(references["owner"], owner)).combine_chunks()
-        rows = tables.read(corpus.part("contents", owner), columns)
+        rows = tables.read(corpus.part("distinct_images", owner), columns)
         for row in rows.filter(pc.is_in(rows["content"], wanted)).to_pylist():
             found[row["content"]] = row
     return found
 
 
-@dataclass(frozen=True)
-class IndexImages:
-    """The work of a part: writes images/P.parquet, a row for each URL that this part is the first to need."""
+@dataclass(eq=False)
+class IndexImages(EachTask):
+    """Input: tasks, one a part. Output: (part, files): images/P.parquet, a row for each URL that this part is the first
+    to need."""
 
     corpus: Corpus
 
-    def __call__(self, task: Task) -> list[FileEntry]:
+    def work(self, task: Task) -> list[FileEntry]:
         contents = contents_of(self.corpus, task.number)
         rows = tables.Rows(IMAGES)
         number = 0

@@ -1,4 +1,4 @@
-"""Stage verdicts: which images of which pages stay."""
+"""Stage decisions: which images of which pages stay."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,20 +10,20 @@ import pyarrow.compute as pc
 
 from filters import image
 from filters.image import TOO_COMMON, judge_references
-from pipeline.jobs import packed, tables
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.packed import Block, Join
-from pipeline.jobs.schemas import CONTENTS, VERDICTS
-from pipeline.jobs.stage import FileEntry
+from pipeline.engine import joins, tables
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.joins import Block, Join
+from pipeline.engine.tasks import FileEntry
 from pipeline.recipe import Recipe
+from pipeline.stages.schemas import DECISIONS, DISTINCT_IMAGES
 
 USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4"), ("index", "<u4")])
 """Reference `index` of page `row` of `part` shows this content."""
 
 
 @dataclass(eq=False)
-class JudgeImages(beam.PTransform):
-    """Input: part numbers. Output: (part, file entry) of work/verdicts."""
+class DecideImages(beam.PTransform):
+    """Input: part numbers. Output: (part, files): work/decisions."""
 
     corpus: Corpus
     recipe: Recipe
@@ -50,11 +50,11 @@ def _judge(corpus: Corpus, recipe: Recipe, part: int) -> tuple[int, pa.Dictionar
 
 
 def pictures_of(corpus: Corpus, references: pa.Table) -> pa.Table:
-    """The row of work/contents of each reference, nulls where nothing was found."""
+    """The row of work/distinct_images of each reference, nulls where nothing was found."""
     owners = np.unique(references["owner"].drop_null()).tolist()
     columns = ["content", "rule", *image.STORED]
-    known = [tables.read(corpus.part("contents", owner), columns) for owner in owners]
-    contents = pa.concat_tables([*known, CONTENTS.empty_table().select(columns)])
+    known = [tables.read(corpus.part("distinct_images", owner), columns) for owner in owners]
+    contents = pa.concat_tables([*known, DISTINCT_IMAGES.empty_table().select(columns)])
     return contents.take(pc.index_in(references["content"], contents["content"].combine_chunks()))
 
 
@@ -63,7 +63,7 @@ def _uses(corpus: Corpus, part: int, verdicts: pa.DictionaryArray) -> Block:
     references = tables.read(corpus.part("references", part), ["row", "content"]).take(pa.array(kept))
     block = np.zeros(len(kept), USE)
     if len(kept):
-        key = packed.keys(references["content"].to_pylist())
+        key = joins.keys(references["content"].to_pylist())
         block["high"], block["low"] = key["high"], key["low"]
         block["row"], block["index"] = references["row"].to_numpy(), kept
     block["part"] = part
@@ -73,16 +73,16 @@ def _uses(corpus: Corpus, part: int, verdicts: pa.DictionaryArray) -> Block:
 def _too_common(most: int, rows: Block) -> Block:
     """References to pictures that stand in more than `most` pages; a page shows a picture once, or the copy was
     dropped."""
-    bounds = packed.groups(rows, ("high", "low"))
+    bounds = joins.groups(rows, ("high", "low"))
     counts = np.diff(bounds)
     return rows[np.repeat(counts > most, counts)][["part", "index"]] if len(rows) else rows
 
 
-def _write(corpus: Corpus, part: int, both: tuple[pa.DictionaryArray, Block]) -> tuple[int, FileEntry]:
+def _write(corpus: Corpus, part: int, both: tuple[pa.DictionaryArray, Block]) -> tuple[int, list[FileEntry]]:
     verdicts, common = both
     rules = verdicts.to_pylist()
     for index in common["index"].tolist() if len(common) else ():
         rules[index] = TOO_COMMON
-    references = tables.read(corpus.part("references", part), [name for name in VERDICTS.names if name != "rule"])
-    table = references.append_column("rule", pa.array(rules, pa.string())).select(VERDICTS.names).cast(VERDICTS)
-    return part, tables.write(corpus, corpus.part("verdicts", part), table)
+    references = tables.read(corpus.part("references", part), [name for name in DECISIONS.names if name != "rule"])
+    table = references.append_column("rule", pa.array(rules, pa.string())).select(DECISIONS.names).cast(DECISIONS)
+    return part, [tables.write(corpus, corpus.part("decisions", part), table)]

@@ -1,9 +1,8 @@
-"""Stages split and documents: which pages become documents, which of them are held out, and the documents
-themselves."""
+"""Stages site_counts and split: which pages become documents, and which of them are held out."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -11,13 +10,13 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline.jobs import packed, tables
-from pipeline.jobs.corpus import Corpus
-from pipeline.jobs.images import contents_of
-from pipeline.jobs.packed import Block, Join
-from pipeline.jobs.schemas import SPLIT
-from pipeline.jobs.stage import FileEntry, Task
-from shards.records import DOCUMENTS, STORED_FIELDS
+from pipeline.engine import joins, tables
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.joins import Block, Join
+from pipeline.engine.tasks import FileEntry
+from pipeline.json_files import read_json
+from pipeline.stages.kept import kept_images, kept_nodes
+from pipeline.stages.schemas import SPLIT
 
 FEWEST_SITES = 40
 """With fewer sites than this a split by site would hold out none or too much (DESIGN: a split)."""
@@ -30,7 +29,7 @@ WHOLE = np.iinfo(np.uint32).max
 
 
 @dataclass(frozen=True)
-class Census:
+class SiteCounts:
     """What decides the unit of the split: the documents of each site (by hash of its name)."""
 
     sites: int
@@ -59,7 +58,7 @@ class Split:
 
 @dataclass(eq=False)
 class CountSites(beam.PTransform):
-    """Input: part numbers. Output: one Census."""
+    """Input: part numbers. Output: (0, files): work/site_counts, a `SiteCounts`."""
 
     corpus: Corpus
     split: Split
@@ -70,16 +69,20 @@ class CountSites(beam.PTransform):
             # Output: (0, (site hashes, documents of each, held out?))
             | "Sites" >> beam.Map(partial(_sites, self.corpus, self.split))
             | "All" >> beam.GroupByKey()
-            | "Count" >> beam.MapTuple(lambda key, found: _census(list(found)))
+            | "Count" >> beam.MapTuple(partial(_write_counts, self.corpus))
         )
+
+
+def read_site_counts(corpus: Corpus) -> SiteCounts:
+    return SiteCounts(**read_json(corpus.part("site_counts", 0, "json")))
 
 
 def _survivors(corpus: Corpus, part: int) -> dict[int, str | None]:
     """The final rule of each page of a part, by row."""
-    rules = dict(enumerate(tables.read(corpus.part("text", part), ["rule"])["rule"].to_pylist()))
+    rules = dict(enumerate(tables.read(corpus.part("dedup", part), ["rule"])["rule"].to_pylist()))
     left = {
         verdict["row"]
-        for verdict in tables.read(corpus.part("verdicts", part), ["row", "rule"]).to_pylist()
+        for verdict in tables.read(corpus.part("decisions", part), ["row", "rule"]).to_pylist()
         if verdict["rule"] is None
     }
     return {row: "page.no_image_left" if rule is None and row not in left else rule for row, rule in rules.items()}
@@ -100,18 +103,21 @@ def _sites(corpus: Corpus, split: Split, part: int) -> tuple[int, tuple[list[byt
     )
 
 
-def _census(found: Sequence[tuple[list[bytes], list[int], list[bool]]]) -> Census:
+def _write_counts(
+    corpus: Corpus, key: int, found: Iterable[tuple[list[bytes], list[int], list[bool]]]
+) -> tuple[int, list[FileEntry]]:
     documents: dict[bytes, int] = {}
     held_out: dict[bytes, bool] = {}
     for names, counts, held in found:
         for name, count, is_held in zip(names, counts, held, strict=True):
             documents[name] = documents.get(name, 0) + count
             held_out[name] = is_held
-    return Census(
+    total = SiteCounts(
         len(documents),
         sum(documents.values()),
         sum(count for name, count in documents.items() if held_out[name]),
     )
+    return key, [tables.write_value(corpus, corpus.part("site_counts", key, "json"), asdict(total))]
 
 
 USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4"), ("row", "<u4"), ("chunk", "<u4")])
@@ -120,7 +126,7 @@ USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4")
 
 @dataclass(eq=False)
 class AssignSplits(beam.PTransform):
-    """Input: part numbers. Output: (part, file entry) of work/split."""
+    """Input: part numbers. Output: (part, files): work/split."""
 
     corpus: Corpus
     split: Split
@@ -138,8 +144,8 @@ def _assign(corpus: Corpus, split: Split, part: int) -> tuple[int, pa.Table]:
     """SPLIT before leaks are known."""
     columns = ["site", "doc_id", *(["texts", "images"] if split.unit == "page" else [])]
     pages = tables.read(corpus.part("pages", part), columns).to_pylist()
-    clusters = tables.read(corpus.part("text", part), ["cluster"])["cluster"].to_pylist()
-    kept_images = _kept_images(corpus, part) if split.unit == "page" else {}
+    clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
+    kept = kept_images(corpus, part) if split.unit == "page" else {}
     rows = []
     for row, rule in _survivors(corpus, part).items():
         assigned: dict[str, Any] = {"rule": rule, "split": None, "held_out": None}
@@ -148,7 +154,7 @@ def _assign(corpus: Corpus, split: Split, part: int) -> tuple[int, pa.Table]:
             name = page["site"] if split.unit == "site" else clusters[row]
             chunks: list[dict[str, Any]] = []
             if split.unit == "page":
-                texts, _ = kept_nodes(page["texts"], page["images"], kept_images[row])
+                texts, _ = kept_nodes(page["texts"], page["images"], kept[row])
                 chunks = _held_out_chunks(split, page["doc_id"], texts)
             if chunks:
                 assigned |= {"split": "mixed", "held_out": chunks}
@@ -181,20 +187,11 @@ def _held_out_chunks(split: Split, doc_id: str, texts: list[str | None]) -> list
     ]
 
 
-def _kept_images(corpus: Corpus, part: int) -> dict[int, dict[int, bytes]]:
-    """Page row -> node -> content hash of the images that stay."""
-    kept: dict[int, dict[int, bytes]] = {}
-    for verdict in tables.read(corpus.part("verdicts", part), ["row", "node", "rule", "content"]).to_pylist():
-        if verdict["rule"] is None:
-            kept.setdefault(verdict["row"], {})[verdict["node"]] = verdict["content"]
-    return kept
-
-
 def _uses(corpus: Corpus, part: int, splits: pa.Table) -> Block:
     """Every kept picture and every cluster of the part's documents with the split of the place it stands in."""
     rows = splits.to_pylist()
-    images = _kept_images(corpus, part)
-    clusters = tables.read(corpus.part("text", part), ["cluster"])["cluster"].to_pylist()
+    images = kept_images(corpus, part)
+    clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
     mixed = [row for row, assigned in enumerate(rows) if assigned["split"] == "mixed"]
     pages = tables.read(corpus.part("pages", part), ["texts", "images"]).take(pa.array(mixed, pa.int64())).to_pylist()
     texts_of = dict(zip(mixed, pages, strict=True))
@@ -226,7 +223,7 @@ def _uses(corpus: Corpus, part: int, splits: pa.Table) -> Block:
             uses.append((held, row, places[node]))
     block = np.zeros(len(keys), USE)
     if keys:
-        key = packed.keys(keys)
+        key = joins.keys(keys)
         block["high"], block["low"] = key["high"], key["low"]
         block["held"], block["row"], block["chunk"] = (list(column) for column in zip(*uses, strict=True))
     block["part"] = part
@@ -238,7 +235,7 @@ def _leaks(rows: Block) -> Block:
     held out within a key."""
     if not len(rows):
         return rows[["part", "row", "chunk"]]
-    bounds = packed.groups(rows, ("high", "low"))
+    bounds = joins.groups(rows, ("high", "low"))
     training = np.add.reduceat((rows["held"] == 0).astype(np.int64), bounds[:-1])
     pages = rows[["part", "row"]]
     lengths = np.diff(bounds)
@@ -251,7 +248,7 @@ def _no_leaks(rows: Block) -> Block:
     return rows[:0]
 
 
-def _write_split(corpus: Corpus, part: int, both: tuple[pa.Table, Block]) -> tuple[int, FileEntry]:
+def _write_split(corpus: Corpus, part: int, both: tuple[pa.Table, Block]) -> tuple[int, list[FileEntry]]:
     splits, leaks = both
     rows = splits.to_pylist()
     for leak in leaks if len(leaks) else ():
@@ -261,79 +258,4 @@ def _write_split(corpus: Corpus, part: int, both: tuple[pa.Table, Block]) -> tup
         else:
             assigned["held_out"][int(leak["chunk"])]["split"] = "leak"
     table = pa.Table.from_pylist(rows, schema=SPLIT)
-    return part, tables.write(corpus, corpus.part("split", part), table)
-
-
-def kept_nodes(
-    texts: list[str | None], images: list[dict[str, Any] | None], kept: dict[int, bytes]
-) -> tuple[list[str | None], list[bytes | None]]:
-    """The nodes of a page with only the images `kept` (node -> content): parallel lists of texts and contents. Texts
-    that come to stand side by side become one: two paragraphs, or one where a picture stood inside it."""
-    out_texts: list[str | None] = []
-    out_contents: list[bytes | None] = []
-    gone: list[str | None] = []
-    for node, (text, image) in enumerate(zip(texts, images, strict=True)):
-        if text is not None and out_texts and out_texts[-1] is not None:
-            out_texts[-1] += _joint(gone) + text
-        elif text is not None or node in kept:
-            out_texts.append(text)
-            out_contents.append(None if text is not None else kept[node])
-        elif image is not None:
-            gone.append(image["within"])
-            continue
-        gone = []
-    return out_texts, out_contents
-
-
-def _joint(gone: list[str | None]) -> str:
-    """What stands between two texts in the place of pictures; `gone` are their `Image.within`."""
-    inside = [within for within in gone if within is not None]
-    return max(inside, key=("", " ", "\n").index) if inside and len(inside) == len(gone) else "\n\n"
-
-
-@dataclass(frozen=True)
-class WriteDocuments:
-    """The work of a part: writes documents/P.parquet."""
-
-    corpus: Corpus
-
-    def __call__(self, task: Task) -> list[FileEntry]:
-        corpus, part = self.corpus, task.number
-        contents = contents_of(corpus, part)
-        kept = _kept_images(corpus, part)
-        urls = {
-            (verdict["row"], verdict["node"]): verdict["url"]
-            for verdict in tables.read(corpus.part("verdicts", part), ["row", "node", "url"]).to_pylist()
-        }
-        clusters = tables.read(corpus.part("text", part), ["cluster"])["cluster"].to_pylist()
-        splits = tables.read(corpus.part("split", part)).to_pylist()
-        rows = tables.Rows(DOCUMENTS)
-        pages = tables.read(corpus.part("pages", part))
-        for row, assigned in enumerate(splits):
-            if assigned["rule"] is not None:
-                continue
-            page = pages.slice(row, 1).to_pylist()[0]
-            texts, stored = kept_nodes(page["texts"], page["images"], kept[row])
-            places = iter(sorted(kept[row]))
-            images = [
-                None
-                if content is None
-                else _image(page["images"][node := next(places)], urls[row, node], contents[content])
-                for content in stored
-            ]
-            rows.add(
-                {name: page[name] for name in ("doc_id", "url", "site", "metadata", "language", "capture")}
-                | {"texts": texts, "images": images, "cluster": clusters[row]}
-                | {"split": assigned["split"], "held_out": assigned["held_out"]}
-            )
-        return [rows.write(corpus, corpus.part("documents", part))]
-
-
-def _image(declared: dict[str, Any], fetched_url: str, content: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **{name: declared[name] for name in ("url", "alternatives", "alt", "caption")},
-        "declared_width": declared["width"],
-        "declared_height": declared["height"],
-        "fetched_url": fetched_url,
-        **{name: content[name] for name in STORED_FIELDS if name != "fetched_url"},
-    }
+    return part, [tables.write(corpus, corpus.part("split", part), table)]

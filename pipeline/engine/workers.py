@@ -6,6 +6,7 @@ stock handler waits for ever for a worker that was killed).
 """
 
 import ctypes
+import importlib
 import json
 import os
 import selectors
@@ -34,10 +35,12 @@ class WorkerPool:
     status, negative for a signal, when it ends.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, preload: str) -> None:
         root = str(Path(__file__).resolve().parents[2])
         # -P keeps the user's current directory, which may hold a folder named dedup or shards, off the workers' path
-        program = f"import sys; sys.path.insert(0, {root!r}); from pipeline.jobs.workers import main; main()"
+        program = (
+            f"import sys; sys.path.insert(0, {root!r}); from pipeline.engine.workers import main; main({preload!r})"
+        )
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", program],
@@ -99,24 +102,18 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def main() -> None:
-    """The forking process: reads requests from stdin, one JSON object a line, and reports on stdout. Ends when stdin
-    closes."""
+def main(preload: str) -> None:
+    """The forking process: imports `preload`, reads requests from stdin, one JSON object a line, and
+    reports on stdout. Ends when stdin closes."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # before Beam is imported: it would log to the terminal
     import apache_beam  # noqa: F401  (all of it, once, before the first fork)
-    import cv2
-    import pyarrow.parquet  # noqa: F401
     from apache_beam.runners.worker import sdk_worker  # noqa: F401
 
-    import pipeline.jobs.build  # noqa: F401
-    from filters.language import identify
-
-    cv2.setNumThreads(1)
-    identify("loads the model, which every worker then shares")
+    importlib.import_module(preload)
     workers: dict[int, str] = {}
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)

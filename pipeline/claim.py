@@ -1,0 +1,72 @@
+"""Whether a directory may become this corpus: empty, or begun with the same input and recipe."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pipeline.recipe as recipes
+from pipeline.engine.corpus import FORMAT_VERSION, Corpus
+from pipeline.errors import BuildError
+from pipeline.json_files import read_json, write_json
+from pipeline.recipe import Recipe
+from pipeline.sources.folder import printable
+from pipeline.stages.parts import Input
+
+OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images", "windows", "work", "runs", "warc"}
+
+
+def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
+    """Makes the directory ours, or raises BuildError where it is something else's or another recipe's."""
+    root = corpus.root
+    if printable(str(root)) != str(root):
+        raise BuildError(f"{printable(str(root))}: pyarrow opens no path that is not UTF-8: choose another -o")
+    own = {root / "warc", root / "work" / "warc"}  # what lists were crawled and downloaded into
+    if any(path == root or (root in path.parents and own.isdisjoint(path.parents)) for path in paths):
+        raise BuildError(f"{root} holds the input itself: choose another -o")
+    try:
+        if root.exists() and not root.is_dir():
+            raise BuildError(f"{root} is a file: choose another -o")
+        if root.is_dir() and any(root.iterdir()):
+            _check_recipe(root, recipe)
+        corpus.work("lock").parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"{root}: {error.strerror}") from None
+
+
+def _check_recipe(root: Path, recipe: Recipe) -> None:
+    try:
+        before = recipes.from_table(tomllib.loads((root / "recipe.toml").read_text()))
+    except FileNotFoundError:
+        others = sorted(path.name for path in root.iterdir() if path.name not in OURS)
+        if others:
+            raise BuildError(f"{root} holds something else ({others[0]}): choose an empty or new directory") from None
+        return
+    except (BuildError, tomllib.TOMLDecodeError):
+        raise BuildError(f"{root} is a corpus of another version of openm3w: choose another -o") from None
+    manifest = read_json(root / "manifest.json")
+    if manifest is not None and manifest.get("format") != FORMAT_VERSION:
+        raise BuildError(f"{root} is a corpus of another version of openm3w: choose another -o")
+    if before.hash() != recipe.hash():
+        changed = sorted(_flat(before.table()).items() ^ _flat(recipe.table()).items())
+        raise BuildError(
+            f"{root} was built with another recipe ({changed[0][0]} differs): choose another -o, or remove it first"
+        )
+
+
+def _flat(table: dict[str, Any]) -> dict[str, str]:
+    return {
+        f"{section}.{key}": str(value)
+        for section, content in table.items()
+        if isinstance(content, dict)
+        for key, value in content.items()
+    } | {"seed": str(table["seed"])}
+
+
+def check_input(corpus: Corpus, cut: Input) -> None:
+    """Raises BuildError if the directory was begun with another input."""
+    path = corpus.work("input.json")
+    names = [[source.name, source.kind, source.size, source.identity] for source in cut.parts.sources]
+    before = read_json(path)
+    if before is not None and before != names:
+        raise BuildError(f"{corpus.root} was built from another input: choose another -o, or remove it first")
+    write_json(path, names)

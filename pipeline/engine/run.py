@@ -1,0 +1,187 @@
+"""Runs a stage: tasks in, finished files and one marker a task out, and a manifest at the end.
+
+A stage is a PTransform from tasks (or, for a join, part numbers) to (task number, files). A task whose marker is there
+for the same key is skipped, so a build that was killed resumes where it stopped.
+"""
+
+import fcntl
+import os
+import signal
+import struct
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import apache_beam as beam
+
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.journal import Journal, blame
+from pipeline.engine.progress import Progress
+from pipeline.engine.runner import Runner, WorkerDied
+from pipeline.engine.tasks import FileEntry, Stage, Task, mark
+from pipeline.errors import BuildError
+
+
+class EachTask(beam.PTransform):
+    """A stage that works task by task. Input: tasks. Output: (task number, the files that `work` wrote).
+
+    What the operating system refuses (a full disk) is raised as BuildError."""
+
+    @abstractmethod
+    def work(self, task: Task) -> list[FileEntry]:
+        """Does one task and returns its files, each of which is whole."""
+
+    def expand(self, tasks: beam.PCollection) -> beam.PCollection:
+        return tasks | beam.Map(partial(_numbered, self.work))
+
+
+def _numbered(work: Callable[[Task], list[FileEntry]], task: Task) -> tuple[int, list[FileEntry]]:
+    try:
+        return task.number, work(task)
+    except OSError as error:
+        raise BuildError.of(error) from error
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Runs the stages of one corpus. A local worker that has one record in hand for more than `patience` seconds is
+    ended, which counts as a crash."""
+
+    corpus: Corpus
+    runner: Runner
+    progress: Progress
+    patience: float
+
+    def run_tasks(self, stage: Stage, transform: beam.PTransform) -> list[FileEntry]:
+        """Runs the tasks that have no marker yet and returns the files of all of them, in the order of tasks.
+
+        Raises WorkerDied, or BuildError if a task failed for a reason outside the program."""
+        files = self._begun(stage)
+        if files is not None:
+            return files
+        pending = self._pending(stage, stage.tasks)
+        # the longest first: the last task to end is then a short one
+        pending.sort(key=lambda task: (-task.weight, task.number))
+        with self.progress.stage(stage, self.corpus, pending), self._watchdog(stage, pending):
+            while pending:
+                try:
+                    self._run_pending(stage, pending, transform)
+                    break
+                except WorkerDied as death:
+                    # a crash of the worker's own is retried: the journal tells which record was in hand, or tasks were
+                    # finished since and the worker crashed between two
+                    left = self._pending(stage, pending)
+                    blamed = blame(self.corpus, stage.name, left, death.pid)
+                    if not death.crashed or not (blamed or len(left) < len(pending)):
+                        raise
+                    pending = left
+        return self._complete(stage)
+
+    def run_join(self, stage: Stage, transform: beam.PTransform, parts: int) -> list[FileEntry]:
+        """Runs a stage that joins all parts and returns its files. It is complete or run again: joins are short.
+
+        `transform` takes the part numbers."""
+        files = self._begun(stage)
+        if files is not None:
+            return files
+        for task in stage.tasks:
+            self.corpus.marker(stage.name, task.number).unlink(missing_ok=True)
+        with (
+            self.progress.stage(stage, self.corpus, list(stage.tasks)),
+            self.runner.pipeline(0) as pipeline,
+        ):
+            self._marked(stage, pipeline | "Parts" >> beam.Create(range(parts)), transform)
+        return self._complete(stage)
+
+    def _begun(self, stage: Stage) -> list[FileEntry] | None:
+        """The files of a stage that is complete already; else its folder is made."""
+        files = stage.finished(self.corpus)
+        if files is not None:
+            self.progress.skip(stage.name, len(stage.tasks))
+        else:
+            self.corpus.work(stage.name).mkdir(parents=True, exist_ok=True)
+        return files
+
+    def _pending(self, stage: Stage, tasks: Sequence[Task]) -> list[Task]:
+        return [task for task in tasks if stage.done(self.corpus, task.number) is None]
+
+    def _complete(self, stage: Stage) -> list[FileEntry]:
+        """The files of all tasks, in their order, after the stage's manifest was written."""
+        files: list[FileEntry] = []
+        for task in stage.tasks:
+            entries = stage.done(self.corpus, task.number)
+            if entries is None:
+                raise BuildError(f"stage {stage.name} ended without its part {task.number}; rerun the same command")
+            files += entries
+        stage.complete(self.corpus, files)
+        return files
+
+    def _run_pending(self, stage: Stage, pending: list[Task], transform: beam.PTransform) -> None:
+        workers = min(self.runner.workers, len(pending))
+        with self.runner.pipeline(workers) as pipeline:
+            if self.runner.remote:
+                tasks = pipeline | "Tasks" >> beam.Create(pending) | "Spread" >> beam.Reshuffle()
+            else:
+                queue = self.corpus.work(f"{stage.name}/queue")
+                queue.write_bytes(struct.pack("<q", 0))
+                slots = pipeline | "Slots" >> beam.Create(range(max(1, workers)))
+                tasks = slots | "Pull" >> beam.FlatMap(pull, queue=queue, tasks=pending)
+            self._marked(stage, tasks, transform)
+
+    def _marked(self, stage: Stage, inputs: beam.PCollection, transform: beam.PTransform) -> None:
+        _ = (
+            inputs
+            | stage.name >> transform
+            | "Mark" >> beam.MapTuple(partial(_mark, self.corpus, stage.name, stage.key))
+        )
+
+    @contextmanager
+    def _watchdog(self, stage: Stage, tasks: list[Task]) -> Iterator[None]:
+        """Ends workers that are stuck at a record, by SIGABRT: a crash of their own, for which the record is to
+        blame."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(1.0):
+                pids = self.runner.worker_pids()
+                for task in tasks if pids else ():
+                    journal = Journal.peek(self.corpus.journal(stage.name, task.number))
+                    stuck = journal is not None and journal.record >= 0 and time.time() - journal.since > self.patience
+                    if journal is not None and stuck and journal.pid in pids:
+                        os.kill(journal.pid, signal.SIGABRT)
+
+        thread = threading.Thread(target=watch, name="watchdog", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def _mark(corpus: Corpus, stage: str, key: str, task: int, files: list[FileEntry]) -> None:
+    try:
+        mark(corpus, stage, key, task, files)
+        corpus.journal(stage, task).unlink(missing_ok=True)
+    except OSError as error:
+        raise BuildError.of(error) from error
+
+
+def pull(slot: int, queue: Path, tasks: list[Task]) -> Iterator[Task]:
+    """Takes tasks off a list that all local workers share, one at a time, until none is left.
+
+    The local runner splits a list once, before it starts; a worker with slow tasks would end long after its sibling."""
+    while True:
+        with queue.open("r+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            (index,) = struct.unpack("<q", file.read(8))
+            file.seek(0)
+            file.write(struct.pack("<q", index + 1))
+        if index >= len(tasks):
+            return
+        yield tasks[index]

@@ -1,0 +1,61 @@
+"""What makes a directory a corpus: its manifest, written last."""
+
+import platform
+import re
+from dataclasses import asdict
+from importlib.metadata import version
+
+from pipeline.engine.corpus import FORMAT_VERSION, Corpus
+from pipeline.engine.tasks import FileEntry
+from pipeline.json_files import write_json
+from pipeline.recipe import Recipe
+from pipeline.stages.parts import Parts
+from pipeline.stages.split import read_site_counts
+
+PAGE_PACKAGES = (
+    *("openm3w", "ada-url", "beautifulsoup4", "brotli", "fastwarc", "lxml", "numpy", "py3langid"),
+    *("pyarrow", "rensa", "tldextract", "trafilatura", "webencodings"),
+)
+PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "simplejpeg")
+PACKAGES = tuple(sorted({*PAGE_PACKAGES, *PICTURE_PACKAGES, "apache-beam", "pyarrow", "tokenizers"}))
+"""Packages whose version can change what a corpus holds; the manifest names them."""
+WRITTEN = {
+    "documents": re.compile(r"\d{5,}\.parquet"),
+    "images": re.compile(r"\d{5,}\.(parquet|tar)"),
+    "windows": re.compile(r"(train|validation)-\d{5,}\.(parquet|tar)"),
+}
+"""The names that stages give to the files of a corpus, by folder."""
+
+
+def write_manifest(corpus: Corpus, recipe: Recipe, parts: Parts, stages: dict[str, list[FileEntry]]) -> None:
+    """Writes manifest.json, after files of earlier builds that it does not name were deleted."""
+    kept = [
+        entry for name in ("documents", "distinct_images", "images", "tokenizer", "shards") for entry in stages[name]
+    ]
+    files = sorted((entry for entry in kept if not entry.path.startswith("work/")), key=lambda entry: entry.path)
+    named = {entry.path for entry in files}
+    for folder, written in WRITTEN.items():
+        for path in sorted((corpus.root / folder).iterdir()):
+            if written.fullmatch(path.name) and corpus.relative(path) not in named:
+                path.unlink()
+    counts = read_site_counts(corpus)
+    write_json(
+        corpus.root / "manifest.json",
+        {
+            "format": FORMAT_VERSION,
+            "tool": {"name": "openm3w", "version": version("openm3w")},
+            "packages": {name: version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "recipe": recipe.hash(),
+            "tokenizer": stages["tokenizer"][0].sha256,
+            "input": [asdict(source) for source in parts.sources],
+            "split": asdict(counts) | {"unit": counts.unit},
+            "parts": len(parts.parts),
+            "stages": {
+                name: {"files": len(entries), "bytes": sum(entry.bytes for entry in entries)}
+                for name, entries in stages.items()
+            },
+            "files": [asdict(entry) for entry in files],
+        },
+    )

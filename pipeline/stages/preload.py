@@ -1,0 +1,25 @@
+"""Imported once by the process that forks workers, which then share what is in memory."""
+
+import cv2
+import pyarrow.parquet
+
+from filters.language import identify
+from pipeline.stages import (
+    decisions,
+    dedup,
+    documents,
+    fetch,
+    images,
+    pages,
+    references,
+    shards,
+    split,
+    tokenizer,
+    windows,
+)
+
+__all__ = ["decisions", "dedup", "documents", "fetch", "images", "pages", "pyarrow", "references", "shards", "split"]
+__all__ += ["tokenizer", "windows"]
+
+cv2.setNumThreads(1)  # the parallelism is the number of workers
+identify("loads the model")

@@ -1,0 +1,85 @@
+"""Stage tokenizer: trained on training text, or loaded."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.run import EachTask
+from pipeline.engine.tasks import FileEntry, Task
+from pipeline.errors import BuildError
+from pipeline.recipe import Recipe
+from shards.files import atomic
+from shards.records import StoredImage
+from shards.tokenizer import TokenizerError, load_tokenizer, tokenizer_file, train_corpus_tokenizer
+from shards.windows import pieces
+
+SAMPLE_BYTES = 50_000_000
+"""Training text that the corpus tokenizer sees, at most about this much."""
+
+
+def tokenizer_digest(source: str) -> str | None:
+    """sha256 (hex) of the file that a recipe's `windows.tokenizer` names, None where it names none: "corpus", or a
+    Hugging Face name. Raises BuildError where it cannot be read."""
+    path = None if source == "corpus" else tokenizer_file(source)
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BuildError(f"cannot read the tokenizer {path}: {error.strerror}") from None
+
+
+@dataclass(eq=False)
+class MakeTokenizer(EachTask):
+    """Input: tasks, one a task. Output: (task number, files): tokenizer.json."""
+
+    corpus: Corpus
+    recipe: Recipe
+    parts: int
+
+    def work(self, task: Task) -> list[FileEntry]:
+        windows = self.recipe.windows
+        try:
+            if windows.tokenizer == "corpus":
+                tokenizer = train_corpus_tokenizer(self._sample(), windows.vocabulary)
+            else:
+                tokenizer = load_tokenizer(windows.tokenizer)
+        except TokenizerError as error:
+            raise BuildError(str(error)) from None
+        path = self.corpus.root / "tokenizer.json"
+        with atomic(path) as output:
+            output.write(tokenizer.json.encode())
+        return [FileEntry(self.corpus.relative(path), 1, output.size, output.sha256)]
+
+    def _sample(self) -> Iterator[str]:
+        """Training texts, drawn by hash of (seed, doc_id) so that about SAMPLE_BYTES come together."""
+        total = 0
+        for row in self._documents(["texts", "split", "images", "held_out", "doc_id"]):
+            total += sum(len(text) for text in _training_texts(row))
+        share = SAMPLE_BYTES / max(total, 1)
+        for row in self._documents(["texts", "split", "images", "held_out", "doc_id"]):
+            digest = hashlib.sha256(f"{self.recipe.seed}\ntokenizer\n{row['doc_id']}".encode()).digest()
+            if int.from_bytes(digest[:8]) < share * 2**64:
+                yield from _training_texts(row)
+
+    def _documents(self, columns: list[str]) -> Iterator[dict[str, Any]]:
+        for part in range(self.parts):
+            for batch in pq.ParquetFile(self.corpus.part("documents", part)).iter_batches(256, columns=columns):
+                yield from batch.to_pylist()
+
+
+def _training_texts(row: dict[str, Any]) -> list[str]:
+    if row["split"] == "mixed":
+        return [
+            node.text
+            for piece in pieces(row)
+            if piece.split == "train"
+            for node in piece.nodes
+            if not isinstance(node, StoredImage)
+        ]
+    return [text for text in row["texts"] if text is not None] if row["split"] == "train" else []

@@ -1,0 +1,65 @@
+"""Stage windows: documents are cut into windows, their pictures by reference."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.engine import tables
+from pipeline.engine.corpus import Corpus
+from pipeline.engine.run import EachTask
+from pipeline.engine.tasks import FileEntry, Task
+from pipeline.recipe import Recipe
+from pipeline.stages.schemas import CUTS
+from shards.tokenizer import Tokenizer, load_tokenizer
+from shards.windows import Window, WindowOptions, document_windows
+from shards.writers import window_columns
+
+RUN = 64
+"""Consecutive documents of a part that go to the same shard, so that its pictures lie together in the store."""
+
+
+@dataclass(eq=False)
+class CutWindows(EachTask):
+    """Input: tasks, one a part. Output: (part, files): work/windows."""
+
+    corpus: Corpus
+    recipe: Recipe
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return load_tokenizer(str(self.corpus.root / "tokenizer.json"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"corpus": self.corpus, "recipe": self.recipe}
+
+    def work(self, task: Task) -> list[FileEntry]:
+        recipe = self.recipe
+        options = WindowOptions(
+            policy=recipe.windows.policy,
+            tokens=recipe.windows.tokens,
+            images=recipe.windows.images,
+            draws=recipe.windows.draws,
+        )
+        recipe_hash = recipe.hash()
+        rows = tables.Rows(CUTS)
+        index = 0
+        for batch in pq.ParquetFile(self.corpus.part("documents", task.number)).iter_batches(256):
+            for document in batch.to_pylist():
+                run = {"run": index // RUN}
+                index += 1
+                for cut in document_windows(document, self._tokenizer, options, seed=recipe.seed, recipe=recipe_hash):
+                    for rule, count in sorted(cut.dropped.items()):
+                        dropped = {"doc_id": document["doc_id"], "rule": rule, "count": count, "split": cut.split}
+                        rows.add(run | dropped)
+                    for window in cut.windows:
+                        rows.add(run | {"split": cut.split, "count": 1} | _window_row(window))
+        return [rows.write(self.corpus, self.corpus.part("windows", task.number))]
+
+
+def _window_row(window: Window) -> dict[str, Any]:
+    columns = window_columns(window)
+    del columns["image_metadata"]
+    images = [image.row() for image in window.images]
+    return columns | {"images": images, "bytes": sum(image.length for image in window.images)}
