@@ -73,7 +73,8 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         record_rules.update(tally(table["rule"]))
         uses.update(tally(table["use"]))
     pages = _pages(corpus)
-    picture_rules, stored, distinct = Counter[str](), 0, _rows(corpus.work("distinct_images"))
+    picture_rules, stored = Counter[str](), 0
+    distinct = _rows(corpus.work("distinct_images"))
     for entry in corpus.work("distinct_images"):
         rule = corpus.table(entry, ["rule"])["rule"]
         picture_rules.update(tally(rule))
@@ -100,9 +101,7 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, "record"),
         _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
         _level("words", pages.words, pages.words_kept, SPLITS, pages.words_lost, "page"),
-        _level(
-            "pictures", _rows(corpus.work("distinct_images")), {"stored": stored}, ("stored",), picture_rules, "image"
-        ),
+        _level("pictures", distinct, {"stored": stored}, ("stored",), picture_rules, "image"),
         _level("images", pages.pictures, {"kept": shown}, ("kept",), image_rules, "reference", "image"),
         _level("windows", asked, windows, ("train", "validation"), window_rules, "window"),
     ]
