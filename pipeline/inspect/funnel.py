@@ -124,7 +124,7 @@ class _Pages:
 
 def _pages(corpus: Finished) -> _Pages:
     told = _Pages()
-    for entries in zip(*(corpus.work(name) for name in ("split", "pages", "text")), strict=True):
+    for entries in zip(*(corpus.work(name) for name in ("split", "pages", "dedup")), strict=True):
         verdicts, found, text = (
             corpus.table(entry, columns)
             for entry, columns in zip(

@@ -43,13 +43,13 @@ def write_work(root: Path, documents: int = DOCUMENTS, parts: int = PARTS) -> Fi
                               "symbol_ratio": random.random(count) / 10,
                               "duplicate_lines": random.random(count) / 4, "placeholder": np.zeros(count, bool)}),
             "split": (SPLIT, {"rule": [None if kept else "page.no_image_left" for kept in left]}),
-            "verdicts": (DECISIONS, {"row": row, "rule": rules.tolist(), "content": shown,
+            "decisions": (DECISIONS, {"row": row, "rule": rules.tolist(), "content": shown,
                                     "url": [f"https://example.org/{part}/{index}.jpg" for index in range(images)]}),
             "references": (REFERENCES, {"owner": np.where(common, 0, part)}),
-            "contents": (DISTINCT_IMAGES, {"content": [*content, *([b"common".ljust(16)] if part == 0 else [])]}),
+            "distinct_images": (DISTINCT_IMAGES, {"content": content + ([b"common".ljust(16)] if part == 0 else [])}),
         }  # fmt: skip
-        stored = len(columns["contents"][1]["content"])
-        columns["contents"][1].update(
+        stored = len(columns["distinct_images"][1]["content"])
+        columns["distinct_images"][1].update(
             original_width=random.integers(20, 2_000, stored), original_height=random.integers(20, 2_000, stored),
             spread=random.random(stored) * 80, format=["jpeg"] * stored,
         )  # fmt: skip

@@ -81,7 +81,7 @@ def test_the_same_corpus_gives_the_same_funnel(small_corpus: Path, tmp_path: Pat
     ("stage", "rule", "what"),
     [
         ("split", "dedup.text", "pages that came in"),
-        ("verdicts", "image.too_small", "pictures kept"),
+        ("decisions", "image.too_small", "pictures kept"),
         ("windows", "window.cut", "windows of each split"),
     ],
 )

@@ -74,7 +74,7 @@ def test_the_command_says_what_is_wrong(web_warc: Path, tmp_path: Path) -> None:
     status, text = run("build", web_warc, "-o", tmp_path / "a", "--set", "image.min_side=small")
     assert status == 1 and text == "m3w: image.min_side must be a whole number, not 'small'\n"
     status, text = run("build", web_warc, "-o", tmp_path / "a", "--recipe", "obelix")
-    assert status == 1 and "no recipe is called 'obelix'" in text
+    assert status == 1 and "no recipe 'obelix'" in text
     status, text = run("build", web_warc, "-o", tmp_path / "a", "--", "--runner=DirectRunner")
     assert status == 1 and "DirectRunner is not used here" in text
 

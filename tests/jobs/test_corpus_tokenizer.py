@@ -27,7 +27,7 @@ def tokenizer(root: Path, held_out: str) -> bytes:
             row["texts"][node] = held_out
     rows[3]["texts"][3] = "Narrowboat beside narrowboat. " * 9
     write_table(corpus.part("documents", 0), pa.Table.from_pylist(rows, schema=DOCUMENTS))
-    MakeTokenizer(corpus, load("web", ["windows.vocabulary=600"]), 1)(Task(0, 1))
+    MakeTokenizer(corpus, load("web", ["windows.vocabulary=600"]), 1).work(Task(0, 1))
     return (root / "tokenizer.json").read_bytes()
 
 
