@@ -23,29 +23,28 @@ from shards.readers import read_documents
 from shards.records import Text
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer, train_corpus_tokenizer
 from shards.windows import pieces
-from train_min import TrainError, validate
-from train_min.arms import Setting, once, trained_model
-from train_min.data import Corpus, Losses, Windows, cut_windows, open_corpus, pictures
-from train_min.distributed import started_by_torchrun
-from train_min.loop import Log, parts_of, score
+from train_min import TrainError
+from train_min.data.windows import Corpus, Losses, Windows, cut_windows, open_corpus, pictures, seen_images
+from train_min.measuring import validate
+from train_min.measuring.results import Progress, say_too_few
+from train_min.measuring.validate import Clusters, amount_of
+from train_min.model.vision import choose_device, load_encoder
 from train_min.options import Result, TrainOptions
-from train_min.prepare import (
+from train_min.training.distributed import started_by_torchrun
+from train_min.training.loop import Log, Report, parts_of, score
+from train_min.training.prepare import (
     TILES,
     amount,
     check_amount,
-    choose_device,
     claim,
     encode_jobs,
     first_job,
     lm_jobs,
-    say_too_few,
     setting_of,
     worker_count,
 )
-from train_min.results import Progress, Report
-from train_min.validate import Clusters, amount_of
-from train_min.vision import load_encoder
-from train_min.workers import expect_jobs, keep_freed_memory, run_jobs
+from train_min.training.variants import Setting, once, trained_model
+from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
 
 TOKENIZER_BYTES = 50_000_000
 
@@ -214,7 +213,7 @@ def compare(
     page: list[int] = []
     counts = []
     for name, windows in held_out.items():
-        chosen = validate.seen_images(windows).image >= 0
+        chosen = seen_images(windows).image >= 0
         tokens = validate.unit_sums(windows, np.ones(len(chosen)), chosen)
         used = tokens > 0
         weight = 1 / (max(1.0, tokens.sum()) * len(held_out))
@@ -346,7 +345,7 @@ def against_data(
 ) -> dict[str, Any]:
     table: dict[str, dict[str, float | None]] = {}
     for name, windows in held_out.items():
-        chosen = validate.seen_images(windows).image >= 0
+        chosen = seen_images(windows).image >= 0
         for side, entries in losses.items():
             values = [validate.mean_nll(windows, entry[name], chosen) for entry in entries]
             table.setdefault(side, {})[name] = float(np.mean([value for value in values if value is not None]))

@@ -12,15 +12,17 @@ from pathlib import Path
 
 import torch
 
-from train_min.arms import Arm, Setting, arm_job, arms_of
-from train_min.data import Losses, open_corpus
-from train_min.distributed import number, of_first, started_by_torchrun, together
-from train_min.evaluate import captions
+from train_min.data.windows import Losses, Windows, open_corpus
+from train_min.measuring.evaluate import captions
+from train_min.measuring.results import Progress, read_log, say_too_few, summarise
+from train_min.measuring.validate import clusters_of, too_few_held_out
+from train_min.model.vision import choose_device, load_encoder
 from train_min.options import Result, TrainOptions
-from train_min.prepare import (
+from train_min.training.distributed import number, of_first, started_by_torchrun, together
+from train_min.training.loop import Report
+from train_min.training.prepare import (
     Places,
     amount,
-    choose_device,
     claim,
     encode_jobs,
     first_job,
@@ -32,9 +34,8 @@ from train_min.prepare import (
     vision_of,
     worker_count,
 )
-from train_min.results import Progress, Report, read_log, summarise
-from train_min.vision import load_encoder
-from train_min.workers import expect_jobs, keep_freed_memory, run_jobs
+from train_min.training.variants import Arm, Setting, arm_job, arms_of
+from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
 
 
 def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Result | None:
@@ -89,7 +90,9 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     own_tower = options.vision == "contrastive"
     encoder = None if own_tower else load_encoder(options.vision, device)
     tokenizer = run_tokenizer(opened, options)
-    places = prepare(opened, out, options, tokenizer, report)
+    places = prepare(opened, out, options, tokenizer)
+    training, held_out = (Windows.load(out / "data" / f"{name}.npz") for name in ("train", "validation"))
+    say_too_few(too_few_held_out(held_out, clusters_of(held_out, training)), report)
     if own_tower and not (out / "checkpoint" / "tower.pt").exists():
         report(f"{options.vision_steps} steps of a contrastive tower")
         train_tower(opened, out, options, progress)

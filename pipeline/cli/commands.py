@@ -187,7 +187,7 @@ def evaluate(
 ) -> None:
     """Few-shot accuracy of a run on a folder of labelled pictures."""
     try:
-        from train_min.evaluate import EvaluateOptions, run_evaluate
+        from train_min.measuring.evaluate import EvaluateOptions, run_evaluate
     except ImportError as error:
         raise TrainError(f"evaluation needs {error.name}: pip install 'openm3w[train]'") from None
     given: dict[str, Any] = {"mode": mode, "rices": rices, "permute": permute, "prefix": prefix}

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from shards.tokenizer import load_tokenizer
-from train_min.data import Windows
-from train_min.validate import BITS, seen_images
+from train_min.data.windows import Windows, seen_images
+from train_min.measuring.validate import BITS
 
 
 def spans(tokens: np.ndarray, decoded: list[str], words: list[str]) -> list[tuple[int, int, int]]:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from train_min.permute import derange
+from train_min.data.permute import derange
 
 KEPT = ("alt", "caption", "declared_width", "declared_height")
 """What a page says of a picture stays in its place."""

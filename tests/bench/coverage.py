@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train_min.validate import interval
+from train_min.measuring.validate import interval
 
 TRUTH = 0.1
 OF_DOCUMENT, OF_SEED_ON_DOCUMENT = 0.3, 0.1

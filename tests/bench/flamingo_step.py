@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train_min.efficientnet import load_efficientnet
-from train_min.lm import NanoConfig, NanoLM, packed_bias
-from train_min.loop import LoopOptions, accumulate, step_flops
-from train_min.model import Batch, Flamingo, ModelConfig
-from train_min.vision import fast_dtype
-from train_min.workers import keep_freed_memory
+from train_min.model.efficientnet import load_efficientnet
+from train_min.model.flamingo import Batch, Flamingo, ModelConfig
+from train_min.model.lm import NanoConfig, NanoLM, packed_bias
+from train_min.model.vision import fast_dtype
+from train_min.training.loop import LoopOptions, accumulate, step_flops
+from train_min.training.workers import keep_freed_memory
 
 IMAGES = 5
 CPU = torch.device("cpu")

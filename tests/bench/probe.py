@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train_min.data import Corpus, cut_windows, open_corpus
-from train_min.prepare import TILES
-from train_min.validate import BITS
-from train_min.vision import FeatureStore, load_encoder
+from train_min.data.features import FeatureStore
+from train_min.data.windows import Corpus, cut_windows, open_corpus
+from train_min.measuring.validate import BITS
+from train_min.model.vision import load_encoder
+from train_min.training.prepare import TILES
 
 FEWEST = 3
 """Training pictures behind which a word must stand to be counted."""

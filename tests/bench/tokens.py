@@ -15,7 +15,7 @@ from pathlib import Path
 
 import shards.tokenizer
 from shards.readers import read_documents
-from train_min.data import open_corpus
+from train_min.data.windows import open_corpus
 
 LANGUAGES = ("ru", "el", "ka", "hi", "bn", "ta", "ml", "th", "ja", "zh_CN", "de", "fi")
 LIMITS = (1 << 30, 48, 24)

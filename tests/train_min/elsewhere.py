@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from train_min.model import Flamingo
+from train_min.model.flamingo import Flamingo
 
 ELSEWHERE = torch.device("meta")
 

@@ -29,14 +29,13 @@ from train_min.against import (
     tokens_trained,
     without,
 )
-from train_min.arms import BLIND, Arm, Setting, arm_job, arms_of, rearranged, trained_model
-from train_min.data import cut_windows, open_corpus
-from train_min.loop import LoopOptions
+from train_min.data.windows import cut_windows, open_corpus, seen_images
+from train_min.measuring.results import ruler
 from train_min.options import TrainOptions
-from train_min.prepare import TILES, lm_job, prepare
-from train_min.results import ruler
 from train_min.train import run
-from train_min.validate import seen_images
+from train_min.training.loop import LoopOptions
+from train_min.training.prepare import TILES, lm_job, prepare
+from train_min.training.variants import BLIND, Arm, Setting, arm_job, arms_of, rearranged, trained_model
 
 
 def held_out(n: int = 50) -> Any:
@@ -93,8 +92,10 @@ def test_both_sides_begin_with_the_same_weights_and_have_orders_of_their_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     built, fitted = [], []
-    monkeypatch.setattr("train_min.arms.build_model", lambda setting, seed: built.append(seed))
-    monkeypatch.setattr("train_min.arms.fit", lambda model, sets, loop, order, *others: fitted.append(order))
+    monkeypatch.setattr("train_min.training.variants.build_model", lambda setting, seed: built.append(seed))
+    monkeypatch.setattr(
+        "train_min.training.variants.fit", lambda model, sets, loop, order, *others: fitted.append(order)
+    )
     setting = Setting(tmp_path, tmp_path, 49, 320, 0, QUICK, LoopOptions.of(QUICK), "cpu")
     for seed in (0, 1):
         for side in "ab":
@@ -337,8 +338,8 @@ def test_a_model_is_trained_without_pictures(
     monkeypatch.setattr(Setting, "lookup", lambda setting, windows: looked.append)
     corpus = open_corpus(corpus_folder)
     options = dataclasses.replace(QUICK, steps=3, lm_steps=1)
-    prepare(corpus, tmp_path, options, corpus.tokenizer, lambda line: None)
-    setting = Setting(tmp_path, tmp_path, 49, 320, corpus.tokenizer.image_id, options, options.loop(), "cpu")
+    prepare(corpus, tmp_path, options, corpus.tokenizer)
+    setting = Setting(tmp_path, tmp_path, 49, 320, corpus.tokenizer.image_id, options, LoopOptions.of(options), "cpu")
     lm_job(setting, lambda row: None)
     rows: list[dict] = []
     arm_job(setting, Arm(BLIND, 0, (BLIND, 0, 1.0)), rows.append)

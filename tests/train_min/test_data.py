@@ -16,7 +16,8 @@ from shards.tokenizer import train_corpus_tokenizer
 from shards.windows import WindowOptions
 from tests.train_min.synthetic import write_recipe
 from train_min import TrainError
-from train_min.data import (
+from train_min.data.permute import displace, permute
+from train_min.data.windows import (
     Windows,
     cut_windows,
     make_batch,
@@ -27,7 +28,6 @@ from train_min.data import (
     rows_of,
     training_windows,
 )
-from train_min.permute import displace, permute
 
 IMAGE, EOC = 100, 101
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from shards.tokenizer import Tokenizer, train_corpus_tokenizer
-from train_min import TrainError, evaluate
-from train_min.evaluate import (
+from train_min import TrainError
+from train_min.measuring import evaluate
+from train_min.measuring.evaluate import (
     EvaluateOptions,
     accuracy,
     answer_tokens,

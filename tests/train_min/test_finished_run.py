@@ -10,7 +10,7 @@ import torch
 
 from tests.train_min.conftest import QUICK
 from train_min import TrainError
-from train_min.evaluate import EvaluateOptions, run_evaluate
+from train_min.measuring.evaluate import EvaluateOptions, run_evaluate
 from train_min.options import Result
 from train_min.train import run
 

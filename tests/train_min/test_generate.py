@@ -7,8 +7,8 @@ import torch
 from tests.train_min.elsewhere import ELSEWHERE, TwoDevices, moved
 from tests.train_min.test_lm import wrapped
 from tests.train_min.test_model import FEATURES, tiny
-from train_min.generate import Prompt, Session, beam, greedy, likelihoods, prompt_batch
-from train_min.model import Flamingo
+from train_min.measuring.generate import Prompt, Session, beam, greedy, likelihoods, prompt_batch
+from train_min.model.flamingo import Flamingo
 
 IMAGE, EOC = 60, 61
 

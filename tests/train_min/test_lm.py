@@ -10,8 +10,8 @@ import transformers
 
 from tests.train_min.test_model import FEATURES, batch_of, perturbed
 from train_min import TrainError
-from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM, load_causal_lm, packed_bias
-from train_min.model import Flamingo, ModelConfig
+from train_min.model.flamingo import Flamingo, ModelConfig
+from train_min.model.lm import HuggingFaceLM, NanoConfig, NanoLM, load_causal_lm, packed_bias
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "vocab_size": 70}
 CONFIGS = {

@@ -17,10 +17,11 @@ from shards.windows import WindowOptions
 from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
 from train_min import TrainError
-from train_min.arms import Setting
-from train_min.data import Windows, cut_windows, open_corpus
-from train_min.lm import NanoConfig, NanoLM
-from train_min.loop import (
+from train_min.data.windows import Windows, cut_windows, open_corpus
+from train_min.model.flamingo import Flamingo, ModelConfig
+from train_min.model.lm import NanoConfig, NanoLM
+from train_min.options import TrainOptions
+from train_min.training.loop import (
     LoopOptions,
     TrainingSet,
     accumulate,
@@ -33,8 +34,7 @@ from train_min.loop import (
     step_flops,
     train_nano,
 )
-from train_min.model import Flamingo, ModelConfig
-from train_min.options import TrainOptions
+from train_min.training.variants import Setting
 
 
 def features_of(windows: Windows) -> Any:
@@ -226,7 +226,7 @@ def test_scores_are_the_losses_of_each_token_wherever_it_is_packed(windows: Wind
         unit=windows.unit[:12],
     )
     scores = score(model, few, features_of(windows))
-    from train_min.data import make_batch
+    from train_min.data.windows import make_batch
 
     for index in range(12):
         batch = make_batch(few, [[index]], features_of(windows))

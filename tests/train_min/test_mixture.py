@@ -18,11 +18,11 @@ from tests.train_min.synthetic import draw
 from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
 from train_min import TrainError
-from train_min.contrastive import neighbours, pretrain
-from train_min.data import open_corpus, pictures, read_picture, training_windows
-from train_min.pairs import pair_windows
+from train_min.data.pairs import pair_windows
+from train_min.data.windows import open_corpus, pictures, read_picture, training_windows
+from train_min.model.vision import TOWER_TOKENS, load_tower
 from train_min.train import run
-from train_min.vision import TOWER_TOKENS, load_tower
+from train_min.training.contrastive import neighbours, pretrain
 
 
 def exported(folder: Path, corpus_folder: Path, n: int = 40) -> Path:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train_min import TrainError
-from train_min.lm import NanoConfig, NanoLM
-from train_min.loop import LoopOptions
-from train_min.model import Batch, Flamingo, ModelConfig, PerceiverResampler, TokenLoss
-from train_min.optim import orthogonalize
+from train_min.model.flamingo import Batch, Flamingo, ModelConfig, PerceiverResampler, TokenLoss
+from train_min.model.lm import NanoConfig, NanoLM
+from train_min.training.loop import LoopOptions
+from train_min.training.optim import orthogonalize
 
 VOCABULARY, WIDTH, FEATURES = 64, 32, 24
 
@@ -104,7 +104,7 @@ def test_latents_attend_to_patches_and_latents_in_one_softmax() -> None:
 def test_at_the_start_the_logits_are_the_language_models(dtype: torch.dtype) -> None:
     model = tiny(dtype=dtype, open_gates=False).train()
     batch = batch_of([[-1, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, -1]], [(0, 0), (0, 1), (1, 0)])
-    from train_min.lm import packed_bias
+    from train_min.model.lm import packed_bias
 
     with torch.no_grad():
         alone = model.lm.run(model.lm.embed(batch.tokens), batch.positions, packed_bias(batch.segments, dtype))

@@ -21,12 +21,12 @@ from tests.train_min.synthetic import write_corpus
 from train_min import TrainError
 from train_min.__main__ import main
 from train_min.against import run_against
-from train_min.arms import Setting
-from train_min.data import cut_windows, open_corpus, training_windows
-from train_min.loop import LoopOptions, load
+from train_min.data.windows import cut_windows, open_corpus, training_windows
 from train_min.options import TrainOptions
-from train_min.prepare import claim, lm_job, prepare
 from train_min.train import run
+from train_min.training.loop import LoopOptions, load
+from train_min.training.prepare import claim, lm_job, prepare
+from train_min.training.variants import Setting
 
 
 def test_a_run_of_what_a_corpus_or_a_file_was_before_it_was_made_again_is_refused(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_language_model_is_the_same_on_any_number_of_threads(corpus_folder: 
     options = dataclasses.replace(QUICK, lm_steps=2, lm_rows=8)
     for threads in (2, 1):
         out = tmp_path / str(threads)
-        prepare(corpus, out, options, corpus.tokenizer, lambda line: None)
+        prepare(corpus, out, options, corpus.tokenizer)
         setting = Setting(out, out, 49, 320, 0, options, LoopOptions.of(options), "cpu")
         torch.set_num_threads(threads)
         lm_job(setting, lambda row: None)
@@ -175,7 +175,7 @@ def test_another_language_model_reads_the_windows_once(
     options = dataclasses.replace(QUICK, lm=str(source), every=3, steps=4)
     found, kept = [], []
     for most in (1 << 30, 0):
-        monkeypatch.setattr("train_min.prepare.MOST_STATES", most)
+        monkeypatch.setattr("train_min.training.prepare.MOST_STATES", most)
         out, lines = tmp_path / str(most), []
         found.append(run(corpus_folder, out, options, lines.append).data)
         assert "99 windows for the language model to read" in lines[0]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.train_min.test_data import EOC, IMAGE, windows_of
-from train_min import validate
-from train_min.permute import permute
-from train_min.validate import (
+from train_min.data.permute import permute
+from train_min.data.windows import seen_images
+from train_min.measuring import validate
+from train_min.measuring.validate import (
     Clusters,
     Estimate,
     clusters_of,
@@ -18,7 +19,6 @@ from train_min.validate import (
     information,
     interval,
     penalty,
-    seen_images,
     sentence,
     unit_sums,
 )

@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from train_min import TrainError, vision
-from train_min.efficientnet import load_efficientnet, weights_file
-from train_min.vision import Encoder, FeatureStore, load_encoder
+from train_min import TrainError
+from train_min.data.features import FeatureStore
+from train_min.model import vision
+from train_min.model.efficientnet import load_efficientnet, weights_file
+from train_min.model.vision import Encoder, load_encoder
 
 CPU = torch.device("cpu")
 

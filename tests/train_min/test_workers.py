@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from train_min import TrainError
-from train_min.workers import run_jobs
+from train_min.training.workers import run_jobs
 
 
 def fail(number: int, log: Callable[[dict], None]) -> None:
@@ -44,7 +44,7 @@ def test_a_worker_that_is_killed_ends_the_run_in_one_line() -> None:
 
 HOLDER = """
 import multiprocessing
-from train_min.workers import run_jobs
+from train_min.training.workers import run_jobs
 
 def hold(number, log):
     global lock
@@ -71,7 +71,7 @@ def test_workers_start_where_the_folder_for_temporary_files_has_a_long_name(tmp_
     """The server that forks workers listens at a socket in it, whose name may have 107 bytes."""
     temporary = tmp_path / ("long" * 25)
     temporary.mkdir()
-    program = "from train_min.workers import expect_jobs; print(expect_jobs(2).get_start_method())"
+    program = "from train_min.training.workers import expect_jobs; print(expect_jobs(2).get_start_method())"
     environment = {**os.environ, "TMPDIR": str(temporary)}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
@@ -80,7 +80,7 @@ def test_workers_start_where_the_folder_for_temporary_files_has_a_long_name(tmp_
 
 REFUSER = """
 from train_min import TrainError
-from train_min.workers import run_jobs
+from train_min.training.workers import run_jobs
 
 def refuse(jobs, log):
     raise TrainError("no")
@@ -165,7 +165,7 @@ def test_an_interrupted_run_says_so_in_one_line(
 
 STARTER = """
 import os, signal, sys, threading
-from train_min import workers
+from train_min.training import workers
 
 def end(number, frame):
     print("ended by", number)

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train_min import TrainError
-from train_min.data import Windows, media_places
-from train_min.loop import save
-from train_min.optim import make_optimizers
-from train_min.vision import TOWER, TOWER_MEAN, TOWER_TOKENS, Encoder, fast_dtype, small_clip
+from train_min.data.windows import Windows, media_places
+from train_min.model.vision import TOWER, TOWER_MEAN, TOWER_TOKENS, Encoder, fast_dtype, small_clip
+from train_min.training.loop import save
+from train_min.training.optim import make_optimizers
 
 MOST_PICTURES = 50_000
 

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from train_min.data import Windows
+from train_min.data.windows import Windows
 
 
 def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Windows of a corpus as flat arrays, permuted copies of them, and batches of packed rows.
 
-A training run reads token ids and content hashes; pictures themselves are read once, by `train_min.vision`.
+A training run reads token ids and content hashes; pictures themselves are read once, by `train_min.model.vision`.
 """
 
 import json
@@ -19,7 +19,7 @@ from shards.tar import read_member
 from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions, document_windows
 from train_min import TrainError
-from train_min.model import Batch, rounded
+from train_min.model.flamingo import Batch, rounded
 
 UNIT_TOKENS = 20 * 256
 """A book-length page counts as several documents, of this many tokens each."""
@@ -358,3 +358,29 @@ def make_batch(  # type: ignore[no-untyped-def]
         batch.features = [features(np.array(wanted))[:, None]]
         batch.media_row, batch.media_slot = torch.tensor(media_row), torch.tensor(media_slot)
     return batch
+
+
+@dataclass(frozen=True)
+class Seen:
+    """For each token of `Windows`: `image` (T,) the place in `Windows.images` of the image that its prediction sees, -1
+    for none and for markers; `distance` (T,) tokens between that image and the token, 0 for the one right behind it."""
+
+    image: np.ndarray
+    distance: np.ndarray
+
+
+def seen_images(windows: Windows, follow: bool = False) -> Seen:
+    """The prediction of token i is made at token i - 1 and sees what that one sees."""
+    image = np.full(len(windows.tokens), -1, np.int64)
+    distance = np.zeros(len(windows.tokens), np.int64)
+    for index in range(len(windows)):
+        tokens, images = windows.of(index)
+        places = media_places(tokens, windows.image_id, images, follow)[:-1]
+        markers = np.append(np.flatnonzero(tokens == windows.image_id), 0)
+        start = int(windows.starts[index]) + 1
+        text = (tokens[1:] != windows.image_id) & (tokens[1:] != windows.eoc_id)
+        sees = (places >= 0) & text
+        span = slice(start, start + len(places))
+        image[span] = np.where(sees, places + windows.image_starts[index], -1)
+        distance[span] = np.abs(np.arange(len(places)) - markers[places])
+    return Seen(image, distance)

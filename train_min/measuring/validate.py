@@ -15,38 +15,12 @@ from scipy.special import stdtrit
 
 from shards.enough import too_few
 from shards.tokenizer import Tokenizer
-from train_min.data import Losses, Windows, media_places
+from train_min.data.windows import Losses, Windows, seen_images
 
 BITS = 1 / math.log(2)
 MOST_PARTS = 20
 """Hosts, or languages, that a gain is broken down by: those with most tokens."""
 DISTANCES = ((0, 8), (8, 32), (32, 128), (128, 1 << 30))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """For each token of `Windows`: `image` (T,) the place in `Windows.images` of the image that its prediction sees, -1
-    for none and for markers; `distance` (T,) tokens between that image and the token, 0 for the one right behind it."""
-
-    image: np.ndarray
-    distance: np.ndarray
-
-
-def seen_images(windows: Windows, follow: bool = False) -> Seen:
-    """The prediction of token i is made at token i - 1 and sees what that one sees."""
-    image = np.full(len(windows.tokens), -1, np.int64)
-    distance = np.zeros(len(windows.tokens), np.int64)
-    for index in range(len(windows)):
-        tokens, images = windows.of(index)
-        places = media_places(tokens, windows.image_id, images, follow)[:-1]
-        markers = np.append(np.flatnonzero(tokens == windows.image_id), 0)
-        start = int(windows.starts[index]) + 1
-        text = (tokens[1:] != windows.image_id) & (tokens[1:] != windows.eoc_id)
-        sees = (places >= 0) & text
-        span = slice(start, start + len(places))
-        image[span] = np.where(sees, places + windows.image_starts[index], -1)
-        distance[span] = np.abs(np.arange(len(places)) - markers[places])
-    return Seen(image, distance)
 
 
 def unit_sums(windows: Windows, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:

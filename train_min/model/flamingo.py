@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train_min import TrainError
-from train_min.lm import LayerNorm, Linear, as_bias, attention, heads, packed_bias
+from train_min.model.lm import LayerNorm, Linear, as_bias, attention, heads, packed_bias
 
 
 def rounded(count: int, unit: int) -> int:

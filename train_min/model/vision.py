@@ -1,11 +1,8 @@
 """Frozen image encoders, and their features kept on disk: each distinct picture is encoded once."""
 
-import contextlib
 import hashlib
 import io
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +12,12 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from train_min import TrainError
-from train_min.efficientnet import CHANNELS, GRID, MEAN, SIDE, STD, load_efficientnet
+from train_min.model.efficientnet import CHANNELS, GRID, MEAN, SIDE, STD, load_efficientnet
 
-BATCH = 16
 TOWER = {"image_size": 96, "patch_size": 12, "width": 192, "layers": 4, "head_width": 64}
 """The image side of the contrastive tower, as open_clip takes it."""
 TOWER_TOKENS = 32
 TOWER_MEAN = (0.5, 0.5, 0.5)
-STALE = 3600.0
-"""Seconds without a batch after which a part that is being written is one that an ended worker has left."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +81,16 @@ def opaque(picture: Image.Image) -> Image.Image:
     return white
 
 
+def choose_device(name: str | None) -> torch.device:
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise TrainError(f"no device {name!r}: cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainError("--device cuda, but torch finds no GPU here: leave it out")
+    return torch.device(name)
+
+
 def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where its products are faster than float32's."""
     if device.type == "cuda":
@@ -110,7 +114,7 @@ def run_frozen(model: nn.Module, device: torch.device) -> Callable[[Tensor], Ten
 
 def load_encoder(name: str, device: torch.device) -> Encoder:
     """`efficientnet-lite0`; `open_clip:MODEL/WEIGHTS` with the name of published weights or the path of a file; or
-    `contrastive:FILE`, a tower that `train_min.contrastive` trained."""
+    `contrastive:FILE`, a tower that `train_min.training.contrastive` trained."""
     if name == "efficientnet-lite0":
         encode = run_frozen(load_efficientnet(), device)
         precision = str(fast_dtype(device)).removeprefix("torch.")
@@ -179,7 +183,7 @@ def small_clip(vocabulary: int) -> nn.Module:
 
 
 def load_tower(path: Path, device: torch.device) -> Encoder:
-    """The image side of a tower that `train_min.contrastive` trained."""
+    """The image side of a tower that `train_min.training.contrastive` trained."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         stamp = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -190,78 +194,3 @@ def load_tower(path: Path, device: torch.device) -> Encoder:
     side, patches = TOWER["image_size"], (TOWER["image_size"] // TOWER["patch_size"]) ** 2
     encode = run_frozen(Tokens(model.visual), device)  # type: ignore[arg-type]
     return Encoder(f"contrastive-{stamp}", encode, side, patches, TOWER["width"], TOWER_MEAN, TOWER_MEAN)
-
-
-class FeatureStore:
-    """Features (patches, width) in bfloat16 of pictures by content hash, memory-mapped.
-
-    The folder holds parts that are written once and never changed: NAME.features, raw bfloat16 (n, patches, width), and
-    NAME.hashes, n times 32 bytes, which appears last. Several runs may add to it at the same time."""
-
-    def __init__(self, folder: Path, patches: int, width: int):
-        self.folder, self.patches, self.width = folder, patches, width
-        self.parts: list[np.ndarray] = []
-        self.place: dict[bytes, tuple[int, int]] = {}
-        self.known: set[str] = set()
-
-    def refresh(self) -> None:
-        """Map the parts that have been added since."""
-        for index in sorted(self.folder.glob("*.hashes")):
-            if index.name in self.known:
-                continue
-            content = index.read_bytes()
-            shape = (len(content) // 32, self.patches, self.width)
-            try:
-                self.parts.append(np.memmap(index.with_suffix(".features"), np.uint16, "r", shape=shape))
-            except (OSError, ValueError) as error:
-                raise TrainError(f"the feature store {self.folder} is damaged ({error}): delete it") from None
-            for row in range(shape[0]):
-                self.place.setdefault(content[32 * row : 32 * row + 32], (len(self.parts) - 1, row))
-            self.known.add(index.name)
-
-    def missing(self, hashes: list[bytes]) -> list[bytes]:
-        return sorted({digest for digest in hashes if digest not in self.place})
-
-    def add(self, encoder: Encoder, pictures: Iterator[tuple[bytes, bytes]], report: Callable[[int], None]) -> None:
-        """Encode (hash, content) pairs as one new part. Raises TrainError for a picture that cannot be decoded."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        hashes: list[bytes] = []
-        for left in self.folder.glob(".*.features.tmp"):
-            with contextlib.suppress(FileNotFoundError):  # another worker was quicker
-                if time.time() - left.stat().st_mtime > STALE:
-                    left.unlink()
-        temporary = self.folder / f".{os.getpid()}.features.tmp"
-        with temporary.open("wb") as file:
-            while True:
-                batch = [pair for _, pair in zip(range(BATCH), pictures, strict=False)]
-                if not batch:
-                    break
-                prepared = []
-                for digest, content in batch:
-                    try:
-                        prepared.append(encoder.prepare(content))
-                    except Exception as error:
-                        raise TrainError(
-                            f"picture {digest.hex()} cannot be decoded ({error}): run m3w verify"
-                        ) from None
-                    hashes.append(digest)
-                features = encoder.encode(torch.stack(prepared))
-                file.write(features.contiguous().view(torch.uint16).numpy().tobytes())
-                report(len(batch))
-        name = hashlib.sha256(b"".join(hashes)).hexdigest()[:16]
-        temporary.replace(self.folder / f"{name}.features")
-        index = self.folder / f".{name}.hashes.tmp"
-        index.write_bytes(b"".join(hashes))
-        index.replace(self.folder / f"{name}.hashes")
-
-    def table(self, hashes: np.ndarray) -> Callable[[np.ndarray], Tensor]:
-        """A function from rows of `hashes` (H, 32) to their features (n, patches, width)."""
-        places = np.array([self.place[row.tobytes()] for row in hashes]).reshape(-1, 2)
-
-        def lookup(rows: np.ndarray) -> Tensor:
-            features = np.empty((len(rows), self.patches, self.width), np.uint16)
-            for index, (part, row) in enumerate(places[rows].tolist()):
-                features[index] = self.parts[part][row]
-            return torch.from_numpy(features).view(torch.bfloat16)
-
-        return lookup

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train_min.data import media_places
-from train_min.lm import packed_bias
-from train_min.model import Batch, Flamingo, Media, head_logits, visible
+from train_min.data.windows import media_places
+from train_min.model.flamingo import Batch, Flamingo, Media, head_logits, visible
+from train_min.model.lm import packed_bias
 
 
 @dataclass(frozen=True)

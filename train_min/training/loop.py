@@ -14,15 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train_min import TrainError
-from train_min.data import Windows, make_batch, rows_of, token_places, training_parts
-from train_min.lm import NanoConfig, NanoLM, packed_bias
-from train_min.model import Batch, Flamingo, ResamplerLayer, padded
-from train_min.optim import make_optimizers
+from train_min.data.windows import Windows, make_batch, rows_of, token_places, training_parts
+from train_min.model.flamingo import Batch, Flamingo, ResamplerLayer, padded
+from train_min.model.lm import NanoConfig, NanoLM, packed_bias
 from train_min.options import TrainOptions
-from train_min.workers import single_threads
+from train_min.training.optim import make_optimizers
+from train_min.training.workers import single_threads
 
 Features = Callable[[np.ndarray], Tensor]
 Log = Callable[[dict[str, Any]], None]
+Report = Callable[[str], None]
+"""Takes lines for the user."""
 
 
 @dataclass(frozen=True)

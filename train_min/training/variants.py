@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from train_min import TrainError
-from train_min.data import Losses, Windows
-from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
-from train_min.loop import Log, LoopOptions, TrainingSet, fit, load, measured_peak, process_rank, score
-from train_min.model import Flamingo, ModelConfig
+from train_min.data.features import FeatureStore
+from train_min.data.permute import displace, permute
+from train_min.data.windows import Losses, Windows
+from train_min.model.flamingo import Flamingo, ModelConfig
+from train_min.model.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
+from train_min.model.vision import fast_dtype
 from train_min.options import TrainOptions
-from train_min.permute import displace, permute
-from train_min.vision import FeatureStore, fast_dtype
+from train_min.training.loop import Log, LoopOptions, TrainingSet, fit, load, measured_peak, process_rank, score
 
 SCOPES = ("documents", "host", "document")
 RULERS = {"permutation": "documents", "placement": "place"}

@@ -1,7 +1,7 @@
 """Several processes that train every arm together: `torchrun --nproc-per-node=2 -m train_min CORPUS`.
 
-Each takes its share of the rows of a step, and gradients are summed (`train_min.loop.accumulate`); the first process
-prepares, evaluates and writes."""
+Each takes its share of the rows of a step, and gradients are summed (`loop.accumulate`); the first process prepares,
+evaluates and writes."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed
 
-from train_min.prepare import choose_device
+from train_min.model.vision import choose_device
 
 
 def started_by_torchrun() -> bool:

@@ -21,13 +21,14 @@ from shards.records import Text
 from shards.stream import token_stream
 from shards.tokenizer import Tokenizer, load_tokenizer
 from train_min import TrainError
-from train_min.arms import Setting, build_model
-from train_min.generate import Prompt, beam, greedy, likelihoods
-from train_min.loop import LoopOptions, load
-from train_min.model import Flamingo
+from train_min.data.features import FeatureStore
+from train_min.measuring.generate import Prompt, beam, greedy, likelihoods
+from train_min.model.flamingo import Flamingo
+from train_min.model.vision import choose_device, load_encoder
 from train_min.options import TrainOptions
-from train_min.prepare import choose_device, vision_of
-from train_min.vision import FeatureStore, load_encoder
+from train_min.training.loop import LoopOptions, load
+from train_min.training.prepare import vision_of
+from train_min.training.variants import Setting, build_model
 
 PICTURE = object()
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import numpy as np
 
 from shards.stream import render
 from shards.tokenizer import Tokenizer
-from train_min import validate
-from train_min.arms import BLIND, DOSES, RULERS, SCOPES, Setting, rearranged
-from train_min.data import Losses, Windows
+from train_min.data.windows import Losses, Windows, seen_images
+from train_min.measuring import validate
 from train_min.options import TrainOptions
-
-Report = Callable[[str], None]
+from train_min.training.loop import Report
+from train_min.training.variants import BLIND, DOSES, RULERS, SCOPES, Setting, rearranged
 
 
 class Progress:
@@ -54,6 +52,25 @@ class Progress:
         self.total, self.done, self.started, self.what = total, 0, time.monotonic(), what
 
 
+def say_too_few(reason: str, report: Report) -> None:
+    """Before anything is trained."""
+    if reason:
+        report(f"{reason}. Training goes on, but its result will say no more than this")
+
+
+def amounts(name: str, tokenizer: Tokenizer, training: Windows, windows: Windows) -> dict[str, Any]:
+    """How much a corpus trains on and holds out."""
+    return {
+        "name": name,
+        "tokenizer": tokenizer.id,
+        "training_windows": len(training),
+        "training_documents": len({unit["doc_id"] for unit in training.units}),
+        "training_tokens": len(training.tokens),
+        "validation_windows": len(windows),
+        "validation_documents": len({unit["doc_id"] for unit in windows.units}),
+    }
+
+
 def summarise(
     name: str,
     tokenizer: Tokenizer,
@@ -73,23 +90,14 @@ def summarise(
         scope: validate.penalty(windows, clusters, true, scope, rearranged(windows, (scope, options.seed, 1.0))[1])
         for scope in SCOPES
     }
-    chosen = validate.seen_images(windows).image >= 0
+    chosen = seen_images(windows).image >= 0
     width = validate.bytes_per_token(windows, tokenizer)
     lm = validate.mean_nll(windows, true[0]["lm"], chosen)
     blind = float(np.mean([validate.mean_nll(windows, entry["blind"], chosen) for entry in true]))
     gain = information["gain"]
     return {
         "sentence": validate.sentence(gain, control, information["by_language"]),
-        "corpus": {
-            "name": name,
-            "tokenizer": tokenizer.id,
-            "training_windows": len(training),
-            "training_documents": len({unit["doc_id"] for unit in training.units}),
-            "training_tokens": len(training.tokens),
-            "validation_windows": len(windows),
-            "validation_documents": len({unit["doc_id"] for unit in windows.units}),
-            "pictures": len(places),
-        },
+        "corpus": amounts(name, tokenizer, training, windows) | {"pictures": len(places)},
         "gain": gain,
         "gain_per_byte": {
             name: None if gain[name] is None else gain[name] / width for name in ("value", "low", "high")
@@ -122,7 +130,7 @@ def ruler(
     """How the gain, and under `placement` the penalty within the document, fall with the share of wrong documents; and
     by how much each dose is told from the corpus as it is. `blind`: NLL(reference) less that of models trained without
     pictures; above zero the reference is harmed by its shuffled pictures, and the gain holds this harm."""
-    chosen = validate.seen_images(windows).image >= 0
+    chosen = seen_images(windows).image >= 0
     points = []
     for dose in (0.0, *DOSES):
         name = "true" if dose == 0 else f"dose-{dose:g}"

@@ -13,7 +13,7 @@ from shards.stream import token_stream
 from shards.tar import Member, read_member
 from shards.tokenizer import Tokenizer
 from train_min import TrainError
-from train_min.data import Windows, collect
+from train_min.data.windows import Windows, collect
 
 PAIR_TOKENS = 64
 """Flamingo trains pairs at 32 or 64 tokens."""

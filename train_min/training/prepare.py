@@ -13,17 +13,17 @@ import torch
 
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions
-from train_min import TrainError, validate
-from train_min.arms import Setting, build_model, gated_every
-from train_min.data import Corpus, Windows, cut_windows, pictures, read_picture, training_windows
-from train_min.lm import HuggingFaceLM, NanoConfig, NanoLM
-from train_min.loop import TEXT_PARTS, Log, LoopOptions, lower_states, save, train_nano
-from train_min.model import Flamingo, ModelConfig
+from train_min import TrainError
+from train_min.data.features import FeatureStore
+from train_min.data.pairs import pair_windows
+from train_min.data.windows import Corpus, Windows, cut_windows, pictures, read_picture, seen_images, training_windows
+from train_min.model.flamingo import Flamingo, ModelConfig
+from train_min.model.lm import HuggingFaceLM, NanoConfig, NanoLM
+from train_min.model.vision import Encoder, fast_dtype, load_encoder
 from train_min.options import TrainOptions
-from train_min.pairs import pair_windows
-from train_min.results import Report
-from train_min.vision import Encoder, FeatureStore, fast_dtype, load_encoder
-from train_min.workers import available_cores, single_threads
+from train_min.training.loop import TEXT_PARTS, Log, LoopOptions, lower_states, save, train_nano
+from train_min.training.variants import Setting, build_model, gated_every
+from train_min.training.workers import available_cores, single_threads
 
 Places = dict[bytes, dict[str, Any]]
 """Where the picture of a content hash lies."""
@@ -36,16 +36,6 @@ PIECE = 256
 """Pictures that one job encodes."""
 MOST_STATES = 2 << 30
 """Bytes of a file of `lower_states`; of larger sets the frozen blocks are run in every step instead."""
-
-
-def choose_device(name: str | None) -> torch.device:
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise TrainError(f"no device {name!r}: cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise TrainError("--device cuda, but torch finds no GPU here: leave it out")
-    return torch.device(name)
 
 
 def worker_count(options: TrainOptions, device: torch.device) -> int:
@@ -158,17 +148,11 @@ def check_amount(folder: Path, training: Windows, held_out: Windows) -> None:
         )
     if not len(held_out):
         raise TrainError(f"{folder} has no held-out documents with windows: build it with a larger windows.validation")
-    if not (validate.seen_images(held_out).image >= 0).any():
+    if not (seen_images(held_out).image >= 0).any():
         raise TrainError(
             f"{folder} has no picture with text behind it in its held-out documents, so there is nothing to measure: "
             "build it with a larger windows.validation, or from pages whose pictures stand above their text"
         )
-
-
-def say_too_few(reason: str, report: Report) -> None:
-    """Before anything is trained."""
-    if reason:
-        report(f"{reason}. Training goes on, but its result will say no more than this")
 
 
 def setting_of(
@@ -180,13 +164,12 @@ def setting_of(
     )
 
 
-def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokenizer, report: Report) -> Places:
+def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokenizer) -> Places:
     """Write the windows of the run to files; where each of their pictures lies. Raises TrainError for too little
     data."""
     training = training_windows(corpus, tokenizer, options.seed)
     held_out = cut_windows(corpus, tokenizer, "validation", TILES)
     check_amount(corpus.folder, training, held_out)
-    say_too_few(validate.too_few_held_out(held_out, validate.clusters_of(held_out, training)), report)
     (out / "data").mkdir(parents=True, exist_ok=True)
     (out / "tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
     training.save(out / "data" / "train.npz")
@@ -208,7 +191,7 @@ def vision_of(out: Path, options: TrainOptions) -> str:
 
 def train_tower(corpus: Corpus, out: Path, options: TrainOptions, log: Log) -> None:
     """Write RUN/checkpoint/tower.pt."""
-    from train_min.contrastive import pretrain
+    from train_min.training.contrastive import pretrain
 
     windows = training_windows(corpus, run_tokenizer(corpus, options), options.seed)
     places = pictures(corpus, {row.tobytes() for row in windows.hashes})

@@ -1,0 +1,1 @@
+"""What comes of it: losses, intervals, few-shot accuracy."""

@@ -1,0 +1,1 @@
+"""What is trained: language models, image encoders, and the Flamingo that joins them."""
