@@ -1,9 +1,10 @@
-"""`make bench`: ours beside the peers', each comparison in one run."""
+"""`make bench`: our figures beside those of peers, each comparison in one run. --record writes them to results/."""
 
 import runpy
 import sys
 
+recording = sys.argv[1:]
 for arguments in (["extraction"], ["build"], ["crawl", "hosts"], ["crawl", "images"], ["flamingo_step"]):
     print(f"\n== {' '.join(arguments)}", flush=True)
-    sys.argv = arguments
+    sys.argv = [*arguments, *recording]
     runpy.run_module(f"tests.bench.{arguments[0]}", run_name="__main__")

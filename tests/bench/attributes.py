@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from shards.tokenizer import load_tokenizer
+from tests.bench.results import Figure, record
 from train_min.data.windows import Windows, seen_images
 from train_min.measuring.validate import BITS
 
@@ -40,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("truth", type=Path)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--record", action="store_true", help="write the shares to results/trainer.json")
     options = parser.parse_args()
     mentions = {}
     for line in options.truth.read_text(encoding="utf-8").splitlines():
@@ -90,6 +92,13 @@ def main() -> None:
         print(f"{attribute:8} {len(entries):6} words  {value:.3f} of {math.log2(choices):.0f} bits a word")
     by_language = ", ".join(f"{language} {told_in[language] / known_in[language]:.1%}" for language in sorted(known_in))
     print(f"share of log2 K: {told / known:.1%}; {by_language}")
+    if options.record:
+        english = told_in["en"] / known_in["en"]
+        shares = [
+            Figure("attribute words: share of log2 K, 7 languages", round(100 * told / known, 1), "%", ">= 80"),
+            Figure("attribute words: share of log2 K, English", round(100 * english, 1), "%"),
+        ]
+        record("trainer", shares, "python -m tests.bench.attributes web/truth.jsonl RUN", f"run {options.run.name}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """How long a build of three real sites takes, beside the least that any build must do, and how much memory it needs.
 
-    python -m tests.bench.build [WORKERS]
+    python -m tests.bench.build [WORKERS] [--record]
 
 Reads ../shared/data/warc. The floor (../shared/bench/floor.py) inflates and parses records, parses HTML with lexbor and
 decodes, shrinks and encodes each distinct picture, on one core and nothing else."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import time
 from pathlib import Path
 
 import psutil
+
+from tests.bench.results import Figure, record
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 NAMES = ("hugin", "freedombox-en", "skimage")
@@ -51,7 +54,11 @@ def measure(command: list[str]) -> tuple[float, float, int, int]:
 
 
 def main() -> None:
-    workers = sys.argv[1] if len(sys.argv) > 1 else "2"
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("workers", type=int, nargs="?", default=2)
+    parser.add_argument("--record", action="store_true", help="write the figures to results/build.json")
+    options = parser.parse_args()
+    workers = options.workers
     files = [str(SHARED / f"data/warc/{name}.warc.gz") for name in NAMES]
     m3w = str(Path(sys.executable).with_name("m3w"))
     floor_begin = time.monotonic()
@@ -73,6 +80,16 @@ def main() -> None:
     print(f"  ratio to the floor: {seconds / floor:.2f} wall, {cpu / floor:.2f} CPU")
     print(f"  peak memory: main {main_peak / 2**20:.0f} MiB, largest worker {worker_peak / 2**20:.0f} MiB")
     print(f"  {rows['documents']} documents, {images} images stored, {rows['windows']} windows")
+    if options.record:
+        found = [
+            Figure(f"build of 3 sites, {workers} workers", round(seconds, 1), "s", "< 60"),
+            Figure("build of 3 sites, CPU time", round(cpu, 1), "s"),
+            Figure("build, wall time over the floor", round(seconds / floor, 1)),
+            Figure("build, CPU time over the floor", round(cpu / floor, 1)),
+            Figure("build, peak memory of the main process", main_peak >> 20, "MiB"),
+            Figure("build, peak memory of a worker", worker_peak >> 20, "MiB", "< 1536"),
+        ]
+        record("build", found, "python -m tests.bench.build", f"3 sites crawled with wget: {', '.join(NAMES)}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from itertools import pairwise
 from multiprocessing import Process
 from pathlib import Path
 
+from tests.bench.results import Figure, record
+
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 8741
 
@@ -55,7 +57,7 @@ def serve(hosts: list[str], pages: int, log: Path) -> None:
         log.write_text(json.dumps([(asked.at, asked.host, asked.target) for asked in server.log]))
 
 
-def crawl_hosts(count: int, pages: int, folder: Path) -> None:
+def crawl_hosts(count: int, pages: int, folder: Path) -> list[Figure]:
     hosts = [f"127.2.{number // 200}.{number % 200 + 1}" for number in range(count)]
     server = Process(target=serve, args=(hosts, pages, folder / "log.json"))
     server.start()
@@ -83,8 +85,14 @@ def crawl_hosts(count: int, pages: int, folder: Path) -> None:
     early = sum(gap < 0.99 for gap in gaps)
     print(f"{early} of {len(gaps)} gaps shorter than 0.99 s by the server's clock")
     print(f"shortest gap between two requests to a host {gaps[0]:.3f} s, median {gaps[len(gaps) // 2]:.3f} s")
-    seconds = used.children_user + used.children_system - cpu.children_user - cpu.children_system
-    print(f"CPU of the crawler {seconds:.1f} s")
+    processor = used.children_user + used.children_system - cpu.children_user - cpu.children_system
+    print(f"CPU of the crawler {processor:.1f} s")
+    return [
+        Figure("crawl, whole command", round(len(asked) / seconds, 1), "pages/s", ">= 150"),
+        Figure("crawl, first to last request", round(len(asked) / span, 1), "pages/s"),
+        Figure("shortest gap between requests to a host", round(gaps[0], 3), "s", ">= 1"),
+        Figure(f"crawl, CPU time for {len(log):,} requests", round(processor, 1), "s"),
+    ]
 
 
 def picture_server(pictures: list[bytes], ready: Path) -> None:
@@ -121,7 +129,7 @@ def fetch_ours(lists: list[list[str]], folder: Path, number: int) -> None:
     )
 
 
-def fetch_images(count: int, turns: int, folder: Path) -> None:
+def fetch_images(count: int, turns: int, folder: Path) -> list[Figure]:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     from pipeline.miniweb import generate
     from pipeline.urls import host_of
@@ -161,6 +169,10 @@ def fetch_images(count: int, turns: int, folder: Path) -> None:
         print(f"  img2dataset {theirs:.1f} s, {count / theirs:.0f}/s: ratio {theirs / ours:.2f}", flush=True)
     (folder / "stop").touch()
     server.join()
+    return [
+        Figure("images fetched, 2 processes", round(count / ours), "/s"),
+        Figure("images fetched, rate over img2dataset's", round(theirs / ours, 1), "", ">= 1"),
+    ]
 
 
 def main() -> None:
@@ -170,13 +182,18 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=60, help="of a host")
     parser.add_argument("--urls", type=int, default=20_000)
     parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--record", action="store_true", help="write the figures to results/crawl.json")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="openm3w-bench-"))
     try:
         if options.what == "hosts":
-            crawl_hosts(options.hosts, options.pages, folder)
+            found = crawl_hosts(options.hosts, options.pages, folder)
+            data = f"{options.hosts} loopback hosts that answer in 200 ms, {options.pages} pages of 12 kB each"
         else:
-            fetch_images(options.urls, options.turns, folder)
+            found = fetch_images(options.urls, options.turns, folder)
+            data = f"{options.urls:,} URLs on 20 loopback hosts, 30 % missing"
+        if options.record:
+            record("crawl", found, f"python -m tests.bench.crawl {options.what}", data)
     finally:
         shutil.rmtree(folder)
 

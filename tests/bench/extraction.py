@@ -1,6 +1,6 @@
 """Quality and speed of interleaved extraction beside its peers, in one run, on the annotated pages in ../shared/data.
 
-    python -m tests.bench.extraction [--systems NAME...] [--sets NAME...] [--limit N]
+    python -m tests.bench.extraction [--systems NAME...] [--sets NAME...] [--limit N] [--record]
 
 Text: F1 of words (bags) and of 4-word shingles per page, averaged. Images: F1 by file name per page with images,
 averaged, and `placed`, the share of images that stand within 12 words of their place. For the books, the last column
@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+
+from tests.bench.results import Figure, record
 
 SHARED = Path(os.environ.get("OPENM3W_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
 READABILITY_URL = "http://fakehost/test/page.html"
@@ -333,12 +335,36 @@ def illustrations(system: Callable[[AnnotatedPage], Nodes], page: AnnotatedPage,
     return found / len(marks)
 
 
+def recorded(measured: dict[tuple[str, str], Figures]) -> list[Figure]:
+    """What results/extraction.json says of sets that the rules were chosen on."""
+    found = []
+    for (name, system), ours in measured.items():
+        if system != "openm3w":
+            continue
+        if name == "readability" and ours.image_f1 is not None and ours.placed_all is not None:
+            found += [
+                Figure("tuned-on pages: readability, text F1", round(ours.shingle_f1, 3)),
+                Figure("tuned-on pages: readability, image F1", round(ours.image_f1, 3)),
+                Figure("tuned-on pages: readability, images placed", round(ours.placed_all, 3)),
+            ]
+        else:
+            found.append(Figure(f"tuned-on pages: {name}, word F1", round(ours.word_f1, 3)))
+        peer = measured.get((name, "trafilatura"))
+        if peer is not None:
+            ratio = round(ours.milliseconds / peer.milliseconds, 2)
+            found.append(Figure(f"CPU time over trafilatura's: {name}", ratio, "", "<= 0.333"))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--systems", nargs="*", default=list(SYSTEMS))
     parser.add_argument("--sets", nargs="*", default=["readability", "defuddle", "scrapinghub", "wcxb", "gutenberg"])
     parser.add_argument("--limit", type=int, default=None, help="only the first pages of each set")
+    parser.add_argument("--record", action="store_true", help="write the figures to results/extraction.json")
     arguments = parser.parse_args()
+    measured: dict[tuple[str, str], Figures] = {}
+    books = None
     sets = {**data_sets(), "gutenberg": gutenberg()}
     print(header())
     for name in arguments.sets:
@@ -350,8 +376,17 @@ def main() -> None:
                 share = sum(illustrations(SYSTEMS[system], page) for page in pages) / len(pages)
                 elapsed = 1000 * (time.process_time() - start) / len(pages)
                 print(f"| {name} | {system} | {len(pages)} | - | - | - | - | {share:.3f} | {elapsed:.0f} |", flush=True)
+                books = share if system == "openm3w" else books
                 continue
-            print(line(name, system, measure(SYSTEMS[system], pages)), flush=True)
+            measured[name, system] = measure(SYSTEMS[system], pages)
+            print(line(name, system, measured[name, system]), flush=True)
+    if arguments.record:
+        command = "python -m tests.bench.extraction"
+        seen = "the pages of ../shared/data/extract; rules and coefficients were chosen on them"
+        record("extraction", recorded(measured), command, seen)
+        if books is not None:
+            found = [Figure("books: illustration marks with an image", round(books, 3))]
+            record("extraction", found, command, "4 books of Project Gutenberg")
 
 
 if __name__ == "__main__":

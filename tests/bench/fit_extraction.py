@@ -1,6 +1,6 @@
 """Fits the block classifier (pipeline/extract/classifier.csv) to the annotated pages in ../shared/data.
 
-    python -m tests.bench.fit_extraction [--folds N]
+    python -m tests.bench.fit_extraction [--folds N [--record]]
 
 With --folds, pages are divided by a hash of their name, and each is extracted with coefficients that were fitted to the
 other folds: the printed figures are those to expect on pages of the same kinds. Without, all pages are used and the
@@ -23,6 +23,7 @@ from pipeline.extract.features import NAMES, features
 from pipeline.extract.page import NOSCRIPT
 from pipeline.extract.reader import read
 from tests.bench.extraction import Row, data_sets, figures, header, interleave_score, line, openm3w, rows, trafilatura
+from tests.bench.results import Figure, record
 
 PENALTY = 1.0  # of the squared coefficients, beside a loss of at most some tenths a page
 ITERATIONS = 100
@@ -152,6 +153,7 @@ def on_unseen_pages(pages: list[Example], folds: int) -> dict[str, list[Row]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folds", type=int, default=0)
+    parser.add_argument("--record", action="store_true", help="write the figures of folds to results/extraction.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     pages = examples()
@@ -161,13 +163,24 @@ def main() -> None:
         print("written", classifier.COEFFICIENTS)
         return
     print(header())
+    found = []
     for name, scored in on_unseen_pages(pages, arguments.folds).items():
-        print(line(name, "openm3w, unseen pages", figures(scored)))
+        ours = figures(scored)
+        if name == "readability" and ours.image_f1 is not None and ours.placed_all is not None:
+            found.append(Figure("folds: readability, text F1", round(ours.shingle_f1, 3)))
+            found.append(Figure("folds: readability, image F1", round(ours.image_f1, 3)))
+            found.append(Figure("folds: readability, images placed", round(ours.placed_all, 3)))
+        else:
+            found.append(Figure(f"folds: {name}, word F1", round(ours.word_f1, 3)))
+        print(line(name, "openm3w, unseen pages", ours))
         print(line(name, "trafilatura", figures(rows(trafilatura, data_sets()[name]))), flush=True)
         if name == "wcxb":
             for kind in sorted({row.page.rsplit("-", 1)[1] for row in scored}):
                 of_kind = [row for row in scored if row.page.endswith(f"-{kind}")]
                 print(line(f"wcxb {kind}", "openm3w, unseen pages", figures(of_kind)))
+    if arguments.record:
+        data = "the same pages, coefficients fitted to the other folds; rules chosen on all"
+        record("extraction", found, f"python -m tests.bench.fit_extraction --folds {arguments.folds}", data)
 
 
 if __name__ == "__main__":

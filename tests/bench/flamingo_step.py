@@ -1,6 +1,6 @@
 """One training step of ours against the same step as open_flamingo does it, on the same sizes and the same batch.
 
-    python -m tests.bench.flamingo_step [--width 256 --blocks 6 --every 6 --layers 1 --steps 8]
+    python -m tests.bench.flamingo_step [--width 256 --blocks 6 --every 6 --layers 1 --steps 8] [--record]
 
 open_flamingo's step (mlfoundations/open_flamingo v2, `flamingo.py`, `helpers.py`, `train_utils.py`) re-stated: the
 vision encoder runs on every image in every step, rows are padded to five images, the resampler is 64 latents x 6
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.bench.results import Figure, record
 from train_min.model.efficientnet import load_efficientnet
 from train_min.model.flamingo import Batch, Flamingo, ModelConfig
 from train_min.model.lm import NanoConfig, NanoLM, packed_bias
@@ -127,6 +128,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument("--latents", type=int, default=16)
+    parser.add_argument("--record", action="store_true", help="write the figures to results/trainer.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows, length, images = options.rows, 256, options.images
@@ -196,11 +198,24 @@ def main() -> None:
     found[f"train_min, {small}, all kept, AdamW for Muon"] = ours(adamw, model.lower(batch))
     for name, seconds in found.items():
         print(f"{name:56} {1000 * seconds:7.1f} ms   {seconds / kept:5.1f} x")
-    peak = product_rate(dtype)
+    peak, rates = product_rate(dtype), []
     for what, states in (("all that it computes", model.lower(batch)), ("a step without kept states", None)):
         batch.states = states
         reached = step_flops(model, batch) / kept
+        rates.append(reached / peak)
         print(f"{what}: {reached / 1e9:.0f} GFLOP/s, {reached / peak:.0%} of the {peak / 1e9:.0f} of a large product")
+    if options.record:
+        encoded = found[f"open_flamingo, {small}, pictures encoded in every step"]
+        given = found[f"open_flamingo, {small}, features given"]
+        measured = [
+            Figure("open_flamingo's step over ours", round(encoded / kept, 1), "", ">= 3"),
+            Figure("open_flamingo's step over ours, features given", round(given / kept, 1), "", ">= 3"),
+            Figure("step's rate over that of a large product", round(100 * rates[0]), "%", ">= 50"),
+        ]
+        sizes_text = (
+            f"d {options.width}, {options.blocks} blocks, {rows} rows of {length} tokens, {images} images a row"
+        )
+        record("trainer", measured, "python -m tests.bench.flamingo_step", sizes_text)
 
 
 def product_rate(dtype: torch.dtype, size: int = 2048) -> float:

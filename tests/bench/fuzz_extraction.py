@@ -10,6 +10,7 @@ import time
 from pipeline.extract import ExtractOptions, PageDropped, extract
 from shards.records import Text
 from tests.bench.extraction import AnnotatedPage, data_sets
+from tests.bench.results import Figure, record
 
 FRAGMENTS = [
     *(
@@ -73,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--record", action="store_true", help="write the count to results/extraction.json")
     arguments = parser.parse_args()
     source = random.Random(arguments.seed)
     pages = [page for pages in data_sets().values() for page in pages]
@@ -102,6 +104,10 @@ def main() -> None:
             )
         runs += 1
     print(f"{runs} runs, {failures} failures")
+    if arguments.record:
+        found = [Figure("fuzzing: failures", failures, "", "<= 0")]
+        command = f"python -m tests.bench.fuzz_extraction --minutes {arguments.minutes:g}"
+        record("extraction", found, command, f"{runs:,} mutated pages")
 
 
 if __name__ == "__main__":
