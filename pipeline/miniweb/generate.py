@@ -19,7 +19,7 @@ TOPICS = each(
     " wagons walls wheels yarns"
 )
 
-PAGES_PER_HOST = 18
+PAGES_PER_HOST = 4
 LEAST_PAGES = 120
 
 
@@ -91,12 +91,14 @@ def with_badge(url: str) -> Case:
 
 
 def make_sites(count: int, base: Base) -> list[Site]:
-    """So many hosts. Every fifth writes in many languages."""
+    """So many hosts. Every fifth writes in many languages, each of these beginning with another one."""
     sites = []
     for index in range(count):
         host = TOPICS[index % len(TOPICS)] + (f"-{index // len(TOPICS) + 1}" if index >= len(TOPICS) else "")
         kind, lazy = KINDS[index % len(KINDS)], FORMS[(index * 3 + index // 8) % len(FORMS)]
-        sites.append(Site(host, f"The {host.capitalize()} Society", base(host), kind, lazy, index % 5 == 3))
+        first = index // 5 % len(OTHERS)
+        languages = (*OTHERS[first:], *OTHERS[:first]) if index % 5 == 3 else (ENGLISH,)
+        sites.append(Site(host, f"The {host.capitalize()} Society", base(host), kind, lazy, languages))
     return sites
 
 
@@ -113,8 +115,8 @@ def page_name(site: Site, index: int) -> str:
 
 
 def page_language(site: Site, index: int) -> Language:
-    """English, or one language after the other."""
-    return OTHERS[index % len(OTHERS)] if site.multilingual else ENGLISH
+    """One of the site's languages after the other."""
+    return site.languages[index % len(site.languages)]
 
 
 def relate(write: Writing, draft: Draft) -> None:

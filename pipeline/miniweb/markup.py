@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from html import escape
 from urllib.parse import urlsplit
 
-from pipeline.miniweb.words import Words
+from pipeline.miniweb.words import Language, Words
 
 PLACEHOLDER = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
@@ -44,14 +44,14 @@ Block = Heading | Paragraph | Figure
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A host and its habits: `kind` of its pages, `lazy` is how it shows pictures."""
+    """A host and its habits: `kind` of its pages, `lazy` is how it shows pictures, `languages` those of its pages."""
 
     host: str
     name: str
     root: str
     kind: str
     lazy: str
-    multilingual: bool = False
+    languages: tuple[Language, ...]
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ import math
 import random
 import struct
 import zlib
+from itertools import combinations
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
@@ -91,6 +92,38 @@ def outline(shape: str) -> list[tuple[float, float]]:
     raise ValueError(f"{shape!r} has no corners")
 
 
+def layout(picture: Picture, rng: random.Random) -> list[list[tuple[float, float]]]:
+    """The corners of each shape, of a circle or ring those of its box, in units of the picture's shorter side.
+    No two shapes touch."""
+    side = min(picture.width, picture.height)
+    while True:
+        shapes = []
+        for x, y in CENTRES[picture.count]:
+            radius = RADIUS[picture.count] * rng.uniform(0.78, 1.0)
+            slack = 0.12 if picture.count == 0 else 0.035
+            cx = picture.width / side * (x + rng.uniform(-slack, slack))
+            cy = picture.height / side * (y + rng.uniform(-slack, slack))
+            angle = rng.uniform(-0.3, 0.3)
+            if SHAPES[picture.shape] in ("circle", "ring"):
+                shapes.append([(cx - radius, cy - radius), (cx + radius, cy + radius)])
+                continue
+            cos, sin = math.cos(angle), math.sin(angle)
+            corners = outline(SHAPES[picture.shape])
+            shapes.append([(cx + radius * (u * cos - v * sin), cy + radius * (u * sin + v * cos)) for u, v in corners])
+        if not any(touch(one, other) for one, other in combinations(shapes, 2)):
+            return shapes
+
+
+def touch(one: list[tuple[float, float]], other: list[tuple[float, float]]) -> bool:
+    """Whether their boxes do, or all but do."""
+    gap = 0.01
+    return all(
+        max(point[axis] for point in left) + gap > min(point[axis] for point in right)
+        for axis in (0, 1)
+        for left, right in ((one, other), (other, one))
+    )
+
+
 def draw(picture: Picture, rng: random.Random, *, transparent: bool = False) -> Image.Image:
     """The picture as RGB, or as RGBA on a transparent ground. Places, sizes and angles of the shapes are free.
 
@@ -103,25 +136,14 @@ def draw(picture: Picture, rng: random.Random, *, transparent: bool = False) -> 
     ink = ImageDraw.Draw(image)
     side = min(width, height)
     fill = COLOUR_RGB[picture.colour]
-    for x, y in CENTRES[picture.count]:
-        radius = side * RADIUS[picture.count] * rng.uniform(0.78, 1.0)
-        slack = 0.12 if picture.count == 0 else 0.035
-        cx, cy = width * (x + rng.uniform(-slack, slack)), height * (y + rng.uniform(-slack, slack))
-        angle = rng.uniform(-0.3, 0.3)
-        shape = SHAPES[picture.shape]
-        if shape in ("circle", "ring"):
-            box = [round(cx - radius), round(cy - radius), round(cx + radius), round(cy + radius)]
-            if shape == "circle":
-                ink.ellipse(box, fill=fill)
-            else:
-                ink.ellipse(box, outline=fill, width=round(radius * 0.38))
-            continue
-        cos, sin = math.cos(angle), math.sin(angle)
-        corners = [
-            (round(cx + radius * (u * cos - v * sin)), round(cy + radius * (u * sin + v * cos)))
-            for u, v in outline(shape)
-        ]
-        ink.polygon(corners, fill=fill)
+    for corners in layout(picture, rng):
+        scaled = [(round(x * side), round(y * side)) for x, y in corners]
+        if SHAPES[picture.shape] == "circle":
+            ink.ellipse(scaled, fill=fill)
+        elif SHAPES[picture.shape] == "ring":
+            ink.ellipse(scaled, outline=fill, width=round((scaled[1][0] - scaled[0][0]) / 2 * 0.38))
+        else:
+            ink.polygon(scaled, fill=fill)
     return image.reduce(OVERSAMPLING)
 
 

@@ -52,6 +52,15 @@ def test_every_picture_shows_its_attributes(web: Web) -> None:
     assert min(checked[kind] for kind in ("image/jpeg", "image/png", "image/gif", "image/webp")) >= 10
 
 
+def test_shapes_never_touch() -> None:
+    # the last ones would without a second try
+    for number in (*range(0, 400, 2), 727, 797, 1008, 1470, 2142, 2565, 3221, 3223):
+        picture = Picture(0, number % len(SHAPES), 1 + number // len(SHAPES) % 3, 0, 120, 120)
+        pixels = np.asarray(draw(picture, random.Random(number)))
+        mask = (nearest(pixels, (GROUND_RGB[0], COLOUR_RGB[0])) == 1).astype(np.uint8)
+        assert cv2.connectedComponents(mask)[0] - 1 == picture.count + 1, number
+
+
 def test_silhouettes_of_the_shapes_differ() -> None:
     masks = []
     for shape in range(len(SHAPES)):

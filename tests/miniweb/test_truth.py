@@ -5,7 +5,7 @@ import gzip
 import re
 from collections import Counter, defaultdict
 from itertools import pairwise
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import lxml.html
 import pytest
@@ -108,6 +108,15 @@ def test_the_main_content_of_every_page_is_what_the_truth_says(web: Web) -> None
             other = {value: key for key, (value,) in page.alternatives.items()}
             found = [(kind, other.get(value, value)) for kind, value in found]
         assert found == wanted, (page.url, page.case)
+
+
+def test_sites_are_many_and_small(web: Web) -> None:
+    kept = [page for page in web.truth if page.rule is None]
+    pages = Counter(urlsplit(page.url).netloc for page in kept)
+    assert len(pages) >= 80 and max(pages.values()) <= 8
+    # sites that are not in English do not all begin with the same language
+    others = {urlsplit(page.url).netloc: page.language for page in reversed(kept) if page.language != "en"}
+    assert len(others) >= 10 and len(set(others.values())) >= 4
 
 
 def test_every_language_and_encoding_occurs(web: Web) -> None:
