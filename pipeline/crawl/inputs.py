@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.crawl import lists
 from pipeline.crawl.store import warcs_of
+from pipeline.display import Display
 from pipeline.engine.corpus import Corpus
-from pipeline.engine.progress import Progress
 from pipeline.errors import BuildError
 from pipeline.fetch import DEFAULT_LIMITS, Client, Networks
 from pipeline.stages.fetch import Network
@@ -89,7 +89,7 @@ def _downloaded(urls: list[str], corpus: Path, network: Network, claim: Callable
 
     async def run() -> list[Path]:
         async with Client(network.contact, Networks.parse(network.allow_private)) as client:
-            return await Downloads(client, folder, Progress().note).all(urls)
+            return await Downloads(client, folder, Display().note).all(urls)
 
     with store.locked():
         return [str(path) for path in asyncio.run(run())]
@@ -122,7 +122,7 @@ def _crawled(
         claim()
         summary = crawl(seeds, root, options, beam_options)
         outcomes = [f"{summary.counts[name]:,} {name}" for name in OUTCOMES if summary.counts.get(name)]
-        Progress().note(f"{summary.discovered:,} URLs and pictures: {', '.join(outcomes)} ({root / 'log'} tells why)")
+        Display().note(f"{summary.discovered:,} URLs and pictures: {', '.join(outcomes)} ({root / 'log'} tells why)")
     elif not is_finished(root, seeds):
         raise BuildError(f"--no-fetch, but {seeds[0]} is not crawled yet: leave it out this once, or name WARC files")
     warcs = warcs_of(root)

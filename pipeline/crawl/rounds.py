@@ -23,8 +23,9 @@ from pipeline.crawl import frontier, lists
 from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, pack
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.partition import Allowance, PartitionRound
-from pipeline.crawl.progress import Watch
+from pipeline.crawl.progress import RoundLog
 from pipeline.crawl.store import CrawlStore
+from pipeline.display import Display
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.runner import Runner
 from pipeline.errors import BuildError
@@ -69,7 +70,7 @@ def crawl(
         runner.warm()
         try:
             program = _program(store, entries, options, runner.workers)
-            return _rounds(store, options, program["partitions"], runner, Watch(store, stream or sys.stderr))
+            return _rounds(store, options, program["partitions"], runner, Display(stream or sys.stderr))
         finally:
             runner.close()
 
@@ -148,7 +149,7 @@ def is_finished(root: Path, seeds: Sequence[str]) -> bool:
     return ended and program is not None and program.get("seeds") == _identity(read_seeds(seeds))
 
 
-def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: Runner, watch: Watch) -> Summary:
+def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: Runner, display: Display) -> Summary:
     deadline = time.time() + options.seconds if options.seconds is not None else None
     totals: dict[str, int] = {}
     number = 0
@@ -169,7 +170,8 @@ def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: R
         store.prepare(number + 1)
         done = [read_json(store.part(number + 1, part, "frontier.json")) for part in range(partitions)]
         if any(counted is None for counted in done):
-            with watch.round(number, partitions, size), runner.pipeline(min(partitions, runner.workers)) as pipeline:
+            log = RoundLog(store, number, partitions, size)
+            with display.watch(log), runner.pipeline(min(partitions, runner.workers)) as pipeline:
                 links = pipeline | "Partitions" >> beam.Create(work) | "Crawl" >> beam.FlatMap(crawl_partition)
                 # Output: (partition, packed links)
                 _ = (

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.display import duration
 from shards.stream import render
 from shards.tokenizer import Tokenizer
 from train_min.data.windows import Losses, Windows, seen_images
@@ -37,7 +38,7 @@ class Progress:
             parts += [f"{row['tokens_per_second']:,} tokens/s"] if "tokens_per_second" in row else []
             parts += [f"MFU {row['mfu']:.0%}"] if "mfu" in row else []
             # before, starting the processes makes up most of the time
-            parts += [f"{left:.0f} s left"] if now - self.started > 15 else []
+            parts += [f"{duration(left)} left"] if now - self.started > 15 else []
             self.report(", ".join(parts))
             self.file.flush()
 
