@@ -270,6 +270,17 @@ def test_each_side_is_cut_as_its_recipe_says(
     assert min(np.diff(windows.starts).max() for windows in held_out.values()) > 32
 
 
+def test_too_little_held_out_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {side: write_corpus(tmp_path / side, 60, seed=seed) for seed, side in enumerate("ab")}
+    monkeypatch.setattr(against, "run_jobs", lambda *arguments: None)
+    lines: list[str] = []
+    corpora = {side: open_corpus(folder) for side, folder in folders.items()}
+    begin(corpora, tmp_path / "run", dataclasses.replace(QUICK, seeds=2), lines.append)
+    assert lines[0].startswith("too few to say: 6 held-out documents") and "of 5 sites" in lines[0]
+
+
 def test_the_common_tokenizer_is_as_large_as_the_recipes_say(corpus_folder: Path, tmp_path: Path) -> None:
     folders = {"a": shutil.copytree(corpus_folder, tmp_path / "a"), "b": write_corpus(tmp_path / "b", 30, seed=1)}
     write_recipe(folders["a"], vocabulary=280)
