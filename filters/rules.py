@@ -5,12 +5,13 @@ with their ranges and defaults, and docs/recipes.md. A rule with `fails` is judg
 asked; the others are decided by the parser, the network, a join or the cut into windows, and counted here.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from filters import image, text
 from filters.rule import Key, Level, Metric, Rule
-
-__all__ = ["EXPLAINED", "RULES", "Key", "Metric", "Rule", "explained", "keys", "levels", "metrics", "of"]
 
 ROBOTS_META = "robots meta element or X-Robots-Tag"
 
@@ -165,9 +166,14 @@ def keys() -> dict[str, Key]:
     return {key.name: key for key in found}
 
 
+def not_applied(values: Mapping[str, Any]) -> list[str]:
+    """The keys of the models whose rules are not applied, since a recipe's values name none."""
+    return [rule.model.name for rule in RULES if rule.model and not rule.applied(values)]
+
+
 def metrics() -> dict[str, Metric]:
     """The stored metrics, by name."""
-    return {metric.name: metric for metric in (*PAGE_METRICS, *image.METRICS)}
+    return {metric.name: metric for metric in (*PAGE_METRICS, *image.METRICS, *image.SCORE_METRICS)}
 
 
 PAGES_JUDGED = tuple(rule for rule in PAGES if rule.fails is not None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from filters.scorers import named
 from pipeline.claim import check_input, claim
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.progress import Progress
@@ -17,7 +18,7 @@ from pipeline.engine.tasks import FileEntry, Stage, Task, stage_key
 from pipeline.errors import BuildError
 from pipeline.fetch import Networks
 from pipeline.fetch.client import user_agent
-from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, write_manifest
+from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, scorer_packages, write_manifest
 from pipeline.recipe import Recipe
 from pipeline.stages import fetch, parts, shards
 from pipeline.stages.decisions import DecideImages
@@ -27,6 +28,7 @@ from pipeline.stages.fetch import OFFLINE, FetchImages, Network
 from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.pages import ExtractPages
 from pipeline.stages.references import FindImages, has_links
+from pipeline.stages.scores import ScoreImages
 from pipeline.stages.shards import WriteShards
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
 from pipeline.stages.tokenizer import MakeTokenizer, tokenizer_digest
@@ -56,7 +58,7 @@ class Build:
 
     def run(self) -> None:
         """Runs every stage that is not complete yet, then writes the manifest."""
-        self.corpus.prepare(("records", "documents", "images"))
+        self.corpus.prepare(("records", "documents", "images", "coverage"))
         for step in STAGES:
             if isinstance(step, Step):
                 self.run_step(step)
@@ -133,6 +135,14 @@ def note_missing(build: Build) -> None:
             )
 
 
+def score_images(build: Build) -> None:
+    """Where the recipe names models, has them score every distinct picture."""
+    models, packages = named(build.recipe.values()), scorer_packages(build.recipe)
+    if models:
+        scores = ScoreImages(build.corpus, build.recipe)
+        build.run_step(Step("scores", ("distinct_images",), lambda b: scores, lambda b: models, packages))
+
+
 WANTED = Step(
     "wanted", ("dedup",), lambda b: FindImages(b.corpus, has_links(b.corpus, b.part_tasks), "wanted"), join=True
 )
@@ -175,11 +185,12 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         PICTURE_PACKAGES,
     ),
     Step("images", ("distinct_images",), lambda b: IndexImages(b.corpus)),
+    score_images,
     Step(
         "decisions",
         ("distinct_images",),
         lambda b: DecideImages(b.corpus, b.recipe),
-        lambda b: b.recipe.image.model_dump(),
+        lambda b: [b.recipe.image.model_dump(), b.keys.get("scores")],
         join=True,
     ),
     Step(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline.recipe as recipes
+from filters.scorers import ScorerError, check
 from pipeline.engine.corpus import FORMAT_VERSION, Corpus
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
@@ -16,7 +17,12 @@ OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images",
 
 
 def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
-    """Makes the directory ours, or raises BuildError where it is something else's or another recipe's."""
+    """Makes the directory ours, or raises BuildError where it is something else's or another recipe's, or where a
+    model that the recipe names is not installed."""
+    try:
+        check(recipe.values())
+    except ScorerError as error:
+        raise BuildError(str(error)) from None
     root = corpus.root
     if printable(str(root)) != str(root):
         raise BuildError(f"{printable(str(root))}: pyarrow opens no path that is not UTF-8: choose another -o")

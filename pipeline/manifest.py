@@ -5,6 +5,8 @@ import re
 from dataclasses import asdict
 from importlib.metadata import version
 
+from filters.rules import not_applied
+from filters.scorers import SCORERS, named
 from pipeline.engine.corpus import FORMAT_VERSION, Corpus
 from pipeline.engine.tasks import FileEntry
 from pipeline.json_files import write_json
@@ -27,6 +29,11 @@ WRITTEN = {
 """The names that stages give to the files of a corpus, by folder."""
 
 
+def scorer_packages(recipe: Recipe) -> tuple[str, ...]:
+    """Packages of the models that a recipe names."""
+    return tuple(package for name in named(recipe.values()) for package in SCORERS[name].packages)
+
+
 def write_manifest(corpus: Corpus, recipe: Recipe, parts: Parts, stages: dict[str, list[FileEntry]]) -> None:
     """Writes manifest.json, after files of earlier builds that it does not name were deleted."""
     kept = [
@@ -44,10 +51,11 @@ def write_manifest(corpus: Corpus, recipe: Recipe, parts: Parts, stages: dict[st
         {
             "format": FORMAT_VERSION,
             "tool": {"name": "openm3w", "version": version("openm3w")},
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": {name: version(name) for name in sorted({*PACKAGES, *scorer_packages(recipe)})},
             "python": platform.python_version(),
             "machine": platform.machine(),
             "recipe": recipe.hash(),
+            "not_applied": not_applied(recipe.values()),
             "tokenizer": stages["tokenizer"][0].sha256,
             "input": [asdict(source) for source in parts.sources],
             "split": asdict(counts) | {"unit": counts.unit},

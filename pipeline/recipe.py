@@ -249,7 +249,7 @@ def _message(error: ErrorDetails) -> str:
         return f"recipe section {name} must be a table, not {value!r}"
     key = known[name]
     if key.choices:
-        return f"{name} must be one of {', '.join(key.choices)}, not {value!r}"
+        return f"{name} must be one of {', '.join(choice or repr(choice) for choice in key.choices)}, not {value!r}"
     if error["type"] in ("greater_than_equal", "less_than_equal", "finite_number"):
         limits = f"from {key.low} to {key.high}" if key.high < math.inf else f"at least {key.low}"
         return f"{name} must be {limits}, not {value!r}"

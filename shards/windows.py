@@ -207,13 +207,31 @@ def pieces(row: dict[str, Any]) -> list[Piece]:
     return [piece for piece in found if piece.nodes]
 
 
+class Coverage(NamedTuple):
+    """Text tokens and images of a piece, and how many of them stand in one of its windows at least."""
+
+    tokens: int
+    tokens_in_windows: int
+    images: int
+    images_in_windows: int
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The windows of a piece, and how many were dropped by which rule."""
+    """The windows of a piece, how many were dropped by which rule, and what of the piece stands in one."""
 
     split: str
     windows: list[Window]
+    coverage: Coverage
     dropped: Counter[str] = field(default_factory=Counter)
+
+
+def _coverage(stream: Stream, spans: list[Span]) -> Coverage:
+    text, image = stream.is_text(), stream.ids == stream.image_id
+    covered = np.zeros(len(stream), bool)
+    for span in spans:
+        covered[span.start : span.stop] = True
+    return Coverage(int(text.sum()), int((text & covered).sum()), int(image.sum()), int((image & covered).sum()))
 
 
 def document_windows(
@@ -228,22 +246,24 @@ def document_windows(
     """The windows of a row of documents/*.parquet, piece by piece; none crosses from one piece into another.
 
     The stream is that of the whole document: a piece has no end-of-chunk token that the document has not. `epoch` gives
-    other draws of the same document. A document that is split off as `leak` has none; a part of one counts one drop."""
+    other draws of the same document. A document that is split off as `leak` has no
+    windows; a part of one counts one drop."""
     nodes = stored_nodes(row["texts"], row["images"])
     stream = token_stream(nodes, tokenizer)
     cuts = []
     for split, first_node, piece_nodes in pieces(row):
-        if split == "leak":
-            cuts += [Cut(split, [], Counter({LEAK: 1}))] if row["split"] == "mixed" else []
-            continue
         first, stop = int(stream.nodes[first_node]), int(stream.nodes[first_node + len(piece_nodes)])
+        part = stream.part(first, stop)
+        if split == "leak":
+            cuts.append(Cut(split, [], _coverage(part, []), Counter({LEAK: 1} if row["split"] == "mixed" else {})))
+            continue
         draws = f"{seed}\n{epoch}\n{row['doc_id']}\n{first_node}"
-        spans, dropped = cut_spans(stream.part(first, stop), options, seed=draws)
+        spans, dropped = cut_spans(part, options, seed=draws)
         windows = [
             _window(row, nodes, stream, Span(first + span.start, first + span.stop), tokenizer, seed, recipe)
             for span in spans
         ]
-        cuts.append(Cut(split, windows, dropped))
+        cuts.append(Cut(split, windows, _coverage(part, spans), dropped))
     return cuts
 
 

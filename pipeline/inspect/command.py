@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from filters.scorers import named
 from pipeline.errors import BuildError
 from pipeline.inspect.figures import figures
 from pipeline.inspect.finished import Finished, open_corpus
@@ -87,13 +88,18 @@ def verify(corpus: Path) -> None:
     )
 
 
+WORK = ("records", "pages", "dedup", "references", "distinct_images", "decisions", "split", "windows", "coverage")
+"""The folders of work/ that a funnel is told from."""
+
+
 def work_problems(corpus: Finished) -> list[str]:
     """What is wrong below work/, where it was not deleted: a file of a stage, or a funnel that does not add up."""
     if not corpus.has_work:
         return []
     problems = []
     try:
-        for folder in ("records", "pages", "dedup", "references", "distinct_images", "decisions", "split", "windows"):
+        scores = ("scores",) if named(corpus.recipe.values()) else ()
+        for folder in (*WORK, *scores):
             for entry in corpus.work(folder):
                 problem = file_problem(corpus.root, entry._asdict())
                 problems += [f"{entry.path}: {problem}"] if problem else []

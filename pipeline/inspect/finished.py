@@ -16,7 +16,7 @@ from pipeline.recipe import Recipe, from_table
 from shards.readers import read_windows
 from shards.tokenizer import Tokenizer, load_tokenizer
 
-STAGE_OF = {"records": "pages"}
+STAGE_OF = {"records": "pages", "coverage": "windows"}
 """The stage whose manifest names the files of a folder of work/, where it is not the folder's own."""
 
 

@@ -17,8 +17,9 @@ from filters.rule import Level
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Entry, Finished, open_corpus
 from pipeline.json_files import write_json
+from shards.windows import LEAK, Coverage
 
-CARRIED = "image.page_dropped"
+CARRIED, UNCOVERED = "image.page_dropped", "window.uncovered"
 SPLITS = ("train", "validation", "mixed", "leak")
 
 
@@ -36,17 +37,16 @@ def funnel(corpus: Path | Finished) -> dict[str, Any]:
     for level in levels:
         dropped = sum(row["count"] for row in level["rules"])
         _same(f"{level['level']} that came in", level["in"], "kept and dropped", sum(level["out"].values()) + dropped)
-    return {"levels": levels, "kept": kept, "not_applied": not_applied(opened), "work": opened.has_work}
+    return {
+        "levels": levels,
+        "kept": kept,
+        "not_applied": rules.not_applied(opened.recipe.values()),
+        "work": opened.has_work,
+    }
 
 
 def write_funnel(corpus: Finished, value: dict[str, Any]) -> None:
     write_json(corpus.root / "funnel.json", value)
-
-
-def not_applied(corpus: Finished) -> list[str]:
-    """Keys of the recipe whose rule needs a model that was not named."""
-    values = corpus.recipe.values()
-    return [rule.model.name for rule in rules.RULES if rule.model and not rule.applied(values)]
 
 
 def _kept(corpus: Finished) -> dict[str, Any]:
@@ -92,10 +92,12 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         windows.update(tally(table["split"].filter(kept_rows)))
         window_rules.update(_summed(table.filter(pc.invert(kept_rows)), "rule", "count"))
 
+    tokens, images = _coverage(corpus)
     _same("pages among the records", uses["page"], "pages that were read", _rows(corpus.work("pages")))
     _same("pages that were read", uses["page"], "pages that were judged", pages.read)
     _same("documents of each split by their verdicts", pages.splits, "in documents/", Counter(kept["documents"]))
     _same("pictures kept by their verdicts", shown, "in documents/", kept["images"])
+    _same("pictures that were looked for in windows", images["in"], "in documents/", kept["images"])
     _same("windows of each split by their verdicts", windows, "in windows/", Counter(kept["windows"]))
     return [
         _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, "record"),
@@ -103,8 +105,29 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         _level("words", pages.words, pages.words_kept, SPLITS, pages.words_lost, "page"),
         _level("pictures", distinct, {"stored": stored}, ("stored",), picture_rules, "image"),
         _level("images", pages.pictures, {"kept": shown}, ("kept",), image_rules, "reference", "image"),
+        tokens,
+        images,
         _level("windows", asked, windows, ("train", "validation"), window_rules, "window"),
     ]
+
+
+def _coverage(corpus: Finished) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The levels of the text and the images of documents: what stands in a window at least."""
+    sums: Counter[tuple[str, bool]] = Counter()
+    for entry in corpus.work("coverage"):
+        table = corpus.table(entry)
+        leaked = pc.equal(table["split"], "leak")
+        for leak in (True, False):
+            mine = table.filter(leaked if leak else pc.invert(leaked))
+            for name in Coverage._fields:
+                sums[name, leak] += pc.sum(mine[name]).as_py() or 0
+    levels = []
+    for level, name in (("tokens", "tokens"), ("document_images", "images")):
+        inside = sums[f"{name}_in_windows", False]
+        lost = {LEAK: sums[name, True], UNCOVERED: sums[name, False] - inside}
+        total, found = sums[name, True] + sums[name, False], {rule: count for rule, count in lost.items() if count}
+        levels.append(_level(level, total, {"in windows": inside}, ("in windows",), found, "document"))
+    return levels[0], levels[1]
 
 
 @dataclass

@@ -47,6 +47,8 @@ TITLES = {
     "words": ("Words of the pages' main content", "words", "in documents"),
     "pictures": ("Distinct pictures behind the references", "found", "stored"),
     "images": ("Pictures of the pages' main content", "at their places", "kept"),
+    "tokens": ("Text of documents", "tokens", "in windows"),
+    "document_images": ("Pictures of documents", "at their places", "in windows"),
     "windows": ("Windows", "cut from documents", "written"),
 }
 TILES = {

@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 
 from filters import image, rules
 from filters.rule import Level, judge
+from filters.scorers import named
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import CARRIED, in_order, left_out
 from pipeline.recipe import Recipe, load
-from pipeline.stages.schemas import DISTINCT_IMAGES
+from pipeline.stages.schemas import DISTINCT_IMAGES, SCORES
 
 NOT_JUDGED = "not judged"
 NO_IMAGE_LEFT = "page.no_image_left"
@@ -113,7 +114,7 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     before = now.copy()
     before[again] = None
     shown = verdicts.select(["row", "content", "url"])
-    for name in image.STORED:
+    for name in pictures.column_names[1:]:
         shown = shown.append_column(name, pictures[name])
     then = image.judge_references(shown, values, before)
     then[~_passed(failed)[row]] = CARRIED
@@ -161,9 +162,15 @@ def _objects(column: pa.ChunkedArray) -> np.ndarray:
 def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArray) -> pa.Table:
     """What is stored of the picture behind each reference, nulls where there is nothing."""
     files = corpus.work("distinct_images")
-    tables = [corpus.table(files[owner], PICTURE) for owner in sorted(owners.unique().drop_null().to_pylist())]
+    stored = sorted(owners.unique().drop_null().to_pylist())
+    tables = [corpus.table(files[owner], PICTURE) for owner in stored]
     known = pa.concat_tables([*tables, DISTINCT_IMAGES.empty_table().select(PICTURE)])
-    return known.take(pc.index_in(contents, known["content"].combine_chunks()))
+    found = known.take(pc.index_in(contents, known["content"].combine_chunks()))
+    if named(corpus.recipe.values()):
+        scored = corpus.work("scores")
+        tables = [corpus.table(scored[owner]) for owner in stored]
+        found = image.with_scores(found, contents, pa.concat_tables([*tables, SCORES.empty_table()]))
+    return found
 
 
 def _drop_common(parts: list[_Part], most: int) -> None:

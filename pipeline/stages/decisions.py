@@ -9,14 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters import image
-from filters.image import TOO_COMMON, judge_references
+from filters.image import TOO_COMMON, judge_references, with_scores
+from filters.scorers import named
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
 from pipeline.recipe import Recipe
-from pipeline.stages.schemas import DECISIONS, DISTINCT_IMAGES
+from pipeline.stages.schemas import DECISIONS, DISTINCT_IMAGES, SCORES
 
+NO_SCORES = SCORES.empty_table()
 USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4"), ("index", "<u4")])
 """Reference `index` of page `row` of `part` shows this content."""
 
@@ -40,22 +42,27 @@ class DecideImages(beam.PTransform):
 
 def _judge(corpus: Corpus, recipe: Recipe, part: int) -> tuple[int, pa.DictionaryArray]:
     references = tables.read(corpus.part("references", part))
-    pictures = pictures_of(corpus, references)
+    pictures = pictures_of(corpus, references, bool(named(recipe.values())))
     before = pc.if_else(references["found"], pictures["rule"], references["rule"]).to_pylist()
     shown = references.select(["row", "content", "url"])
-    for name in image.STORED:
+    for name in pictures.column_names[2:]:
         shown = shown.append_column(name, pictures[name])
     verdicts = judge_references(shown, recipe.values(), np.array([*before, None], object)[:-1])
     return part, pa.array(verdicts, pa.string()).dictionary_encode()
 
 
-def pictures_of(corpus: Corpus, references: pa.Table) -> pa.Table:
-    """The row of work/distinct_images of each reference, nulls where nothing was found."""
+def pictures_of(corpus: Corpus, references: pa.Table, scored: bool) -> pa.Table:
+    """Columns `content`, `rule`, and what image rules read of the picture of each reference, nulls where nothing was
+    found."""
     owners = np.unique(references["owner"].drop_null()).tolist()
     columns = ["content", "rule", *image.STORED]
     known = [tables.read(corpus.part("distinct_images", owner), columns) for owner in owners]
     contents = pa.concat_tables([*known, DISTINCT_IMAGES.empty_table().select(columns)])
-    return contents.take(pc.index_in(references["content"], contents["content"].combine_chunks()))
+    found = contents.take(pc.index_in(references["content"], contents["content"].combine_chunks()))
+    if scored:
+        scores = pa.concat_tables([*(tables.read(corpus.part("scores", owner)) for owner in owners), NO_SCORES])
+        found = with_scores(found, references["content"], scores)
+    return found
 
 
 def _uses(corpus: Corpus, part: int, verdicts: pa.DictionaryArray) -> Block:

@@ -12,14 +12,15 @@ from pipeline.stages import (
     images,
     pages,
     references,
+    scores,
     shards,
     split,
     tokenizer,
     windows,
 )
 
-__all__ = ["decisions", "dedup", "documents", "fetch", "images", "pages", "pyarrow", "references", "shards", "split"]
-__all__ += ["tokenizer", "windows"]
+__all__ = ["decisions", "dedup", "documents", "fetch", "images", "pages", "pyarrow", "references", "scores", "shards"]
+__all__ += ["split", "tokenizer", "windows"]
 
 cv2.setNumThreads(1)  # the parallelism is the number of workers
 identify("loads the model")

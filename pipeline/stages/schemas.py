@@ -2,8 +2,10 @@
 
 import pyarrow as pa
 
+from filters.image import SCORE_METRICS
 from filters.rules import PAGE_METRICS
 from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, STORED, WINDOWS
+from shards.windows import Coverage
 
 RECORDS = pa.schema(
     [
@@ -91,6 +93,9 @@ DISTINCT_IMAGES = pa.schema(
 )
 """work/distinct_images: each distinct image that a part stores, or the rule under which it could not be."""
 
+SCORES = pa.schema([("content", pa.binary(16)), *((metric.name, metric.type) for metric in SCORE_METRICS)])
+"""work/scores: the scores of each picture that a part stores, by content; null where no model was named."""
+
 IMAGES = pa.schema(
     [("url", pa.string()), ("key", pa.string()), ("status", pa.string()), ("error_message", pa.string()), *STORED]
 )
@@ -120,3 +125,13 @@ CUTS = pa.schema(
 """work/windows: the windows of a part, in the order of its documents, their pictures by reference (`bytes` counts
 them). A row with a rule stands for `count` windows of one document that were dropped under it. `run` numbers the runs
 of 64 documents."""
+
+COVERAGE = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("split", pa.string()),
+        *((name, pa.int32()) for name in Coverage._fields),
+    ]
+)
+"""work/coverage: of each document, or each part of one that is split, the text tokens and images, and how many of them
+stand in a window at least."""

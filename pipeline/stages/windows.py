@@ -11,7 +11,7 @@ from pipeline.engine.corpus import Corpus
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.recipe import Recipe
-from pipeline.stages.schemas import CUTS
+from pipeline.stages.schemas import COVERAGE, CUTS
 from shards.tokenizer import Tokenizer, load_tokenizer
 from shards.windows import Window, WindowOptions, document_windows
 from shards.writers import window_columns
@@ -22,7 +22,7 @@ RUN = 64
 
 @dataclass(eq=False)
 class CutWindows(EachTask):
-    """Input: tasks, one a part. Output: (part, files): work/windows."""
+    """Input: tasks, one a part. Output: (part, files): work/windows and work/coverage."""
 
     corpus: Corpus
     recipe: Recipe
@@ -43,19 +43,23 @@ class CutWindows(EachTask):
             draws=recipe.windows.draws,
         )
         recipe_hash = recipe.hash()
-        rows = tables.Rows(CUTS)
+        rows, coverage = tables.Rows(CUTS), tables.Rows(COVERAGE)
         index = 0
         for batch in pq.ParquetFile(self.corpus.part("documents", task.number)).iter_batches(256):
             for document in batch.to_pylist():
                 run = {"run": index // RUN}
                 index += 1
                 for cut in document_windows(document, self._tokenizer, options, seed=recipe.seed, recipe=recipe_hash):
+                    told = {"doc_id": document["doc_id"], "split": cut.split}
+                    coverage.add(told | cut.coverage._asdict())
                     for rule, count in sorted(cut.dropped.items()):
-                        dropped = {"doc_id": document["doc_id"], "rule": rule, "count": count, "split": cut.split}
-                        rows.add(run | dropped)
+                        rows.add(run | told | {"rule": rule, "count": count})
                     for window in cut.windows:
                         rows.add(run | {"split": cut.split, "count": 1} | _window_row(window))
-        return [rows.write(self.corpus, self.corpus.part("windows", task.number))]
+        return [
+            rows.write(self.corpus, self.corpus.part("windows", task.number)),
+            coverage.write(self.corpus, self.corpus.part("coverage", task.number)),
+        ]
 
 
 def _window_row(window: Window) -> dict[str, Any]:

@@ -20,6 +20,8 @@ LEVELS: dict[str, tuple[Level, ...]] = {
     "words": ("page",),
     "pictures": ("image",),
     "images": ("reference", "image"),
+    "tokens": ("document",),
+    "document_images": ("document",),
     "windows": ("window",),
 }
 
@@ -34,7 +36,9 @@ def test_in_is_out_plus_what_the_rules_dropped(small_corpus: Path) -> None:
     assert by_name["pages"]["out"] == told["kept"]["documents"]
     assert by_name["images"]["out"] == {"kept": told["kept"]["images"]}
     assert by_name["windows"]["out"] == told["kept"]["windows"]
-    assert told["not_applied"] == []
+    assert by_name["document_images"]["in"] == told["kept"]["images"]
+    assert by_name["tokens"]["out"]["in windows"] > 0 and by_name["tokens"]["rules"]
+    assert told["not_applied"] == ["image.nsfw_model"]
 
 
 def test_every_rule_that_dropped_something_is_in_the_table_and_in_its_order(small_corpus: Path) -> None:

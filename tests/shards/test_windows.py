@@ -315,7 +315,10 @@ def test_impossible_ranges_are_refused(held_out):
 
 
 def test_a_leaking_document_has_no_windows(tokenizer):
-    assert document_windows(row([stored(0), Text("word " * 50)], "leak"), tokenizer, WindowOptions(), seed=0) == []
+    (leak,) = document_windows(row([stored(0), Text("word " * 50)], "leak"), tokenizer, WindowOptions(), seed=0)
+    assert leak.windows == [] and not leak.dropped
+    assert leak.coverage.images == 1 and leak.coverage.tokens >= 50
+    assert leak.coverage.images_in_windows == leak.coverage.tokens_in_windows == 0
     # the part of a book that leaks has none either, and is counted
     book = row([stored(0), Text("word " * 50), stored(1), Text("word " * 50)], "mixed", ((0, 2),))
     book["held_out"][0]["split"] = "leak"
@@ -331,3 +334,18 @@ def test_a_book_of_a_million_tokens_and_ten_thousand_images():
     assert len(cut_spans(stream, WindowOptions(), seed="x")[0]) == 8
     tiles, dropped = cut_spans(stream, WindowOptions(policy="tile"), seed="x")
     assert len(tiles) + dropped.total() >= 10**6 / 256
+
+
+@pytest.mark.parametrize("policy", ["random", "tile"])
+def test_coverage_is_what_stands_in_a_window(tokenizer, policy):
+    nodes = [Text("first words " * 90), stored(0), Text("more words " * 60), stored(1), stored(2), Text("end " * 200)]
+    (cut,) = document_windows(row(nodes), tokenizer, WindowOptions(policy=policy, tokens=64), seed=3)
+    inside = {
+        window.token_start + place
+        for window in cut.windows
+        for place, token in enumerate(window.input_ids.tolist())
+        if token not in (tokenizer.image_id, tokenizer.eoc_id)
+    }
+    images = {window.token_start + place for window in cut.windows for place in window.image_positions.tolist()}
+    assert cut.coverage.tokens_in_windows == len(inside) < cut.coverage.tokens
+    assert cut.coverage.images_in_windows == len(images) and cut.coverage.images == 3
