@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters import image, rules
+from filters.scorers import named
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import tally
 
@@ -80,7 +82,32 @@ def ranking(counts: Counter[str], top: int = TOP) -> dict[str, Any]:
 
 def figures(corpus: Finished) -> dict[str, Any]:
     """All figures as plain values, the same for the same corpus."""
-    return _document_figures(corpus) | _window_figures(corpus)
+    return _document_figures(corpus) | _window_figures(corpus) | {"metrics": metric_figures(corpus)}
+
+
+def metric_figures(corpus: Finished) -> dict[str, Any]:
+    """A histogram of each metric that rules read, as they were stored: of pages with main content, and of distinct
+    pictures. None without work/."""
+    if not corpus.has_work:
+        return {}
+    known = {name: metric for name, metric in rules.metrics().items() if metric.edges}
+    found = {name: Values() for name in known}
+    of_pages = [metric.name for metric in rules.PAGE_METRICS if metric.edges]
+    for entry in corpus.work("pages"):
+        for batch in corpus.batches(entry, of_pages):
+            for name in of_pages:
+                found[name].add(np.asarray(batch[name].drop_null()))
+    for entry in corpus.work("distinct_images"):
+        pictures = corpus.table(entry, ["rule", *image.STORED])
+        pictures = pictures.filter(pictures["rule"].is_null())
+        columns = image.columns(pictures.append_column("url", pa.nulls(pictures.num_rows, pa.string())))
+        for name in known.keys() & columns.keys():
+            found[name].add(columns[name])
+    for entry in corpus.work("scores") if named(corpus.recipe.values()) else ():
+        scores = corpus.table(entry)
+        for name in known.keys() & set(scores.column_names):
+            found[name].add(np.asarray(scores[name].drop_null()))
+    return {name: values.figure(known[name].edges) for name, values in found.items() if len(values.all())}
 
 
 def _document_figures(corpus: Finished) -> dict[str, Any]:

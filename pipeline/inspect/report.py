@@ -128,6 +128,7 @@ def write_report(corpus: Finished, path: Path, funnel: dict[str, Any], figures: 
             dropped=list(sample_dropped(corpus).items()),
             explained=rules.EXPLAINED,
             tiles=[tile(title, figures[name]) for name, title in TILES.items()],
+            metrics=metric_tiles(corpus, figures["metrics"]),
             rankings=[shown_ranking(title, figures[name]) for name, title in RANKINGS.items()],
             run=run,
             build=build_facts(corpus),
@@ -187,6 +188,18 @@ def percent(part: int, whole: int) -> float:
 def tile(title: str, figure: dict[str, Any]) -> dict[str, Any]:
     note = summary(figure)
     return {"title": title, "note": note, "plot": plots.histogram(figure["bins"], f"{title}: {note}")}
+
+
+def metric_tiles(corpus: Finished, figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """A histogram of each metric beside the thresholds of the rules that read it."""
+    values, known = corpus.recipe.values(), rules.metrics()
+    tiles = []
+    for name, figure in figures.items():
+        keys = [key.name for rule in rules.RULES if name in rule.metrics for key in rule.keys]
+        limits = ", ".join(f"{key} = {values[key]}" for key in dict.fromkeys(keys))
+        what = known[name].what
+        tiles.append(tile(f"{what[0].upper()}{what[1:]}", figure) | {"limits": limits})
+    return tiles
 
 
 def summary(figure: dict[str, Any]) -> str:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filters import rules
 from pipeline.inspect import plots
-from pipeline.inspect.figures import COUNTS, Values, figures, hosts_of, ranking, windows_per_document
+from pipeline.inspect.figures import COUNTS, Values, figures, hosts_of, metric_figures, ranking, windows_per_document
 from pipeline.inspect.finished import open_corpus
 from shards.readers import read_documents, read_windows
 
@@ -102,3 +103,17 @@ def test_names_in_plots_are_escaped() -> None:
 def test_a_line_of_one_point_is_seen() -> None:
     (drawn,) = re.findall(r'<polyline[^>]* points="([^"]*)"', plots.lines({"only": [(0, 0.5)]}, "x"))
     assert len(set(drawn.split())) == 2
+
+
+def test_every_metric_of_a_rule_has_a_histogram_of_what_was_stored(small_corpus: Path) -> None:
+    corpus = open_corpus(small_corpus)
+    told = metric_figures(corpus)
+    numbers = {name for name, metric in rules.metrics().items() if metric.edges}
+    assert told.keys() == numbers - {"nsfw"}
+    pages = [row for entry in corpus.work("pages") for row in corpus.table(entry, ["words", "pictures"]).to_pylist()]
+    words = [row["words"] for row in pages if row["words"] is not None]
+    assert told["words"]["count"] == len(words) and told["words"]["max"] == max(words)
+    few = next(row["count"] for row in told["words"]["bins"] if row["name"] == "10–19")
+    assert few == sum(10 <= count < 20 for count in words)
+    stored = corpus.table(corpus.work("distinct_images")[0], ["rule"])["rule"].null_count
+    assert told["shorter_side"]["count"] >= stored > 0
