@@ -10,10 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash
 
+from dedup.exact import first_of_each
+
 BANDS, ROWS = 14, 8
 PERMUTATIONS = BANDS * ROWS
 SHINGLE = 5
 SEED = 42
+
+BAND = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4")])
+"""A page under the hash (`high`) and the number (`low`) of one of its bands."""
+EDGE = np.dtype([("part", "<u4"), ("row", "<u4"), ("other_part", "<u4"), ("other_row", "<u4")])
+"""Two pages that share a band."""
 
 
 def signature(text: str) -> bytes:
@@ -44,6 +51,46 @@ def bands(signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
     return hashes
 
 
+def band_rows(signatures: NDArray[np.uint32], part: int, rows: NDArray[np.int64]) -> np.ndarray:
+    """The bands (N * 14,) of dtype BAND of the pages `rows` (N,) of a part, whose `signatures` are (N, 112)."""
+    hashes = bands(signatures)
+    found = np.zeros(hashes.shape, BAND)
+    found["high"], found["low"] = hashes, np.arange(BANDS)
+    found["part"], found["row"] = part, rows[:, None]
+    return found.reshape(-1)
+
+
+def candidates(rows: np.ndarray) -> np.ndarray:
+    """The pairs (EDGE) to compare, of `rows` (BAND) sorted by all their fields and with all pages of each band.
+
+    Each page meets the first page of its band and the one before it, so that the number of pairs grows with that of
+    pages, not with its square."""
+    first = first_of_each(rows[["high", "low"]])
+    later = np.flatnonzero(first != np.arange(len(rows)))
+    edges = np.zeros(2 * len(later), EDGE)
+    for half, other in ((slice(0, len(later)), first[later]), (slice(len(later), None), later - 1)):
+        edges["part"][half], edges["row"][half] = rows["part"][later], rows["row"][later]
+        edges["other_part"][half], edges["other_row"][half] = rows["part"][other], rows["row"][other]
+    return np.unique(edges)
+
+
+def ends(edges: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct pages of edges as (N, 2), part and row, ascending; and the distinct edges as indexes of them,
+    (2, M)."""
+    edges = np.unique(edges)
+    one = np.stack([edges["part"], edges["row"]], 1)
+    other = np.stack([edges["other_part"], edges["other_row"]], 1)
+    pages, index = np.unique(np.concatenate([one, other]).astype(np.int64), axis=0, return_inverse=True)
+    return pages, index.reshape(2, -1)
+
+
+def clusters(signatures: NDArray[np.uint32], pairs: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:
+    """For each of N pages, with `signatures` (N, 112), the first page of its cluster: pages are of one cluster where
+    `pairs` (2, M) of a similarity of `threshold` or more connect them."""
+    alike = similarity(signatures[pairs[0]], signatures[pairs[1]]) >= threshold
+    return components(len(signatures), pairs[:, alike].T)
+
+
 def similarity(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> NDArray[np.float64]:
     """The estimated Jaccard similarity of signatures row by row: the share of equal values. Standard error at most
     0.05."""
@@ -62,6 +109,4 @@ def components(nodes: int, edges: NDArray[np.int64]) -> NDArray[np.int64]:
         labels = labels[labels]
         if np.array_equal(labels, before):
             break
-    while not np.array_equal(labels, labels[labels]):
-        labels = labels[labels]
     return labels

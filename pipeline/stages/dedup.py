@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup import near
-from dedup.exact import first_of_each
+from dedup.exact import COPY, NO_REFUSAL, PAGE, copies
 from filters import consent
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import Corpus
@@ -23,26 +23,6 @@ from pipeline.stages.schemas import DEDUP
 
 RULES = ("", "dedup.same_capture", "dedup.url", "dedup.text", "dedup.near_text", *consent.RULES)
 KEPT, REJECTED = 0, 255
-NO_REFUSAL = 255
-
-ROW = np.dtype(
-    [
-        ("high", "<u8"),
-        ("low", "<u8"),
-        ("refusal", "u1"),
-        ("age", "<u8"),
-        ("part", "<u4"),
-        ("row", "<u4"),
-        ("id_high", "<u8"),
-        ("id_low", "<u8"),
-    ]
-)
-"""A page by a key; `refusal` is the index in consent.RULES of a page that opted out, NO_REFUSAL for the others, which
-sort behind."""
-LOSER = np.dtype([("part", "<u4"), ("row", "<u4"), ("rule", "u1"), ("id_high", "<u8"), ("id_low", "<u8")])
-"""A page that is a copy, the index of the rule in RULES (KEPT: it stays nevertheless), and the doc_id of the page that
-it is a copy of."""
-EDGE = np.dtype([("part", "<u4"), ("row", "<u4"), ("other_part", "<u4"), ("other_row", "<u4")])
 
 
 @dataclass
@@ -71,24 +51,27 @@ class FindCopies(beam.PTransform):
             ("dedup.text", "text_hash", self.dedup.text),
         ):
             if wanted or column == "url_hash":
-                joined = state | rule >> Join(partial(_rows, corpus, column), partial(_copies, rule, wanted))
-                state = joined | f"{rule} verdicts" >> beam.MapTuple(_judged)
+                joined = state | rule >> Join(partial(_rows, corpus, column), partial(copies, refused_only=not wanted))
+                state = joined | f"{rule} verdicts" >> beam.MapTuple(partial(_judged, rule))
         near_copies = (
             state
             # Output: (partition, rows), one row a band and page
             | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, corpus)))
             | "Same band" >> beam.GroupByKey()
             # Output: edges between pages that share a band
-            | "Candidates" >> beam.MapTuple(lambda partition, blocks: (0, _edges(joins.merged(blocks))))
+            | "Candidates" >> beam.MapTuple(lambda partition, blocks: (0, near.candidates(joins.merged(blocks))))
             | "All" >> beam.GroupByKey()
-            # Output: (part, losers)
-            | "Clusters" >> beam.FlatMapTuple(partial(_clusters, corpus, self.dedup))
+            # Output: (part, copies)
+            | "Clusters" >> beam.FlatMapTuple(partial(_clusters, corpus, self.dedup.near_threshold))
         )
+        near_rule = "dedup.near_text" if self.dedup.near_text else ""
         state = (
             {"state": state, "blocks": near_copies}
             | "Near verdicts" >> beam.CoGroupByKey()
             | "dedup.near_text"
-            >> beam.MapTuple(lambda part, both: _judged(part, (both["state"][0], joins.merged(both["blocks"]))))
+            >> beam.MapTuple(
+                lambda part, both: _judged(near_rule, part, (both["state"][0], joins.merged(both["blocks"])))
+            )
         )
         return state | "Write" >> beam.MapTuple(partial(_write, corpus))
 
@@ -107,7 +90,7 @@ def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
         refused = [row for row, rule in enumerate(pages["rule"].to_pylist()) if rule in consent.RULES]
         taking_part = np.concatenate([taking_part, np.array(refused, taking_part.dtype)])
     pages = pages.take(pa.array(taking_part))
-    rows = np.zeros(len(taking_part), ROW)
+    rows = np.zeros(len(taking_part), PAGE)
     ids = joins.keys(bytes.fromhex(value or "00" * 16) for value in pages["doc_id"].to_pylist())
     key = ids if column == "doc_id" else joins.keys(pages[column].to_pylist())
     rows["high"], rows["low"] = key["high"], key["low"]
@@ -129,35 +112,22 @@ def _refusals(corpus: Corpus, part: int) -> Block:
     """A row for each record that is no page and opted out, by its URL: a redirect, or what repeats another capture."""
     records = tables.read(corpus.part("records", part), ["url", "rule"])
     records = records.filter(pc.is_in(records["rule"], pa.array(consent.RULES)))
-    rows = np.zeros(len(records), ROW)
+    rows = np.zeros(len(records), PAGE)
     key = joins.keys(map(tables.url_hash, records["url"].to_pylist()))
     rows["high"], rows["low"], rows["part"] = key["high"], key["low"], part
     rows["refusal"] = [consent.RULES.index(rule) for rule in records["rule"].to_pylist()]
     return rows
 
 
-def _copies(rule: str, all_of_them: bool, rows: Block) -> Block:
-    """All but the first of each key; where the first opted out, all that did not. Without `all_of_them` only those."""
-    first = first_of_each(rows[["high", "low"]])
-    refusal = rows["refusal"][first]
-    refused = refusal != NO_REFUSAL
-    lost = np.flatnonzero((rows["refusal"] == NO_REFUSAL) & (refused | (all_of_them & (first != np.arange(len(rows))))))
-    losers = np.zeros(len(lost), LOSER)
-    losers["rule"] = np.where(refused, RULES.index(consent.RULES[0]) + refusal % NO_REFUSAL, RULES.index(rule))[lost]
-    for name in ("part", "row"):
-        losers[name] = rows[name][lost]
-    for name in ("id_high", "id_low"):
-        losers[name] = rows[name][first[lost]]
-    return losers
-
-
-def _judged(part: int, both: tuple[Verdicts, Block]) -> tuple[int, Verdicts]:
-    state, losers = both
+def _judged(rule: str, part: int, both: tuple[Verdicts, Block]) -> tuple[int, Verdicts]:
+    """The state after `copies` went under a rule; under "" they stay, and only their original is noted."""
+    state, copies = both
     rules, originals = state.rules.copy(), state.originals.copy()
-    if len(losers):
-        rules[losers["row"]] = losers["rule"]
-        originals["high"][losers["row"]] = losers["id_high"]
-        originals["low"][losers["row"]] = losers["id_low"]
+    if len(copies):
+        refused = RULES.index(consent.RULES[0]) + copies["refusal"] % NO_REFUSAL
+        rules[copies["row"]] = np.where(copies["refusal"] == NO_REFUSAL, RULES.index(rule), refused)
+        originals["high"][copies["row"]] = copies["id_high"]
+        originals["low"][copies["row"]] = copies["id_low"]
     return part, Verdicts(rules, originals)
 
 
@@ -168,38 +138,15 @@ def _signatures(corpus: Corpus, part: int, rows: np.ndarray) -> np.ndarray:
 
 def _bands(corpus: Corpus, part: int, state: Verdicts) -> Block:
     kept = np.flatnonzero(state.rules == KEPT)
-    hashes = near.bands(_signatures(corpus, part, kept))
-    rows = np.zeros(hashes.shape, np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4")]))
-    rows["high"], rows["low"] = hashes, np.arange(near.BANDS)
-    rows["part"], rows["row"] = part, kept[:, None]
-    return rows.reshape(-1)
+    return near.band_rows(_signatures(corpus, part, kept), part, kept)
 
 
-def _edges(rows: Block) -> Block:
-    """Each page with the first one of its band and with the one before it."""
-    first = first_of_each(rows[["high", "low"]])
-    later = np.flatnonzero(first != np.arange(len(rows)))
-    edges = np.zeros(2 * len(later), EDGE)
-    for half, other in ((slice(0, len(later)), first[later]), (slice(len(later), None), later - 1)):
-        edges["part"][half], edges["row"][half] = rows["part"][later], rows["row"][later]
-        edges["other_part"][half], edges["other_row"][half] = rows["part"][other], rows["row"][other]
-    return np.unique(edges)
-
-
-def _clusters(corpus: Corpus, dedup: Dedup, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
-    """(part, losers): of each cluster of pages that are verified as alike all but the first, in the order of parts and
-    rows."""
-    edges = np.unique(joins.merged(blocks)) if blocks else np.zeros(0, EDGE)
-    if len(edges) == 0 or "other_part" not in (edges.dtype.names or ()):
+def _clusters(corpus: Corpus, threshold: float, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
+    """(part, copies): of each cluster of nearly equal pages all but the first, in the order of parts and rows."""
+    edges = joins.merged(blocks)
+    if not len(edges):
         return []
-    ends = np.concatenate(
-        [
-            np.stack([edges["part"], edges["row"]], 1),
-            np.stack([edges["other_part"], edges["other_row"]], 1),
-        ]
-    ).astype(np.int64)
-    pages, index = np.unique(ends, axis=0, return_inverse=True)
-    index = index.reshape(2, -1)
+    pages, pairs = near.ends(edges)
     signatures = np.zeros((len(pages), near.PERMUTATIONS), np.uint32)
     ids = np.zeros(len(pages), joins.KEY)
     for part in np.unique(pages[:, 0]):
@@ -208,14 +155,12 @@ def _clusters(corpus: Corpus, dedup: Dedup, key: int, blocks: list[Block]) -> li
         signatures[of_part] = _signatures(corpus, int(part), rows)
         doc_ids = tables.read(corpus.part("pages", int(part)), ["doc_id"])["doc_id"].take(pa.array(rows))
         ids[of_part] = joins.keys(bytes.fromhex(value) for value in doc_ids.to_pylist())
-    alike = near.similarity(signatures[index[0]], signatures[index[1]]) >= dedup.near_threshold
-    labels = near.components(len(pages), index[:, alike].T)
-    lost = np.flatnonzero(labels != np.arange(len(pages)))
-    losers = np.zeros(len(lost), LOSER)
-    losers["part"], losers["row"] = pages[lost, 0], pages[lost, 1]
-    losers["rule"] = RULES.index("dedup.near_text") if dedup.near_text else KEPT
-    losers["id_high"], losers["id_low"] = ids["high"][labels[lost]], ids["low"][labels[lost]]
-    return list(joins.split(losers, losers["part"])) if len(losers) else []
+    first = near.clusters(signatures, pairs, threshold)
+    lost = np.flatnonzero(first != np.arange(len(pages)))
+    copies = np.zeros(len(lost), COPY)
+    copies["part"], copies["row"], copies["refusal"] = pages[lost, 0], pages[lost, 1], NO_REFUSAL
+    copies["id_high"], copies["id_low"] = ids["high"][first[lost]], ids["low"][first[lost]]
+    return list(joins.split(copies, copies["part"])) if len(copies) else []
 
 
 def _write(corpus: Corpus, part: int, state: Verdicts) -> tuple[int, list[FileEntry]]:

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup import near
-from dedup.exact import first_of_each
 
 WORDS = [f"word{number}" for number in range(400)]
 
@@ -71,7 +70,63 @@ def test_components_are_those_of_a_search(nodes: int, pairs: list[tuple[int, int
     assert labels.tolist() == expected
 
 
-@given(st.lists(st.integers(0, 5)))
-def test_first_of_each(values: list[int]) -> None:
-    values.sort()
-    assert first_of_each(np.array(values)).tolist() == [values.index(value) for value in values]
+def few_words(numbers: list[int]) -> np.ndarray:
+    """Signatures (N, 112) that are equal, alike in 2 of 3 values, or differ, as numbers have digits in common."""
+    digits = [[(number // 9) % 3, (number // 3) % 3, number % 3] for number in numbers]
+    found = np.repeat(np.array(digits, np.uint32).reshape(-1, 3), 38, axis=1)[:, : near.PERMUTATIONS]
+    return found + np.arange(near.PERMUTATIONS, dtype=np.uint32) * 3
+
+
+def first_pages(numbers: list[int], parts: list[int], threshold: float, partitions: int, seed: int) -> dict:
+    """Page -> first page of its cluster, where bands arrive in some order at so many partitions."""
+    random = np.random.default_rng(seed)
+    places = [(part, sum(other == part for other in parts[:index])) for index, part in enumerate(parts)]
+    by_place = dict(zip(places, few_words(numbers), strict=True))
+    bands = [near.band_rows(signature[None], part, np.array([row])) for (part, row), signature in by_place.items()]
+    rows = np.concatenate([np.zeros(0, near.BAND), *bands])
+    rows = random.permutation(rows)
+    edges = [
+        near.candidates(np.sort(rows[rows["high"] % np.uint64(partitions) == number])) for number in range(partitions)
+    ]
+    pages, pairs = near.ends(random.permutation(np.concatenate(edges)))
+    signatures = np.array([by_place[part, row] for part, row in pages.tolist()], np.uint32)
+    first = near.clusters(signatures.reshape(-1, near.PERMUTATIONS), pairs, threshold)
+    found = {place: place for place in places}
+    return found | {tuple(page): tuple(pages[at].tolist()) for page, at in zip(pages.tolist(), first, strict=True)}
+
+
+PAGES = st.lists(st.tuples(st.integers(0, 26), st.integers(0, 3)), max_size=20)
+
+
+@settings(max_examples=60)
+@given(PAGES, st.sampled_from([0.8, 0.5]), st.integers(1, 64), st.integers(0, 9))
+def test_clusters_do_not_depend_on_partitions_or_order(
+    pages: list[tuple[int, int]], threshold: float, partitions: int, seed: int
+) -> None:
+    numbers, parts = [number for number, _ in pages], [part for _, part in pages]
+    found = first_pages(numbers, parts, threshold, partitions, seed)
+    assert found == first_pages(numbers, parts, threshold, 1, 0)
+    texts: dict[tuple[int, int], int] = {}
+    for number, part in pages:
+        texts[part, sum(other == part for other, _ in texts)] = number
+    assert set(found) == set(texts)
+    for place, first in found.items():
+        assert first <= place and found[first] == first
+        if threshold == 0.8:  # only equal signatures are that much alike
+            assert first == min(other for other in texts if texts[other] == texts[place])
+
+
+def test_pages_are_alike_from_the_threshold_on() -> None:
+    signatures = np.zeros((3, near.PERMUTATIONS), np.uint32)
+    signatures[1, 28:] = signatures[2, :27] = 1
+    pairs = np.array([[1, 2], [0, 0]])
+    same = near.similarity(signatures[pairs[0]], signatures[pairs[1]])
+    assert same.tolist() == [28 / 112, 85 / 112]
+    assert near.clusters(signatures, pairs, 0.25).tolist() == [0, 0, 0]
+    assert near.clusters(signatures, pairs, 0.26).tolist() == [0, 1, 0]
+    assert near.clusters(signatures, pairs, 0.9).tolist() == [0, 1, 2]
+
+
+def test_pairs_grow_with_pages_not_with_their_square() -> None:
+    rows = np.sort(near.band_rows(few_words([5] * 50), 0, np.arange(50)))
+    assert len(np.unique(near.candidates(rows))) == 2 * 49 - 1
