@@ -191,11 +191,7 @@ class Client:
         )
 
     async def _talk(
-        self,
-        connection: _Connection,
-        request: bytes,
-        asked: urls.Parts,
-        wanted: Callable[[int, str], bool] | None,
+        self, connection: _Connection, request: bytes, asked: urls.Parts, wanted: Callable[[int, str], bool] | None
     ) -> tuple[bytes, bytes, h11.Response]:
         """(head, body as sent, h11's response) of one exchange on a connection."""
         limits, http = self.limits, connection.http
@@ -231,20 +227,14 @@ class Client:
                     received = bytearray(http.trailing_data[0])
                 elif isinstance(event, h11.Response):
                     response = event
-                    declared = next((value for name, value in event.headers if name == b"content-length"), b"0")
-                    if int(declared) > limits.body_bytes:
-                        raise FetchFailed("too_large", f"Content-Length {int(declared)}")
-                    media_type = next((value for name, value in event.headers if name == b"content-type"), b"")
-                    media_type = media_type.partition(b";")[0].strip().lower()
-                    if wanted is not None and not wanted(event.status_code, media_type.decode("latin-1")):
-                        raise FetchFailed("media_type", media_type.decode("latin-1")[:100])
+                    _check_head(event, limits, wanted)
                     head = bytes(received[: _end_of_head(received)])
                 elif isinstance(event, h11.EndOfMessage):
                     break
                 elif isinstance(event, h11.ConnectionClosed):
                     raise FetchFailed("reset", "closed before the response")
         except h11.RemoteProtocolError as error:
-            if received and response is None and len(received) >= limits.header_bytes:
+            if response is None and len(received) >= limits.header_bytes:
                 raise FetchFailed("header_too_large", f"over {limits.header_bytes} bytes") from None
             if not received:
                 raise FetchFailed("reset", "closed before the response") from None
@@ -355,6 +345,17 @@ async def _resolve(host: str, port: int) -> list[str]:
     except UnicodeError:  # a label that is empty or longer than 63 characters
         raise OSError("not a host name") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _check_head(head: h11.Response, limits: Limits, wanted: Callable[[int, str], bool] | None) -> None:
+    """Raises FetchFailed for a body that is declared too large, or that is not wanted."""
+    declared = next((value for name, value in head.headers if name == b"content-length"), b"0")
+    if int(declared) > limits.body_bytes:
+        raise FetchFailed("too_large", f"Content-Length {int(declared)}")
+    sent = next((value for name, value in head.headers if name == b"content-type"), b"")
+    media_type = sent.partition(b";")[0].strip().lower().decode("latin-1")
+    if wanted is not None and not wanted(head.status_code, media_type):
+        raise FetchFailed("media_type", media_type[:100])
 
 
 def _end_of_head(received: bytearray) -> int:

@@ -183,8 +183,9 @@ def compose(
             blocks += [
                 Heading(3, Words(slots["person"] if index % 2 else slots["person2"])),
                 Paragraph(text(sentences)),
+                figure,
+                Paragraph(caption.then(more, language.between), index),
             ]
-            blocks += [figure, Paragraph(caption.then(more, language.between), index)]
         elif before:
             blocks += [Paragraph(caption.then(more, language.between), index), figure]
         else:

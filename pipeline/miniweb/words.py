@@ -120,6 +120,52 @@ class Language:
         return Words(self.between.join(written))
 
 
+PLACES = (
+    "in the kitchen",
+    "near the river",
+    "behind the school",
+    "at the market",
+    "under the roof",
+    "on the island",
+    "in the café",
+    "at the station",
+    "beside the mill",
+    "in our workshop",
+    "on the second floor",
+    "at the harbour",
+    "along the canal",
+    "in the cellar",
+    "outside the museum",
+    "across the street",
+    "by the window",
+    "at the farm",
+    "inside the tower",
+    "near the old bakery",
+)
+TIMES = (
+    "in the morning",
+    "last winter",
+    "on Monday",
+    "before lunch",
+    "after the storm",
+    "during the fair",
+    "in April",
+    "at midnight",
+    "all summer",
+    "on a rainy day",
+    "last week",
+    "in the autumn",
+    "after school",
+    "before the concert",
+    "on Sunday",
+    "for the first time",
+    "in July",
+    "at the end of the year",
+    "every evening",
+    "without a word",
+)
+
+
 def english_lists() -> dict[str, tuple[str, ...]]:
     """The open word classes of the English pages. No colour, shape or number is among them."""
     adjectives = each(
@@ -142,50 +188,8 @@ def english_lists() -> dict[str, tuple[str, ...]]:
             "found kept repaired carried washed measured copied showed described opened packed sold bought lifted"
             " covered cleaned finished forgot moved studied painted collected followed saved"
         ),
-        "place": (
-            "in the kitchen",
-            "near the river",
-            "behind the school",
-            "at the market",
-            "under the roof",
-            "on the island",
-            "in the café",
-            "at the station",
-            "beside the mill",
-            "in our workshop",
-            "on the second floor",
-            "at the harbour",
-            "along the canal",
-            "in the cellar",
-            "outside the museum",
-            "across the street",
-            "by the window",
-            "at the farm",
-            "inside the tower",
-            "near the old bakery",
-        ),
-        "time": (
-            "in the morning",
-            "last winter",
-            "on Monday",
-            "before lunch",
-            "after the storm",
-            "during the fair",
-            "in April",
-            "at midnight",
-            "all summer",
-            "on a rainy day",
-            "last week",
-            "in the autumn",
-            "after school",
-            "before the concert",
-            "on Sunday",
-            "for the first time",
-            "in July",
-            "at the end of the year",
-            "every evening",
-            "without a word",
-        ),
+        "place": PLACES,
+        "time": TIMES,
     }
 
 
