@@ -127,6 +127,24 @@ def test_pages_are_alike_from_the_threshold_on() -> None:
     assert near.clusters(signatures, pairs, 0.9).tolist() == [0, 1, 2]
 
 
+def test_a_page_is_compared_with_the_one_before_it_in_a_band() -> None:
+    """Three pages share their first band alone; the last two are alike otherwise, the first is not."""
+    first, second = np.random.default_rng(1).integers(0, 2**32, (2, near.PERMUTATIONS), np.uint32)
+    first[: near.ROWS] = second[: near.ROWS]
+    third = second.copy()
+    third[near.ROWS :: near.ROWS] ^= 1
+    signatures = np.stack([first, second, third])
+    pages, pairs = near.ends(near.candidates(np.sort(near.band_rows(signatures, 4, np.arange(3)))))
+    assert pages.tolist() == [[4, 0], [4, 1], [4, 2]]
+    assert near.clusters(signatures, pairs, 0.8).tolist() == [0, 1, 1]
+
+
+def test_the_last_word_and_short_texts_count() -> None:
+    words = WORDS[:6]
+    assert 0.3 < near.similarity(signature(words[:5]), signature(words))[0] < 0.7, "one of two shingles"
+    assert near.similarity(signature(["a", "b"]), signature(["a", "c"]))[0] < 0.2
+
+
 def test_pairs_grow_with_pages_not_with_their_square() -> None:
     rows = np.sort(near.band_rows(few_words([5] * 50), 0, np.arange(50)))
     assert len(np.unique(near.candidates(rows))) == 2 * 49 - 1

@@ -1,6 +1,7 @@
 """The fetch of one URL against servers that attack it or fail."""
 
 import asyncio
+import contextlib
 import gzip
 import socket
 import ssl
@@ -86,15 +87,14 @@ def endless(piece: bytes, pause: float, head: bytes = b"") -> int:
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        connection, _ = listening.accept()
-        try:
+        with listening:
+            connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
             connection.recv(65536)
             connection.sendall(head)
             while True:
                 connection.sendall(piece)
                 time.sleep(pause)
-        except OSError:
-            connection.close()
 
     threading.Thread(target=serve, daemon=True).start()
     return listening.getsockname()[1]

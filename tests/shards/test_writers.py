@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -214,9 +215,13 @@ def test_a_failed_write_leaves_nothing(tmp_path, windows):
 
 def test_a_full_disk_names_the_file(tmp_path):
     full = tmp_path / "a"
-    with pytest.raises(OSError, match="No space left") as caught, atomic(full) as output:
+    with (
+        Path("/dev/full").open("wb", buffering=0) as device,
+        pytest.raises(OSError, match="No space left") as caught,
+        atomic(full) as output,
+    ):
         output._file.raw.close()
-        output._file = open("/dev/full", "wb", buffering=0)  # noqa: PTH123, SIM115
+        output._file = device
         output.write(b"x")
     assert caught.value.filename == str(full)
     assert not list(tmp_path.iterdir())
