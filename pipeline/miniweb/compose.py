@@ -5,6 +5,7 @@ import random
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
 from pipeline.miniweb.markup import (
@@ -160,10 +161,7 @@ def compose(
     )
     # A few pages put the words before the picture.
     before = site.kind == "documentation" and rng.random() < 0.3
-
-    def text(sentences: int) -> Words:
-        return language.prose(rng, sentences, lists)
-
+    text = partial(language.prose, rng, lists=lists)
     blocks = draft.blocks
     if site.kind != "forum":
         blocks.append(Paragraph(text(sentences + 1)))
