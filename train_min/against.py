@@ -250,19 +250,19 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     started = time.monotonic()
     if options.seeds < 2:
         raise TrainError("--against needs at least --seeds 2: without a spread over seeds there is no interval")
-    if options.vision == "contrastive" or options.pairs or options.ruler:
-        raise TrainError("--against takes neither --vision contrastive nor --pairs nor --ruler")
+    if options.vision == "contrastive" or options.pairs or options.dose_response:
+        raise TrainError("--against takes neither --vision contrastive nor --pairs nor --dose-response")
     if started_by_torchrun():
         raise TrainError("--against does not train on several processes together: start it without torchrun")
     corpora = {"a": open_corpus(corpus), "b": open_corpus(other)}
     report(f"A is {corpus}, B is {other}")
     setting, held_out, clusters, progress = begin(corpora, out, options, report)
-    arms = [(setting, side, seed) for seed in range(options.seed, options.seed + options.seeds) for side in "ab"]
+    variants = [(setting, side, seed) for seed in range(options.seed, options.seed + options.seeds) for side in "ab"]
     workers = worker_count(options, choose_device(options.device))
-    progress.trainings([setting.losses_path(f"{side}-{seed}") for _, side, seed in arms], options.steps, workers)
-    run_jobs(side_job, arms, workers, progress)
+    progress.trainings([setting.losses_path(f"{side}-{seed}") for _, side, seed in variants], options.steps, workers)
+    run_jobs(side_job, variants, workers, progress)
     losses: dict[str, list[Losses]] = {"a": [], "b": []}
-    for _, side, seed in arms:
+    for _, side, seed in variants:
         losses[side].append(setting.losses(f"{side}-{seed}"))
     progress.file.close()
     data = against_data(held_out, clusters, losses)

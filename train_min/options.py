@@ -78,7 +78,7 @@ class TrainOptions:
         str, _option(DATA, "Train on image-text pairs too: a folder from m3w export --to pairs.", "DIR", "none")
     ] = ""
     pairs_weight: Annotated[float, _option(DATA, "Weight of the pairs in the loss; windows have 1.")] = 0.2
-    ruler: Annotated[
+    dose_response: Annotated[
         str,
         _option(
             DATA,

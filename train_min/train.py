@@ -1,6 +1,6 @@
 """`m3w train`: small Flamingos trained on a corpus, and what they say about it.
 
-A run trains, for each seed, an arm on the corpus as it is (`true`), one on its pictures dealt out anew among the
+A run trains, for each seed, a variant on the corpus as it is (`true`), one on its pictures dealt out anew among the
 documents (`reference`), and one on another such deal (`control`), all around one frozen language model and one set of
 frozen image features. The difference of their losses on held-out documents is what the pictures tell.
 """
@@ -34,7 +34,7 @@ from train_min.training.prepare import (
     vision_of,
     worker_count,
 )
-from train_min.training.variants import Arm, Setting, arm_job, arms_of
+from train_min.training.variants import Setting, Variant, variant_job, variants_of
 from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
 
 
@@ -43,17 +43,17 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
 
     Given again after an interruption it goes on. `report` takes lines for the user. Of several processes that train
     together only the first has a result. Raises TrainError."""
-    arms = arms_of(options)
+    variants = variants_of(options)
     if number():
         with together(options.device):
             setting = of_first(None)
-            for arm in arms:
-                arm_job(setting, arm, lambda row: None)
+            for variant in variants:
+                variant_job(setting, variant, lambda row: None)
         return None
     started = time.monotonic()
     setting, places, progress = begin(corpus, out, options, report)
     prepared = time.monotonic() - started
-    losses = train_arms(setting, arms, progress)
+    losses = train_arms(setting, variants, progress)
     progress.file.close()
     tokenizer = run_tokenizer(open_corpus(corpus), options)
     data = summarise(corpus.name, tokenizer, setting, losses, places, read_log(out / "log.jsonl"))
@@ -65,22 +65,22 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     return Result(out, data["sentence"], data)
 
 
-def train_arms(setting: Setting, arms: list[Arm], progress: Progress) -> dict[str, list[Losses]]:
-    """The losses of every arm, by name and in the order of seeds."""
+def train_arms(setting: Setting, variants: list[Variant], progress: Progress) -> dict[str, list[Losses]]:
+    """The losses of every variant, by name and in the order of seeds."""
     options = setting.options
     workers = 1 if started_by_torchrun() else worker_count(options, torch.device(setting.device))
-    progress.trainings([setting.losses_path(arm.file) for arm in arms], options.steps, workers)
+    progress.trainings([setting.losses_path(variant.file) for variant in variants], options.steps, workers)
     with together(options.device):
         of_first(setting)
-        run_jobs(arm_job, [(setting, arm) for arm in arms], workers, progress)
+        run_jobs(variant_job, [(setting, variant) for variant in variants], workers, progress)
     losses: dict[str, list[Losses]] = {}
-    for arm in arms:
-        losses.setdefault(arm.name, []).append(setting.losses(arm.file))
+    for variant in variants:
+        losses.setdefault(variant.name, []).append(setting.losses(variant.file))
     return losses
 
 
 def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tuple[Setting, Places, Progress]:
-    """Everything that the arms wait for."""
+    """Everything that the variants wait for."""
     keep_freed_memory()
     opened = open_corpus(corpus)
     device = choose_device(options.device)

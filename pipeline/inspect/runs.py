@@ -111,7 +111,7 @@ def _lines(data: dict[str, Any]) -> list[str]:
     options = _part(data, "options")
     if all(_is_number(options.get(key)) for key in ("seeds", "steps")):
         seeds = "one seed" if options["seeds"] == 1 else f"{options['seeds']:,} seeds"
-        lines.append(f"Each arm was trained for {options['steps']:,} steps, with {seeds}.")
+        lines.append(f"Each variant was trained for {options['steps']:,} steps, with {seeds}.")
     if counts:
         lines.append("Trained and validated on " + ", ".join(counts) + ".")
     return lines
@@ -120,7 +120,7 @@ def _lines(data: dict[str, Any]) -> list[str]:
 def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[str, Any]]:
     penalties = _part(data, "penalties")
     rows = [gain, _estimate("a corpus with shuffled images", data.get("control"))]
-    rows.append(_estimate("trained without pictures", _part(data, "ruler").get("blind")))
+    rows.append(_estimate("trained without pictures", _part(data, "dose_response").get("blind")))
     rows.append(_estimate("by the next picture", _part(data, "next").get("gain")))
     yield _intervals("What pictures are worth", "bits per token, 95 % interval", rows)
     yield _intervals(
@@ -128,7 +128,7 @@ def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[s
         "bits per token lost with wrong pictures; above zero also without information: a diagnostic",
         [_estimate(name, penalties.get(key)) for key, name in PENALTIES.items()],
     )
-    yield from _ruler(_part(data, "ruler"))
+    yield from _dose_response(_part(data, "dose_response"))
     for key, title in (
         ("by_distance", "By distance from the picture (tokens)"),
         ("by_language", "By language (those with most text)"),
@@ -140,22 +140,22 @@ def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[s
         if key == "by_distance" or len(parts) > 1:
             yield _intervals(title, "bits per token, 95 % interval", [_estimate(name, parts[name]) for name in order])
     curves = _part(data, "curves")
-    for arms, title in (
+    for variants, title in (
         (("lm",), "Loss of the language model"),
         (("true", "reference", "control"), "Loss of the Flamingo"),
     ):
-        series = {name: points for arm in arms for name, points in _mean_losses(curves, arm).items()}
+        series = {name: points for variant in variants for name, points in _mean_losses(curves, variant).items()}
         yield {"title": title, "note": "nats per token", "plot": plots.lines(series, title, "step")}
     gates = _gates(curves)
     yield {"title": "Gates", "note": "tanh, by layer", "plot": plots.lines(gates, "Gates over time", "step")}
 
 
-RULERS = {"permutation": "other documents' pictures", "placement": "every picture in the place of the next"}
+DOSE_RESPONSES = {"permutation": "other documents' pictures", "placement": "every picture in the place of the next"}
 
 
-def _ruler(data: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _dose_response(data: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """What corpora told that were wrong on purpose."""
-    wrong = RULERS.get(str(data.get("kind")), "")
+    wrong = DOSE_RESPONSES.get(str(data.get("kind")), "")
     points = data.get("points")
     known = [
         (f"{point['dose']:.0%} of documents wrong", point)
@@ -200,18 +200,18 @@ def _intervals(title: str, note: str, rows: Iterable[dict[str, Any] | None]) -> 
     return {"title": title, "note": note, "plot": plots.intervals(known, f"{title}, {note}")}
 
 
-def _mean_losses(curves: dict[str, Any], arm: str) -> dict[str, list[tuple[float, float]]]:
-    """The loss of each set at each step, averaged over seeds; by the arm's name, and the set's where it is not the
+def _mean_losses(curves: dict[str, Any], variant: str) -> dict[str, list[tuple[float, float]]]:
+    """The loss of each set at each step, averaged over seeds; by the variant's name, and the set's where it is not the
     only one."""
     sets: dict[str, dict[float, list[float]]] = {}
     for name, points in curves.items():
-        if name.rpartition("-")[0] == arm and isinstance(points, list):
+        if name.rpartition("-")[0] == variant and isinstance(points, list):
             for point in points:
                 for of_set, loss in _part(point, "loss").items():
                     if _is_number(point.get("step")) and _is_number(loss):
                         sets.setdefault(of_set, {}).setdefault(point["step"], []).append(loss)
     return {
-        arm if len(sets) == 1 else f"{arm}, {visible(of_set)[:20]}": [
+        variant if len(sets) == 1 else f"{variant}, {visible(of_set)[:20]}": [
             (step, sum(values) / len(values)) for step, values in sorted(by_step.items())
         ]
         for of_set, by_step in sorted(sets.items())

@@ -55,7 +55,7 @@ def main() -> None:
     tokenizer = load_tokenizer(str(options.run / "tokenizer.json"))
     sees = seen_images(windows).image >= 0
     losses = defaultdict(list)
-    for path in sorted((options.run / "arms").glob("*.npz")):
+    for path in sorted((options.run / "variants").glob("*.npz")):
         with np.load(path) as file:
             losses[path.stem.rpartition("-")[0]].append(file["own"])
     gain = np.mean(losses["reference"], 0) - np.mean(losses["true"], 0)

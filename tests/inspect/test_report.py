@@ -128,10 +128,10 @@ def run_of(corpus: Path) -> dict[str, Any]:
         "penalties": {"documents": estimate(0.2), "host": estimate(0.1), "document": {"value": None}},
         "by_distance": {"0-8": estimate(0.2), "32-128": estimate(0.1), "8-32": estimate(0.1)},
         "curves": {
-            f"{arm}-{seed}": [
+            f"{variant}-{seed}": [
                 {"step": step, "loss": {"a": 5 - step / 9, "b": 2}, "gates": {"ffw": [step]}} for step in range(9)
             ]
-            for arm in ("true", "reference")
+            for variant in ("true", "reference")
             for seed in (0, 1)
         },
         "documents": {
@@ -152,7 +152,7 @@ def run_of(corpus: Path) -> dict[str, Any]:
         },
         "options": {"seeds": 2, "steps": 9},
         "next": {"gain": estimate(0.02)},
-        "ruler": {
+        "dose_response": {
             "kind": "placement",
             "points": [
                 {"dose": 0.0, "gain": estimate(0.09), "within_document": 0.2},
@@ -180,13 +180,13 @@ def test_a_run_is_shown(small_corpus: Path, tmp_path: Path) -> None:
     page = report_of(corpus, tmp_path / "report.html")
     assert "Images carry 0.09 bits per token of the text they belong to &lt;script&gt;" in page
     assert "+0.500 bits per token over 90 tokens" in page
-    # losses and gates, penalties by dose, three arms of few-shot; gain, next, two penalties, three distances, doses
+    # losses and gates, penalties by dose, three variants of few-shot; gain, next, two penalties, three distances, doses
     assert page.count("<polyline") == 2 * 2 + 1 + 1 + 3 and page.count('class="whisker"') == 8 + 3
     assert "25% of documents wrong" in page and "Few-shot accuracy" in page
     assert "two red &lt;b&gt;circles" in page
     assert page.index(">0-8<") < page.index(">8-32<") < page.index(">32-128<")
     assert "true, a" in page and "true, b" in page and "task birds, closed: " in page
-    assert "Each arm was trained for 9 steps, with 2 seeds." in page
+    assert "Each variant was trained for 9 steps, with 2 seeds." in page
     part = page[page.index("-0.250 bits per token over 80 tokens, of the book&#39;s part that begins at token 5,120") :]
     assert part.index("The second part") < part.index("<img") < part.index("goes on.") and "&lt;image" not in part
 

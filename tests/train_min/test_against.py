@@ -30,12 +30,12 @@ from train_min.against import (
     without,
 )
 from train_min.data.windows import cut_windows, open_corpus, seen_images
-from train_min.measuring.results import ruler
+from train_min.measuring.results import dose_response
 from train_min.options import TrainOptions
 from train_min.train import run
 from train_min.training.loop import LoopOptions
 from train_min.training.prepare import TILES, lm_job, prepare
-from train_min.training.variants import BLIND, Arm, Setting, arm_job, arms_of, rearranged, trained_model
+from train_min.training.variants import BLIND, Setting, Variant, rearranged, trained_model, variant_job, variants_of
 
 
 def held_out(n: int = 50) -> Any:
@@ -108,18 +108,18 @@ def test_a_page_without_a_token_that_sees_a_picture_counts_for_nothing() -> None
     for number, unit in enumerate(windows.units):
         unit["url"] = f"http://x/{number}"
     rng = np.random.default_rng(0)
-    arms = losses(windows, rng, 0.1), losses(windows, rng, 0.0)
-    assert compared({"a": windows, "b": windows}, *arms)["documents"] == 20
+    variants = losses(windows, rng, 0.1), losses(windows, rng, 0.0)
+    assert compared({"a": windows, "b": windows}, *variants)["documents"] == 20
     blind = windows_of([[(10, [])]])
     assert compared({"a": blind}, losses(blind, rng, 0.0), losses(blind, rng, 0.0))["value"] is None
 
 
 def test_pieces_of_a_book_count_each_and_pages_of_a_site_together() -> None:
     book, rng = held_out(40), np.random.default_rng(0)
-    arms = losses(book, rng, 0.1), losses(book, rng, 0.0)
+    variants = losses(book, rng, 0.1), losses(book, rng, 0.0)
     for unit in book.units:
         unit["url"] = "http://x/book"
-    assert compared({"a": book, "b": book}, *arms)["documents"] == 40
+    assert compared({"a": book, "b": book}, *variants)["documents"] == 40
     windows = held_out(100)
     widths = []
     for sites in (100, 20, 6):
@@ -309,24 +309,24 @@ def test_torchrun_is_refused(corpus_folder: Path, tmp_path: Path, monkeypatch: p
         run_against(corpus_folder, corpus_folder, tmp_path / "run", dataclasses.replace(QUICK, seeds=2), print)
 
 
-def test_a_ruler_has_an_arm_for_every_dose() -> None:
-    with pytest.raises(TrainError, match="no ruler"):
-        arms_of(TrainOptions(ruler="yardstick"))
-    names = [arm.name for arm in arms_of(TrainOptions(ruler="placement", seeds=1))]
+def test_a_dose_response_has_a_variant_for_every_dose() -> None:
+    with pytest.raises(TrainError, match="no dose response"):
+        variants_of(TrainOptions(dose_response="yardstick"))
+    names = [variant.name for variant in variants_of(TrainOptions(dose_response="placement", seeds=1))]
     assert names == ["reference", "true", "dose-0.1", "dose-0.25", "dose-0.5", "dose-1", "blind", "control"]
-    names = [arm.name for arm in arms_of(TrainOptions(ruler="permutation", seeds=1))]
+    names = [variant.name for variant in variants_of(TrainOptions(dose_response="permutation", seeds=1))]
     assert names == ["reference", "true", "dose-0.1", "dose-0.25", "dose-0.5", "blind", "control"]
 
 
 @pytest.mark.slow
-def test_a_ruler_trains_every_dose_and_reports_them(corpus_folder: Path, tmp_path: Path) -> None:
-    options = dataclasses.replace(QUICK, steps=2, lm_steps=2, ruler="placement")
+def test_a_dose_response_trains_every_dose_and_reports_them(corpus_folder: Path, tmp_path: Path) -> None:
+    options = dataclasses.replace(QUICK, steps=2, lm_steps=2, dose_response="placement")
     result = run(corpus_folder, tmp_path / "run", options, lambda line: None)
-    points = result.data["ruler"]["points"]
+    points = result.data["dose_response"]["points"]
     assert [point["dose"] for point in points] == [0.0, 0.1, 0.25, 0.5, 1.0]
     assert all("gain" in point and "within_document" in point for point in points)
     assert "lost" not in points[0] and "lost" in points[1]
-    assert result.data["ruler"]["blind"]["value"] != result.data["gain"]["value"]
+    assert result.data["dose_response"]["blind"]["value"] != result.data["gain"]["value"]
 
 
 def test_the_blind_arm_sees_no_picture_and_is_compared_with_the_reference(
@@ -338,7 +338,7 @@ def test_the_blind_arm_sees_no_picture_and_is_compared_with_the_reference(
     zeros = {"own": np.zeros(len(windows.tokens)), "document": np.zeros(len(windows.tokens))}
     ones = {"own": np.ones(len(windows.tokens)) * np.log(2), "document": np.ones(len(windows.tokens))}
     losses = {"true": [ones], "control": [ones], "reference": [ones], BLIND: [zeros]}
-    found = ruler(windows, by_site(windows), losses, TrainOptions(ruler="permutation", seeds=1))
+    found = dose_response(windows, by_site(windows), losses, TrainOptions(dose_response="permutation", seeds=1))
     assert found["blind"]["value"] == pytest.approx(1)  # the reference is a bit worse
 
 
@@ -353,7 +353,7 @@ def test_a_model_is_trained_without_pictures(
     setting = Setting(tmp_path, tmp_path, 49, 320, corpus.tokenizer.image_id, options, LoopOptions.of(options), "cpu")
     lm_job(setting, lambda row: None)
     rows: list[dict] = []
-    arm_job(setting, Arm(BLIND, 0, (BLIND, 0, 1.0)), rows.append)
+    variant_job(setting, Variant(BLIND, 0, (BLIND, 0, 1.0)), rows.append)
     assert [row["step"] for row in rows] == [0, 1, 2]
     assert not looked and rows[0]["gates"]["attention"] == rows[-1]["gates"]["attention"]
     seeing = seen_images(setting.windows("validation")).image >= 0

@@ -48,7 +48,7 @@ def test_the_result_holds_what_a_report_shows(finished: tuple[Result, list[str]]
     assert len(data["curves"]["true-0"][0]["gates"]["attention"]) == 1
     assert data["text_drift"] is not None and data["lm_nll"] > 0
     rows = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
-    assert sum(row["arm"] == "true" for row in rows) == 24
+    assert sum(row["variant"] == "true" for row in rows) == 24
     assert {"lm.pt", "true-0.pt", "reference-0.pt"} <= {path.name for path in (result.folder / "checkpoint").iterdir()}
 
 
@@ -58,7 +58,7 @@ def test_a_run_given_again_takes_what_is_there_and_says_the_same(
     result, _ = finished
     copied = tmp_path / "run"
     shutil.copytree(result.folder, copied)
-    (copied / "arms" / "true-0.npz").unlink()  # as if killed after its training
+    (copied / "variants" / "true-0.npz").unlink()  # as if killed after its training
     lines: list[str] = []
     again = run(corpus_folder, copied, QUICK, lines.append)
     assert "1 (of 3) trainings of 24 steps on 1 processes" in lines

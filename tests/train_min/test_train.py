@@ -36,7 +36,7 @@ def test_a_run_of_what_a_corpus_or_a_file_was_before_it_was_made_again_is_refuse
         out = tmp_path / ("against" if other else "alone")
         for _ in range(2):
             claim(out, open_corpus(first), QUICK, other and open_corpus(other))
-            (out / "arms").mkdir(exist_ok=True)
+            (out / "variants").mkdir(exist_ok=True)
         # the same pages and options, another picture or another tokenizer
         for seed, kept in ((1, tokenizer), (0, None)):
             again = write_corpus(other or first, 8, seed=seed, tokenizer=kept, held_out=3)
@@ -205,7 +205,7 @@ def test_processes_of_torchrun_train_together_as_one_does(corpus_folder: Path, t
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--ruler", "yardstick"], "no ruler 'yardstick': permutation or placement"),
+        (["--dose-response", "yardstick"], "no dose response 'yardstick': permutation or placement"),
         (["--device", "tpu"], "no device 'tpu': cpu or cuda"),
         (["--lm", "nowhere.gguf"], "nowhere.gguf"),
         (["--vision", "eyes"], "no image encoder 'eyes'"),

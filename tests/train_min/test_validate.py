@@ -35,7 +35,7 @@ def by_site(windows: Any) -> Clusters:
 
 
 def losses(windows: Any, seed: int, gain: float = 0.0, own: float = 0.0) -> dict[str, np.ndarray]:
-    """Noise shared by the arms of a seed, and `gain` bits more in the reference."""
+    """Noise shared by the variants of a seed, and `gain` bits more in the reference."""
     noise = np.random.default_rng(0).exponential(2.0, len(windows.tokens))
     return {
         "own": (noise + own + gain * BIT + np.random.default_rng(seed).normal(0, 0.1, len(noise))).astype(np.float32)

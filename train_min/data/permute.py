@@ -1,4 +1,4 @@
-"""Windows with other pictures: reference, control and rulers are trained on them, penalties scored."""
+"""Windows with other pictures: reference, control and dose responses are trained on them, penalties scored."""
 
 import hashlib
 

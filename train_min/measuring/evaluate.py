@@ -180,7 +180,7 @@ def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
 
 
 def load_model(setting: Setting) -> Flamingo:
-    """The finished `true` arm of the first seed. Raises TrainError where it is not finished."""
+    """The finished `true` variant of the first seed. Raises TrainError where it is not finished."""
     path = setting.out / "checkpoint" / f"true-{setting.options.seed}.pt"
     state = load(path)
     if state["step"] < setting.options.steps:

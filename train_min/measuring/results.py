@@ -14,7 +14,7 @@ from train_min.data.windows import Losses, Windows, seen_images
 from train_min.measuring import validate
 from train_min.options import TrainOptions
 from train_min.training.loop import Report
-from train_min.training.variants import BLIND, DOSES, RULERS, SCOPES, Setting, rearranged
+from train_min.training.variants import BLIND, DOSE_RESPONSES, DOSES, SCOPES, Setting, rearranged
 
 
 class Progress:
@@ -32,7 +32,7 @@ class Progress:
         if now - self.last >= 5:
             self.last = now
             left = (now - self.started) / self.done * max(0, self.total - self.done)
-            parts = [f"{self.done} of {self.total} {self.what}", row["arm"]]
+            parts = [f"{self.done} of {self.total} {self.what}", row["variant"]]
             parts[1] += f" seed {row['seed']}" if "seed" in row else ""
             parts += [f"loss of {name} {loss:.3f}" for name, loss in row.get("loss", {}).items()]
             parts += [f"{row['tokens_per_second']:,} tokens/s"] if "tokens_per_second" in row else []
@@ -107,7 +107,7 @@ def summarise(
         **{name: information[name] for name in ("by_distance", "by_language", "by_host", "per_seed")},
         "next": validate.information(windows, clusters, true, reference, "next", True) if options.next_image else None,
         "penalties": penalties,
-        "ruler": ruler(windows, clusters, losses, options) if options.ruler else None,
+        "dose_response": dose_response(windows, clusters, losses, options) if options.dose_response else None,
         "lm_nll": lm,
         "nll": {
             name: float(np.mean([validate.mean_nll(windows, entry["own"], chosen) for entry in entries]))
@@ -125,7 +125,7 @@ def summarise(
     }
 
 
-def ruler(
+def dose_response(
     windows: Windows, clusters: validate.Clusters, losses: dict[str, list[Losses]], options: TrainOptions
 ) -> dict[str, Any]:
     """How the gain, and under `placement` the penalty within the document, fall with the share of wrong documents; and
@@ -135,24 +135,24 @@ def ruler(
     points = []
     for dose in (0.0, *DOSES):
         name = "true" if dose == 0 else f"dose-{dose:g}"
-        arms = losses.get(name) or losses["control"]
+        variants = losses.get(name) or losses["control"]
         point: dict[str, Any] = {"dose": dose}
-        point["gain"] = validate.gain(windows, clusters, arms, losses["reference"])
+        point["gain"] = validate.gain(windows, clusters, variants, losses["reference"])
         if dose:
-            differences = [arm["own"] - true["own"] for arm, true in zip(arms, losses["true"], strict=True)]
+            differences = [variant["own"] - true["own"] for variant, true in zip(variants, losses["true"], strict=True)]
             point["lost"] = validate.estimate(windows, clusters, differences, chosen).row()
-        if "document" in arms[0]:
+        if "document" in variants[0]:
             penalties = []
-            for seed, arm in zip(range(options.seed, options.seed + options.seeds), arms, strict=True):
-                scope = RULERS[options.ruler]
+            for seed, variant in zip(range(options.seed, options.seed + options.seeds), variants, strict=True):
+                scope = DOSE_RESPONSES[options.dose_response]
                 own = rearranged(windows, (scope, 2000 + seed, dose))[0] if dose else windows
                 replaced = rearranged(own, ("document", options.seed, 1.0))[1]
-                penalties.append(validate.penalty(windows, clusters, [arm], "document", replaced)["value"])
+                penalties.append(validate.penalty(windows, clusters, [variant], "document", replaced)["value"])
             known = [value for value in penalties if value is not None]
             point["within_document"] = float(np.mean(known)) if known else None
         points.append(point)
     blind = validate.gain(windows, clusters, losses[BLIND], losses["reference"])
-    return {"kind": options.ruler, "points": points, "blind": blind}
+    return {"kind": options.dose_response, "points": points, "blind": blind}
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -164,17 +164,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except ValueError:  # the line at which a run was killed
             continue
         if "loss" in row:
-            rows[row["arm"], row.get("seed", 0), row["step"]] = row
+            rows[row["variant"], row.get("seed", 0), row["step"]] = row
     return list(rows.values())
 
 
 def curves(log: list[dict[str, Any]], points: int = 100) -> dict[str, list[dict[str, Any]]]:
-    """Loss and gates of each arm and seed, at most about `points` steps each."""
-    arms: dict[str, list[dict[str, Any]]] = {}
+    """Loss and gates of each variant and seed, at most about `points` steps each."""
+    variants: dict[str, list[dict[str, Any]]] = {}
     for row in log:
-        arms.setdefault(f"{row['arm']}-{row.get('seed', 0)}", []).append(row)
+        variants.setdefault(f"{row['variant']}-{row.get('seed', 0)}", []).append(row)
     kept: dict[str, list[dict[str, Any]]] = {}
-    for name, rows in arms.items():
+    for name, rows in variants.items():
         stride = max(1, len(rows) // points)
         kept[name] = [
             {key: row[key] for key in ("step", "loss", "gates", "tokens_per_second", "mfu") if key in row}

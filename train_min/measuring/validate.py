@@ -1,7 +1,7 @@
-"""What the images of a corpus are worth, from per-token losses of several arms and seeds.
+"""What the images of a corpus are worth, from per-token losses of several variants and seeds.
 
-Arms are trained alike but for the pictures that they see: `true` the corpus' own, `reference` the same pictures dealt
-out anew among the documents, `control` dealt out once more. Numbers are bits per token, over text tokens whose
+Variants are trained alike but for the pictures that they see: `true` the corpus' own, `reference` the same pictures
+dealt out anew among the documents, `control` dealt out once more. Numbers are bits per token, over text tokens whose
 prediction sees an image."""
 
 import math

@@ -83,7 +83,7 @@ def pretrain(
         for optimizer in optimizers:
             optimizer.step()
         model.zero_grad(set_to_none=True)
-        log({"arm": "tower", "seed": seed, "step": step, "loss": {"contrastive": round(float(loss.detach()), 5)}})
+        log({"variant": "tower", "seed": seed, "step": step, "loss": {"contrastive": round(float(loss.detach()), 5)}})
     save({"vocabulary": windows.eoc_id + 1, "model": model.state_dict()}, path)
 
 

@@ -1,4 +1,4 @@
-"""Several processes that train every arm together: `torchrun --nproc-per-node=2 -m train_min CORPUS`.
+"""Several processes that train every variant together: `torchrun --nproc-per-node=2 -m train_min CORPUS`.
 
 Each takes its share of the rows of a step, and gradients are summed (`loop.accumulate`); the first process prepares,
 evaluates and writes."""

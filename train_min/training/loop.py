@@ -369,8 +369,8 @@ def lower_states(
     model: Flamingo, windows: Windows, log: Log = lambda row: None, each: Callable[..., Iterable[int]] = map
 ) -> Tensor:
     """(T, D): what enters the first gated layer at every token. Frozen and without images, it is the same in every
-    step, arm and seed, so that the blocks below need to run only once. `log` is told how many windows are done; `each`
-    may be the `map` of several threads."""
+    step, variant and seed, so that the blocks below need to run only once. `log` is told how many windows are done;
+    `each` may be the `map` of several threads."""
     device = model.new_rows.device
     blind = windows.with_images(np.full_like(windows.images, -1))
     states = torch.empty(len(windows.tokens), model.lm.width, dtype=model.lm.head.dtype)

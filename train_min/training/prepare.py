@@ -1,4 +1,4 @@
-"""What the arms of a run wait for: windows, the language model, and the features of every picture."""
+"""What the variants of a run wait for: windows, the language model, and the features of every picture."""
 
 import hashlib
 import json
@@ -63,7 +63,7 @@ def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None
             try:
                 check_stamp(path, rest, contents)
             except TrainError:
-                if (out / "arms").exists() or (out / "checkpoint").exists():
+                if (out / "variants").exists() or (out / "checkpoint").exists():
                     raise
                 # nothing was trained yet, after a typing error in a command, say
                 shutil.rmtree(out / "data", ignore_errors=True)
@@ -245,13 +245,13 @@ def lm_job(setting: Setting, log: Log) -> None:
     loop = LoopOptions(
         steps=options.lm_steps, rows=options.lm_rows, rate=options.lm_rate, matrix_rate=options.lm_matrix_rate
     )
-    model = train_nano(text, config, loop, options.seed, dtype, lambda row: log({"arm": "lm", **row}))
+    model = train_nano(text, config, loop, options.seed, dtype, lambda row: log({"variant": "lm", **row}))
     keep_states(setting, model)
     save({"config": asdict(config), "model": model.state_dict()}, setting.out / "checkpoint" / "lm.pt")
 
 
 def sets_of(setting: Setting) -> list[str]:
-    """The sets of windows that arms are trained or scored on."""
+    """The sets of windows that variants are trained or scored on."""
     return sorted(path.stem for path in (setting.out / "data").glob("*.npz") if path.stem != "text")
 
 
@@ -275,7 +275,7 @@ def states_job(setting: Setting, name: str, log: Log) -> None:
     windows = setting.windows(name)
     assert isinstance(model.lm, HuggingFaceLM)
     if model.first > 0 and model.lm.halves_agree(model.first) and small_enough(windows, model.lm):
-        states = lower_states(model, windows, lambda row: log({"arm": "language model", **row}))
+        states = lower_states(model, windows, lambda row: log({"variant": "language model", **row}))
         save(states, setting.states_path(name))
 
 
@@ -283,4 +283,4 @@ def encode_job(setting: Setting, corpus: Corpus, places: list[tuple[bytes, dict]
     encoder = load_encoder(vision_of(setting.out, setting.options), torch.device(setting.device))
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
     contents = ((digest, read_picture(corpus, place)) for digest, place in places)
-    store.add(encoder, contents, lambda n: log({"arm": "features", "n": n}))
+    store.add(encoder, contents, lambda n: log({"variant": "features", "n": n}))

@@ -1,4 +1,4 @@
-"""One training of a run, an arm: on the corpus' own pictures, or on some arrangement of them."""
+"""One training of a run, a variant: on the corpus' own pictures, or on some arrangement of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from train_min.options import TrainOptions
 from train_min.training.loop import Log, LoopOptions, TrainingSet, fit, load, measured_peak, process_rank, score
 
 SCOPES = ("documents", "host", "document")
-RULERS = {"permutation": "documents", "placement": "place"}
+DOSE_RESPONSES = {"permutation": "documents", "placement": "place"}
 BLIND = "blind"
 DOSES = (0.1, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """One training: the pictures `permutation` says (None: the true ones; of scope `BLIND`: none), and the seed of
     weights and order."""
 
@@ -40,7 +40,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a worker needs to train an arm: everything is read from files."""
+    """What a worker needs to train a variant: everything is read from files."""
 
     out: Path
     store: Path
@@ -54,12 +54,12 @@ class Setting:
     def windows(self, name: str) -> Windows:
         return Windows.load(self.out / "data" / f"{name}.npz")
 
-    def losses_path(self, arm: str) -> Path:
-        return self.out / "arms" / f"{arm}.npz"
+    def losses_path(self, variant: str) -> Path:
+        return self.out / "variants" / f"{variant}.npz"
 
-    def losses(self, arm: str) -> Losses:
-        """What a finished arm wrote."""
-        with np.load(self.losses_path(arm)) as file:
+    def losses(self, variant: str) -> Losses:
+        """What a finished variant wrote."""
+        with np.load(self.losses_path(variant)) as file:
             return dict(file)
 
     def states_path(self, name: str) -> Path:
@@ -82,23 +82,26 @@ class Setting:
         return TrainingSet(shown, windows, self.lookup(windows), weight, self.states(name), interleaved=not pairs)
 
 
-def arms_of(options: TrainOptions) -> list[Arm]:
-    """Every arm of a run. The true ones, which are evaluated most, each follow a shorter one: of two processes one then
-    has all of them, and both end the nine arms of three seeds together. Raises TrainError for an unknown ruler."""
-    if options.ruler and options.ruler not in RULERS:
-        raise TrainError(f"no ruler {options.ruler!r}: permutation or placement")
+def variants_of(options: TrainOptions) -> list[Variant]:
+    """Every variant of a run. The true ones, which are evaluated most, each follow a shorter one: of two processes one
+    then has all of them, and both end the nine variants of three seeds together. Raises TrainError for an unknown dose
+    response."""
+    if options.dose_response and options.dose_response not in DOSE_RESPONSES:
+        raise TrainError(f"no dose response {options.dose_response!r}: permutation or placement")
     seeds = range(options.seed, options.seed + options.seeds)
-    arms = []
+    variants = []
     for seed in seeds:
-        arms += [Arm("reference", seed, ("documents", 1000 + seed, 1.0)), Arm("true", seed)]
+        variants += [Variant("reference", seed, ("documents", 1000 + seed, 1.0)), Variant("true", seed)]
     for seed in seeds:
-        for dose in DOSES if options.ruler else ():
-            if (options.ruler, dose) != ("permutation", 1.0):  # that is the control
-                arms.append(Arm(f"dose-{dose:g}", seed, (RULERS[options.ruler], 2000 + seed, dose)))
-        if options.ruler:
-            arms.append(Arm(BLIND, seed, (BLIND, seed, 1.0)))
-        arms.append(Arm("control", seed, ("documents", 2000 + seed, 1.0)))
-    return arms
+        for dose in DOSES if options.dose_response else ():
+            if (options.dose_response, dose) != ("permutation", 1.0):  # that is the control
+                variants.append(
+                    Variant(f"dose-{dose:g}", seed, (DOSE_RESPONSES[options.dose_response], 2000 + seed, dose))
+                )
+        if options.dose_response:
+            variants.append(Variant(BLIND, seed, (BLIND, seed, 1.0)))
+        variants.append(Variant("control", seed, ("documents", 2000 + seed, 1.0)))
+    return variants
 
 
 def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> tuple[Windows, np.ndarray]:
@@ -152,8 +155,8 @@ def build_model(setting: Setting, seed: int) -> Flamingo:
     return Flamingo(lm, model_config(options, lm, setting.features), seed).to(device)
 
 
-def trained_model(setting: Setting, arm: str, seed: int, order: int, sets: list[TrainingSet], log: Log) -> Flamingo:
-    """The arm `arm` of seed `seed`, trained; `order` is the seed of the order of its windows."""
+def trained_model(setting: Setting, variant: str, seed: int, order: int, sets: list[TrainingSet], log: Log) -> Flamingo:
+    """The variant `variant` of seed `seed`, trained; `order` is the seed of the order of its windows."""
     device = torch.device(setting.device)
     model = build_model(setting, seed)
     fit(
@@ -161,8 +164,8 @@ def trained_model(setting: Setting, arm: str, seed: int, order: int, sets: list[
         sets,
         setting.loop,
         order,
-        lambda row: log({"arm": arm, "seed": seed, **row}),
-        setting.out / "checkpoint" / f"{arm}-{seed}.pt",
+        lambda row: log({"variant": variant, "seed": seed, **row}),
+        setting.out / "checkpoint" / f"{variant}-{seed}.pt",
         measured_peak(device, fast_dtype(device)),
     )
     return model
@@ -181,27 +184,27 @@ def once(path: Path, make: Callable[[], Losses]) -> None:
         temporary.replace(path)
 
 
-def arm_job(setting: Setting, arm: Arm, log: Log) -> None:
-    """Train one arm, and write its per-token losses (T,) on the validation windows under the names of the evaluations.
-    Of several processes that train together only the first evaluates."""
+def variant_job(setting: Setting, variant: Variant, log: Log) -> None:
+    """Train one variant, and write its per-token losses (T,) on the validation windows under the names of the
+    evaluations. Of several processes that train together only the first evaluates."""
     options = setting.options
 
     def make() -> Losses:
-        sets = [setting.training_set("train", arm.permutation)]
+        sets = [setting.training_set("train", variant.permutation)]
         if options.pairs:
-            sets.append(setting.training_set("pairs", arm.permutation, options.pairs_weight))
-        model = trained_model(setting, arm.name, arm.seed, arm.seed, sets, log)
-        return evaluated(setting, arm, model) if process_rank() == 0 else {}
+            sets.append(setting.training_set("pairs", variant.permutation, options.pairs_weight))
+        model = trained_model(setting, variant.name, variant.seed, variant.seed, sets, log)
+        return evaluated(setting, variant, model) if process_rank() == 0 else {}
 
-    once(setting.losses_path(arm.file), make)
+    once(setting.losses_path(variant.file), make)
 
 
-def evaluated(setting: Setting, arm: Arm, model: Flamingo) -> Losses:
-    """The losses on held-out windows, with pictures as the arm was trained on and, of the true arm, with others."""
+def evaluated(setting: Setting, variant: Variant, model: Flamingo) -> Losses:
+    """The losses on held-out windows, with pictures as the variant was trained on and, of the true one, with others."""
     options = setting.options
     held_out = setting.windows("validation")
     features, states = setting.lookup(held_out), setting.states("validation")
-    own, _ = rearranged(held_out, arm.permutation)
+    own, _ = rearranged(held_out, variant.permutation)
 
     def losses(windows: Windows, model: Flamingo = model, follow: bool = False) -> np.ndarray:
         return score(model, windows, features, follow=follow, states=states)
@@ -209,13 +212,13 @@ def evaluated(setting: Setting, arm: Arm, model: Flamingo) -> Losses:
     found = {"own": losses(own)}
     if options.next_image:
         found["next"] = losses(own, follow=True)
-    if arm.name.startswith("dose"):
+    if variant.name.startswith("dose"):
         found["document"] = losses(rearranged(own, ("document", options.seed, 1.0))[0])
-    if arm.name == "true":
+    if variant.name == "true":
         for scope in SCOPES:
             found[scope] = losses(rearranged(held_out, (scope, options.seed, 1.0))[0])
         blind, _ = rearranged(held_out, (BLIND, options.seed, 1.0))
         found["blind"] = losses(blind)
-        if arm.seed == options.seed:
-            found["lm"] = losses(blind, build_model(setting, arm.seed))
+        if variant.seed == options.seed:
+            found["lm"] = losses(blind, build_model(setting, variant.seed))
     return found
