@@ -39,10 +39,12 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Scope:
-    """Which URLs belong to a crawl. `left_out` counts those that do not."""
+    """Which URLs belong to a crawl. `left_out` counts those that do not, `over_limit` links over the limit
+    of a page."""
 
     options: CrawlOptions
     left_out: int = 0
+    over_limit: int = 0
     _include: list[re.Pattern[str]] = field(init=False)
     _exclude: list[re.Pattern[str]] = field(init=False)
 
@@ -83,6 +85,7 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
         links = links_of(body, response.url, response.headers.get("content-type"))
     refusal = consent.refusal(response.headers, links.robots if links else "")
     if links is not None:
+        scope.over_limit += links.over_limit
         follow = "nofollow" not in consent.directives(f"{response.headers.get('x-robots-tag', '')}, {links.robots}")
         further = _linked(entry, links, scope, follow, images=refusal is None)
     elif response.status == 200 and entry.kind != IMAGE and looks_like_sitemap(entry, response.media_type, body):

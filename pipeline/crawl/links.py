@@ -25,6 +25,8 @@ class Links:
     feeds: dict[str, None] = field(default_factory=dict)
     canonical: str = ""
     robots: str = ""
+    over_limit: int = 0
+    """References beyond MAX_LINKS of a kind, which are not followed."""
 
 
 def links_of(html: bytes, url: str, content_type: str | None) -> Links:
@@ -48,6 +50,7 @@ class _Reader:
         self.base = url
         self.based = False
         self.found: list[tuple[str, str]] = []
+        self.over_limit = 0
         self.robots: list[str] = []
         self.canonical = ""
         self.sources: list[tuple[str, float, str]] | None = None  # of the open picture element
@@ -96,6 +99,8 @@ class _Reader:
     def add(self, kind: str, reference: str) -> None:
         if len(self.found) < 4 * MAX_LINKS:
             self.found.append((kind, reference))
+        else:
+            self.over_limit += 1
 
     def link(self, rel: list[str], attributes: dict[str, str]) -> None:
         href = attributes.get("href")
@@ -119,10 +124,14 @@ class _Reader:
                 self.add("page", target)
 
     def finish(self) -> Links:
-        links = Links(robots=", ".join(dict.fromkeys(self.robots)))
+        links = Links(robots=", ".join(dict.fromkeys(self.robots)), over_limit=self.over_limit)
         for kind, reference in self.found:
             known = {"page": links.pages, "image": links.images, "feed": links.feeds}[kind]
-            if len(known) < MAX_LINKS and (url := urls.resolve(reference, self.base)) and url.startswith("http"):
-                known[url] = None
+            url = urls.resolve(reference, self.base)
+            if url and url.startswith("http") and url not in known:
+                if len(known) < MAX_LINKS:
+                    known[url] = None
+                else:
+                    links.over_limit += 1
         links.canonical = (urls.resolve(self.canonical, self.base) if self.canonical else None) or ""
         return links

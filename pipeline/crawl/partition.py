@@ -129,6 +129,8 @@ class PartitionRound:
             raise self._failure
         if self._scope.left_out:
             self._ledger.counts["out_of_scope"] = self._scope.left_out
+        if self._scope.over_limit:
+            self._ledger.counts["limit.links"] = self._scope.over_limit
         self._ledger.close()
 
     def _choose(self, slices: list[Slice]) -> dict[str, int] | None:
