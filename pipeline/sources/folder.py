@@ -1,13 +1,21 @@
-"""Reading a folder of HTML with its images beside the pages."""
+"""A folder of HTML with its images beside the pages."""
 
+import hashlib
+import json
 import mimetypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 from pipeline.errors import BuildError
 from pipeline.sources.record import Record
+from pipeline.sources.source import SHARE, Part, SourceEntry
+
+PART_FILES, FEWEST_FILES = 1000, 20
+"""A part of a folder holds at most and at least this many files."""
 
 # What a web server would say; the mimetypes module alone reads tables of the machine it runs on.
 MEDIA_TYPES = mimetypes.types_map | {
@@ -24,6 +32,51 @@ MEDIA_TYPES = mimetypes.types_map | {
     ".bmp": "image/bmp",
     ".svg": "image/svg+xml",
 }
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with all that lies below it; `listing` as `files` gives it."""
+
+    kind: ClassVar[str] = "folder"
+    path: Path
+    listing: tuple[tuple[str, int, int], ...]
+
+    @classmethod
+    def at(cls, path: Path) -> "Folder | None":
+        return cls(path, tuple(files(path))) if path.is_dir() else None
+
+    def state(self) -> list[list[str | int]]:
+        return [list(item) for item in self.listing]
+
+    def amount(self) -> int:
+        return len(self.listing)
+
+    def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
+        if not self.listing:
+            raise BuildError(f"{self.path}: the folder is empty")
+        identity = hashlib.sha256(json.dumps(self.listing).encode()).hexdigest()
+        sizes = [size for _, size, _ in self.listing]
+        step = max(FEWEST_FILES, min(PART_FILES, -(-total // SHARE)))
+        bounds = [(start, min(start + step, len(sizes))) for start in range(0, len(sizes), step)]
+        parts = [(start, stop, sum(sizes[start:stop])) for start, stop in bounds]
+        return SourceEntry(name, self.kind, sum(sizes), identity), parts
+
+    def known(self, entry: SourceEntry) -> "Folder":
+        return self
+
+    def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
+        return read(self.path, self._names(part), root_url, limit, skip)
+
+    def bodies(
+        self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
+    ) -> Iterator[tuple[int, bytes]]:
+        names = self._names(part)
+        for number in numbers:
+            yield number, (self.path / names[number]).read_bytes()
+
+    def _names(self, part: Part) -> list[str]:
+        return [name for name, _, _ in self.listing[part.start : part.stop]]
 
 
 def files(folder: Path) -> list[tuple[str, int, int]]:

@@ -8,10 +8,11 @@ recognised, and the gap is reported as a record of its own with the rule record.
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from fastwarc.warc import ArchiveIterator
 from warcio.archiveiterator import ArchiveIterator as WarcioIterator
@@ -20,6 +21,7 @@ from warcio.exceptions import ArchiveLoadFailed
 from pipeline.errors import BuildError
 from pipeline.sources.http import Damaged, TooLarge, Truncated, payload
 from pipeline.sources.record import Record
+from pipeline.sources.source import SHARE, Part, SourceEntry
 from pipeline.urls import resolve
 
 GZIP = b"\x1f\x8b\x08"
@@ -28,6 +30,8 @@ CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r?$", re.I
 STATUS = re.compile(r"[1-9][0-9]{2}")
 SEARCH_BLOCK = 1 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
+PART_BYTES, FEWEST_BYTES = 64 << 20, 1 << 20
+"""A part of a WARC file holds about at most and at least this many bytes on disk."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,49 @@ class WarcIndex:
     sha256: str
     reader: str
     seekable: bool
+
+
+@dataclass(frozen=True)
+class WarcFile:
+    """A WARC or ARC file. One that is not `seekable` (a single gzip member, ARC) is read from its start."""
+
+    kind: ClassVar[str] = "warc"
+    path: Path
+    reader: str = "fastwarc"
+    seekable: bool = True
+
+    @classmethod
+    def at(cls, path: Path) -> "WarcFile | None":
+        return None if path.is_dir() else cls(path)
+
+    def state(self) -> list[list[str | int]]:
+        return []
+
+    def amount(self) -> int:
+        return self.path.stat().st_size
+
+    def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
+        found = index(self.path, max(FEWEST_BYTES, min(PART_BYTES, total // SHARE)))
+        entry = SourceEntry(name, self.kind, found.size, found.sha256, found.reader, found.seekable)
+        return entry, [(start, stop, stop - start) for start, stop in pairwise(found.cuts)]
+
+    def known(self, entry: SourceEntry) -> "WarcFile":
+        return WarcFile(self.path, entry.reader, entry.seekable)
+
+    def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
+        return read(self.path, part.start, part.stop, self.reader, limit, skip)
+
+    def bodies(
+        self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
+    ) -> Iterator[tuple[int, bytes]]:
+        if self.seekable:
+            at = offsets()
+            for number in numbers:
+                yield number, read_at(self.path, at[number], limit).body
+            return
+        for record in self.read(part, "", limit, lambda number: False):
+            if record.number in numbers:
+                yield record.number, record.body
 
 
 def index(path: Path, part_bytes: int) -> WarcIndex:

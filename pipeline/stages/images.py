@@ -3,6 +3,7 @@ the index."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
 from pipeline.recipe import Recipe, Storage
-from pipeline.sources import warc
 from pipeline.stages import fetch
 from pipeline.stages.parts import Input
 from pipeline.stages.schemas import DISTINCT_IMAGES, IMAGES
@@ -87,22 +87,14 @@ class StoreImages(EachTask):
                 path = self.corpus.work("fetched") / rows[number]["tar"]
                 yield content, read_member(path, rows[number]["offset"], rows[number]["length"])
             return
-        cut = self.input.part(part)
-        source, path = self.input.parts.sources[cut.source], self.input.paths[cut.source]
         limit = self.recipe.body_bytes  # that of stage pages: what it found is found again
-        if source.kind == "folder":
-            names = self.input.parts.names[cut.source][cut.start : cut.stop]
-            for number, content in wanted.items():
-                yield content, (path / names[number]).read_bytes()
-        elif source.seekable:
-            offsets = tables.read(self.corpus.part("records", part), ["number", "offset"])
-            where = dict(zip(offsets["number"].to_pylist(), offsets["offset"].to_pylist(), strict=True))
-            for number, content in wanted.items():
-                yield content, warc.read_at(path, where[number], limit).body
-        else:
-            for record in self.input.read(part, limit):
-                if record.number in wanted:
-                    yield wanted[record.number], record.body
+        for number, body in self.input.bodies(part, wanted, partial(self._offsets, part), limit):
+            yield wanted[number], body
+
+    def _offsets(self, part: int) -> dict[int, int]:
+        """The offset of each record of a part by its number."""
+        table = tables.read(self.corpus.part("records", part), ["number", "offset"])
+        return dict(zip(table["number"].to_pylist(), table["offset"].to_pylist(), strict=True))
 
 
 DECODED = (

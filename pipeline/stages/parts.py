@@ -1,9 +1,7 @@
 """The cut of the input into parts, before anything else runs. It depends on the input alone."""
 
 import glob
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,53 +11,23 @@ from pipeline import urls
 from pipeline.engine.corpus import Corpus
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
-from pipeline.sources import folder, warc
+from pipeline.sources.folder import Folder, printable
 from pipeline.sources.record import Record
+from pipeline.sources.source import Part, Source, SourceEntry
+from pipeline.sources.warc import WarcFile
 
-PART_BYTES = 64 << 20
-"""A part of a WARC file holds at least this many bytes on disk; of a small input a 16th, so that all workers have
-some."""
-PART_FILES = 1000
-"""A part of a folder holds this many files; of a small folder a 16th."""
-FEWEST_BYTES, FEWEST_FILES = 1 << 20, 20
-SHARE = 16
+SOURCES: tuple[type[Source], ...] = (Folder, WarcFile)
+"""The kinds of input; the first that recognises a path reads it."""
 NO_BASE = "file:///"
 """The base of a folder's URLs where none is given."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """An input file or folder. `name` is its path below the folder that all inputs share: no absolute path enters a
-    corpus. `identity` is the sha256 of a file's bytes, or of a folder's listing: names, sizes and times of change."""
-
-    name: str
-    kind: str  # warc or folder
-    size: int
-    identity: str
-    reader: str = "fastwarc"
-    seekable: bool = True
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part: bytes [start, stop) of a WARC file, or the files [start, stop) of a folder in the order of their
-    paths."""
-
-    number: int
-    source: int
-    start: int
-    stop: int
-    weight: int
-
-
-@dataclass(frozen=True)
 class Parts:
-    """The whole cut. `names[i]` are the files of source i where that is a folder, `base_url` is the URL of its root, or
-    of all roots."""
+    """The whole cut. `base_url` is the URL of a folder's root, or of all roots."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[SourceEntry, ...]
     parts: tuple[Part, ...]
-    names: dict[int, tuple[str, ...]]
     base_url: str
 
     def identity(self) -> list[Any]:
@@ -85,22 +53,26 @@ class Parts:
 
 @dataclass(frozen=True)
 class Input:
-    """The cut together with where the sources lie on this machine, for workers."""
+    """The cut together with the sources on this machine, for workers."""
 
     parts: Parts
-    paths: tuple[Path, ...]
+    sources: tuple[Source, ...]
 
     def part(self, number: int) -> Part:
         return self.parts.parts[number]
 
-    def read(self, number: int, limit: int, skip: Any = lambda number: False) -> Iterator[Record]:
+    def read(self, number: int, limit: int, skip: Callable[[int], bool] = lambda number: False) -> Iterator[Record]:
         """The records of a part, payloads up to `limit` bytes."""
-        part = self.parts.parts[number]
-        source, path = self.parts.sources[part.source], self.paths[part.source]
-        if source.kind == "folder":
-            names = self.parts.names[part.source][part.start : part.stop]
-            return folder.read(path, names, self.parts.root_url(part.source), limit, skip)
-        return warc.read(path, part.start, part.stop, source.reader, limit, skip)
+        part = self.part(number)
+        root_url = self.parts.root_url(part.source) if self.parts.sources[part.source].kind == Folder.kind else ""
+        return self.sources[part.source].read(part, root_url, limit, skip)
+
+    def bodies(
+        self, number: int, records: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
+    ) -> Iterator[tuple[int, bytes]]:
+        """(number, body) of some records of a part."""
+        part = self.part(number)
+        return self.sources[part.source].bodies(part, records, offsets, limit)
 
 
 def resolve(inputs: Sequence[str]) -> list[Path]:
@@ -121,38 +93,39 @@ def resolve(inputs: Sequence[str]) -> list[Path]:
 def cut(corpus: Corpus, paths: Sequence[Path], base_url: str) -> Input:
     """Cuts the input, or reads the cut that an earlier run made of the same files.
 
-    Raises BuildError where a source cannot be read or holds nothing that this program reads, and where `base_url` is
-    no URL of a folder or several folders would share it."""
+    Raises BuildError if a source cannot be read or holds nothing that this program reads, and if `base_url` is no URL
+    of a folder or several folders would share it."""
     base_url = _base(base_url)
-    if base_url != NO_BASE and sum(path.is_dir() for path in paths) > 1:
+    sources = [_source(path) for path in paths]
+    if base_url != NO_BASE and sum(source.kind == Folder.kind for source in sources) > 1:
         raise BuildError(
             f"--base-url {base_url} cannot be the URL of several folders: build each into a corpus of its own, "
             "or give the folder above them"
         )
     shared = paths[0].parent if len(paths) == 1 else _common(paths)
-    state = [[path.relative_to(shared).as_posix(), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-    listings = {index: folder.files(path) for index, path in enumerate(paths) if path.is_dir()}
-    state += [[name, size, mtime] for listing in listings.values() for name, size, mtime in listing]
+    state: list[list[str | int]] = [
+        [path.relative_to(shared).as_posix(), path.stat().st_size, path.stat().st_mtime_ns] for path in paths
+    ]
+    state += [item for source in sources for item in source.state()]
     saved = read_json(corpus.work("parts.json"))
     if saved is not None and saved["state"] == state and saved["base_url"] == base_url:
-        parts = Parts(
-            tuple(Source(**source) for source in saved["sources"]),
-            tuple(Part(**part) for part in saved["parts"]),
-            {index: tuple(name for name, _, _ in listing) for index, listing in listings.items()},
-            base_url,
-        )
-        return Input(parts, tuple(paths))
-    parts = _cut(paths, shared, listings, base_url)
-    write_json(
-        corpus.work("parts.json"),
-        {
-            "state": state,
-            "base_url": base_url,
-            "sources": [asdict(source) for source in parts.sources],
-            "parts": [asdict(part) for part in parts.parts],
-        },
-    )
-    return Input(parts, tuple(paths))
+        entries = tuple(SourceEntry(**entry) for entry in saved["sources"])
+        parts = Parts(entries, tuple(Part(**part) for part in saved["parts"]), base_url)
+    else:
+        names = [printable(path.relative_to(shared).as_posix()) for path in paths]
+        parts = _cut(sources, names, base_url)
+        cut = {name: [asdict(item) for item in getattr(parts, name)] for name in ("sources", "parts")}
+        write_json(corpus.work("parts.json"), {"state": state, "base_url": base_url} | cut)
+    known = (source.known(entry) for source, entry in zip(sources, parts.sources, strict=True))
+    return Input(parts, tuple(known))
+
+
+def _source(path: Path) -> Source:
+    for kind in SOURCES:
+        source = kind.at(path)
+        if source is not None:
+            return source
+    raise BuildError(f"{path}: neither a folder nor a file that can be read")
 
 
 def _base(url: str) -> str:
@@ -170,31 +143,14 @@ def _common(paths: Sequence[Path]) -> Path:
     return max(parents, key=lambda parent: len(parent.parts))
 
 
-def _cut(paths: Sequence[Path], shared: Path, listings: dict[int, list[tuple[str, int, int]]], base_url: str) -> Parts:
-    warc_bytes = sum(path.stat().st_size for index, path in enumerate(paths) if index not in listings)
-    part_bytes = max(FEWEST_BYTES, min(PART_BYTES, warc_bytes // SHARE))
-    file_count = sum(len(listing) for listing in listings.values())
-    part_files = max(FEWEST_FILES, min(PART_FILES, -(-file_count // SHARE)))
-    sources: list[Source] = []
+def _cut(sources: Sequence[Source], names: Sequence[str], base_url: str) -> Parts:
+    totals: dict[str, int] = {}
+    for source in sources:
+        totals[source.kind] = totals.get(source.kind, 0) + source.amount()
+    entries: list[SourceEntry] = []
     parts: list[Part] = []
-    names: dict[int, tuple[str, ...]] = {}
-    for index, path in enumerate(paths):
-        name = folder.printable(path.relative_to(shared).as_posix())
-        if index in listings:
-            listing = listings[index]
-            if not listing:
-                raise BuildError(f"{path}: the folder is empty")
-            size = sum(item[1] for item in listing)
-            identity = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-            sources.append(Source(name, "folder", size, identity))
-            names[index] = tuple(item[0] for item in listing)
-            for start in range(0, len(listing), part_files):
-                chunk = listing[start : start + part_files]
-                weight = sum(item[1] for item in chunk)
-                parts.append(Part(len(parts), index, start, start + len(chunk), weight))
-        else:
-            found = warc.index(path, part_bytes)
-            sources.append(Source(name, "warc", found.size, found.sha256, found.reader, found.seekable))
-            for start, stop in zip(found.cuts, found.cuts[1:], strict=False):
-                parts.append(Part(len(parts), index, start, stop, stop - start))
-    return Parts(tuple(sources), tuple(parts), names, base_url)
+    for source, name in zip(sources, names, strict=True):
+        entry, bounds = source.cut(name, totals[source.kind])
+        parts += [Part(len(parts) + index, len(entries), *bound) for index, bound in enumerate(bounds)]
+        entries.append(entry)
+    return Parts(tuple(entries), tuple(parts), base_url)
