@@ -46,7 +46,7 @@ TITLES = {
     "pages": ("Pages", "HTML pages", "documents"),
     "words": ("Words of the pages' main content", "words", "in documents"),
     "pictures": ("Distinct pictures behind the references", "found", "stored"),
-    "images": ("Pictures of the pages' main content", "at their places", "kept"),
+    "images": ("Pictures of pages with main content", "in the markup", "kept"),
     "tokens": ("Text of documents", "tokens", "in windows"),
     "document_images": ("Pictures of documents", "at their places", "in windows"),
     "windows": ("Windows", "cut from documents", "written"),
