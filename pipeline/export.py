@@ -6,18 +6,16 @@ from typing import Any
 
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import damaged, open_corpus
-from shards.pairs import write_pairs
+from shards.exports import EXPORTERS
 from shards.readers import read_documents
 from shards.records import StoredImage
 from shards.tar import read_member
 
-FORMATS = ("pairs",)
-
 
 def export(corpus: Path, to: str, output: Path, report: Callable[[str], Any]) -> None:
-    """Write `corpus` in the format `to` into the folder `output`. Raises BuildError where it cannot be done."""
-    if to not in FORMATS:
-        raise BuildError(f"no format {to!r}: {', '.join(FORMATS)}")
+    """Write `corpus` in the format `to` into the folder `output`. Raises BuildError if it cannot be done."""
+    if to not in EXPORTERS:
+        raise BuildError(f"no format {to!r}: {', '.join(EXPORTERS)}")
     opened = open_corpus(corpus)
     if output.exists() and any(output.iterdir()):
         raise BuildError(f"{output} is not empty: choose another -o")
@@ -26,10 +24,12 @@ def export(corpus: Path, to: str, output: Path, report: Callable[[str], Any]) ->
         return read_member(opened.root / "images" / image.tar, image.offset, image.length)
 
     try:
-        count = write_pairs(read_documents(map(opened.path, opened.files("documents"))), load, output)
+        count = EXPORTERS[to](read_documents(map(opened.path, opened.files("documents"))), load, output)
     except ValueError as error:
         raise damaged("documents/ or images/", error) from None
     if not count:
         output.rmdir()
-        raise BuildError(f"{corpus} has no picture with an alt text or a caption in its training documents")
-    report(f"{count:,} pairs in {output}")
+        raise BuildError(
+            f"{corpus} has nothing for {to} in its training documents (pairs need pictures with an alt text or a caption)"
+        )
+    report(f"{count:,} samples in {output}")

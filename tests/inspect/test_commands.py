@@ -127,7 +127,7 @@ def test_a_damaged_file_is_named_by_inspect(corpus: Path) -> None:
 
 def test_pairs_are_exported_and_what_cannot_be_is_one_line(corpus: Path, tmp_path: Path) -> None:
     done = m3w("export", corpus, "--to", "pairs", "-o", tmp_path / "pairs")
-    assert done.returncode == 0 and re.fullmatch(r"\d+ pairs in .*\n", done.stdout)
+    assert done.returncode == 0 and re.fullmatch(r"\d+ samples in .*\n", done.stdout)
     names = subprocess.run(["tar", "tf", tmp_path / "pairs" / "00000.tar"], capture_output=True, text=True).stdout
     assert names.split()[:3] == ["000000000.jpg", "000000000.txt", "000000000.json"]
     for arguments, says in (

@@ -7,7 +7,7 @@ import pytest
 import webdataset
 
 from shards import pairs as module
-from shards.pairs import write_pairs
+from shards.exports.pairs import write_pairs
 from shards.records import StoredImage
 from tests.shards.test_writers import document, encoded, load, stored
 

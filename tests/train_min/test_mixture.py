@@ -11,7 +11,7 @@ import pytest
 import torch
 import webdataset
 
-from shards.pairs import write_pairs
+from shards.exports.pairs import write_pairs
 from shards.readers import read_documents
 from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import draw
