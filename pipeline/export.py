@@ -29,7 +29,5 @@ def export(corpus: Path, to: str, output: Path, report: Callable[[str], Any]) ->
         raise damaged("documents/ or images/", error) from None
     if not count:
         output.rmdir()
-        raise BuildError(
-            f"{corpus} has nothing for {to} in its training documents (pairs need pictures with an alt text or a caption)"
-        )
+        raise BuildError(f"{corpus}: no training document has anything to export as {to}")
     report(f"{count:,} samples in {output}")
