@@ -37,12 +37,14 @@ WARM_WORKER = "openm3w:env:warm_worker:v1"
 
 
 class WorkerDied(BuildError):
-    """A worker process ended before its work was done. `crashed` tells a crash of its own from a kill from outside."""
+    """A worker process, or (`pid` 0) the one that forks workers, ended before its work was done. `crashed` tells a
+    crash of a worker's own from a kill from outside."""
 
     def __init__(self, status: int, pid: int) -> None:
+        what = "a worker process" if pid else "the process that starts workers"
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         hint = " (is memory short?)" if status == -signal.SIGKILL else " (work/worker.log)" if status > 0 else ""
-        super().__init__(f"a worker process {how}{hint}; give the same command again to continue")
+        super().__init__(f"{what} {how}{hint}; give the same command again to continue")
         self.pid = pid
         self.crashed = -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
@@ -173,6 +175,12 @@ class Runner:
             self._pool.close()
             self._pool = None
 
+    def _check_pool(self, cause: Exception | None = None) -> None:
+        """Raises WorkerDied where a worker died at its work, or the process that forks them at any time."""
+        if self._pool is not None and self._pool.death is not None:
+            death, self._pool.death = self._pool.death, None
+            raise WorkerDied(*death) from cause
+
     def worker_pids(self) -> set[int]:
         """The local worker processes that run now."""
         return set(self._pool.pids.values()) if self._pool is not None else set()
@@ -182,6 +190,7 @@ class Runner:
         """A pipeline that runs when the block ends, locally on at most `workers` processes; 0 is this process itself.
 
         Raises WorkerDied, or what a DoFn raised."""
+        self._check_pool()
         if self.remote:
             pipeline = beam.Pipeline(options=PipelineOptions(self.options))
             yield pipeline
@@ -203,9 +212,7 @@ class Runner:
             try:
                 pipeline.run().wait_until_finish()
             except (RuntimeError, BuildError) as error:
-                if self._pool is not None and self._pool.death is not None:
-                    death, self._pool.death = self._pool.death, None
-                    raise WorkerDied(*death) from error
+                self._check_pool(error)
                 # Beam passes a worker's exception on as the text of its traceback, and adds to that of this process
                 text = f"pipeline.errors.BuildError: {error}" if isinstance(error, BuildError) else str(error)
                 told = BUILD_ERROR.findall(text)

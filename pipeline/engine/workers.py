@@ -29,18 +29,16 @@ SINGLE_THREADED = dict.fromkeys(
 
 class WorkerPool:
     """The forking process, as its parent sees it. `death` are the exit status and the process id of the first
-    worker that died at its work.
+    worker that died at its work; the id is 0 where it was the forking process itself.
 
-    `start` asks for a worker; `on_exit` given with it is called (on a thread of the pool) with the worker's exit
-    status, negative for a signal, when it ends.
+    `start` asks for a worker; `on_exit` given with it is called with the worker's exit status, negative for a signal,
+    and its process id when it ends: on a thread of the pool, or at once where the forking process is gone.
     """
 
     def __init__(self, log: Path, preload: str) -> None:
-        root = str(Path(__file__).resolve().parents[2])
-        # -P keeps the user's current directory, which may hold a folder named dedup or shards, off the workers' path
-        program = (
-            f"import sys; sys.path.insert(0, {root!r}); from pipeline.engine.workers import main; main({preload!r})"
-        )
+        # Workers import from where this process does, in the same order: the standard library before site-packages,
+        # and (-P) not from the user's current directory, which may hold a folder named dedup or a file typing.py.
+        program = f"import sys; sys.path[:] = {sys.path!r}; from pipeline.engine.workers import main; main({preload!r})"
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", program],
@@ -53,12 +51,14 @@ class WorkerPool:
         self._on_exit: dict[str, Callable[[int, int], None]] = {}
         self.pids: dict[str, int] = {}
         self.death: tuple[int, int] | None = None
+        self._closing = False
         self._reader = threading.Thread(target=self._read, name="worker_pool", daemon=True)
         self._reader.start()
 
     def start(self, worker: str, address: str, on_exit: Callable[[int, int], None]) -> None:
         self._on_exit[worker] = on_exit
-        self._send({"start": worker, "address": address})
+        if not self._send({"start": worker, "address": address}):
+            self._ended(worker, self._process.wait())
 
     def kill(self, worker: str, with_signal: int = signal.SIGKILL) -> None:
         """Ends a worker if it still runs."""
@@ -66,16 +66,19 @@ class WorkerPool:
 
     def close(self) -> None:
         """Ends the forking process and with it every worker."""
+        self._closing = True
         self._process.kill()
         self._process.wait()
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> bool:
+        """False where the forking process is gone."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # the pool is gone: _read reports every worker as ended
+            return False
+        return True
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -87,6 +90,8 @@ class WorkerPool:
                 self._ended(message["ended"], message["status"])
         # the forking process itself has ended, and every worker with it
         status = self._process.wait()
+        if not self._closing and self.death is None:
+            self.death = (status, 0)
         for worker in list(self._on_exit):
             self._ended(worker, status)
 
