@@ -3,11 +3,15 @@
 import ctypes
 import io
 import os
+import shutil
+import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,7 +23,7 @@ from pipeline.engine.runner import Runner, WorkerDied
 from pipeline.engine.tasks import FileEntry, Stage, Task
 from pipeline.errors import BuildError
 from pipeline.stages.parts import cut
-from tests.jobs.corpora import M3W
+from tests.jobs.corpora import M3W, SMALL, digests, start_build
 
 # What a bug in native code does to a worker, on the pages that ask for it. Python imports sitecustomize at its start.
 SABOTAGE = """
@@ -123,3 +127,48 @@ def test_a_crash_between_two_records_is_retried_while_tasks_get_done(tmp_path: P
     finally:
         runner.close()
     assert len((tmp_path / "crashed").read_text()) == times
+
+
+@pytest.mark.parametrize("finished", ["", "work/pages/manifest.json"], ids=["start", "between"])
+def test_a_forking_process_that_ends_while_it_has_no_worker_ends_the_build(
+    web_warc: Path, tmp_path: Path, expected: dict[str, str], finished: str
+) -> None:
+    root = tmp_path / "corpus"
+    build = start_build([web_warc], root)
+    while True:
+        assert build.poll() is None
+        children = psutil.Process(build.pid).children()
+        if children and (root / finished).exists() and not children[0].children():
+            break
+        time.sleep(0.002)
+    children[0].send_signal(signal.SIGKILL)
+    _, errors = build.communicate(timeout=120)  # it would wait for ever
+    assert build.returncode == 1
+    told = [line for line in errors.splitlines() if line.startswith("m3w: ")]
+    assert len(told) == 1 and told[0].startswith("m3w: the process that starts workers was ended by SIGKILL"), errors
+    assert "Traceback" not in errors
+    build = start_build([web_warc], root)
+    build.communicate(timeout=120)
+    assert digests(root) == expected
+
+
+def test_workers_import_the_standard_library_before_other_packages(
+    web_warc: Path, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    """site-packages may hold a package that is named as a module of the standard library, PyPI's dataclasses 0.6 say."""
+    unpacked = tmp_path / "site-packages"
+    for package in ("pipeline", "dedup", "filters", "shards", "train_min"):
+        shutil.copytree(Path(__file__).resolve().parents[2] / package, unpacked / package)
+    (unpacked / "dataclasses.py").write_text("raise SystemExit('not the standard library')")
+    program = f"import sys; sys.path.insert(-1, {str(unpacked)!r}); from pipeline.cli import main; main()"
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, "build", web_warc, "-o", tmp_path / "corpus", *settings],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path / "corpus") == expected
