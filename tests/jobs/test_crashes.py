@@ -155,7 +155,7 @@ def test_a_forking_process_that_ends_while_it_has_no_worker_ends_the_build(
 def test_workers_import_the_standard_library_before_other_packages(
     web_warc: Path, tmp_path: Path, expected: dict[str, str]
 ) -> None:
-    """site-packages may hold a package that is named as a module of the standard library, PyPI's dataclasses 0.6 say."""
+    """site-packages may hold a package with the name of a standard module, such as PyPI's dataclasses 0.6."""
     unpacked = tmp_path / "site-packages"
     for package in ("pipeline", "dedup", "filters", "shards", "train_min"):
         shutil.copytree(Path(__file__).resolve().parents[2] / package, unpacked / package)
