@@ -3,8 +3,10 @@
 
 def main() -> None:
     """The console script. Exit status: 0 done, 1 failed, 2 wrong usage, 128 + number for a signal."""
+    import os
     import sys
 
+    os.environ["PYTHONSAFEPATH"] = "1"  # processes started from here never import from the current folder
     from pipeline import signals
 
     signals.handle("m3w")

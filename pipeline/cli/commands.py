@@ -19,6 +19,24 @@ app = typer.Typer(
 recipes = typer.Typer(no_args_is_help=True, help="The recipes that come with openm3w.")
 app.add_typer(recipes, name="recipe")
 
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"openm3w {version('openm3w')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Interleaved image-text corpora from the web."""
+
+
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a recipe's key.")
 ]

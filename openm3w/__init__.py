@@ -1,0 +1,57 @@
+"""The public face of openm3w. What stands in `__all__` is public; everything else may change.
+
+    document = openm3w.extract(html, "https://example.org/page")     # text and images in reading order
+    corpus = openm3w.open_corpus("corpus")
+    for window in corpus.windows("train"): ...
+
+The import is fast: what a name needs is imported when the name is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openm3w.corpus import Corpus, open_corpus
+    from pipeline.errors import BuildError
+    from pipeline.extract import ExtractOptions, PageDropped, extract
+    from shards.records import Document, Image, Text
+
+    __version__: str
+
+__all__ = [
+    "BuildError",
+    "Corpus",
+    "Document",
+    "ExtractOptions",
+    "Image",
+    "PageDropped",
+    "Text",
+    "__version__",
+    "extract",
+    "open_corpus",
+]
+
+_HOMES = {
+    **dict.fromkeys(("Corpus", "open_corpus"), "openm3w.corpus"),
+    "BuildError": "pipeline.errors",
+    **dict.fromkeys(("ExtractOptions", "PageDropped", "extract"), "pipeline.extract"),
+    **dict.fromkeys(("Document", "Image", "Text"), "shards.records"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("openm3w")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'openm3w' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

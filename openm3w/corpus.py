@@ -1,0 +1,49 @@
+"""Reading a finished corpus. File names come from its manifest, never from a listing of its folders."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.inspect import finished
+from shards.readers import read_documents, read_windows
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A finished corpus at `root`. `manifest` is the content of its manifest.json."""
+
+    root: Path
+    manifest: dict[str, Any]
+
+    def documents(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Every kept page as a dict of the columns of documents/*.parquet, or of `columns` only."""
+        return read_documents(self._files("documents/", ".parquet"), columns=_list(columns))
+
+    def windows(self, split: str = "train", columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """The windows of a split, "train" or "validation": dicts of the columns of windows/*, or of `columns` only.
+
+        `input_ids` and `image_positions` are int32 arrays, `images` the encoded pictures.
+        Raises ValueError, naming the file, for a damaged shard."""
+        if split not in ("train", "validation"):
+            raise ValueError(f'split is "train" or "validation", not {split!r}')
+        prefix = f"windows/{split}-"
+        files = self._files(prefix, ".parquet") or self._files(prefix, ".tar")
+        return read_windows(files, columns=_list(columns))
+
+    def _files(self, prefix: str, suffix: str) -> list[Path]:
+        paths = [entry["path"] for entry in self.manifest["files"]]
+        return [self.root / path for path in paths if path.startswith(prefix) and path.endswith(suffix)]
+
+
+def open_corpus(path: str | os.PathLike[str]) -> Corpus:
+    """Opens a corpus that `m3w build` finished.
+
+    Raises BuildError for a directory that is no corpus, is not finished, or has another version's format."""
+    opened = finished.open_corpus(Path(path))
+    return Corpus(opened.root, opened.manifest)
+
+
+def _list(columns: Sequence[str] | None) -> list[str] | None:
+    return None if columns is None else list(columns)

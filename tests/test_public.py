@@ -1,0 +1,143 @@
+"""The public face: openm3w, python -m openm3w, and what a wheel holds."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import openm3w
+from pipeline.miniweb import generate, write_warc
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("openm3w", "pipeline", "dedup", "filters", "shards", "train_min")
+BY_NAME = {"img2dataset"}
+"""Dependencies that no import statement names."""
+SHADOWS = ("dedup", "shards", "filters", "pipeline", "typing")
+
+
+def test_extract_as_a_library_call() -> None:
+    words = "Words of an article that is long enough to be found by anyone who looks for it. " * 5
+    html = f"<html><body><article><p>{words}</p><img src=a.png alt=sea><p>{words}</p></article></body></html>"
+    document = openm3w.extract(html.encode(), "https://example.org/page")
+    assert document is not None
+    assert [type(node) for node in document.nodes] == [openm3w.Text, openm3w.Image, openm3w.Text]
+    assert openm3w.extract(b"", "https://example.org/") is None
+
+
+def test_documents_and_windows_of_a_corpus(small_corpus: Path) -> None:
+    corpus = openm3w.open_corpus(small_corpus)
+    rows = {entry["path"]: entry["rows"] for entry in corpus.manifest["files"]}
+    documents = list(corpus.documents(["doc_id"]))
+    assert len(documents) == sum(n for path, n in rows.items() if path.startswith("documents/"))
+    for split in ("train", "validation"):
+        windows = list(corpus.windows(split))
+        in_parquet = [n for path, n in rows.items() if re.fullmatch(rf"windows/{split}-\d+\.parquet", path)]
+        assert len(windows) == sum(in_parquet) > 0
+        assert {window["doc_id"] for window in windows} <= {document["doc_id"] for document in documents}
+        assert isinstance(windows[0]["input_ids"], np.ndarray)
+    with pytest.raises(ValueError, match="split is"):
+        corpus.windows("test")
+    with pytest.raises(openm3w.BuildError, match="no such directory"):
+        openm3w.open_corpus(small_corpus / "no")
+
+
+def test_the_public_names_are_there_and_the_import_is_light() -> None:
+    assert openm3w.__version__ == version("openm3w")
+    assert all(getattr(openm3w, name) is not None for name in openm3w.__all__)
+    program = "import sys, openm3w; sys.exit(' '.join({'numpy', 'pyarrow', 'lxml', 'pipeline'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr == "\n" or not done.stderr
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    base, train = _names(project["dependencies"]), _names(project["optional-dependencies"]["train"])
+    homes = packages_distributions()
+    imported = set()
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for name in _imports(path) - set(sys.stdlib_module_names) - set(PACKAGES):
+            found = {_plain(home) for home in homes.get(name, [name])}
+            imported |= found & (base | train) or {name}
+    assert imported - base - train == set()
+    assert base - imported == BY_NAME
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {_plain(re.match(r"[\w.-]+", text)[0]) for text in requirements}  # type: ignore[index]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the sources: nothing is left behind in the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / "source" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "source")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, "source"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    (path,) = folder.glob("openm3w-*.whl")
+    return path
+
+
+def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    for package in PACKAGES:
+        files = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*") if path.is_file()}
+        assert {file for file in files if "__pycache__" not in file} - held == set()
+        assert f"{package}/py.typed" in held
+
+
+@pytest.mark.parametrize("module", ["openm3w", "pipeline.cli"])
+def test_a_wheel_works_from_a_folder_with_files_of_the_same_names(wheel: Path, tmp_path: Path, module: str) -> None:
+    """Every command is started as `python -m`, which puts the current folder first."""
+    zipfile.ZipFile(wheel).extractall(tmp_path / "unpacked")
+    here = tmp_path / "here"
+    here.mkdir()
+    # a file pipeline.py would hide the package from python -m pipeline.cli before any of it is run
+    for name in set(SHADOWS) - ({"pipeline"} if module == "pipeline.cli" else set()):
+        (here / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+
+    def m3w(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=here,
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "unpacked")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert m3w("--version") == f"openm3w {version('openm3w')}\n"
+    if module == "pipeline.cli":
+        return
+    write_warc(generate(pages=60, seed=5), here / "web.warc.gz")
+    m3w("build", "web.warc.gz", "-o", "corpus", "--no-fetch", "--set", "windows.vocabulary=600")
+    m3w("verify", "corpus")
+    m3w("inspect", "corpus")
+    assert (here / "corpus/report.html").exists()
