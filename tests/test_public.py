@@ -60,14 +60,15 @@ def test_the_public_names_are_there_and_the_import_is_light() -> None:
 
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    base, train = _names(project["dependencies"]), _names(project["optional-dependencies"]["train"])
+    extras = project["optional-dependencies"]
+    base, optional = _names(project["dependencies"]), _names(extras["train"] + extras["scorers"])
     homes = packages_distributions()
     imported = set()
     for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         for name in _imports(path) - set(sys.stdlib_module_names) - set(PACKAGES):
             found = {_plain(home) for home in homes.get(name, [name])}
-            imported |= found & (base | train) or {name}
-    assert imported - base - train == set()
+            imported |= found & (base | optional) or {name}
+    assert imported - base - optional == set()
     assert base - imported == BY_NAME
 
 
