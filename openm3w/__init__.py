@@ -8,8 +8,8 @@ The import is fast: what a name needs is imported when the name is first used.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # not from typing: python -m openm3w is here while the current folder is still first on the path
 if TYPE_CHECKING:
     from openm3w.corpus import Corpus, open_corpus
     from pipeline.errors import BuildError
@@ -39,8 +39,8 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    value: Any
+def __getattr__(name: str) -> object:
+    value: object
     if name == "__version__":
         from importlib.metadata import version
 

@@ -137,7 +137,7 @@ def test_a_wheel_works_from_a_folder_with_files_of_the_same_names(wheel: Path, t
     assert m3w("--version") == f"openm3w {version('openm3w')}\n"
     if module == "pipeline.cli":
         return
-    write_warc(generate(pages=60, seed=5), here / "web.warc.gz")
+    write_warc(generate(pages=120, seed=5), here / "web.warc.gz")
     m3w("build", "web.warc.gz", "-o", "corpus", "--no-fetch", "--set", "windows.vocabulary=600")
     m3w("verify", "corpus")
     m3w("inspect", "corpus")
