@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from shards import pairs as module
+from shards.exports import pairs as module
 from shards.exports.pairs import write_pairs
 from shards.records import StoredImage
 from tests.shards.test_writers import document, encoded, load, stored
