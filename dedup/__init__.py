@@ -1,1 +1,1 @@
-"""What is the same as something else: exact and near duplicates of text, copies of images."""
+"""Duplicates: exact and near duplicates of text, copies of images."""

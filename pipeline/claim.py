@@ -45,7 +45,7 @@ def _check_recipe(root: Path, recipe: Recipe) -> None:
     except FileNotFoundError:
         others = sorted(path.name for path in root.iterdir() if path.name not in OURS)
         if others:
-            raise BuildError(f"{root} holds something else ({others[0]}): choose an empty or new directory") from None
+            raise BuildError(f"{root} is not a corpus: it holds {others[0]}; choose a new or empty directory") from None
         return
     except (BuildError, tomllib.TOMLDecodeError):
         raise BuildError(f"{root} is a corpus of another version of openm3w: choose another -o") from None
@@ -69,7 +69,7 @@ def _flat(table: dict[str, Any]) -> dict[str, str]:
 
 
 def check_input(corpus: Corpus, cut: Input) -> None:
-    """Raises BuildError if the directory was begun with another input."""
+    """Raises BuildError if the directory was started with another input."""
     path = corpus.work("input.json")
     names = [[source.name, source.kind, source.size, source.identity] for source in cut.parts.sources]
     before = read_json(path)

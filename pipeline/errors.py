@@ -8,4 +8,4 @@ class BuildError(Exception):
     def of(cls, error: OSError) -> "BuildError":
         """What the operating system refused."""
         where = f"{error.filename}: " if error.filename else ""
-        return cls(f"{where}{error.strerror or error}; mend that and give the same command again to continue")
+        return cls(f"{where}{error.strerror or error}; fix this, then rerun the command to resume")

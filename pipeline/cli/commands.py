@@ -38,13 +38,11 @@ def options(
 
 
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a recipe's key.")
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a recipe key (repeatable).")
 ]
-Contact = Annotated[
-    str | None, typer.Option(help="A URL or mail address of yours: every request's User-Agent says it.")
-]
+Contact = Annotated[str | None, typer.Option(help="Your URL or mail address, sent in the User-Agent header.")]
 AllowPrivate = Annotated[
-    list[str] | None, typer.Option(metavar="CIDR", help="A network that may be reached though it is not public.")
+    list[str] | None, typer.Option(metavar="CIDR", help="Private network the crawler may reach (repeatable).")
 ]
 CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")]
 
@@ -52,18 +50,18 @@ CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus dire
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
 def build(
     context: typer.Context,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="WARC files, globs, folders of HTML.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="CORPUS", help="The directory to build.")],
-    recipe: Annotated[str, typer.Option(help="A preset's name or a TOML file.")] = "web",
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="WARC files, globs, or folders of HTML.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="CORPUS", help="Output directory.")],
+    recipe: Annotated[str, typer.Option(help="Name of a preset, or a TOML file.")] = "web",
     settings: Settings = None,
-    base_url: Annotated[str, typer.Option(help="The URL of a folder's root.")] = "file:///",
-    fetch: Annotated[bool, typer.Option(help="Fetch images that the input does not hold (needs --contact).")] = True,
-    retry_failed: Annotated[bool, typer.Option(help="Ask again for images that could not be fetched.")] = False,
+    base_url: Annotated[str, typer.Option(help="URL of the root of an HTML folder.")] = "file:///",
+    fetch: Annotated[bool, typer.Option(help="Fetch images missing from the input (needs --contact).")] = True,
+    retry_failed: Annotated[bool, typer.Option(help="Retry images that could not be fetched.")] = False,
     contact: Contact = None,
     allow_private: AllowPrivate = None,
-    warc_prefix: Annotated[str, typer.Option(help="The folder or URL below which *.paths lists name files.")] = "",
+    warc_prefix: Annotated[str, typer.Option(help="Folder or URL prefix of the files in a *.paths list.")] = "",
 ) -> None:
-    """Build a corpus from web pages. Options for Beam follow after --."""
+    """Build a corpus from web pages. Beam options follow --."""
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
@@ -94,24 +92,24 @@ def crawl(
     seeds: Annotated[
         list[str], typer.Argument(metavar="SEED...", help="URLs, sitemaps, or files with one URL a line.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the WARC files go.")],
-    depth: Annotated[int, typer.Option(help="Links followed from a seed.")] = 3,
-    scope: Annotated[str, typer.Option(help="Links to the same host, the same domain, or any.")] = "host",
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output directory of the WARC files.")],
+    depth: Annotated[int, typer.Option(help="Maximum number of links between a seed and a page.")] = 3,
+    scope: Annotated[str, typer.Option(help="Follow links to the same `host`, the same `domain`, or `any`.")] = "host",
     include: Annotated[
-        list[str] | None, typer.Option(help="A regular expression that links to pages must match; seeds need not.")
+        list[str] | None, typer.Option(help="Regular expression of page URLs to follow (repeatable).")
     ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="One that they must not match.")] = None,
-    delay: Annotated[float, typer.Option(help="Seconds between two requests to a host without a Crawl-delay.")] = 1.0,
-    images: Annotated[bool, typer.Option(help="Fetch the pictures of pages too.")] = True,
-    sitemaps: Annotated[bool, typer.Option(help="Follow the sitemaps and feeds of the seeds' hosts.")] = True,
-    pages: Annotated[int, typer.Option(help="At most so many pages.")] = 1_000_000,
-    pages_per_host: Annotated[int, typer.Option(help="At most so many pages of a host.")] = 10_000,
-    max_bytes: Annotated[int, typer.Option(help="At most about so many bytes.")] = 100_000_000_000,
-    hours: Annotated[float | None, typer.Option(help="Stop after so long; the same command goes on.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Regular expression of URLs to skip (repeatable).")] = None,
+    delay: Annotated[float, typer.Option(help="Seconds between requests to a host that sets no Crawl-delay.")] = 1.0,
+    images: Annotated[bool, typer.Option(help="Fetch the images of pages.")] = True,
+    sitemaps: Annotated[bool, typer.Option(help="Read sitemaps and feeds of the seeds' hosts.")] = True,
+    pages: Annotated[int, typer.Option(help="Maximum number of pages.")] = 1_000_000,
+    pages_per_host: Annotated[int, typer.Option(help="Maximum number of pages per host.")] = 10_000,
+    max_bytes: Annotated[int, typer.Option(help="Approximate maximum number of bytes.")] = 100_000_000_000,
+    hours: Annotated[float | None, typer.Option(help="Stop after this time; rerun the command to resume.")] = None,
     contact: Contact = None,
     allow_private: AllowPrivate = None,
 ) -> None:
-    """Crawl politely to WARC files, which m3w build reads. Options for Beam follow after --."""
+    """Crawl politely to WARC files for m3w build. Beam options follow --."""
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
@@ -142,14 +140,22 @@ def crawl(
 @app.command()
 def inspect(
     corpus: CorpusDir,
-    as_json: Annotated[bool, typer.Option("--json", help="Print funnel and figures as JSON, write nothing.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The report [CORPUS/report.html].")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the funnel and figures as JSON and write no file.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Output file of the report [CORPUS/report.html].")
+    ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--what-if", metavar="SECTION.KEY=VALUE", help="Only tell what another threshold would change."),
+        typer.Option(
+            "--what-if",
+            metavar="SECTION.KEY=VALUE",
+            help="Show what another threshold would change, and write no file.",
+        ),
     ] = None,
 ) -> None:
-    """Tell what a corpus holds and what was dropped, and write report.html."""
+    """Show what a corpus holds and what was dropped, and write report.html."""
     if html is not None and (as_json or settings):
         raise typer.BadParameter("--json and --what-if write no report", param_hint="--html")
     from pipeline.inspect.command import inspect as run
@@ -158,8 +164,10 @@ def inspect(
 
 
 @app.command()
-def view(corpus: CorpusDir, port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0) -> None:
-    """Look at documents and windows in a browser."""
+def view(
+    corpus: CorpusDir, port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 0
+) -> None:
+    """Browse documents and windows."""
     from pipeline.inspect.command import view as run
 
     run(corpus, port)
@@ -176,8 +184,8 @@ def verify(corpus: CorpusDir) -> None:
 @app.command()
 def export(
     corpus: CorpusDir,
-    to: Annotated[str, typer.Option(help="pairs: img2dataset's webdataset layout, jpg, txt and json.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A new or empty folder.")],
+    to: Annotated[str, typer.Option(help="Format; `pairs` is img2dataset's WebDataset layout (jpg, txt, json).")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output directory, new or empty.")],
 ) -> None:
     """Write a corpus in another project's format."""
     from pipeline.export import export as run
@@ -190,18 +198,16 @@ app.command()(train)
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of m3w train.")],
-    task: Annotated[
-        Path, typer.Argument(metavar="TASK", help="A folder LABEL/*.jpg, or pictures with a .txt beside each.")
-    ],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Output directory of m3w train.")],
+    task: Annotated[Path, typer.Argument(metavar="TASK", help="Folders LABEL/*.jpg, or images with a .txt file each.")],
     shots: Annotated[
-        list[int] | None, typer.Option(help="How many examples are shown; several times [0 4 8 16 32].")
+        list[int] | None, typer.Option(help="Number of examples in the prompt (repeatable) [0 4 8 16 32].")
     ] = None,
-    episodes: Annotated[int | None, typer.Option(help="Questions for each number of shots [100].")] = None,
-    mode: Annotated[str, typer.Option(help="closed, greedy or beam.")] = "closed",
-    rices: Annotated[bool, typer.Option(help="Similar pictures as shots instead of random ones.")] = False,
-    permute: Annotated[bool, typer.Option(help="Deal the labels out anew in every episode.")] = True,
-    prefix: Annotated[str, typer.Option(help="What stands between a picture and its label.")] = "Output:",
+    episodes: Annotated[int | None, typer.Option(help="Questions per number of shots [100].")] = None,
+    mode: Annotated[str, typer.Option(help="Decoding: `closed` (score the labels), `greedy` or `beam`.")] = "closed",
+    rices: Annotated[bool, typer.Option(help="Choose similar images as shots instead of random ones (RICES).")] = False,
+    permute: Annotated[bool, typer.Option(help="Permute the labels in each episode.")] = True,
+    prefix: Annotated[str, typer.Option(help="Text between an image and its label.")] = "Output:",
 ) -> None:
     """Few-shot accuracy of a run on a folder of labelled pictures."""
     try:
@@ -216,7 +222,7 @@ def evaluate(
 
 @recipes.command("list")
 def list_recipes() -> None:
-    """Name the presets."""
+    """List the presets."""
     from pipeline.recipe import presets
 
     for name in presets():
@@ -233,7 +239,7 @@ def show_recipe(name: str, settings: Settings = None) -> None:
 
 @recipes.command("explain")
 def explain_rule(rule: Annotated[str, typer.Argument(metavar="RULE", help="A rule's id, or a recipe's key.")]) -> None:
-    """Tell what a rule drops, by which metric and key, and where it comes from."""
+    """Show what a rule drops, its metric, its key and its source."""
     from pipeline.reference import explain
 
     typer.echo(explain(rule), nl=False)
@@ -241,10 +247,10 @@ def explain_rule(rule: Annotated[str, typer.Argument(metavar="RULE", help="A rul
 
 @recipes.command("diff")
 def diff_recipes(
-    one: Annotated[str, typer.Argument(metavar="A", help="A preset's name or a TOML file.")],
-    other: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    one: Annotated[str, typer.Argument(metavar="A", help="Name of a preset, or a TOML file.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="The recipe to compare it with.")],
 ) -> None:
-    """Print the keys in which two recipes differ."""
+    """Print the keys that differ between two recipes."""
     from pipeline.recipe import load
     from pipeline.reference import differences
 

@@ -71,8 +71,8 @@ def _paths(path: Path, prefix: str, corpus: Path, network: Network, claim: Calla
     for warc in found:
         if not warc.is_file():
             raise BuildError(
-                f"{str(warc)[:300]}, which {path} names, is not there: "
-                "give --warc-prefix, the folder or URL they lie in"
+                f"{str(warc)[:300]}, listed in {path}, does not exist: "
+                "set --warc-prefix to the folder or URL that holds the files"
             )
     return [str(warc) for warc in found]
 
@@ -81,7 +81,7 @@ def _downloaded(urls: list[str], corpus: Path, network: Network, claim: Callable
     from pipeline.fetch.download import Downloads
 
     if not network.fetch:
-        raise BuildError("--no-fetch with --warc-prefix URL: download the WARC files yourself and name their folder")
+        raise BuildError("--no-fetch with --warc-prefix URL: download the WARC files first and pass their folder")
     claim()
     store = Corpus(corpus.resolve())
     folder = store.work("warc")
@@ -122,10 +122,10 @@ def _crawled(
         claim()
         summary = crawl(seeds, root, options, beam_options)
         outcomes = [f"{summary.counts[name]:,} {name}" for name in OUTCOMES if summary.counts.get(name)]
-        Display().note(f"{summary.discovered:,} URLs and pictures: {', '.join(outcomes)} ({root / 'log'} tells why)")
+        Display().note(f"{summary.discovered:,} URLs and pictures: {', '.join(outcomes)} (see {root / 'log'})")
     elif not is_finished(root, seeds):
-        raise BuildError(f"--no-fetch, but {seeds[0]} is not crawled yet: leave it out this once, or name WARC files")
+        raise BuildError(f"--no-fetch, but {seeds[0]} has not been crawled: run once without it, or pass WARC files")
     warcs = warcs_of(root)
     if not warcs:
-        raise BuildError(f"none of the URLs of {seeds[0]} could be fetched: {root / 'log'} tells why")
+        raise BuildError(f"none of the URLs of {seeds[0]} could be fetched: see {root / 'log'}")
     return warcs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import BuildError
 
-_AGAIN = ": the file is damaged, fetch or write it again"
+_AGAIN = ": the file is damaged; fetch or write it again"
 
 
 def lines(path: Path) -> list[str]:
@@ -19,7 +19,7 @@ def lines(path: Path) -> list[str]:
     except (EOFError, zlib.error) as error:
         raise BuildError(f"{path}: {error}{_AGAIN}") from None
     if "\0" in text:
-        raise BuildError(f"{path}: no text file")
+        raise BuildError(f"{path}: not a text file")
     return text.splitlines()
 
 
@@ -46,10 +46,10 @@ def column(path: Path, name: str) -> list[str]:
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _no_parquet(path, error) from None
     if not all(isinstance(value, str) for value in values if value is not None):
-        raise BuildError(f"{path}: the column `{name}` holds no text")
+        raise BuildError(f"{path}: the column `{name}` holds no strings")
     return [value for value in values if value]
 
 
 def _no_parquet(path: Path, error: Exception) -> BuildError:
     why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return BuildError(f"{path}: no Parquet file that can be read ({why}): write it again, or name a text file")
+    return BuildError(f"{path}: cannot be read as Parquet ({why}): write it again, or pass a text file")

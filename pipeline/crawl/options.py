@@ -50,7 +50,7 @@ class CrawlOptions:
         user_agent(self.contact)
         if self.contact is None and not self.allow_private:
             raise BuildError(
-                "a crawler says who runs it: give --contact with a URL or mail address "
+                "a crawler must say who runs it: set --contact to a URL or mail address "
                 "(or --allow-private CIDR to crawl servers of your own)"
             )
 

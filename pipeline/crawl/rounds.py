@@ -88,13 +88,13 @@ def read_seeds(seeds: Sequence[str]) -> list[Entry]:
             url = normal(line.strip())
             if url is None:
                 if line.strip() and not line.startswith("#"):
-                    raise BuildError(f"{seed}: {line.strip()[:200]!r} is no http or https URL")
+                    raise BuildError(f"{seed}: {line.strip()[:200]!r} is not an http or https URL")
                 continue
             path = url.partition("?")[0].lower()
             kind = SITEMAP if path.endswith((".xml", ".xml.gz", ".rss", ".atom")) else PAGE
             found.setdefault(url, Entry(url, kind, 0))
     if not found:
-        raise BuildError("no seed: name URLs, or a file with one URL a line")
+        raise BuildError("no seeds: pass URLs, or a file with one URL per line")
     return sorted(found.values())
 
 
@@ -113,7 +113,7 @@ def _claim(store: CrawlStore) -> None:
             and not store.program.exists()
             and not (root / "work" / "lock").exists()
         ):
-            raise BuildError(f"{root} holds something else: choose an empty or new directory")
+            raise BuildError(f"{root} is not a crawl directory: choose a new or empty one")
         (root / "work").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BuildError(f"{root}: {error.strerror}") from None
@@ -134,7 +134,7 @@ def _program(store: CrawlStore, seeds: list[Entry], options: CrawlOptions, worke
     for name, value in asked.items():
         if before.get(name) != value:
             what = "other seeds" if name == "seeds" else f"other {name}"
-            raise BuildError(f"{store.root} was begun with {what}: choose another -o, or remove it first")
+            raise BuildError(f"{store.root} was started with {what}: choose another -o, or remove it first")
     return before
 
 

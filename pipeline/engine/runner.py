@@ -44,7 +44,7 @@ class WorkerDied(BuildError):
         what = "a worker process" if pid else "the process that starts workers"
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         hint = " (is memory short?)" if status == -signal.SIGKILL else " (work/worker.log)" if status > 0 else ""
-        super().__init__(f"{what} {how}{hint}; give the same command again to continue")
+        super().__init__(f"{what} {how}{hint}; rerun the command to resume")
         self.pid = pid
         self.crashed = -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 

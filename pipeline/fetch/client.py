@@ -48,7 +48,7 @@ def user_agent(contact: str | None) -> str:
 
     Raises BuildError for what cannot stand in a header."""
     if contact is not None and not CONTACT.fullmatch(contact):
-        raise BuildError(f"--contact {contact!r}: a URL or mail address in ASCII, without spaces")
+        raise BuildError(f"--contact {contact!r}: must be a URL or mail address in ASCII without spaces")
     return f"{PRODUCT}/0.1" + (f" (+{contact})" if contact else "")
 
 

@@ -57,7 +57,7 @@ class Downloads:
         for url, path in zip(urls, found, strict=True):
             if isinstance(path, FetchFailed):
                 hint = "give --contact" if path.reason == "contact" else "the same command goes on where it stopped"
-                raise BuildError(f"{url} cannot be had ({path}): {hint}")
+                raise BuildError(f"{url} could not be fetched ({path}): {hint}")
             if isinstance(path, BaseException):
                 raise path
             paths.append(path)

@@ -81,7 +81,7 @@ def verify(corpus: Path) -> None:
     for problem in problems:
         print(visible(problem), file=sys.stderr)
     if problems:
-        raise BuildError(f"{corpus} is damaged: {len(problems)} problems, told above")
+        raise BuildError(f"{corpus} is damaged: {len(problems)} problems, listed above")
     print(
         f"{corpus} is whole: {report.files:,} files, {report.bytes:,} bytes, {report.documents:,} documents, "
         f"{report.pictures:,} pictures, {report.windows:,} windows"

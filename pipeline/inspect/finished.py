@@ -107,9 +107,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise BuildError(
-            f"{path} is missing: the build left it, and what was deleted of work/ cannot be told"
-        ) from None
+        raise BuildError(f"{path} is missing: part of work/ was deleted; the funnel cannot be rebuilt") from None
     except (OSError, ValueError) as error:
         raise BuildError(f"{path} cannot be read ({error})") from None
 

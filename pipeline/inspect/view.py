@@ -43,7 +43,7 @@ def server(corpus: Finished, port: int = 0) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer(("127.0.0.1", port), Handler)
     except OSError as error:
-        raise BuildError(f"port {port} cannot be had ({error.strerror}): choose another --port") from None
+        raise BuildError(f"port {port} is not available ({error.strerror}): choose another --port") from None
 
 
 class _Handler(BaseHTTPRequestHandler):

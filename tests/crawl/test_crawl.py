@@ -122,8 +122,8 @@ def test_a_finished_crawl_asks_nothing_when_it_is_given_again(miniweb: Miniweb, 
     here("crawl", *miniweb.seeds, "-o", crawled, *PRIVATE)
     assert len(miniweb.server.log) == before
     for arguments, message in (
-        (miniweb.seeds[:1], "begun with other seeds"),
-        ((*miniweb.seeds, "--depth", "1"), "begun with other options"),
+        (miniweb.seeds[:1], "started with other seeds"),
+        ((*miniweb.seeds, "--depth", "1"), "started with other options"),
     ):
         with pytest.raises(BuildError, match=message):
             here("crawl", *arguments, "-o", crawled, *PRIVATE)
@@ -157,13 +157,13 @@ def test_wrong_usage_is_told_in_one_line(tmp_path: Path) -> None:
     for message, *arguments in (
         ("--contact", url, "-o", out),
         ("--contact", url, "-o", out, "--contact", "me\r\nX-A: b"),
-        ("no http or https URL", *PRIVATE, "http://[", "-o", out),
-        ("bad.txt: 'no URL' is no http or https URL", *PRIVATE, tmp_path / "bad.txt", "-o", out),
+        ("not an http or https URL", *PRIVATE, "http://[", "-o", out),
+        ("bad.txt: 'no URL' is not an http or https URL", *PRIVATE, tmp_path / "bad.txt", "-o", out),
         ("binary.txt: ", *PRIVATE, tmp_path / "binary.txt", "-o", out),
         ("torn.txt.gz: ", *PRIVATE, tmp_path / "torn.txt.gz", "-o", out),
         ("neither a URL", *PRIVATE, tmp_path / "missing.txt", "-o", out),
         ("Is a directory", *PRIVATE, tmp_path, "-o", out),
-        ("holds something else", *PRIVATE, url, "-o", tmp_path / "other"),
+        ("is not a crawl directory", *PRIVATE, url, "-o", tmp_path / "other"),
         ("bad.txt", *PRIVATE, url, "-o", tmp_path / "bad.txt"),
         ("--scope", *PRIVATE, url, "-o", out, "--scope", "everywhere"),
         ("not a regular expression", *PRIVATE, url, "-o", out, "--include", "("),

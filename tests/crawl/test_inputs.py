@@ -59,17 +59,17 @@ def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
         file.seek(4)
         file.write(b"\xff" * 2000)
     for name, what in (
-        ("junk.parquet", "no Parquet file"),
-        ("empty.parquet", "no Parquet file"),
-        ("damaged.paths.gz", "damaged, fetch or write it again"),
-        ("cut.paths.gz", "damaged, fetch or write it again"),
-        ("plain.paths.gz", "damaged, fetch or write it again"),
-        ("binary.paths", "no text file"),
+        ("junk.parquet", "cannot be read as Parquet"),
+        ("empty.parquet", "cannot be read as Parquet"),
+        ("damaged.paths.gz", "damaged; fetch or write it again"),
+        ("cut.paths.gz", "damaged; fetch or write it again"),
+        ("plain.paths.gz", "damaged; fetch or write it again"),
+        ("binary.paths", "not a text file"),
         ("missing.paths", "No such file"),
-        ("damaged.txt.gz", "damaged, fetch or write it again"),
-        ("cut.txt.gz", "damaged, fetch or write it again"),
-        ("numbers.parquet", "holds no text"),
-        ("torn.parquet", "no Parquet file"),
+        ("damaged.txt.gz", "damaged; fetch or write it again"),
+        ("cut.txt.gz", "damaged; fetch or write it again"),
+        ("numbers.parquet", "holds no strings"),
+        ("torn.parquet", "cannot be read as Parquet"),
     ):
         said = refused(tmp_path / name, "-o", tmp_path / "corpus", *PRIVATE)
         assert said.startswith(str(tmp_path / name)) and what in said, said
@@ -90,7 +90,7 @@ def test_no_fetch_and_foreign_directories_ask_nothing(tmp_path: Path) -> None:
         assert not (tmp_path / "corpus").exists()
         for arguments in ((listing,), (tmp_path / "warc.paths", "--warc-prefix", root)):
             said = refused(*arguments, "-o", tmp_path / "thesis", *PRIVATE)
-            assert "holds something else (thesis.tex)" in said
+            assert "is not a corpus: it holds thesis.tex" in said
         assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
         assert not server.log
         (tmp_path / "other").mkdir()
@@ -107,7 +107,7 @@ def test_no_fetch_and_foreign_directories_ask_nothing(tmp_path: Path) -> None:
         assert program["options"]["pages_per_host"] > 1_000_000_000  # all of a list is wanted
         asked = len(server.log)
         assert asked and named(listing, False) == warcs
-        with pytest.raises(BuildError, match=r"--no-fetch, but .*others\.txt is not crawled yet"):
+        with pytest.raises(BuildError, match=r"--no-fetch, but .*others\.txt has not been crawled"):
             named(other, False)
         assert len(server.log) == asked
         with pytest.raises(BuildError, match="none of the URLs"):  # the page has more bytes

@@ -1,4 +1,4 @@
-"""Large files over a line that breaks: every byte arrives once, and what cannot be had is said in one line."""
+"""Large files over a line that breaks: every byte arrives once, and a failure is one line."""
 
 import asyncio
 import itertools
@@ -93,7 +93,7 @@ def test_a_file_that_changed_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_had_is_said_after_the_rest_is_here(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=r"/missing cannot be had \(http: 404\)"):
+    with pytest.raises(BuildError, match=r"/missing could not be fetched \(http: 404\)"):
         fetch(Files(), tmp_path, "missing", "a.warc", "b.warc.gz")
     assert [
         path.read_bytes() for path in sorted(tmp_path.glob("*.warc*")) if path.suffix not in (".json", ".part")

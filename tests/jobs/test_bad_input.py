@@ -33,7 +33,7 @@ def test_what_cannot_be_built_is_said_in_one_line(web_warc: Path, tmp_path: Path
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.doc").write_text("years of work")
-    with pytest.raises(BuildError, match=r"holds something else \(thesis\.doc\)"):
+    with pytest.raises(BuildError, match=r"is not a corpus: it holds thesis\.doc"):
         build_here([web_warc], other)
     assert [path.name for path in other.iterdir()] == ["thesis.doc"]
     with pytest.raises(BuildError, match="is a file"):
