@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.commands import app
+from pipeline.cli.commands import run
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
@@ -80,7 +80,7 @@ def test_options_that_cannot_be_meant_are_refused(
     arguments: tuple[str, ...], status: int, message: str, small_corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        app([arguments[0], str(small_corpus), *arguments[1:]])
+        run([arguments[0], str(small_corpus), *arguments[1:]])
     assert ended.value.code == status and message in capsys.readouterr().err
 
 
