@@ -6,12 +6,12 @@ from dataclasses import asdict
 from importlib.metadata import version
 
 from filters.rules import not_applied
-from filters.scorers import SCORERS, named
 from pipeline.engine.corpus import FORMAT_VERSION, Corpus
 from pipeline.engine.tasks import FileEntry
 from pipeline.json_files import write_json
 from pipeline.recipe import Recipe
 from pipeline.stages.parts import Parts
+from pipeline.stages.scores import scorer_packages
 from pipeline.stages.split import read_site_counts
 
 PAGE_PACKAGES = (
@@ -27,11 +27,6 @@ WRITTEN = {
     "windows": re.compile(r"(train|validation)-\d{5,}\.(parquet|tar)"),
 }
 """The names that stages give to the files of a corpus, by folder."""
-
-
-def scorer_packages(recipe: Recipe) -> tuple[str, ...]:
-    """Packages of the models that a recipe names."""
-    return tuple(package for name in named(recipe.values()) for package in SCORERS[name].packages)
 
 
 def write_manifest(corpus: Corpus, recipe: Recipe, parts: Parts, stages: dict[str, list[FileEntry]]) -> None:

@@ -16,6 +16,7 @@ from pipeline.images.decode import decode
 from pipeline.recipe import Recipe
 from pipeline.stages.images import image_options
 from pipeline.stages.schemas import SCORES
+from pipeline.stages.step import Build, Step
 from shards.tar import read_member
 
 
@@ -53,3 +54,16 @@ class ScoreImages(EachTask):
         if self.recipe.image.store == "jpeg":
             return data
         return decode(data, replace(image_options(self.recipe.image), store="jpeg")).data
+
+
+def scorer_packages(recipe: Recipe) -> tuple[str, ...]:
+    """Packages of the models that a recipe names."""
+    return tuple(package for name in named(recipe.values()) for package in SCORERS[name].packages)
+
+
+def score_images(build: Build) -> None:
+    """Where the recipe names models, has them score every distinct picture."""
+    models, packages = named(build.recipe.values()), scorer_packages(build.recipe)
+    if models:
+        scores = ScoreImages(build.corpus, build.recipe)
+        build.run_step(Step("scores", ("distinct_images",), lambda b: scores, lambda b: models, packages))

@@ -15,6 +15,7 @@ from pipeline.engine.corpus import Corpus
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
 from pipeline.json_files import read_json
+from pipeline.recipe import Recipe
 from pipeline.stages.kept import kept_images, kept_nodes
 from pipeline.stages.schemas import SPLIT
 
@@ -50,6 +51,10 @@ class Split:
     validation: float
     leak: bool
     unit: str = "site"
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Split":
+        return cls(recipe.seed, recipe.windows.validation, recipe.split.leak)
 
     def holds_out(self, name: str) -> bool:
         digest = hashlib.sha256(f"{self.seed}\n{name}".encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,48 @@
+"""Stages wanted and fetched: pictures that the input does not hold are asked for, where the network may be."""
+
+from pipeline.engine.tasks import FileEntry, stage_key
+from pipeline.stages import fetch
+from pipeline.stages.fetch import FetchImages
+from pipeline.stages.references import FindImages, has_links
+from pipeline.stages.step import Build, Step
+
+WANTED = Step(
+    "wanted", ("dedup",), lambda b: FindImages(b.corpus, has_links(b.corpus, b.part_tasks), "wanted"), join=True
+)
+
+
+def fetch_missing(build: Build) -> None:
+    """Asks the network for pictures that the input does not hold, host by host; without a network, takes what an
+    earlier run fetched."""
+    corpus, network = build.corpus, build.network
+    if not network.open:
+        build.files["fetched"] = fetch.read_result(corpus)
+        return
+    build.run_step(WANTED)
+    wanted = build.keys["wanted"]
+    tasks = fetch.write_lists(corpus, range(len(build.part_tasks)))
+    attempt, lists = fetch.attempt_of(corpus, wanted, network.retry_failed), len(tasks)
+    run = stage_key("fetched", wanted, attempt)[:8]
+    files: list[FileEntry] = []
+    for turn in range(fetch.HOSTS):
+        if not any(task.weight for task in tasks):
+            break
+        name = f"fetched-{turn}" if turn else "fetched"
+        transform = FetchImages(corpus, network, build.recipe.image.max_bytes, run, lists)
+        build.run_step(
+            Step(name, ("wanted",), lambda build: transform, lambda build: attempt, tasks=lambda build: tasks)  # noqa: B023
+        )
+        files += build.files[name]
+        tasks = fetch.write_further_lists(corpus, tasks)
+    fetch.write_result(corpus, lists, files)
+    build.files["fetched"] = files
+
+
+def note_missing(build: Build) -> None:
+    """Says how many pictures could be fetched, where nobody said whether they should be."""
+    if build.network.fetch and not build.network.open:
+        count = fetch.count_missing(build.corpus, range(len(build.part_tasks)))
+        if count:
+            build.engine.progress.note(
+                f"{count} pictures on the web are not in the input: --contact URL fetches them, --no-fetch leaves them"
+            )
