@@ -48,7 +48,7 @@ class Output(io.RawIOBase):
 
 
 @contextmanager
-def atomic(path: str | os.PathLike) -> Iterator[Output]:
+def atomic(path: str | os.PathLike[str]) -> Iterator[Output]:
     """Write `path` so that it appears only when the block ends well, with all its bytes on disk.
 
     Until then they lie beside it under a hidden name, which an error removes. The folder must exist. `size` and
@@ -85,7 +85,7 @@ def _sync(folder: Path) -> None:
         os.close(number)
 
 
-def write_table(path: str | os.PathLike, table: pa.Table, *, row_group: int = ROW_GROUP) -> Output:
+def write_table(path: str | os.PathLike[str], table: pa.Table, *, row_group: int = ROW_GROUP) -> Output:
     """Write `table` as Parquet, the same bytes for the same rows, schema and pyarrow version.
 
     Columns are laid out anew first: Parquet's pages follow the chunks in memory, which depend on a table's history.

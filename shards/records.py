@@ -7,6 +7,7 @@ index.
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -200,7 +201,7 @@ class StoredImage:
         }
 
     @staticmethod
-    def from_row(row: dict) -> "StoredImage":
+    def from_row(row: dict[str, Any]) -> "StoredImage":
         """The inverse of `row`."""
         image = Image(
             row["url"],
@@ -216,7 +217,7 @@ class StoredImage:
 STORED_FIELDS = tuple(name for name in StoredImage.__dataclass_fields__ if name != "image")
 
 
-def stored_nodes(texts: list[str | None], images: list[dict | None]) -> list[Text | StoredImage]:
+def stored_nodes(texts: list[str | None], images: list[dict[str, Any] | None]) -> list[Text | StoredImage]:
     """The nodes of a row of documents/*.parquet, in reading order.
 
     Raises ValueError where not exactly one of the two lists is non-null at an index."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -92,7 +93,7 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"Tokenizer({self.id[:12]}, vocab_size={self.vocab_size})"
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Tokenizer, (self.json,)
 
     def encode(self, text: str) -> list[int]:

@@ -25,7 +25,7 @@ ROW_GROUP_BYTES = 64 << 20
 _NESTED_DTYPES = {pa.binary(32): "binary"}
 
 
-def write_parquet(path: str | os.PathLike, windows: Iterable[Window], load_image: LoadImage) -> Output:
+def write_parquet(path: str | os.PathLike[str], windows: Iterable[Window], load_image: LoadImage) -> Output:
     """Write `windows` as a shard of windows/*.parquet (`shards.records.WINDOWS`)."""
     schema = window_schema()
     # JPEG does not compress, and a dictionary of pictures is of no use.
@@ -48,7 +48,7 @@ def write_parquet(path: str | os.PathLike, windows: Iterable[Window], load_image
     return output
 
 
-def write_tar(path: str | os.PathLike, windows: Iterable[Window], load_image: LoadImage) -> Output:
+def write_tar(path: str | os.PathLike[str], windows: Iterable[Window], load_image: LoadImage) -> Output:
     """Write `windows` as a WebDataset shard: for each KEY.json, then KEY.0.jpg, KEY.1.jpg, ... in the order of its
     markers. KEY is the window's id; the JSON holds the other columns of the Parquet form, hashes in hex."""
     with atomic(path) as output:

@@ -66,7 +66,7 @@ def build(
 
     logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
     from pipeline.build import build as run
-    from pipeline.build import claim
+    from pipeline.claim import claim
     from pipeline.crawl.inputs import with_lists
     from pipeline.engine.corpus import Corpus
     from pipeline.engine.progress import Progress

@@ -9,7 +9,7 @@ import hashlib
 import io
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -233,14 +233,14 @@ def _webp(data: bytes, header: Header, max_side: int) -> Pixels:
     return canvas
 
 
-def _opencv(data: bytes, width: int, height: int) -> NDArray:
+def _opencv(data: bytes, width: int, height: int) -> NDArray[Any]:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.shape[:2] != (height, width):
         raise ValueError("damaged")
     return pixels
 
 
-def _eight_bits(pixels: NDArray) -> Pixels:
+def _eight_bits(pixels: NDArray[Any]) -> Pixels:
     return cv2.convertScaleAbs(pixels, alpha=255 / 65535) if pixels.dtype == np.uint16 else pixels  # type: ignore[return-value]
 
 

@@ -16,7 +16,7 @@ from filters.rules import EXPLAINED
 from pipeline.inspect.finished import Entry, Finished
 from pipeline.stages.schemas import DISTINCT_IMAGES
 from shards.records import StoredImage, Text, stored_nodes
-from shards.stream import IMAGE_MARKER
+from shards.tokenizer import IMAGE_MARKER
 
 PER_RULE = 5
 BIDI = "\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c"

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipeline.inspect.report import RANKINGS, TILES, TITLES, headline, shown_level, summary
 from pipeline.inspect.samples import SampleWindow, harmless, visible
-from shards.stream import EOC_MARKER
+from shards.tokenizer import EOC_MARKER
 
 BAR = 24
 SHADES = " ▁▂▃▄▅▆▇█"

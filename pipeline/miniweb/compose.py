@@ -57,7 +57,14 @@ class Writing:
         return (FIRST_CAPTURE + timedelta(days=days, seconds=self.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def add(
-        self, url: str, body: bytes, media_type: str, *, status: int = 200, headers: tuple = (), days: int = 0
+        self,
+        url: str,
+        body: bytes,
+        media_type: str,
+        *,
+        status: int = 200,
+        headers: tuple[tuple[str, str], ...] = (),
+        days: int = 0,
     ) -> str:
         """Capture a response; its date."""
         date = self.date(days)

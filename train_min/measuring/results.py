@@ -157,7 +157,7 @@ def dose_response(
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The rows of log.jsonl; where a run was interrupted and did a step again, the later row."""
-    rows: dict[tuple, dict[str, Any]] = {}
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)

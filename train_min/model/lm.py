@@ -275,7 +275,7 @@ class HuggingFaceLM(nn.Module):
                 y = x  # whatever the model made of it on the way to its first block
             return y if before is None else before(index, y)
 
-        def hook(index: int, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        def hook(index: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if args:
                 return (entering(index, args[0]), *args[1:]), kwargs
             return args, {**kwargs, "hidden_states": entering(index, kwargs["hidden_states"])}

@@ -201,14 +201,14 @@ def train_tower(corpus: Corpus, out: Path, options: TrainOptions, log: Log) -> N
     )
 
 
-def lm_jobs(setting: Setting) -> list[tuple]:
+def lm_jobs(setting: Setting) -> list[tuple[Any, ...]]:
     """The jobs that the frozen language model gives: to be trained, or to run its lower blocks over the windows."""
     if setting.options.lm == "nano":
         return [] if (setting.out / "checkpoint" / "lm.pt").exists() else [("lm", setting)]
     return [("states", setting, name) for name in sets_of(setting) if not setting.states_path(name).exists()]
 
 
-def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple]:
+def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple[Any, ...]]:
     """Jobs for the pictures whose features are not known."""
     store = FeatureStore(setting.store, setting.patches, setting.features)
     store.refresh()
@@ -217,7 +217,7 @@ def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple]
     return [("encode", setting, corpus, [(digest, places[digest]) for digest in piece]) for piece in pieces]
 
 
-def amount(jobs: Iterable[tuple]) -> dict[str, int]:
+def amount(jobs: Iterable[tuple[Any, ...]]) -> dict[str, int]:
     """Steps of the language model, windows that it reads, and pictures to encode."""
     found = {"steps": 0, "windows": 0, "pictures": 0}
     for kind, setting, *rest in jobs:
@@ -279,7 +279,7 @@ def states_job(setting: Setting, name: str, log: Log) -> None:
         save(states, setting.states_path(name))
 
 
-def encode_job(setting: Setting, corpus: Corpus, places: list[tuple[bytes, dict]], log: Log) -> None:
+def encode_job(setting: Setting, corpus: Corpus, places: list[tuple[bytes, dict[str, Any]]], log: Log) -> None:
     encoder = load_encoder(vision_of(setting.out, setting.options), torch.device(setting.device))
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
     contents = ((digest, read_picture(corpus, place)) for digest, place in places)

@@ -83,7 +83,7 @@ def without_interrupts() -> Iterator[None]:
 
 def run_jobs(
     function: Callable[..., Any],
-    jobs: Sequence[tuple],
+    jobs: Sequence[tuple[Any, ...]],
     workers: int,
     on_log: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -119,7 +119,7 @@ def run_jobs(
             process.join()
 
 
-def _started(function: Callable[..., Any], jobs: Sequence[tuple], workers: int) -> tuple[list[Any], Any, Any]:
+def _started(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> tuple[list[Any], Any, Any]:
     """Processes, their tasks and their messages."""
     context = expect_jobs(workers)
     workers = min(workers, len(jobs))
