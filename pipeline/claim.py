@@ -6,12 +6,13 @@ from typing import Any
 
 import pipeline.recipe as recipes
 from filters.scorers import ScorerError, check
-from pipeline.engine.corpus import FORMAT_VERSION, Corpus
+from pipeline.engine.corpus import Corpus
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
 from pipeline.recipe import Recipe
 from pipeline.sources.folder import printable
 from pipeline.stages.parts import Input
+from shards.records import other_format
 
 OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images", "windows", "work", "runs", "warc"}
 
@@ -40,6 +41,12 @@ def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
 
 
 def _check_recipe(root: Path, recipe: Recipe) -> None:
+    manifest = read_json(root / "manifest.json")
+    try:
+        if manifest is not None and (other := other_format(root, manifest)) is not None:
+            raise BuildError(other)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BuildError(f"{root}/manifest.json is not a corpus' manifest ({error!r}): choose another -o") from None
     try:
         before = recipes.from_table(tomllib.loads((root / "recipe.toml").read_text()))
     except FileNotFoundError:
@@ -47,11 +54,8 @@ def _check_recipe(root: Path, recipe: Recipe) -> None:
         if others:
             raise BuildError(f"{root} is not a corpus: it holds {others[0]}; choose a new or empty directory") from None
         return
-    except (BuildError, tomllib.TOMLDecodeError):
-        raise BuildError(f"{root} is a corpus of another version of openm3w: choose another -o") from None
-    manifest = read_json(root / "manifest.json")
-    if manifest is not None and manifest.get("format") != FORMAT_VERSION:
-        raise BuildError(f"{root} is a corpus of another version of openm3w: choose another -o")
+    except (BuildError, tomllib.TOMLDecodeError) as error:
+        raise BuildError(f"{root}/recipe.toml is not a recipe of this version ({error}): choose another -o") from None
     if before.hash() != recipe.hash():
         changed = sorted(_flat(before.table()).items() ^ _flat(recipe.table()).items())
         raise BuildError(

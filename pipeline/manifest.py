@@ -6,13 +6,14 @@ from dataclasses import asdict
 from importlib.metadata import version
 
 from filters.rules import not_applied
-from pipeline.engine.corpus import FORMAT_VERSION, Corpus
+from pipeline.engine.corpus import Corpus
 from pipeline.engine.tasks import FileEntry
 from pipeline.json_files import write_json
 from pipeline.recipe import Recipe
 from pipeline.stages.parts import Parts
 from pipeline.stages.scores import scorer_packages
 from pipeline.stages.split import read_site_counts
+from shards.records import FORMAT_VERSION
 
 PAGE_PACKAGES = (
     *("openm3w", "ada-url", "beautifulsoup4", "brotli", "fastwarc", "lxml", "numpy", "py3langid"),

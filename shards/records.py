@@ -7,9 +7,25 @@ index.
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+FORMAT_VERSION = 2
+"""The version of what a corpus holds. A directory of another version is refused, never mixed."""
+
+
+def other_format(corpus: Path, manifest: dict[str, Any]) -> str | None:
+    """Why a corpus with this manifest is refused: one line that names both formats. None if it has ours."""
+    found = manifest["format"]
+    if found == FORMAT_VERSION:
+        return None
+    version = manifest.get("tool", {}).get("version", "another version")
+    return (
+        f"{corpus} has corpus format {found} (openm3w {version}), and this version reads format {FORMAT_VERSION}: "
+        "build the corpus again in another directory"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pipeline.miniweb import generate, write_warc
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("openm3w", "pipeline", "dedup", "filters", "shards", "train_min")
-BY_NAME = {"img2dataset"}
+BY_NAME = {"img2dataset", "standard-imghdr"}
 """Dependencies that no import statement names."""
 SHADOWS = ("dedup", "shards", "filters", "pipeline", "typing")
 

@@ -62,6 +62,7 @@ def build(
     warc_prefix: Annotated[str, typer.Option(help="Folder or URL prefix of the files in a *.paths list.")] = "",
 ) -> None:
     """Build a corpus from web pages. Beam options follow --."""
+    _check_system()
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
@@ -110,6 +111,7 @@ def crawl(
     allow_private: AllowPrivate = None,
 ) -> None:
     """Crawl politely to WARC files for m3w build. Beam options follow --."""
+    _check_system()
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
@@ -255,6 +257,14 @@ def diff_recipes(
     from pipeline.reference import differences
 
     typer.echo(differences(load(one), load(other)), nl=False)
+
+
+def _check_system() -> None:
+    """Raises BuildError where file locks (fcntl) are missing."""
+    if sys.platform == "win32":
+        from pipeline.errors import BuildError
+
+        raise BuildError("build and crawl need Linux or macOS: on Windows use WSL")
 
 
 _beam_options: list[str] = []

@@ -8,9 +8,6 @@ from pathlib import Path
 
 from pipeline.errors import BuildError
 
-FORMAT_VERSION = 2
-"""The version of what a corpus holds. A directory of another version is refused, never mixed."""
-
 
 @dataclass(frozen=True)
 class Corpus:

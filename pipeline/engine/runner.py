@@ -7,6 +7,7 @@ and runs all Python in one process. See docs/ARCHITECTURE.md.
 import re
 import signal
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -135,8 +136,8 @@ class Runner:
 
     @classmethod
     def from_options(cls, options: list[str], log: Path, cores: int, preload: str) -> "Runner":
-        """Raises BuildError for options that Beam does not know, that would lead to Prism, or that lead nowhere, and
-        for words that belong to no option."""
+        """Raises BuildError for options that Beam does not know, that would lead to Prism, or that lead nowhere, for
+        words that belong to no option, and for workers on a system that has none."""
         for before, word in pairwise(["", *options]):  # an option of Beam's takes one value, its own after a "="
             if not word.startswith("-") and (not before.startswith("-") or "=" in before):
                 raise BuildError(f"{word} after -- belongs to no option: what is no option of Beam's goes before --")
@@ -156,6 +157,10 @@ class Runner:
         asked = None
         if any(option.split("=")[0] == "--direct_num_workers" for option in options):
             asked = parsed.view_as(DirectOptions).direct_num_workers
+        if sys.platform != "linux" and name is None:  # workers die with their parent by Linux's prctl
+            if asked not in (None, 1):
+                raise BuildError(f"worker processes need Linux, this is {sys.platform}: use --direct_num_workers=1")
+            asked = 1
         return cls(options, 0 if asked == 1 else asked or cores, name is not None, log, preload)
 
     def warm(self) -> None:

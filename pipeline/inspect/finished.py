@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.engine.corpus import FORMAT_VERSION
 from pipeline.errors import BuildError
 from pipeline.recipe import Recipe, from_table
 from shards.readers import read_windows
+from shards.records import other_format
 from shards.tokenizer import Tokenizer, load_tokenizer
 
 STAGE_OF = {"records": "pages", "coverage": "windows"}
@@ -122,14 +122,14 @@ def open_corpus(root: Path) -> Finished:
         raise BuildError(f"{root} is not a corpus: it has no manifest.json")
     manifest = read_json(root / "manifest.json")
     try:
-        if manifest["format"] != FORMAT_VERSION:
-            raise BuildError(f"{root} is a corpus of another version of openm3w (format {manifest['format']})")
+        if (other := other_format(root, manifest)) is not None:
+            raise BuildError(other)
         for entry in manifest["files"]:
             path = PurePosixPath(Entry(**entry).path)
             if path.is_absolute() or ".." in path.parts:
                 raise BuildError(f"{root}/manifest.json names a file outside of the corpus: {path}")
         recipe = from_table(tomllib.loads((root / "recipe.toml").read_text()))
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise BuildError(f"{root}/manifest.json is not a corpus' manifest ({error!r})") from None
     except FileNotFoundError:
         raise BuildError(f"{root} has no recipe.toml") from None

@@ -46,6 +46,14 @@ def test_the_options_choose(tmp_path: Path) -> None:
     assert runner(tmp_path, "--runner=FlinkRunner").remote
 
 
+def test_other_systems_have_no_worker_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert runner(tmp_path).workers == runner(tmp_path, "--direct_num_workers=1").workers == 0
+    assert runner(tmp_path, "--runner=FlinkRunner").remote
+    with pytest.raises(BuildError, match="need Linux, this is darwin: use --direct_num_workers=1"):
+        runner(tmp_path, "--direct_num_workers=2")
+
+
 @pytest.mark.parametrize(("options", "workers"), [(["--direct_num_workers=1"], 0), ([], 1)])
 def test_no_pipeline_resolves_to_prism_or_the_switching_runner(
     tmp_path: Path, options: list[str], workers: int

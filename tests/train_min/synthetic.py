@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from shards.records import DOCUMENTS, WINDOWS, Text
+from shards.records import DOCUMENTS, FORMAT_VERSION, WINDOWS, Text
 from shards.stream import render, token_stream
 from shards.tokenizer import Tokenizer, train_corpus_tokenizer
 
@@ -139,5 +139,5 @@ def write_corpus(
         for path, rows in [*((path, table.num_rows) for path, table in files.items()), ("images/00000.tar", 0)]
     ]  # fmt: skip
     write_recipe(folder)
-    (folder / "manifest.json").write_text(json.dumps({"files": entries}, indent=1))
+    (folder / "manifest.json").write_text(json.dumps({"format": FORMAT_VERSION, "files": entries}, indent=1))
     return folder

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.readers import read_documents
+from shards.records import FORMAT_VERSION
 from shards.tokenizer import train_corpus_tokenizer
 from shards.windows import WindowOptions
 from tests.train_min.synthetic import write_recipe
@@ -214,7 +215,9 @@ def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path, corpus_folder: Path
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(TrainError, match="cannot be read"):
         open_corpus(tmp_path)
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": [{"path": "windows/train-00000.parquet"}]}))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"format": FORMAT_VERSION, "files": [{"path": "windows/train-00000.parquet"}]})
+    )
     with pytest.raises(TrainError, match="lacks windows/train-00000"):
         open_corpus(tmp_path)
     shutil.copytree(corpus_folder, tmp_path / "corpus")

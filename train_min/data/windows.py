@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from shards.readers import read_documents
+from shards.records import other_format
 from shards.tar import read_member
 from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions, document_windows
@@ -55,10 +56,12 @@ def open_corpus(folder: Path) -> Corpus:
     """Raises TrainError where `folder` is no finished corpus."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
+        if (other := other_format(folder, manifest)) is not None:
+            raise TrainError(other)
         files = tuple(sorted(entry["path"] for entry in manifest["files"]))
     except FileNotFoundError:
         raise TrainError(f"{folder} holds no manifest.json, so it is no finished corpus: run m3w build first") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise TrainError(f"{folder}/manifest.json cannot be read ({error}): build the corpus again") from None
     missing = [name for name in files if not (folder / name).exists()]
     if missing:
