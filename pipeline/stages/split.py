@@ -129,6 +129,15 @@ USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4")
 """Chunk `chunk` (WHOLE: all) of page `row` of `part`, held out or not, shows this picture or is of this cluster."""
 
 
+@dataclass(frozen=True)
+class Assigned:
+    """The splits of a part before leaks are known (a table of SPLIT), and for each page that is held out in chunks,
+    which chunk shows which image: page row -> content -> number of the chunk."""
+
+    splits: pa.Table
+    chunks: dict[int, dict[bytes, int]]
+
+
 @dataclass(eq=False)
 class AssignSplits(beam.PTransform):
     """Input: part numbers. Output: (part, files): work/split."""
@@ -137,38 +146,39 @@ class AssignSplits(beam.PTransform):
     split: Split
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
-        state = parts | "Assign" >> beam.Map(partial(_assign, self.corpus, self.split))
         return (
-            state
+            parts
+            # Output: (part, Assigned)
+            | "Assign" >> beam.Map(partial(_assign, self.corpus, self.split))
             | "Leaks" >> Join(partial(_uses, self.corpus), _leaks if self.split.leak else _no_leaks)
             | "Write" >> beam.MapTuple(partial(_write_split, self.corpus))
         )
 
 
-def _assign(corpus: Corpus, split: Split, part: int) -> tuple[int, pa.Table]:
-    """SPLIT before leaks are known."""
-    columns = ["site", "doc_id", *(["texts", "images"] if split.unit == "page" else [])]
-    pages = tables.read(corpus.part("pages", part), columns).to_pylist()
+def _assign(corpus: Corpus, split: Split, part: int) -> tuple[int, Assigned]:
+    by_page = split.unit == "page"
+    pages = tables.read(corpus.part("pages", part), ["site", "doc_id", *(["texts", "images"] if by_page else [])])
     clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
-    kept = kept_images(corpus, part) if split.unit == "page" else {}
-    rows = []
-    for row, rule in _survivors(corpus, part).items():
+    images = kept_images(corpus, part) if by_page else {}
+    rows: list[dict[str, Any]] = []
+    shown: dict[int, dict[bytes, int]] = {}
+    for (row, rule), page in zip(_survivors(corpus, part).items(), pages.to_pylist(), strict=True):
         assigned: dict[str, Any] = {"rule": rule, "split": None, "held_out": None}
-        if rule is None:
-            page = pages[row]
-            name = page["site"] if split.unit == "site" else clusters[row]
-            chunks: list[dict[str, Any]] = []
-            if split.unit == "page":
-                texts, _ = kept_nodes(page["texts"], page["images"], kept[row])
-                chunks = _held_out_chunks(split, page["doc_id"], texts)
-            if chunks:
-                assigned |= {"split": "mixed", "held_out": chunks}
-            elif split.unit == "page" and _is_book(page["texts"]):
-                assigned["split"] = "train"
-            else:
-                assigned["split"] = "validation" if split.holds_out(name) else "train"
+        if rule is None and by_page and _is_book(page["texts"]):
+            texts, contents = kept_nodes(page["texts"], page["images"], images[row])
+            chunks = _held_out_chunks(split, page["doc_id"], texts)
+            assigned |= {"split": "mixed", "held_out": chunks} if chunks else {"split": "train"}
+            shown[row] = {
+                content: number
+                for number, chunk in enumerate(chunks)
+                for content in contents[chunk["start"] : chunk["stop"]]
+                if content is not None
+            }
+        elif rule is None:
+            held_out = split.holds_out(clusters[row] if by_page else page["site"])
+            assigned["split"] = "validation" if held_out else "train"
         rows.append(assigned)
-    return part, pa.Table.from_pylist(rows, schema=SPLIT)
+    return part, Assigned(pa.Table.from_pylist(rows, schema=SPLIT), shown)
 
 
 def _is_book(texts: list[str | None]) -> bool:
@@ -176,9 +186,7 @@ def _is_book(texts: list[str | None]) -> bool:
 
 
 def _held_out_chunks(split: Split, doc_id: str, texts: list[str | None]) -> list[dict[str, Any]]:
-    """The held-out node ranges of a book-length page, chunk by chunk; none for a shorter page."""
-    if not _is_book(texts):
-        return []
+    """The held-out node ranges of a book-length page, chunk by chunk."""
     chunks, start, size = [], 0, 0
     for node, text in enumerate(texts):
         size += len(text.encode()) if text else 0
@@ -192,40 +200,23 @@ def _held_out_chunks(split: Split, doc_id: str, texts: list[str | None]) -> list
     ]
 
 
-def _uses(corpus: Corpus, part: int, splits: pa.Table) -> Block:
-    """Every kept picture and every cluster of the part's documents with the split of the place it stands in."""
-    rows = splits.to_pylist()
+def _uses(corpus: Corpus, part: int, assigned: Assigned) -> Block:
+    """Every kept image and every cluster of the part's documents, with the split of the place that shows it."""
     images = kept_images(corpus, part)
     clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
-    mixed = [row for row, assigned in enumerate(rows) if assigned["split"] == "mixed"]
-    pages = tables.read(corpus.part("pages", part), ["texts", "images"]).take(pa.array(mixed, pa.int64())).to_pylist()
-    texts_of = dict(zip(mixed, pages, strict=True))
-    keys, uses = [], []
-    for row, assigned in enumerate(rows):
-        if assigned["rule"] is not None:
+    keys: list[bytes] = []
+    uses: list[tuple[bool, int, int]] = []
+    for row, document in enumerate(assigned.splits.to_pylist()):
+        if document["rule"] is not None:
             continue
-        whole = assigned["split"] != "mixed"
-        keys.append(tables.short_hash(f"cluster {clusters[row]}"))
-        uses.append((assigned["split"] == "validation", row, WHOLE))
-        for number in range(0 if whole else len(assigned["held_out"])):
-            keys.append(keys[-1])
-            uses.append((True, row, number))
-        places = dict.fromkeys(images[row], WHOLE)
-        if not whole:
-            page = texts_of[row]
-            _, contents = kept_nodes(page["texts"], page["images"], images[row])
-            final = {content: node for node, content in enumerate(contents) if content}
-            for node, content in images[row].items():
-                inside = [
-                    number
-                    for number, held in enumerate(assigned["held_out"])
-                    if held["start"] <= final[content] < held["stop"]
-                ]
-                places[node] = inside[0] if inside else WHOLE
-        for node, content in images[row].items():
+        held_out = document["split"] == "validation"
+        chunks = range(len(document["held_out"] or ()))
+        keys += [tables.short_hash(f"cluster {clusters[row]}")] * (1 + len(chunks))
+        uses += [(held_out, row, WHOLE), *((True, row, chunk) for chunk in chunks)]
+        for content in images[row].values():
+            chunk = assigned.chunks.get(row, {}).get(content, WHOLE)
             keys.append(content)
-            held = places[node] != WHOLE or (whole and assigned["split"] == "validation")
-            uses.append((held, row, places[node]))
+            uses.append((held_out or chunk != WHOLE, row, chunk))
     block = np.zeros(len(keys), USE)
     if keys:
         key = joins.keys(keys)
@@ -253,9 +244,9 @@ def _no_leaks(rows: Block) -> Block:
     return rows[:0]
 
 
-def _write_split(corpus: Corpus, part: int, both: tuple[pa.Table, Block]) -> tuple[int, list[FileEntry]]:
-    splits, leaks = both
-    rows = splits.to_pylist()
+def _write_split(corpus: Corpus, part: int, both: tuple[Assigned, Block]) -> tuple[int, list[FileEntry]]:
+    assigned_before, leaks = both
+    rows = assigned_before.splits.to_pylist()
     for leak in leaks if len(leaks) else ():
         assigned = rows[int(leak["row"])]
         if leak["chunk"] == WHOLE:
