@@ -4,9 +4,10 @@ Both take the windows in the order in which they are to stand, and a function th
 windows give the same bytes."""
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from shards.windows import Window
 
 LoadImage = Callable[[StoredImage], bytes]
 
+IMAGE_BYTES = "images.list.element.bytes"
 ROW_GROUP_ROWS = 256
 ROW_GROUP_BYTES = 64 << 20
 """A row group ends at 256 windows, or before the pictures in it pass 64 MiB: readers hold a row group at a time."""
@@ -25,43 +27,89 @@ ROW_GROUP_BYTES = 64 << 20
 _NESTED_DTYPES = {pa.binary(32): "binary"}
 
 
-def write_parquet(path: str | os.PathLike[str], windows: Iterable[Window], load_image: LoadImage) -> Output:
-    """Write `windows` as a shard of windows/*.parquet (`shards.records.WINDOWS`)."""
-    schema = window_schema()
-    # JPEG does not compress, and a dictionary of pictures is of no use.
-    leaves = [column.path for column in _leaves(schema)]
-    pictures = "images.list.element.bytes"
-    others = [leaf for leaf in leaves if leaf != pictures]
-    with (
-        atomic(path) as output,
-        pq.ParquetWriter(
+class WindowWriter(Protocol):
+    """Writes windows of one shard in one format; `images` are the bytes of a window's images in its order."""
+
+    def add(self, window: Window, images: Sequence[bytes]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class ParquetWindows:
+    """windows/*.parquet (`shards.records.WINDOWS`)."""
+
+    def __init__(self, output: Output) -> None:
+        self._schema = window_schema()
+        # JPEG does not compress, and a dictionary of images is of no use
+        leaves = [column.path for column in _leaves(self._schema)]
+        others = [leaf for leaf in leaves if leaf != IMAGE_BYTES]
+        self._writer = pq.ParquetWriter(
             output,
-            schema,
-            compression={leaf: "NONE" if leaf == pictures else COMPRESSION for leaf in leaves},
+            self._schema,
+            compression={leaf: "NONE" if leaf == IMAGE_BYTES else COMPRESSION for leaf in leaves},
             compression_level=dict.fromkeys(others, COMPRESSION_LEVEL),
             use_dictionary=others,
             write_statistics=others,
-        ) as writer,
-    ):
-        for rows in _row_groups(windows, load_image):
-            writer.write_table(pa.Table.from_pylist(rows, schema), row_group_size=len(rows))
-    return output
+        )
+        self._rows: list[dict[str, Any]] = []
+        self._size = 0
+
+    def add(self, window: Window, images: Sequence[bytes]) -> None:
+        length = sum(map(len, images))
+        if len(self._rows) == ROW_GROUP_ROWS or self._size + length > ROW_GROUP_BYTES:
+            self._flush()
+        files = [{"bytes": data, "path": _image_name(window, index, data)} for index, data in enumerate(images)]
+        self._rows.append({**window_columns(window), "images": files})
+        self._size += length
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema), row_group_size=len(self._rows))
+        self._rows, self._size = [], 0
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
 
 
-def write_tar(path: str | os.PathLike[str], windows: Iterable[Window], load_image: LoadImage) -> Output:
-    """Write `windows` as a WebDataset shard: for each KEY.json, then KEY.0.jpg, KEY.1.jpg, ... in the order of its
-    markers. KEY is the window's id; the JSON holds the other columns of the Parquet form, hashes in hex."""
-    with atomic(path) as output:
-        tar = TarWriter(output)  # type: ignore[arg-type]
+class TarWindows:
+    """A WebDataset shard: for each window KEY.json, then KEY.0.jpg, KEY.1.jpg, ... in the order of its markers. KEY is
+    the window's id; the JSON holds the other columns of the Parquet form, hashes in hex."""
+
+    def __init__(self, output: Output) -> None:
+        self._tar = TarWriter(output)  # type: ignore[arg-type]
+
+    def add(self, window: Window, images: Sequence[bytes]) -> None:
+        line = json.dumps(window_columns(window), ensure_ascii=False, sort_keys=True, default=bytes.hex)
+        self._tar.add(f"{window.window_id}.json", line.encode("utf-8", "replace"))
+        for index, data in enumerate(images):
+            self._tar.add(_image_name(window, index, data), data)
+
+    def close(self) -> None:
+        self._tar.close()
+
+
+FORMATS: dict[str, Callable[[Output], WindowWriter]] = {"parquet": ParquetWindows, "tar": TarWindows}
+
+
+def write_windows(
+    path: Path, formats: Iterable[str], windows: Iterable[Window], load_image: LoadImage
+) -> tuple[int, dict[str, Output]]:
+    """Writes a shard in some `FORMATS` in one pass: files `path` with the format as suffix, whole or not at all.
+
+    Returns the number of windows, and the files by format."""
+    count = 0
+    with ExitStack() as stack:
+        outputs = {name: stack.enter_context(atomic(path.with_suffix(f".{name}"))) for name in formats}
+        writers = [FORMATS[name](output) for name, output in outputs.items()]
+        for writer in writers:
+            stack.callback(writer.close)
         for window in windows:
-            row = window_columns(window)
-            line = json.dumps(row, ensure_ascii=False, sort_keys=True, default=bytes.hex)
-            tar.add(f"{window.window_id}.json", line.encode("utf-8", "replace"))
-            for index, image in enumerate(window.images):
-                data = load_image(image)
-                tar.add(_image_name(window, index, data), data)
-        tar.close()
-    return output
+            images = [load_image(image) for image in window.images]
+            for writer in writers:
+                writer.add(window, images)
+            count += 1
+    return count, outputs
 
 
 def window_columns(window: Window) -> dict[str, Any]:
@@ -109,22 +157,6 @@ def _feature(kind: pa.DataType) -> Any:
     if pa.types.is_struct(kind):
         return {kind.field(index).name: _feature(kind.field(index).type) for index in range(kind.num_fields)}
     return {"_type": "Value", "dtype": _NESTED_DTYPES.get(kind, str(kind))}
-
-
-def _row_groups(windows: Iterable[Window], load_image: LoadImage) -> Iterator[list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
-    size = 0
-    for window in windows:
-        data = [load_image(image) for image in window.images]
-        length = sum(map(len, data))
-        if rows and (len(rows) == ROW_GROUP_ROWS or size + length > ROW_GROUP_BYTES):
-            yield rows
-            rows, size = [], 0
-        images = [{"bytes": item, "path": _image_name(window, index, item)} for index, item in enumerate(data)]
-        rows.append({**window_columns(window), "images": images})
-        size += length
-    if rows:
-        yield rows
 
 
 def _image_name(window: Window, index: int, data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,10 @@ from pipeline.engine import tables
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
-from shards.files import Output
 from shards.records import StoredImage
 from shards.tar import read_member
 from shards.windows import Window
-from shards.writers import write_parquet, write_tar
+from shards.writers import write_windows
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,12 @@ class WriteShards(EachTask):
 
     def work(self, task: Task) -> list[FileEntry]:
         shard: Shard = task.payload
-        entries = []
-        for suffix, write in (("parquet", write_parquet), ("tar", write_tar)):
-            if suffix in self.formats:
-                path = self.corpus.root / "windows" / f"{shard.name}.{suffix}"
-                counted = _Counted(self._windows(shard))
-                output: Output = write(path, counted, self._load)
-                entries.append(FileEntry(self.corpus.relative(path), counted.count, output.size, output.sha256))
-        return entries
+        path = self.corpus.root / "windows" / shard.name
+        count, outputs = write_windows(path, self.formats, self._windows(shard), self._load)
+        return [
+            FileEntry(self.corpus.relative(path.with_suffix(f".{name}")), count, output.size, output.sha256)
+            for name, output in outputs.items()
+        ]
 
     def _windows(self, shard: Shard) -> Iterator[Window]:
         by_part: dict[int, list[int]] = {}
@@ -91,17 +88,6 @@ class WriteShards(EachTask):
 
     def _load(self, image: StoredImage) -> bytes:
         return read_member(self.corpus.root / "images" / image.tar, image.offset, image.length)
-
-
-@dataclass
-class _Counted:
-    windows: Iterator[Window]
-    count: int = field(default=0)
-
-    def __iter__(self) -> Iterator[Window]:
-        for window in self.windows:
-            self.count += 1
-            yield window
 
 
 WINDOW_FIELDS = ("doc_id", "url", "site", "language", "text", "token_start", "seed", "tokenizer", "recipe")

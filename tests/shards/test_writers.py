@@ -20,7 +20,7 @@ from shards.readers import read_windows
 from shards.records import DOCUMENTS, WINDOWS, Image, StoredImage, Text
 from shards.tokenizer import Tokenizer
 from shards.windows import Window, WindowOptions, document_windows
-from shards.writers import write_parquet, write_tar
+from shards.writers import write_windows
 
 COLOURS = ["red", "green", "blue", "yellow", "black", "white", "purple"]
 
@@ -36,6 +36,14 @@ PICTURES = {f"https://example.org/{colour}.jpg": encoded(colour) for colour in C
 
 def load(image: StoredImage) -> bytes:
     return PICTURES[image.image.url]
+
+
+def write_parquet(path, windows, load):
+    return write_windows(path.with_suffix(""), ["parquet"], windows, load)[1]["parquet"]
+
+
+def write_tar(path, windows, load):
+    return write_windows(path.with_suffix(""), ["tar"], windows, load)[1]["tar"]
 
 
 def stored(colour: str) -> StoredImage:
@@ -124,19 +132,32 @@ def test_columns_are_read_alone(tmp_path, windows):
         assert len(rows) == len(windows)
 
 
-@pytest.mark.parametrize("write", [write_parquet, write_tar])
-def test_the_same_windows_give_the_same_bytes(tmp_path, windows, write):
-    first, second = write(tmp_path / "a", windows, load), write(tmp_path / "b", iter(windows), load)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert first.sha256 == second.sha256 == hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()
-    assert first.size == (tmp_path / "a").stat().st_size
+def test_the_same_windows_give_the_same_bytes_whichever_formats_are_written(tmp_path, windows):
+    count, both = write_windows(tmp_path / "a", ["parquet", "tar"], iter(windows), load)
+    assert count == len(windows)
+    for name in ("parquet", "tar"):
+        _, alone = write_windows(tmp_path / "b", [name], windows, load)
+        data = (tmp_path / f"a.{name}").read_bytes()
+        assert data == (tmp_path / f"b.{name}").read_bytes()
+        assert alone[name].sha256 == both[name].sha256 == hashlib.sha256(data).hexdigest()
+        assert both[name].size == len(data)
 
 
-@pytest.mark.parametrize("write", [write_parquet, write_tar])
-def test_no_windows_make_an_empty_shard(tmp_path, write):
-    path = tmp_path / ("a.parquet" if write is write_parquet else "a.tar")
-    write(path, [], load)
-    assert list(read_windows([path])) == []
+def test_an_image_is_read_once_for_all_formats(tmp_path, windows):
+    read = []
+
+    def counted(image: StoredImage) -> bytes:
+        read.append(image)
+        return load(image)
+
+    write_windows(tmp_path / "a", ["parquet", "tar"], windows, counted)
+    assert len(read) == sum(len(window.images) for window in windows)
+
+
+@pytest.mark.parametrize("name", ["parquet", "tar"])
+def test_no_windows_make_an_empty_shard(tmp_path, name):
+    write_windows(tmp_path / "a", [name], [], load)
+    assert list(read_windows([tmp_path / f"a.{name}"])) == []
 
 
 def test_row_groups_end_before_their_limit(tmp_path, windows, monkeypatch):
@@ -205,12 +226,12 @@ def test_a_failed_write_leaves_nothing(tmp_path, windows):
     def lost(image: StoredImage) -> bytes:
         raise ValueError("the image store has no such picture")
 
-    for write in (write_parquet, write_tar):
-        (tmp_path / "a").write_bytes(b"what was there")
-        with pytest.raises(ValueError, match="no such picture"):
-            write(tmp_path / "a", windows, lost)
-        assert [path.name for path in tmp_path.iterdir()] == ["a"]
-        assert (tmp_path / "a").read_bytes() == b"what was there"
+    for name in ("a.parquet", "a.tar"):
+        (tmp_path / name).write_bytes(b"what was there")
+    with pytest.raises(ValueError, match="no such picture"):
+        write_windows(tmp_path / "a", ["parquet", "tar"], windows, lost)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "a.tar"]
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"what was there"}
 
 
 def test_a_full_disk_names_the_file(tmp_path):
