@@ -6,14 +6,10 @@ the order of the list, whatever the order of arrival.
 """
 
 import asyncio
-import importlib
-import importlib.util
 import io
 import json
 import os
-import sys
 import threading
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,16 +21,14 @@ import pyarrow.parquet as pq
 
 from pipeline.fetch.client import Client
 from pipeline.fetch.images import ImageFetcher
+from pipeline.fetch.img2dataset import download_shard
 from pipeline.fetch.response import FetchFailed
-from pipeline.images.header import ImageDropped, read_header
 from shards.files import atomic, write_table
 from shards.tar import TarWriter, read_member
 from shards.writers import image_extension
 
-THREADS = 64
 SHARD = 10_000
 """URLs of a shard: img2dataset's default."""
-KEY_DIGITS = 6
 COLUMNS = pa.schema(
     [
         ("url", pa.string()),
@@ -52,18 +46,6 @@ COLUMNS = pa.schema(
     ]
 )
 """img2dataset's columns, and where the bytes lie."""
-
-
-def _downloader() -> types.ModuleType:
-    """img2dataset's downloader, without what the package's __init__ imports besides (700 MB where torch is there)."""
-    name = "_img2dataset_parts"
-    if name not in sys.modules:
-        spec = importlib.util.find_spec("img2dataset")
-        assert spec is not None
-        package = types.ModuleType(name)
-        package.__path__ = list(spec.submodule_search_locations or ())
-        sys.modules[name] = package
-    return importlib.import_module(f"{name}.downloader")
 
 
 class Spool:
@@ -108,20 +90,6 @@ class Spool:
     def remove(self) -> None:
         self._file.close()
         self.path.unlink()
-
-
-class HeaderOnly:
-    """img2dataset's resizer protocol: tells whether the bytes are a picture and how large, and leaves them alone."""
-
-    def __call__(self, stream: io.BytesIO, boxes: Any = None) -> tuple[bytes | None, Any, Any, Any, Any, str | None]:
-        data = stream.getvalue()
-        try:
-            header = read_header(data)
-        except ImageDropped as dropped:
-            if dropped.rule_id == "image.not_an_image":
-                return None, None, None, None, None, dropped.rule_id
-            return data, None, None, None, None, None  # a picture all the same: the image rules judge it
-        return data, header.width, header.height, header.width, header.height, None
 
 
 class OrderedTar:
@@ -181,7 +149,6 @@ class FetchShards:
                 spool.add(url, None, read_member(self.folder / row["tar"], row["offset"], row["length"]))
         with _Loop() as loop:
             fetcher = ImageFetcher(self.client())
-            downloader = _downloader()
 
             def fetch_one(row: tuple[int, str], **_: Any) -> tuple[int, io.BytesIO | None, str | None]:
                 """What stands in for img2dataset's download_image_with_retry."""
@@ -203,30 +170,10 @@ class FetchShards:
             listing = stem.with_suffix(".feather")
             with pa.OSFile(str(listing), "wb") as file:
                 table = pa.table({"url": pa.array(urls, pa.string())})
-                with pa.ipc.new_file(file, table.schema) as writer:
-                    writer.write_table(table)
-            names = vars(downloader) | {"download_image_with_retry": fetch_one}
-            work = downloader.Downloader(
-                partial(OrderedTar, spool, stem),
-                resizer=HeaderOnly(),
-                thread_count=THREADS,
-                save_caption=False,
-                extract_exif=False,
-                output_folder=str(self.folder),
-                column_list=["url"],
-                timeout=None,
-                number_sample_per_shard=10**KEY_DIGITS,
-                oom_shard_count=5,
-                compute_hash="sha256",
-                verify_hash_type=None,
-                encode_format="jpg",
-                retries=0,
-                user_agent_token=None,
-                disallowed_header_directives=None,
-            )
-            # the method as it stands, with our function under the name that it calls: nothing is patched
-            download_shard = types.FunctionType(type(work).download_shard.__code__, names)
-            download_shard(work, (self.number * 1000 + shard, str(listing)))
+                with pa.ipc.new_file(file, table.schema) as arrow:
+                    arrow.write_table(table)
+            writer = partial(OrderedTar, spool, stem)
+            download_shard(fetch_one, writer, self.folder, self.number * 1000 + shard, listing)
             asyncio.run_coroutine_threadsafe(_close(fetcher.client), loop).result()
         spool.remove()
 
