@@ -22,8 +22,9 @@ import apache_beam as beam
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.journal import Journal, blame
 from pipeline.engine.progress import Progress
-from pipeline.engine.runner import Runner, WorkerDied
+from pipeline.engine.runner import Runner
 from pipeline.engine.tasks import FileEntry, Stage, Task, mark
+from pipeline.engine.workers import WorkerDied
 from pipeline.errors import BuildError
 
 

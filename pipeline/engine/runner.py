@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,98 +24,13 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
-from apache_beam.portability.api import beam_fn_api_pb2
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineResult, create_runner
-from apache_beam.transforms import environments
 
-from pipeline.engine.workers import WorkerPool
+from pipeline.engine.beam_internals import local_pipeline, quiet_threads
+from pipeline.engine.workers import WorkerDied, WorkerPool
 from pipeline.errors import BuildError
 
 BUILD_ERROR = re.compile(r"^pipeline\.errors\.BuildError: (.*?)(?: \[while running .*\])?$", re.M)
-WARM_WORKER = "openm3w:env:warm_worker:v1"
-
-
-class WorkerDied(BuildError):
-    """A worker process, or (`pid` 0) the one that forks workers, ended before its work was done. `crashed` tells a
-    crash of a worker's own from a kill from outside."""
-
-    def __init__(self, status: int, pid: int) -> None:
-        what = "a worker process" if pid else "the process that starts workers"
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-        hint = " (is memory short?)" if status == -signal.SIGKILL else " (work/worker.log)" if status > 0 else ""
-        super().__init__(f"{what} {how}{hint}; rerun the command to resume")
-        self.pid = pid
-        self.crashed = -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
-
-
-@environments.Environment.register_urn(WARM_WORKER, bytes)
-class WarmWorkerEnvironment(environments.Environment):
-    """Beam's name for workers that come from a `WorkerPool` of this process."""
-
-    def __init__(self) -> None:
-        super().__init__(capabilities=environments.python_sdk_capabilities(), artifacts=())
-
-    def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
-        return WARM_WORKER, b""
-
-    @staticmethod
-    def from_runner_api_parameter(
-        payload: bytes, capabilities: Any, artifacts: Any, resource_hints: Any, context: Any
-    ) -> "WarmWorkerEnvironment":
-        return WarmWorkerEnvironment()
-
-
-@worker_handlers.WorkerHandler.register_environment(WARM_WORKER, bytes)
-class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
-    """Starts one worker of the pool, and fails the pipeline in the moment that worker dies."""
-
-    pool: WorkerPool  # Beam constructs handlers from an URN alone: `Runner.run` sets it for the time of a run
-
-    def __init__(self, payload: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
-        super().__init__(state, provision_info, grpc_server)
-        self._closing = False
-        self._ended = threading.Event()
-        self.status: int | None = None
-
-    def start_worker(self) -> None:
-        self.pool.start(self.worker_id, self.control_address, self._exited)
-
-    def stop_worker(self) -> None:
-        if not self._ended.wait(5):
-            self.pool.kill(self.worker_id)
-
-    def close(self) -> None:
-        self._closing = True
-        # Beam closes the control stream first, upon which the worker ends and may break the data stream off: an error
-        # that is logged or not as the threads happen to run
-        try:
-            self.data_conn.close()
-        except Exception:
-            if self.status is None:
-                raise
-        self.control_conn.close()
-        self.stop_worker()
-
-    def _exited(self, status: int, pid: int) -> None:
-        self.status = status
-        self._ended.set()
-        if self._closing:
-            return
-        if self.pool.death is None:
-            self.pool.death = (status, pid)
-        message = str(WorkerDied(status, pid))
-
-        def refuse(request: Any) -> Any:
-            if request is not worker_handlers.BeamFnControlServicer._DONE_MARKER:
-                raise RuntimeError(message)
-
-        self.control_conn.push = refuse  # type: ignore[method-assign,assignment]
-        # not control_conn.abort: a thread that waits for a bundle's output does not look at an aborted future
-        for future in list(self.control_conn._futures_by_id.values()):
-            future.set(beam_fn_api_pb2.InstructionResponse(error=message))
-        for worker in list(self.pool.pids):
-            self.pool.kill(worker)
 
 
 @dataclass
@@ -201,29 +115,25 @@ class Runner:
             yield pipeline
             _run_to_its_end(pipeline)
             return
-        if min(workers, self.workers) > 0:
+        workers = min(workers, self.workers)
+        if workers:
             self.warm()
-            assert self._pool is not None
-            WarmWorkerHandler.pool = self._pool
-            environment: environments.Environment = WarmWorkerEnvironment()
-        else:
-            environment = environments.EmbeddedPythonEnvironment.default()
-        options = PipelineOptions(self.options)
-        options.view_as(DirectOptions).direct_num_workers = max(1, min(workers, self.workers))
-        options.view_as(DirectOptions).direct_running_mode = None
-        pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
+        pipeline = local_pipeline(self.options, workers, self._pool)
         yield pipeline
-        with _quiet_beam_threads():
+        with quiet_threads():
             try:
                 pipeline.run().wait_until_finish()
             except (RuntimeError, BuildError) as error:
                 self._check_pool(error)
-                # Beam passes a worker's exception on as the text of its traceback, and adds to that of this process
-                text = f"pipeline.errors.BuildError: {error}" if isinstance(error, BuildError) else str(error)
-                told = BUILD_ERROR.findall(text)
-                if told:
-                    raise BuildError(told[-1]) from error
-                raise
+                raise _build_error(error) or error from error
+
+
+def _build_error(error: Exception) -> BuildError | None:
+    """The BuildError that a DoFn raised: Beam passes a worker's exception on as the text of its traceback, and adds to
+    the text of this process' own."""
+    text = f"pipeline.errors.BuildError: {error}" if isinstance(error, BuildError) else str(error)
+    found = BUILD_ERROR.findall(text)
+    return BuildError(found[-1]) if found else None
 
 
 def _check_runner(name: str, endpoint: str | None) -> None:
@@ -273,22 +183,3 @@ def _run_to_its_end(pipeline: beam.Pipeline) -> None:
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)
-
-
-@contextmanager
-def _quiet_beam_threads() -> Iterator[None]:
-    """Beam's reader threads end with a traceback when a worker dies; the failure itself is raised in the main
-    thread."""
-    before = threading.excepthook
-
-    def hook(failure: threading.ExceptHookArgs) -> None:
-        frames = traceback.walk_tb(failure.exc_traceback)
-        modules = [frame.f_globals.get("__name__", "") for frame, _ in frames]
-        if not modules or not modules[-1].startswith(("apache_beam", "grpc")):
-            before(failure)
-
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = before

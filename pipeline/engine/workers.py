@@ -19,12 +19,27 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipeline.errors import BuildError
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # One thread per native library: the parallelism is the number of workers.
 SINGLE_THREADED = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1"
 )
+
+
+class WorkerDied(BuildError):
+    """A worker process, or (`pid` 0) the one that forks workers, ended before its work was done. `crashed` tells a
+    crash of a worker's own from a kill from outside."""
+
+    def __init__(self, status: int, pid: int) -> None:
+        what = "a worker process" if pid else "the process that starts workers"
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        hint = " (is memory short?)" if status == -signal.SIGKILL else " (work/worker.log)" if status > 0 else ""
+        super().__init__(f"{what} {how}{hint}; rerun the command to resume")
+        self.pid = pid
+        self.crashed = -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
 class WorkerPool:
@@ -115,9 +130,7 @@ def main(preload: str) -> None:
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # before Beam is imported: it would log to the terminal
-    import apache_beam  # noqa: F401  (all of it, once, before the first fork)
-    from apache_beam.runners.worker import sdk_worker  # noqa: F401
-
+    importlib.import_module("pipeline.engine.harness")  # Beam, once, before the first fork
     importlib.import_module(preload)
     workers: dict[int, str] = {}
     wake_read, wake_write = os.pipe()
@@ -181,9 +194,9 @@ def _work(worker: str, address: str) -> None:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
         os.dup2(null, 1)
-        from apache_beam.runners.worker.sdk_worker import SdkHarness
+        from pipeline.engine.harness import run_harness
 
-        SdkHarness(address, worker_id=worker).run()
+        run_harness(address, worker)
         status = 0
     except BaseException:
         import traceback

@@ -19,8 +19,9 @@ from pipeline.engine.corpus import Corpus
 from pipeline.engine.journal import Journal, blame
 from pipeline.engine.progress import Progress
 from pipeline.engine.run import EachTask, Engine
-from pipeline.engine.runner import Runner, WorkerDied
+from pipeline.engine.runner import Runner
 from pipeline.engine.tasks import FileEntry, Stage, Task
+from pipeline.engine.workers import WorkerDied
 from pipeline.errors import BuildError
 from pipeline.stages.parts import cut
 from tests.jobs.corpora import M3W, SMALL, digests, start_build

@@ -1,0 +1,125 @@
+"""The one place, with harness.py, that reaches into Beam's private names: a local pipeline on workers of our own.
+
+tests/jobs/test_beam_internals.py says what is relied on; pyproject.toml pins Beam's minor version for it.
+"""
+
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.transforms import environments
+
+from pipeline.engine.workers import WorkerDied, WorkerPool
+
+WARM_WORKER = "openm3w:env:warm_worker:v1"
+
+
+@environments.Environment.register_urn(WARM_WORKER, bytes)
+class WarmWorkerEnvironment(environments.Environment):
+    """Beam's name for workers that come from a `WorkerPool` of this process."""
+
+    def __init__(self) -> None:
+        super().__init__(capabilities=environments.python_sdk_capabilities(), artifacts=())
+
+    def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
+        return WARM_WORKER, b""
+
+    @staticmethod
+    def from_runner_api_parameter(
+        payload: bytes, capabilities: Any, artifacts: Any, resource_hints: Any, context: Any
+    ) -> "WarmWorkerEnvironment":
+        return WarmWorkerEnvironment()
+
+
+@worker_handlers.WorkerHandler.register_environment(WARM_WORKER, bytes)
+class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
+    """Starts one worker of the pool, and fails the pipeline in the moment that worker dies."""
+
+    pool: WorkerPool  # Beam constructs handlers from an URN alone: `Runner.run` sets it for the time of a run
+
+    def __init__(self, payload: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
+        super().__init__(state, provision_info, grpc_server)
+        self._closing = False
+        self._ended = threading.Event()
+        self.status: int | None = None
+
+    def start_worker(self) -> None:
+        self.pool.start(self.worker_id, self.control_address, self._exited)
+
+    def stop_worker(self) -> None:
+        if not self._ended.wait(5):
+            self.pool.kill(self.worker_id)
+
+    def close(self) -> None:
+        self._closing = True
+        # Beam closes the control stream first, upon which the worker ends and may break the data stream off: an error
+        # that is logged or not as the threads happen to run
+        try:
+            self.data_conn.close()
+        except Exception:
+            if self.status is None:
+                raise
+        self.control_conn.close()
+        self.stop_worker()
+
+    def _exited(self, status: int, pid: int) -> None:
+        self.status = status
+        self._ended.set()
+        if self._closing:
+            return
+        if self.pool.death is None:
+            self.pool.death = (status, pid)
+        self._fail(str(WorkerDied(status, pid)))
+        for worker in list(self.pool.pids):
+            self.pool.kill(worker)
+
+    def _fail(self, message: str) -> None:
+        """Fails what the runner waits for and what it will still ask of this worker."""
+
+        def refuse(request: Any) -> Any:
+            if request is not worker_handlers.BeamFnControlServicer._DONE_MARKER:
+                raise RuntimeError(message)
+
+        self.control_conn.push = refuse  # type: ignore[method-assign,assignment]
+        # not control_conn.abort: a thread that waits for a bundle's output does not look at an aborted future
+        for future in list(self.control_conn._futures_by_id.values()):
+            future.set(beam_fn_api_pb2.InstructionResponse(error=message))
+
+
+def local_pipeline(options: list[str], workers: int, pool: WorkerPool | None) -> beam.Pipeline:
+    """A pipeline on `workers` processes of the pool; on none of them, in this process."""
+    if workers:
+        assert pool is not None
+        WarmWorkerHandler.pool = pool
+        environment: environments.Environment = WarmWorkerEnvironment()
+    else:
+        environment = environments.EmbeddedPythonEnvironment.default()
+    parsed = PipelineOptions(options)
+    parsed.view_as(DirectOptions).direct_num_workers = max(1, workers)
+    parsed.view_as(DirectOptions).direct_running_mode = None
+    return beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=parsed)
+
+
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Beam's reader threads end with a traceback when a worker dies; the failure itself is raised in the main
+    thread."""
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        frames = traceback.walk_tb(failure.exc_traceback)
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in frames]
+        if not modules or not modules[-1].startswith(("apache_beam", "grpc")):
+            before(failure)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
