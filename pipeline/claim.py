@@ -18,8 +18,17 @@ OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images",
 
 
 def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
-    """Makes the directory ours, or raises BuildError where it is something else's or another recipe's, or where a
-    model that the recipe names is not installed."""
+    """Makes the directory ours. Raises BuildError as `may_claim` does."""
+    may_claim(corpus, recipe, paths)
+    try:
+        corpus.work("lock").parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"{corpus.root}: {error.strerror}") from None
+
+
+def may_claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
+    """Raises BuildError where the directory is something else's or another recipe's, or where a model that the recipe
+    names is not installed."""
     try:
         check(recipe.values())
     except ScorerError as error:
@@ -35,7 +44,6 @@ def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
             raise BuildError(f"{root} is a file: choose another -o")
         if root.is_dir() and any(root.iterdir()):
             _check_recipe(root, recipe)
-        corpus.work("lock").parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BuildError(f"{root}: {error.strerror}") from None
 

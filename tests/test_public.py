@@ -1,4 +1,4 @@
-"""The public face: openm3w, python -m openm3w, and what a wheel holds."""
+"""The public face: openm3w, python -m openm3w, what a wheel holds, and that it works where nothing else is."""
 
 import ast
 import os
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import urllib.request
 import zipfile
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -98,7 +99,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / package, folder / "source" / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, "./source"]
+    return _wheel_of(folder / "source", folder)
+
+
+def _wheel_of(source: Path, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, source]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     (path,) = folder.glob("openm3w-*.whl")
     return path
@@ -142,3 +147,50 @@ def test_a_wheel_works_from_a_folder_with_files_of_the_same_names(wheel: Path, t
     m3w("verify", "corpus")
     m3w("inspect", "corpus")
     assert (here / "corpus/report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    """Without extras, in a folder with files of the packages' names. Needs a package index, and 1.1 GB of disk."""
+    program = "from setuptools import build_meta; build_meta.build_sdist('dist')"
+    subprocess.run([sys.executable, "-c", program], cwd=wheel.parent / "source", check=True, capture_output=True)
+    (sdist,) = (wheel.parent / "source/dist").glob("openm3w-*.tar.gz")
+    from_sdist = _wheel_of(sdist, tmp_path)
+    assert set(zipfile.ZipFile(from_sdist).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    home, here = tmp_path / "environment", tmp_path / "here"
+    here.mkdir()
+    for name in SHADOWS:
+        (here / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    subprocess.run([sys.executable, "-m", "venv", home], check=True, env=clean)
+    subprocess.run([home / "bin/pip", "install", "-q", from_sdist], check=True, env=clean, cwd=here)
+    subprocess.run([home / "bin/pip", "check"], check=True, env=clean, cwd=here)
+
+    def m3w(*arguments: str, program: tuple[str, ...] = ("m3w",)) -> str:
+        command = [home / "bin" / program[0], *program[1:], *arguments]
+        done = subprocess.run(command, cwd=here, env=clean, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert (
+        m3w("--version") == m3w("--version", program=("python", "-m", "openm3w")) == f"openm3w {openm3w.__version__}\n"
+    )
+    write_warc(generate(pages=120, seed=5), here / "web.warc.gz")
+    m3w("build", "web.warc.gz", "-o", "corpus", "--no-fetch", "--set", "windows.vocabulary=600")
+    assert "is whole" in m3w("verify", "corpus")
+    m3w("inspect", "corpus")
+    assert (here / "corpus/report.html").exists()
+    viewer = subprocess.Popen(
+        [home / "bin/m3w", "view", "corpus"], cwd=here, env=clean, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert viewer.stdout is not None
+        address = re.search(r"http://127\.0\.0\.1:\d+/", viewer.stdout.readline())
+        assert address is not None
+        for page in ("", "documents", "windows", "document/0"):
+            with urllib.request.urlopen(address[0] + page, timeout=60) as response:
+                assert response.status == 200 and b"<html" in response.read()
+    finally:
+        viewer.terminate()
+        viewer.communicate(timeout=60)

@@ -60,6 +60,9 @@ def build(
     contact: Contact = None,
     allow_private: AllowPrivate = None,
     warc_prefix: Annotated[str, typer.Option(help="Folder or URL prefix of the files in a *.paths list.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show parts, records, expected time and disk, and write nothing.")
+    ] = False,
 ) -> None:
     """Build a corpus from web pages. Beam options follow --."""
     _check_system()
@@ -75,10 +78,16 @@ def build(
     from pipeline.stages.fetch import Network
     from shards.enough import too_few_held_out
 
-    network = Network(fetch, retry_failed, contact, tuple(allow_private or ()))
+    network = Network(fetch and not dry_run, retry_failed, contact, tuple(allow_private or ()))
     resolved = load(recipe, settings or ())
     ours = partial(claim, Corpus(output.resolve()), resolved, [])
     named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
+    if dry_run:
+        from pipeline.dry_run import dry_run as look
+
+        for line in look(named, output, resolved, base_url, _beam_options).lines():
+            typer.echo(line)
+        return
     corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
     typer.echo(f"built {corpus.root}")
     if resolved.windows.validation and (

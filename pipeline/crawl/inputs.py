@@ -81,7 +81,9 @@ def _downloaded(urls: list[str], corpus: Path, network: Network, claim: Callable
     from pipeline.fetch.download import Downloads
 
     if not network.fetch:
-        raise BuildError("--no-fetch with --warc-prefix URL: download the WARC files first and pass their folder")
+        raise BuildError(
+            "--no-fetch or --dry-run with --warc-prefix URL: download the WARC files first and pass their folder"
+        )
     claim()
     store = Corpus(corpus.resolve())
     folder = store.work("warc")
@@ -124,7 +126,9 @@ def _crawled(
         outcomes = [f"{summary.counts[name]:,} {name}" for name in OUTCOMES if summary.counts.get(name)]
         Display().note(f"{summary.discovered:,} URLs and pictures: {', '.join(outcomes)} (see {root / 'log'})")
     elif not is_finished(root, seeds):
-        raise BuildError(f"--no-fetch, but {seeds[0]} has not been crawled: run once without it, or pass WARC files")
+        raise BuildError(
+            f"--no-fetch or --dry-run, but {seeds[0]} has not been crawled: run m3w crawl, or pass WARC files"
+        )
     warcs = warcs_of(root)
     if not warcs:
         raise BuildError(f"none of the URLs of {seeds[0]} could be fetched: see {root / 'log'}")

@@ -52,9 +52,7 @@ class ExtractPages(EachTask):
         records, pages = Rows(RECORDS), Rows(PAGES)
         journal.begin(0)
         for record in self.input.read(task.number, recipe.body_bytes, journal.set_aside.__contains__):
-            use, rule = classify(record)
-            if use in ("image", "link") and (refusal := consent.refusal(record.headers, "")) is not None:
-                use, rule = None, refusal
+            use, rule = use_of(record)
             if use == "page" and len(record.body) > recipe.limits.page_bytes:
                 pages.add(self._dropped(record, source.name, "page.too_large"))
             elif use == "page":
@@ -112,6 +110,14 @@ class ExtractPages(EachTask):
 
 
 COPIED = ("number", "offset", "length", "kind", "url", "date", "status", "media_type", "digest", "target", "detail")
+
+
+def use_of(record: Record) -> tuple[str | None, str | None]:
+    """As `classify`, but an image or link whose headers opt out is dropped."""
+    use, rule = classify(record)
+    if use in ("image", "link") and (refusal := consent.refusal(record.headers, "")) is not None:
+        return None, refusal
+    return use, rule
 
 
 def classify(record: Record) -> tuple[str | None, str | None]:

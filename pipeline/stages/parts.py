@@ -90,8 +90,8 @@ def resolve(inputs: Sequence[str]) -> list[Path]:
     return sorted(paths)
 
 
-def cut(corpus: Corpus, paths: Sequence[Path], base_url: str) -> Input:
-    """Cuts the input, or reads the cut that an earlier run made of the same files.
+def cut(corpus: Corpus | None, paths: Sequence[Path], base_url: str) -> Input:
+    """Cuts the input, or reads the cut that an earlier run made of the same files (none where there is no corpus).
 
     Raises BuildError if a source cannot be read or holds nothing that this program reads, and if `base_url` is no URL
     of a folder or several folders would share it."""
@@ -107,7 +107,7 @@ def cut(corpus: Corpus, paths: Sequence[Path], base_url: str) -> Input:
         [path.relative_to(shared).as_posix(), path.stat().st_size, path.stat().st_mtime_ns] for path in paths
     ]
     state += [item for source in sources for item in source.state()]
-    saved = read_json(corpus.work("parts.json"))
+    saved = None if corpus is None else read_json(corpus.work("parts.json"))
     if saved is not None and saved["state"] == state and saved["base_url"] == base_url:
         entries = tuple(SourceEntry(**entry) for entry in saved["sources"])
         parts = Parts(entries, tuple(Part(**part) for part in saved["parts"]), base_url)
@@ -115,7 +115,8 @@ def cut(corpus: Corpus, paths: Sequence[Path], base_url: str) -> Input:
         names = [printable(path.relative_to(shared).as_posix()) for path in paths]
         parts = _cut(sources, names, base_url)
         cut = {name: [asdict(item) for item in getattr(parts, name)] for name in ("sources", "parts")}
-        write_json(corpus.work("parts.json"), {"state": state, "base_url": base_url} | cut)
+        if corpus is not None:
+            write_json(corpus.work("parts.json"), {"state": state, "base_url": base_url} | cut)
     known = (source.known(entry) for source, entry in zip(sources, parts.sources, strict=True))
     return Input(parts, tuple(known))
 

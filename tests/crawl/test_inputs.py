@@ -86,7 +86,7 @@ def test_no_fetch_and_foreign_directories_ask_nothing(tmp_path: Path) -> None:
         listing.write_text(f"{root}/a\n")
         other.write_text(f"{root}/b\n")
         for name in ("corpus", "thesis"):
-            assert "--no-fetch, but" in refused(listing, "-o", tmp_path / name, *PRIVATE, "--no-fetch")
+            assert "--no-fetch or --dry-run, but" in refused(listing, "-o", tmp_path / name, *PRIVATE, "--no-fetch")
         assert not (tmp_path / "corpus").exists()
         for arguments in ((listing,), (tmp_path / "warc.paths", "--warc-prefix", root)):
             said = refused(*arguments, "-o", tmp_path / "thesis", *PRIVATE)
@@ -107,7 +107,7 @@ def test_no_fetch_and_foreign_directories_ask_nothing(tmp_path: Path) -> None:
         assert program["options"]["pages_per_host"] > 1_000_000_000  # all of a list is wanted
         asked = len(server.log)
         assert asked and named(listing, False) == warcs
-        with pytest.raises(BuildError, match=r"--no-fetch, but .*others\.txt has not been crawled"):
+        with pytest.raises(BuildError, match=r"--no-fetch or --dry-run, but .*others\.txt has not been crawled"):
             named(other, False)
         assert len(server.log) == asked
         with pytest.raises(BuildError, match="none of the URLs"):  # the page has more bytes
