@@ -1,6 +1,6 @@
 """The one place, with harness.py, that reaches into Beam's private names: a local pipeline on workers of our own.
 
-tests/jobs/test_beam_internals.py says what is relied on; pyproject.toml pins Beam's minor version for it.
+tests/engine/test_beam_internals.py says what is relied on; pyproject.toml pins Beam's minor version for it.
 """
 
 import threading

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.extract import ExtractOptions, extract
 from shards.records import Image, Text
+from tests.corpora import build_here
 from tests.extract.pages import (
     AFTER,
     BEFORE,
@@ -19,7 +20,6 @@ from tests.extract.pages import (
     page,
     text,
 )
-from tests.jobs.corpora import build_here
 
 RELATED = (
     '<div class="related-posts"><h3>You may also like</h3><ul>'

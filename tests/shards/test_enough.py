@@ -8,7 +8,7 @@ import pytest
 
 from shards.enough import too_few, too_few_held_out
 from shards.records import DOCUMENTS
-from tests.jobs.corpora import start_build
+from tests.corpora import start_build
 
 IMAGE = {"url": "http://a/1.png"}
 

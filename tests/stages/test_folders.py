@@ -14,7 +14,7 @@ import pytest
 from pipeline.engine.corpus import Corpus
 from pipeline.errors import BuildError
 from pipeline.stages.parts import cut
-from tests.jobs.corpora import build_here, start_build
+from tests.corpora import build_here, start_build
 
 
 def picture(seed: int) -> bytes:

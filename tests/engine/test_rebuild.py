@@ -10,8 +10,8 @@ import pipeline.build as building
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from shards.tokenizer import train_corpus_tokenizer
-from tests.jobs.corpora import build_here, digests
-from tests.jobs.test_folders import page, picture, write
+from tests.corpora import build_here, digests
+from tests.stages.test_folders import page, picture, write
 
 
 def test_a_corpus_that_is_being_rebuilt_has_no_manifest(

@@ -10,7 +10,7 @@ import pytest
 from pipeline.extract import extract
 from pipeline.stages.kept import kept_nodes
 from pipeline.stages.pages import _content
-from tests.jobs.corpora import build_here
+from tests.corpora import build_here
 
 LINES = "A lighthouse stands on the rock, and its keeper climbs the stairs twice a day to clean its lamp. " * 3
 

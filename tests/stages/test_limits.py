@@ -6,9 +6,9 @@ from pathlib import Path
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from tests.jobs.corpora import build_here
-from tests.jobs.test_bad_input import column
-from tests.jobs.test_folders import page, picture
+from tests.corpora import build_here
+from tests.stages.test_bad_input import column
+from tests.stages.test_folders import page, picture
 
 SITE = "https://e.org/"
 

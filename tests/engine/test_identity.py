@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.jobs.corpora import build_here, digests, start_build
+from tests.corpora import build_here, digests, start_build
 
 STAGES = [
     *("pages", "dedup", "references", "distinct_images", "images", "decisions"),

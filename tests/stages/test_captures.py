@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.stages.references import NEED, REFUSED, ROW, SUPPLY, _meet
-from tests.jobs.corpora import build_here
-from tests.jobs.records import record
-from tests.jobs.test_folders import digest, page, picture, shown
+from tests.corpora import build_here
+from tests.records import record
+from tests.stages.test_folders import digest, page, picture, shown
 
 
 def test_captures_are_found_under_every_spelling_of_their_urls(tmp_path: Path) -> None:
