@@ -187,7 +187,7 @@ def test_lists_of_warc_files(whole: Path, tmp_path: Path) -> None:
     assert documents(tmp_path / "corpus") == documents(whole)
     for prefix, network, message in (
         ("s3://commoncrawl/", Network(), "a folder, or a URL"),
-        ("", Network(), "give --warc-prefix"),
+        ("", Network(), "set --warc-prefix"),
         ("https://127.0.0.1:1/", Network(fetch=False), "--no-fetch"),
         ("https://127.0.0.1:1/", Network(contact="x"), "not public"),
     ):

@@ -81,7 +81,7 @@ def test_a_worker_killed_in_any_stage_ends_the_command_with_one_line(
         assert time.time() - float(died_at.read_text()) < 5
         assert build.returncode == 1, stage
         lines = [line for line in errors.splitlines() if line.startswith("m3w:")]
-        assert len(lines) == 1 and "SIGKILL" in lines[0] and "same command" in lines[0]
+        assert len(lines) == 1 and "SIGKILL" in lines[0] and "rerun the command" in lines[0]
         assert "Traceback" not in errors
         assert not (root / f"work/{stage}/manifest.json").exists()
     build = start_build([web_warc], root)
