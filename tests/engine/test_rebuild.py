@@ -1,14 +1,17 @@
 """A finished corpus whose build is given again, with nothing or with something to do."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 import pipeline.build as building
+from pipeline.engine import tasks
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
+from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES
 from shards.tokenizer import train_corpus_tokenizer
 from tests.corpora import build_here, digests
 from tests.stages.test_folders import page, picture, write
@@ -27,7 +30,8 @@ def test_a_corpus_that_is_being_rebuilt_has_no_manifest(
         (root / name).write_bytes(b"left over")
     own = root / "windows/train-merged.parquet"
     own.write_bytes(b"mine")
-    monkeypatch.setattr(building, "PICTURE_PACKAGES", (*building.PICTURE_PACKAGES, "h11"))  # as if one had been updated
+    updated = min({*PICTURE_PACKAGES} - {*PAGE_PACKAGES})
+    monkeypatch.setattr(tasks, "version", lambda package: version(package) + ".1" * (package == updated))
 
     def stop(*arguments: object) -> None:
         raise BuildError("stopped")
