@@ -16,23 +16,42 @@ from types import FrameType
 ENDING = (signal.SIGINT, signal.SIGTERM)
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
+_program: str | None = None
+_ending = threading.Lock()
+
 
 def handle(program: str) -> None:
     """From now on SIGINT and SIGTERM end this process. Of several that torchrun started only the first says so."""
 
+    global _program
+    _program = program
+
     def end(number: int, frame: FrameType | None) -> None:
         for other in ENDING:
             signal.signal(other, _end_at_once)
-        if os.environ.get("RANK", "0") == "0":
-            _say(f"{program}: {WORDS[signal.Signals(number)]}; rerun the same command to resume\n")
-        # Files are whole or absent at any moment, and workers end with this process. Only multiprocessing, where it is
-        # in use, has something to remove: the folder of its socket and its semaphores.
-        if util := sys.modules.get("multiprocessing.util"):
-            util._exit_function()
-        os._exit(128 + number)
+        _end(f"{WORDS[signal.Signals(number)]}; rerun the same command to resume", 128 + number)
 
     for number in ENDING:
         signal.signal(number, end)
+
+
+def fail(message: str) -> None:
+    """Ends the program with one line and status 1, from any thread. Does nothing in a program that `handle` was not
+    called for: another program that uses this one as a library is not ours to end."""
+    if _program is not None:
+        _end(message, 1)
+
+
+def _end(message: str, status: int) -> None:
+    if not _ending.acquire(blocking=False):
+        return  # another thread is ending the program
+    if os.environ.get("RANK", "0") == "0":
+        _say(f"{_program}: {message}\n")
+    # Files are whole or absent at any moment, and workers end with this process. Only multiprocessing, where it is
+    # in use, has something to remove: the folder of its socket and its semaphores.
+    if util := sys.modules.get("multiprocessing.util"):
+        util._exit_function()
+    os._exit(status)
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

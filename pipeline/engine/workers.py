@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipeline import signals
 from pipeline.errors import BuildError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -44,7 +45,8 @@ class WorkerDied(BuildError):
 
 class WorkerPool:
     """The forking process, as its parent sees it. `death` are the exit status and the process id of the first
-    worker that died at its work; the id is 0 where it was the forking process itself.
+    worker that died at its work; the id is 0 where it was the forking process itself. The latter ends the m3w command
+    at once, whatever that is doing.
 
     `start` asks for a worker; `on_exit` given with it is called with the worker's exit status, negative for a signal,
     and its process id when it ends: on a thread of the pool, or at once where the forking process is gone.
@@ -84,6 +86,7 @@ class WorkerPool:
         self._closing = True
         self._process.kill()
         self._process.wait()
+        self._reader.join(5)
 
     def _send(self, message: dict[str, Any]) -> bool:
         """False where the forking process is gone."""
@@ -105,8 +108,9 @@ class WorkerPool:
                 self._ended(message["ended"], message["status"])
         # the forking process itself has ended, and every worker with it
         status = self._process.wait()
-        if not self._closing and self.death is None:
-            self.death = (status, 0)
+        if not self._closing:
+            self.death = self.death or (status, 0)
+            signals.fail(str(WorkerDied(status, 0)))
         for worker in list(self._on_exit):
             self._ended(worker, status)
 

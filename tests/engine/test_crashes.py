@@ -153,6 +153,65 @@ def test_a_forking_process_that_ends_while_it_has_no_worker_ends_the_build(
     assert digests(root) == expected
 
 
+# The command with one of its steps, in its own process, going on for longer than the test.
+LONG = """
+import sys, time
+from pathlib import Path
+import apache_beam as beam
+import pipeline.build, pipeline.crawl.rounds
+
+def last(*anything):
+    Path("begun").touch()
+    time.sleep(600)
+
+def cut():
+    pipeline.build.parts.cut = last
+
+def join():
+    pipeline.build.FindCopies.expand = lambda self, parts: parts | beam.Map(last)
+
+def crawl():
+    pipeline.crawl.rounds._program = last
+
+{step}()
+from pipeline.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("step", ["cut", "join", "crawl"])
+def test_a_forking_process_that_ends_while_the_command_works_itself_ends_the_command(tmp_path: Path, step: str) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/a.html").write_text("a page")
+    what = "https://a.example/" if step == "crawl" else "site"
+    arguments = [
+        "crawl" if step == "crawl" else "build",
+        what,
+        "-o",
+        "out",
+        *["--contact", "me@a.example"] * (step == "crawl"),
+    ]
+    command = subprocess.Popen(
+        [sys.executable, "-c", LONG.format(step=step), *arguments, "--", "--direct_num_workers=2"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "begun").exists():
+        assert command.poll() is None
+        time.sleep(0.01)
+    (forking,) = psutil.Process(command.pid).children()
+    forking.kill()
+    try:
+        _, errors = command.communicate(timeout=30)
+    finally:
+        command.kill()
+    assert command.returncode == 1
+    told = [line for line in errors.splitlines() if line.startswith("m3w: ")]
+    assert len(told) == 1 and told[0].startswith("m3w: the process that starts workers was ended by SIGKILL"), errors
+    assert "Traceback" not in errors
+
+
 def test_workers_import_the_standard_library_before_other_packages(
     web_warc: Path, tmp_path: Path, expected: dict[str, str]
 ) -> None:
