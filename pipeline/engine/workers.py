@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -87,6 +88,10 @@ class WorkerPool:
         self._process.kill()
         self._process.wait()
         self._reader.join(5)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None and not self._reader.is_alive():
+                with suppress(BrokenPipeError):  # a request that was never read
+                    pipe.close()
 
     def _send(self, message: dict[str, Any]) -> bool:
         """False where the forking process is gone."""

@@ -37,9 +37,9 @@ def stored_pictures(corpus: Path) -> dict[str, tuple]:
 
 @pytest.fixture(scope="module")
 def ours(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A crawl of one host: some twenty pages with their pictures."""
+    """A crawl of six hosts: some twenty pages with their pictures."""
     folder = tmp_path_factory.mktemp("ours") / "crawl"
-    here("crawl", miniweb.seeds[4], "-o", folder, *PRIVATE, "--no-sitemaps")
+    here("crawl", *miniweb.seeds[4:10], "-o", folder, *PRIVATE, "--no-sitemaps")
     return folder
 
 
