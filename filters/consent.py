@@ -45,7 +45,7 @@ def refusal(headers: Mapping[str, str], robots: str) -> str | None:
         if refused in said:
             return f"consent.{refused}"
     # the protocol knows 0 and 1; whatever is not 0 reserves the rights
-    reservations = [headers.get("tdm-reservation", "").partition(",")[0].strip(), *TDM_META.findall(robots.lower())]
-    if any(value not in ("", "0") for value in reservations):
+    reservations = [*headers.get("tdm-reservation", "").split(","), *TDM_META.findall(robots.lower())]
+    if any(value.strip() not in ("", "0") for value in reservations):
         return "consent.tdm_reservation"
     return None

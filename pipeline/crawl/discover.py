@@ -11,14 +11,13 @@ from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.sitemaps import sitemap_links
 from pipeline.fetch import Response
 from pipeline.fetch.client import redirect_target
+from pipeline.media_type import HTML, XML, media_type, vague
 from pipeline.sources.http import Damaged, TooLarge
 from pipeline.urls import host_of, normal, site_of
 
 REDIRECTS = 10
 """Redirects from a URL found on a page to its content (the Fetch standard allows 20, RFC 9309 asks for 5)."""
-HTML = ("text/html", "application/xhtml+xml")
-XML = ("application/xml", "text/xml", "application/rss+xml", "application/atom+xml", "application/feed+json")
-UNKNOWN = ("", "text/plain", "application/octet-stream", "binary/octet-stream")
+FEEDS = (*XML, "application/rss+xml", "application/atom+xml", "application/feed+json")
 GZIP = ("application/gzip", "application/x-gzip")
 
 
@@ -81,14 +80,15 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
     links: Links | None = None
     further: list[Entry] = []
     broken = ""
-    if response.status == 200 and entry.kind != IMAGE and is_html(response.media_type, body):
+    found = media_type(response.headers.get("content-type", ""), body)
+    if response.whole and entry.kind != IMAGE and found in HTML:
         links = links_of(body, response.url, response.headers.get("content-type"))
     refusal = consent.refusal(response.headers, links.robots if links else "")
     if links is not None:
         scope.over_limit += links.over_limit
         follow = "nofollow" not in consent.directives(f"{response.headers.get('x-robots-tag', '')}, {links.robots}")
         further = _linked(entry, links, scope, follow, images=refusal is None)
-    elif response.status == 200 and entry.kind != IMAGE and looks_like_sitemap(entry, response.media_type, body):
+    elif response.whole and entry.kind != IMAGE and looks_like_sitemap(entry, response.media_type, found):
         try:
             pages, maps = sitemap_links(body, response.url, response.limit)
         except (TooLarge, Damaged) as error:
@@ -108,7 +108,7 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
         return Verdict("failed", "redirect_to_no_url")
     if target is not None and entry.hops >= REDIRECTS:
         return Verdict("failed", "redirects")
-    if response.status != 200 and target is None:
+    if not response.whole and target is None:
         return Verdict("failed", "http")
     return Verdict("fetched", "", tuple(further), links.canonical if links else "", target)
 
@@ -124,19 +124,11 @@ def _linked(entry: Entry, links: Links, scope: Scope, follow: bool, images: bool
     return further
 
 
-def wanted(status: int, media_type: str) -> bool:
+def wanted(status: int, known: str) -> bool:
     """Whether a response can be a page, a picture or a list of them: films and archives are not read to their end."""
-    return status != 200 or media_type in (*HTML, *XML, *UNKNOWN, *GZIP) or media_type.startswith("image/")
+    return status not in (200, 203) or known in (*HTML, *FEEDS, *GZIP) or known.startswith("image/") or vague(known)
 
 
-def is_html(media_type: str, body: bytes) -> bool:
-    if media_type in HTML:
-        return True
-    head = body[:1024].lower()
-    return media_type in UNKNOWN and (head.lstrip()[:15] == b"<!doctype html>" or b"<html" in head)
-
-
-def looks_like_sitemap(entry: Entry, media_type: str, body: bytes) -> bool:
-    if media_type in XML or media_type in GZIP:
-        return True
-    return media_type in UNKNOWN and (entry.kind == SITEMAP or body.lstrip()[:5] == b"<?xml")
+def looks_like_sitemap(entry: Entry, known: str, found: str) -> bool:
+    """By the label `known` and by `found`, what the bytes say."""
+    return known in FEEDS or known in GZIP or found in XML or (vague(known) and entry.kind == SITEMAP)

@@ -21,6 +21,8 @@ from pipeline import urls
 from pipeline.errors import BuildError
 from pipeline.fetch.address import NO_NETWORKS, Networks
 from pipeline.fetch.response import DEFAULT_LIMITS, FetchFailed, Limits, Response
+from pipeline.media_type import essence
+from pipeline.sources.http import END_OF_HEAD, first_values
 
 READ = 1 << 16
 IDLE_CONNECTIONS = 256
@@ -172,10 +174,7 @@ class Client:
         except TimeoutError:
             raise FetchFailed("timeout", f"not done after {self.limits.total_seconds:g} s") from None
         self._keep(origin, connection)
-        received: dict[str, str] = {}
-        for name, value in message.headers:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-            received[key] = f"{received[key]}, {text}" if key in received else text
+        received = first_values((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.headers)
         seconds = time.monotonic() - begin
         return Response(
             url,
@@ -228,7 +227,8 @@ class Client:
                 elif isinstance(event, h11.Response):
                     response = event
                     _check_head(event, limits, wanted)
-                    head = bytes(received[: _end_of_head(received)])
+                    blank = END_OF_HEAD.search(received)  # h11 ends a head there too
+                    head = bytes(received[: len(received) if blank is None else blank.end()])
                 elif isinstance(event, h11.EndOfMessage):
                     break
                 elif isinstance(event, h11.ConnectionClosed):
@@ -353,15 +353,9 @@ def _check_head(head: h11.Response, limits: Limits, wanted: Callable[[int, str],
     if int(declared) > limits.body_bytes:
         raise FetchFailed("too_large", f"Content-Length {int(declared)}")
     sent = next((value for name, value in head.headers if name == b"content-type"), b"")
-    media_type = sent.partition(b";")[0].strip().lower().decode("latin-1")
+    media_type = essence(sent.decode("latin-1"))
     if wanted is not None and not wanted(head.status_code, media_type):
         raise FetchFailed("media_type", media_type[:100])
-
-
-def _end_of_head(received: bytearray) -> int:
-    """Where the body begins: h11 takes bare line feeds too (RFC 9112, section 2.2)."""
-    ends = [received.find(mark) + len(mark) for mark in (b"\r\n\r\n", b"\n\n", b"\n\r\n") if mark in received]
-    return min(ends)
 
 
 def redirect_target(response: Response) -> str | None:

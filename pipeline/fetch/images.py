@@ -43,7 +43,7 @@ class ImageFetcher:
                 if not error.may_heal or attempt >= ATTEMPTS:
                     raise
             else:
-                if response.status == 200:
+                if response.whole:
                     rule = consent.refusal(response.headers, "")
                     if rule is not None:
                         raise FetchFailed("disallowed", rule)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pipeline.sources.http import Damaged, TooLarge, payload
+from pipeline.media_type import essence
+from pipeline.sources.http import Damaged, TooLarge, payload, whole
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -52,8 +53,8 @@ class FetchFailed(Exception):
 @dataclass(frozen=True)
 class Response:
     """One HTTP exchange. `head` and `raw` are the response's bytes as they came, transfer and content coding
-    included; `headers` have lower-case names, values of a repeated one joined by ", ". `started` is in seconds since
-    the epoch."""
+    included; `headers` have lower-case names, of a repeated one the first value counts, as `first_values` says.
+    `started` is in seconds since the epoch."""
 
     url: str
     address: str
@@ -68,7 +69,12 @@ class Response:
 
     @property
     def media_type(self) -> str:
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return essence(self.headers.get("content-type", ""))
+
+    @property
+    def whole(self) -> bool:
+        """Whether it holds all of what was asked for."""
+        return whole(self.status, self.headers)
 
     @property
     def location(self) -> str | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from PIL import Image as PillowImage
 
+from pipeline.media_type import picture_format
+
 NOT_AN_IMAGE = "image.not_an_image"
 UNSUPPORTED = "image.unsupported"
 UNDECODABLE = "image.undecodable"
@@ -66,25 +68,7 @@ def read_header(data: bytes) -> Header:
     return header
 
 
-# The first bytes of each format. Those without a reader are named so that a funnel can tell an SVG from an error page.
-_MAGIC = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"BM", "bmp"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"\0\0\1\0", "ico"),
-    (b"\0\0\2\0", "cur"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
-    (b"\xff\x4f\xff\x51", "jpeg2000"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
-    (b"\xff\x0a", "jxl"),
-    (b"8BPS", "psd"),
-)
 _SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 
 
 def sniff(data: bytes) -> str:
@@ -92,17 +76,10 @@ def sniff(data: bytes) -> str:
 
     Raises ImageDropped image.not_an_image for everything else; markup is SVG only where an svg tag but no html tag is
     near its beginning."""
-    for magic, name in _MAGIC:
-        if data.startswith(magic):
-            return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
+    name = picture_format(data)
+    if name is not None:
+        return name
     if data[4:8] == b"ftyp":
-        brands = {data[i : i + 4] for i in (8, *range(16, min(int.from_bytes(data[:4]), 256), 4))}
-        if brands & {b"avif", b"avis"}:
-            return "avif"
-        if brands & _HEIF_BRANDS:
-            return "heif"
         raise ImageDropped(NOT_AN_IMAGE, f"an ISO media file of brand {data[8:12]!r}")
     start = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"<"):

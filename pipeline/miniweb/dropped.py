@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from pipeline.miniweb import pictures
 from pipeline.miniweb.bad_images import FAULTS
 from pipeline.miniweb.compose import (
     Writing,
@@ -152,6 +151,7 @@ def media_type(name_of_type: str, body: bytes) -> Case:
 
 
 PDF = b"%PDF-1.4\n1 0 obj << /Type /Catalog >> endobj\ntrailer << /Root 1 0 R >>\n%%EOF\n"
+ZIP = b"PK\x03\x04" + bytes(26)
 FEED = b'<?xml version="1.0"?>\n<rss version="2.0"><channel><title>News</title></channel></rss>\n'
 
 
@@ -173,11 +173,11 @@ def empty(write: Writing, site: Site, name: str, language: Language) -> None:
 
 
 def not_html(kind: str) -> Case:
-    """A PDF or a picture whose server calls it HTML."""
+    """A PDF or an archive whose server calls it HTML."""
 
     def page(write: Writing, site: Site, name: str, language: Language) -> None:
         url = f"{site.root}/{name}"
-        body = PDF if kind == "PDF" else pictures.badge(write.rng(url))
+        body = PDF if kind == "PDF" else ZIP
         write_other(write, url, "page.not_html", body=body, case=f"{kind} as text/html", linked=site)
 
     return page
@@ -215,7 +215,7 @@ DROPPED: tuple[Case, ...] = (
     opt_out("consent.tdm_reservation", head='<meta name="tdm-reservation" content="1">\n'),
     empty,
     not_html("PDF"),
-    not_html("PNG"),
+    not_html("ZIP"),
     no_content,
 )
 

@@ -1,7 +1,9 @@
-"""The payload of a captured HTTP response: transfer and content coding undone, within a limit."""
+"""A captured HTTP response: its head, and its payload with transfer and content coding undone, within limits."""
 
 import re
 import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import brotli
 import pyarrow as pa
@@ -10,6 +12,15 @@ GZIP = 31
 """zlib's window bits for the gzip format."""
 BROKEN_OFF = "the body breaks off inside its coding"
 HEX = re.compile(rb"[0-9A-Fa-f]+")
+HEAD_BYTES = 256 << 10
+"""The most that the heads of a response may hold (Chromium's limit, net/http/http_stream_parser.h)."""
+END_OF_HEAD = re.compile(rb"\n\r?\n")
+"""The first blank line, however lines end (RFC 9112, section 2.2; browsers and h11 look for the same)."""
+STATUS_LINE = re.compile(rb"HTTP\S{0,16}[ \t]+([1-9][0-9]{2})(?![0-9])", re.IGNORECASE)
+FOLD = re.compile(rb"\r?\n[ \t]+")
+LISTS = ("x-robots-tag", "tdm-reservation", "tdm-policy", "content-encoding", "transfer-encoding")
+"""Fields all of whose values count: what refuses must be heard, and codings are undone one after the other."""
+RANGE = re.compile(r"bytes[ \t]+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 
 
 class TooLarge(Exception):
@@ -22,6 +33,56 @@ class Damaged(Exception):
 
 class Truncated(Damaged):
     """The payload breaks off inside a coding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a response: `status` 0 where it has none, `headers` as `first_values` gives them, and where the body
+    begins."""
+
+    status: int
+    headers: dict[str, str]
+    end: int
+
+
+def first_values(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Header fields by lower-case name. Of a repeated one the first value that says anything, of LISTS all, joined by
+    ", "."""
+    headers: dict[str, str] = {}
+    for name, value in items:
+        name = name.lower()
+        if not headers.get(name):
+            headers[name] = value
+        elif name in LISTS:
+            headers[name] += f", {value}"
+    return headers
+
+
+def read_head(message: bytes) -> Head | None:
+    """The head of an HTTP response; interim ones before it (RFC 9110, section 15.2) are passed over. A message without
+    a blank line is all head. None where no blank line comes within HEAD_BYTES."""
+    start = 0
+    while True:
+        blank = END_OF_HEAD.search(message, start, HEAD_BYTES)
+        if blank is None and len(message) > HEAD_BYTES:
+            return None
+        end = len(message) if blank is None else blank.end()
+        first, _, rest = FOLD.sub(b" ", message[start:end]).partition(b"\n")
+        found = STATUS_LINE.match(first)
+        status = 0 if found is None else int(found[1])
+        if not (100 <= status < 200 and status != 101 and STATUS_LINE.match(message, end)):
+            break
+        start = end
+    lines = (line.partition(b":") for line in rest.split(b"\n"))
+    fields = ((name.strip(), value.strip()) for name, colon, value in lines if colon)
+    return Head(status, first_values((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields), end)
+
+
+def whole(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a response holds all of what was asked for: 200, 203 (a proxy has changed it), or a 206 whose range is
+    everything."""
+    found = RANGE.fullmatch(headers.get("content-range", "").strip()) if status == 206 else None
+    return status in (200, 203) or (found is not None and int(found[1]) + 1 == int(found[2]))
 
 
 def payload(headers: dict[str, str], body: bytes, limit: int) -> bytes:

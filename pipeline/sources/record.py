@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pipeline.media_type import essence
+
 
 def seconds(date: str) -> int:
     """A number that grows with a WARC date, 2026-11-21T09:20:26Z or 20261121092026, by one a second as if all months
@@ -17,7 +19,8 @@ class Record:
 
     `number` counts the records of the part from 0. `offset` and `length` are bytes of the WARC file as it lies on disk;
     length 0 where the file cannot be read from an offset. `body` is the payload after transfer and content decoding.
-    `headers` have lower-case names; a repeated header's values are joined by ", ". `target` is where a redirect leads
+    `headers` have lower-case names; of a repeated one the first value counts, as `first_values` says. `identified` is
+    the media type that who wrote the record found in the bytes. `target` is where a redirect leads
     or which capture a revisit repeats. `rule` is set where the record cannot be used, and `detail` then says why.
     """
 
@@ -34,6 +37,7 @@ class Record:
     target: str = ""
     rule: str | None = None
     detail: str = ""
+    identified: str = ""  # WARC-Identified-Payload-Type
 
     @property
     def content_type(self) -> str:
@@ -41,4 +45,4 @@ class Record:
 
     @property
     def media_type(self) -> str:
-        return self.content_type.partition(";")[0].strip().lower()
+        return essence(self.content_type)

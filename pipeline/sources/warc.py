@@ -5,12 +5,13 @@ recognised, and the gap is reported as a record of its own with the rule record.
 (ARC files, WARC headers that end in a bare line feed) warcio does.
 """
 
+import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -19,7 +20,18 @@ from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from pipeline.errors import BuildError
-from pipeline.sources.http import Damaged, TooLarge, Truncated, payload
+from pipeline.media_type import essence
+from pipeline.sources.http import (
+    HEAD_BYTES,
+    Damaged,
+    Head,
+    TooLarge,
+    Truncated,
+    first_values,
+    payload,
+    read_head,
+    whole,
+)
 from pipeline.sources.record import Record
 from pipeline.sources.source import SHARE, Part, SourceEntry
 from pipeline.urls import resolve
@@ -27,7 +39,7 @@ from pipeline.urls import resolve
 GZIP = b"\x1f\x8b\x08"
 LZ4 = b"\x04\x22\x4d\x18"
 CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
-STATUS = re.compile(r"[1-9][0-9]{2}")
+KINDS = ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation")
 SEARCH_BLOCK = 1 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
 PART_BYTES, FEWEST_BYTES = 64 << 20, 1 << 20
@@ -147,7 +159,7 @@ def read_at(path: Path, offset: int, limit: int) -> Record:
     with path.open("rb") as file:
         file.seek(offset)
         for raw in ArchiveIterator(file, parse_http=False, auto_decode="none"):
-            return _record(_raw(raw, limit), 0, offset, 0, limit)
+            return _record(_raw(raw, file, offset, limit), 0, offset, 0, limit)
     raise BuildError(f"{path}: no record at offset {offset}; has the file changed during the build?")
 
 
@@ -174,11 +186,11 @@ def _offsets(file: BinaryIO, size: int) -> Iterator[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """What a reader's record holds, out of its stream. `http` are (status, headers) of an HTTP message."""
+    """What a reader's record holds, out of its stream. `body` is what follows the head of an HTTP message."""
 
     kind: str
     headers: dict[str, str]
-    http: tuple[int, dict[str, str]] | None
+    http: Head | None
     body: bytes
     missing: bool
     too_large: bool
@@ -202,7 +214,7 @@ def _frames(file: BinaryIO, start: int, stop: int, size: int, limit: int) -> Ite
                     held = None
                 if last >= stop < size:  # in a file that is one gzip member every offset may be its end
                     return
-                held = (_raw(raw, limit), last)
+                held = (_raw(raw, file, last, limit), last)
         except (OSError, ValueError):
             pass  # the bytes behind the last record are looked at below
         except BaseException as error:
@@ -223,25 +235,47 @@ def _frames(file: BinaryIO, start: int, stop: int, size: int, limit: int) -> Ite
         position = end
 
 
-def _raw(raw: Any, limit: int) -> _Raw:
+def _raw(raw: Any, file: BinaryIO, offset: int, limit: int) -> _Raw:
+    headers = first_values(raw.headers.items())
     kind = str(raw.record_type).rpartition(".")[2]
-    headers = _joined(raw.headers.items())
+    if kind not in KINDS:  # fastwarc knows the names of fields in one spelling only
+        kind = next((known for known in KINDS if known == headers.get("warc-type", "").strip().lower()), kind)
     if limit == 0 or kind not in ("response", "resource", "revisit", "conversion"):
         return _Raw(kind, headers, None, b"", False, False)
-    http = None
-    if raw.is_http:
-        raw.parse_http()
-        if raw.http_headers is not None:
-            http = (_status(raw.http_headers.status_code), _joined(raw.http_headers.items()))
-    expected = raw.content_length
-    most = limit + limit // 8 + 65536  # chunked coding adds to the payload
-    body = raw.reader.read(most)
-    return _Raw(kind, headers, http, body, len(body) < min(expected, most), expected > most)
+    expected, most = raw.content_length, _most(limit)
+    declared = headers.get("content-length", "0").strip()
+    if expected == 0 and re.fullmatch("[0-9]{1,18}", declared) and int(declared) > 0:
+        expected = int(declared)
+        block = _block_at(file, offset, min(expected, most), headers.get("warc-record-id", ""))
+    else:
+        block = raw.reader.read(most)
+    return _with_head(kind, headers, block, len(block) < min(expected, most), expected > most)
 
 
-def _status(code: int | str | None) -> int:
-    """An HTTP status, 0 for what is none."""
-    return int(code) if code is not None and STATUS.fullmatch(str(code)) else 0
+def _block_at(file: BinaryIO, offset: int, length: int, identity: str) -> bytes:
+    """The block of the record of this WARC-Record-ID that begins at an offset, b"" where another one does."""
+    file.seek(offset)
+    zipped = file.read(3) == GZIP
+    file.seek(offset)
+    stream = gzip.GzipFile(fileobj=file) if zipped else file
+    try:
+        lines = islice(iter(lambda: stream.readline(8192).rstrip(b"\r\n"), b""), 1000)
+        found = identity != "" and identity.encode("latin-1", "replace") in b"".join(lines)
+        return stream.read(length) if found else b""
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _most(limit: int) -> int:
+    """How much of a record's block is read: a head and chunked coding add to the payload."""
+    return limit + limit // 8 + HEAD_BYTES
+
+
+def _with_head(kind: str, headers: dict[str, str], block: bytes, missing: bool, too_large: bool) -> _Raw:
+    if essence(headers.get("content-type", "")) != "application/http":
+        return _Raw(kind, headers, None, block, missing, too_large)
+    http = read_head(block)
+    return _Raw(kind, headers, http, block if http is None else block[http.end :], missing, too_large)
 
 
 def _utf8(value: str) -> str:
@@ -250,14 +284,6 @@ def _utf8(value: str) -> str:
         return value.encode("latin-1").decode()
     except UnicodeError:
         return value
-
-
-def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in items:
-        name = name.lower()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
 
 
 def _next_record(file: BinaryIO, start: int, size: int) -> int | None:
@@ -269,14 +295,14 @@ def _next_record(file: BinaryIO, start: int, size: int) -> int | None:
         block = file.read(SEARCH_BLOCK + 16)
         found = 0
         while True:
-            gzip, plain = block.find(GZIP, found), block.find(b"WARC/1.", found)
-            candidates = [at for at in (gzip, plain) if 0 <= at < SEARCH_BLOCK]
+            zipped, plain = block.find(GZIP, found), block.find(b"WARC/1.", found)
+            candidates = [at for at in (zipped, plain) if 0 <= at < SEARCH_BLOCK]
             if not candidates:
                 break
             at = min(candidates)
             if at == plain and (position + at == 0 or block[at - 1 : at] == b"\n" or at == 0):
                 return position + at
-            if at == gzip and _inflates_to_warc(file, position + at):
+            if at == zipped and _inflates_to_warc(file, position + at):
                 return position + at
             found = at + 1
         position += SEARCH_BLOCK
@@ -345,7 +371,8 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
         return Record(number, offset, length, raw.kind, url, date, rule="record.not_response")
     if raw.kind == "response" and raw.http is None:
         return Record(number, offset, length, raw.kind, url, date, rule="record.not_response", detail="not HTTP")
-    status, headers = raw.http or (200, {"content-type": raw.headers.get("content-type", "")})
+    http = raw.http or Head(200, {"content-type": raw.headers.get("content-type", "")}, 0)
+    status, headers = http.status, http.headers
     target, rule, detail, body = "", None, "", b""
     if raw.missing:
         rule, detail = "record.truncated", "the file ends inside the record"
@@ -355,7 +382,7 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
         target = resolve(_utf8(headers["location"]), url) or ""
         if not target:
             rule, detail = "record.status", "a redirect to no URL"
-    elif status != 200:
+    elif not whole(status, headers):
         rule = "record.status"
     elif raw.too_large:
         rule, detail = "record.too_large", f"over {limit} bytes"
@@ -371,22 +398,23 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
         if rule is None and not body:
             rule = "record.empty"
     digest = raw.headers.get("warc-payload-digest", "")
-    return Record(number, offset, length, raw.kind, url, date, status, headers, body, digest, target, rule, detail)
+    identified = raw.headers.get("warc-identified-payload-type", "")
+    about = (url, date, status, headers, body, digest, target, rule, detail, identified)
+    return Record(number, offset, length, raw.kind, *about)
 
 
 def _read_with_warcio(file: BinaryIO, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
     file.seek(0)
     number = -1
     try:
-        for number, raw in enumerate(WarcioIterator(file, arc2warc=True)):
+        for number, raw in enumerate(WarcioIterator(file, no_record_parse=True, arc2warc=True)):
             if skip(number):
                 yield Record(number, 0, 0, "crashed", rule="record.crashed")
                 continue
-            http = None
-            if raw.http_headers is not None:
-                http = (_status(raw.http_headers.get_statuscode()), _joined(raw.http_headers.headers))
-            body = raw.raw_stream.read(limit + 1)
-            fields = _Raw(raw.rec_type, _joined(raw.rec_headers.headers), http, body, False, len(body) > limit)
+            block = raw.raw_stream.read(_most(limit) + 1)
+            fields = _with_head(
+                raw.rec_type, first_values(raw.rec_headers.headers), block, False, len(block) > _most(limit)
+            )
             yield _record(fields, number, 0, 0, limit)
     except (ArchiveLoadFailed, OSError, ValueError, EOFError) as error:
         yield Record(number + 1, 0, 0, "gap", rule="record.corrupt", detail=str(error)[:200])

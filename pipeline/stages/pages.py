@@ -16,17 +16,13 @@ from pipeline.engine.run import EachTask
 from pipeline.engine.tables import Rows, short_hash, url_hash
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import ExtractOptions, PageDropped, extract
+from pipeline.media_type import HTML, media_type, vague
 from pipeline.recipe import Recipe
 from pipeline.sources.record import Record
 from pipeline.stages.parts import Input
 from pipeline.stages.schemas import PAGES, RECORDS
 from pipeline.urls import site_of
 from shards.records import Document, Text, document_id
-
-HTML = ("text/html", "application/xhtml+xml")
-# Media types under which servers send anything: the bytes decide.
-UNKNOWN = ("", "application/octet-stream", "binary/octet-stream", "text/plain")
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
 
 
 @dataclass(eq=False)
@@ -122,24 +118,19 @@ def use_of(record: Record) -> tuple[str | None, str | None]:
 
 def classify(record: Record) -> tuple[str | None, str | None]:
     """What a record is used as (page, image, link), or the rule under which it is dropped."""
-    known = record.media_type
-    wanted = known in HTML or known in UNKNOWN or known.startswith("image/")
     if record.rule is not None:
         # a film that is too large is no loss: that it is a film says more
+        known = record.media_type
+        wanted = known in HTML or known.startswith("image/") or vague(known)
         other = record.rule in ("record.too_large", "record.empty") and not wanted
         return None, "record.media_type" if other else record.rule
     if record.target:
         return "link", None
-    if known in HTML:
+    found = media_type(record.content_type, record.body, record.identified)
+    if found in HTML:
         return "page", None
-    if known.startswith("image/"):
+    if found.startswith("image/"):
         return "image", None
-    if known in UNKNOWN:
-        head = record.body[:1024]
-        if head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-            return "image", None
-        if (known != "text/plain" and b"<html" in head.lower()) or head.lstrip()[:15].lower() == b"<!doctype html>":
-            return "page", None
     return None, "record.media_type"
 
 
