@@ -16,7 +16,7 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from filters.rule import Key
@@ -68,7 +68,13 @@ class Storage(Section):
     store: Literal["jpeg", "original"] = _setting("jpeg", "What is stored: a JPEG, or the bytes as they came")
 
 
-Formats = Annotated[tuple[Literal["parquet", "tar"], ...], Field(min_length=1)]
+def _distinct(formats: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(formats)) < len(formats):
+        raise ValueError("names a format twice")
+    return formats
+
+
+Formats = Annotated[tuple[Literal["parquet", "tar"], ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Windows(Section):
@@ -248,6 +254,8 @@ def _message(error: ErrorDetails) -> str:
     if name not in known:
         return f"recipe section {name} must be a table, not {value!r}"
     key = known[name]
+    if error["type"] == "value_error":
+        return f"{name} {error['ctx']['error']}: {value!r}"
     if key.choices:
         return f"{name} must be one of {', '.join(choice or repr(choice) for choice in key.choices)}, not {value!r}"
     if error["type"] in ("greater_than_equal", "less_than_equal", "finite_number"):

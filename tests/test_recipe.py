@@ -47,6 +47,11 @@ def test_what_does_not_belong_in_a_recipe(setting: str) -> None:
         load("web", [setting])
 
 
+def test_a_format_named_twice_is_refused() -> None:
+    with pytest.raises(BuildError, match=r"^windows\.formats names a format twice: "):
+        load("web", ["windows.formats=['tar', 'tar']"])
+
+
 def test_settings_change_single_keys() -> None:
     changed = load("web", ["image.min_side=100", "windows.formats=['tar']", "limits.record_seconds=3", "seed=4"])
     assert (changed.image.min_side, changed.windows.formats, changed.limits.record_seconds) == (100, ("tar",), 3.0)
