@@ -1,5 +1,5 @@
-"""A small Flamingo (Alayrac et al. 2022, arXiv 2204.14198) that says whether a corpus' images inform its text."""
+"""A small Flamingo (Alayrac et al. 2022, arXiv 2204.14198) that measures whether a corpus' images inform its text."""
 
 
 class TrainError(Exception):
-    """One line for the user: what was wrong with which input, and what to do."""
+    """An error for the user, in one line: what is wrong with which input, and what to do."""

@@ -8,7 +8,7 @@ from train_min import TrainError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed, 2 wrong usage, 128 + number for a signal."""
+    """Run the command and return its exit status: 0 done, 1 failed, 2 wrong usage, 128 + number for a signal."""
     import typer
 
     from train_min.command import train

@@ -1,9 +1,9 @@
 """`m3w train A --against B`: which of two corpora teaches a small Flamingo more.
 
-Windows of both are cut anew from documents with one tokenizer; one language model is frozen; each corpus trains as many
-steps of as many tokens; both models of a seed begin with the same weights, read in orders of their own, and are scored
-on the held-out documents of both. What is held out in either corpus, or shares its text or a picture with it, is left
-out of both trainings.
+Windows of both are cut from their documents with one tokenizer, around one frozen language model. Both sides train for
+the same number of steps and tokens. The two models of a seed start from the same weights, see their windows in
+different orders, and are scored on the held-out documents of both corpora. Whatever is held out in either corpus, or
+shares text or an image with it, is removed from both training sets.
 """
 
 import hashlib
@@ -49,14 +49,14 @@ from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
 TOKENIZER_BYTES = 50_000_000
 
 SEEDS = 5
-"""How many pairs of models are trained where nothing else is said: Student's t is 2.8 for five, 4.3 for three."""
+"""Default number of seeds per side. Student's t is 2.8 for five seeds, 4.3 for three."""
 
 RUN = 32
-"""Tokens in a row that tell text of a piece of a book that is held out: fewer would also be phrases that recur."""
+"""Consecutive tokens that identify text of a held-out piece of a book; shorter runs also match common phrases."""
 
 
 def training_texts(corpora: list[Corpus]) -> Iterator[str]:
-    """Training text of all corpora, as many bytes of each."""
+    """Yield training text of all corpora, the same number of bytes from each."""
     for corpus in corpora:
         left = TOKENIZER_BYTES // len(corpora)
         for document in read_documents(corpus.paths("documents/")):
@@ -69,8 +69,8 @@ def training_texts(corpora: list[Corpus]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What no training may see: `documents` by URL and by hash of the text, `books` of which only pieces are held out
-    likewise, with the runs of tokens of those pieces, and hashes of pictures, as stored and as fetched."""
+    """What no training set may contain: `documents` by URL and by hash of their text, `books` of which only some pieces
+    are held out (same keys), the token `runs` of those pieces, and image hashes, both as stored and as fetched."""
 
     documents: set[str | bytes]
     books: set[str | bytes]
@@ -79,7 +79,7 @@ class HeldOut:
 
 
 def text_hashes(corpus: Corpus) -> dict[str, bytes]:
-    """The sha256 of the words of each document, by its URL."""
+    """Map the URL of each document to the sha256 of its words."""
     return {
         row["url"]: hashlib.sha256(" ".join(" ".join(filter(None, row["texts"])).split()).encode()).digest()
         for row in read_documents(corpus.paths("documents/"), columns=["url", "texts"])
@@ -87,7 +87,8 @@ def text_hashes(corpus: Corpus) -> dict[str, bytes]:
 
 
 def token_runs(windows: Windows, index: int) -> set[bytes]:
-    """Every `RUN` successive text tokens of a window, markers passed over: which pictures stay is each corpus' own."""
+    """Return all runs of `RUN` text tokens of a window. `<image>` and EOC are skipped: the corpora may keep different
+    images."""
     ids = windows.of(index)[0]
     text = ids[(ids != windows.image_id) & (ids != windows.eoc_id)]
     return {text[start : start + RUN].tobytes() for start in range(max(1, len(text) - RUN + 1))}
@@ -96,7 +97,7 @@ def token_runs(windows: Windows, index: int) -> set[bytes]:
 def held_out_of(
     held_out: dict[str, Windows], training: dict[str, Windows], texts: dict[str, dict[str, bytes]]
 ) -> HeldOut:
-    """What both sides hold out. `texts`: `text_hashes` of each."""
+    """Collect what both sides hold out. `texts`: `text_hashes` of each side."""
     found = HeldOut(set(), set(), set(), set())
     for side, windows in held_out.items():
         trained = {unit["url"] for unit in training[side].units}
@@ -110,9 +111,9 @@ def held_out_of(
 
 
 def without(windows: Windows, held_out: HeldOut, texts: dict[str, bytes], max_documents: int) -> Windows:
-    """The windows that share neither document nor text nor picture with what is held out. Of a book only windows with
-    text of its held-out pieces are left out. A picture that more than `max_documents` show tells of none of them and
-    is no reason."""
+    """Keep the windows that share no document, text or image with what is held out. Of a book only the windows with
+    text of its held-out pieces are removed. An image used by more than `max_documents` documents does not count as
+    shared."""
     telling = telling_pictures(windows, held_out.pictures, max_documents)
     names = [{unit["url"], texts[unit["url"]]} for unit in windows.units]
 
@@ -126,7 +127,7 @@ def without(windows: Windows, held_out: HeldOut, texts: dict[str, bytes], max_do
 
 
 def telling_pictures(windows: Windows, held_out: set[bytes], max_documents: int) -> np.ndarray:
-    """Which pictures (H,) are held out and stand in at most `max_documents` documents."""
+    """Mark the images (H,) that are held out and used by at most `max_documents` documents."""
     documents = np.unique([unit["doc_id"] for unit in windows.units], return_inverse=True)[1].reshape(-1)
     uses = np.stack([documents[windows.image_units()], windows.images], 1)[windows.images >= 0]
     users = np.bincount(np.unique(uses, axis=0)[:, 1], minlength=len(windows.hashes))
@@ -136,7 +137,7 @@ def telling_pictures(windows: Windows, held_out: set[bytes], max_documents: int)
 
 
 def only(windows: Windows, kept: list[int]) -> Windows:
-    """The windows of these numbers."""
+    """Select windows by index."""
     tokens, images = zip(*(windows.of(index) for index in kept), strict=True) if kept else ((), ())
     return replace(
         windows,
@@ -150,7 +151,7 @@ def only(windows: Windows, kept: list[int]) -> Windows:
 
 
 def joined(left: Windows, right: Windows) -> Windows:
-    """Both, one behind the other; pictures are dropped."""
+    """Concatenate two sets of windows, without their images."""
     return replace(
         left,
         tokens=np.concatenate([left.tokens, right.tokens]),
@@ -166,13 +167,13 @@ def joined(left: Windows, right: Windows) -> Windows:
 
 
 def order_of(side: str, seed: int) -> int:
-    """The seed of the order of a side's windows: never the other side's, so that a corpus against itself is a fair
+    """Seed for the order of a side's windows. The sides never share it, so a corpus against itself is a fair
     comparison."""
     return 2 * seed + (side == "b")
 
 
 def tokens_trained(setting: Setting, side: str) -> list[int]:
-    """How many tokens each training of a side was given."""
+    """Count the tokens of each training run of a side."""
     windows, loop = setting.windows(f"train-{side}"), setting.loop
     lengths = np.diff(windows.starts)
     found = []
@@ -183,7 +184,7 @@ def tokens_trained(setting: Setting, side: str) -> list[int]:
 
 
 def side_job(setting: Setting, side: str, seed: int, log: Log) -> None:
-    """Train on one side, and write the per-token losses on the held-out windows of both."""
+    """Train one model on one side and write its per-token losses on the held-out windows of both sides."""
 
     def make() -> Losses:
         sets = [setting.training_set(f"train-{side}", None)]
@@ -201,10 +202,10 @@ def side_job(setting: Setting, side: str, seed: int, log: Log) -> None:
 def compare(
     held_out: dict[str, Windows], clusters: dict[str, Clusters], a: list[Losses], b: list[Losses]
 ) -> dict[str, Any]:
-    """NLL of B's models minus that of A's, in bits per token that sees an image, as the mean over both held-out sets:
-    above zero A teaches more. Models of a seed are compared with each other, since most of what seeds differ by is in
-    the weights that both begin with. A page that is held out in both sets counts once in the interval
-    (`validate.interval`), and one without such a token not at all."""
+    """NLL of B's models minus that of A's, in bits per token that sees an image, averaged over both held-out sets;
+    above zero A teaches more. Models of the same seed are compared with each other, because most of the variance
+    between seeds comes from the initial weights they share. A page held out in both sets counts once in the interval
+    (`validate.interval`); a page without such a token does not count."""
     sums: dict[str, list[np.ndarray]] = {"a": [], "b": []}
     places: dict[tuple[str, int], int] = {}
     cluster: list[str] = []
@@ -246,12 +247,12 @@ def compare(
 
 
 def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, report: Report) -> Result:
-    """Compare the corpora in the folders `corpus` (A) and `other` (B); result.json in `out`. Raises TrainError."""
+    """Compare the corpora in `corpus` (A) and `other` (B), and write result.json to `out`. Raises TrainError."""
     started = time.monotonic()
     if options.seeds < 2:
         raise TrainError("--against needs at least --seeds 2: without a spread over seeds there is no interval")
     if options.vision == "contrastive" or options.pairs or options.dose_response:
-        raise TrainError("--against takes neither --vision contrastive nor --pairs nor --dose-response")
+        raise TrainError("--against cannot be combined with --vision contrastive, --pairs or --dose-response")
     if started_by_torchrun():
         raise TrainError("--against does not train on several processes together: start it without torchrun")
     corpora = {"a": open_corpus(corpus), "b": open_corpus(other)}
@@ -278,8 +279,8 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
 def begin(
     corpora: dict[str, Corpus], out: Path, options: TrainOptions, report: Report
 ) -> tuple[Setting, dict[str, Windows], dict[str, Clusters], Progress]:
-    """The held-out windows of both sides and their clusters; one language model, and one store of features of all
-    their pictures."""
+    """Prepare the held-out windows of both sides and their clusters, the language model, and the features of all
+    images."""
     keep_freed_memory()
     device = choose_device(options.device)
     claim(out, corpora["a"], options, corpora["b"])
@@ -303,7 +304,7 @@ def begin(
         kept = without(training[side], unseen, texts[side], opened.max_documents)
         left_out = len(training[side]) - len(kept)
         report(
-            f"{left_out} of {len(training[side])} training windows of {side.upper()} share a page, text or picture "
+            f"{left_out} of {len(training[side])} training windows of {side.upper()} share a page, text or image "
             "with held-out ones"
         )
         check_amount(opened.folder, kept, held_out[side])
@@ -324,7 +325,7 @@ def begin(
 
 
 def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOptions) -> Tokenizer:
-    """The language model's own, or one trained on both corpora and kept in the run."""
+    """The language model's own tokenizer, or one trained on both corpora and stored in the run."""
     try:
         if options.lm != "nano":
             return load_tokenizer(options.lm)
@@ -359,7 +360,7 @@ def too_few_in(difference: dict[str, Any]) -> str:
 
 
 def sentence(difference: dict[str, Any]) -> str:
-    """The result of `compare` in words."""
+    """Put the result of `compare` into words."""
     reason = too_few_in(difference)
     if reason:
         return reason
@@ -369,4 +370,4 @@ def sentence(difference: dict[str, Any]) -> str:
         return f"A teaches more than B: {bits}"
     if difference["high"] < 0:
         return f"B teaches more than A: {bits}"
-    return f"A and B cannot be told apart: {bits}"
+    return f"no significant difference between A and B: {bits}"

@@ -1,4 +1,4 @@
-"""The command that trains, as `m3w train` and `python -m train_min` run it. torch is imported when it starts."""
+"""The training command behind `m3w train` and `python -m train_min`. torch is imported only when training starts."""
 
 import inspect
 from dataclasses import fields, replace
@@ -20,7 +20,7 @@ def train(
             "-o",
             "--output",
             metavar="DIR",
-            help="Directory of the run; the same one resumes it.",
+            help="Directory of the run; use the same one to resume.",
             rich_help_panel=RUN,
             show_default="CORPUS/runs/default, or against-NAME",
         ),
@@ -36,7 +36,7 @@ def train(
     ] = None,
     **given: Any,
 ) -> None:
-    """Train a small Flamingo and say how much the images of a corpus tell about its text."""
+    """Train a small Flamingo and measure how much the images of a corpus tell about its text."""
     options = TrainOptions(**given)
     try:
         from train_min.against import SEEDS, run_against
@@ -55,7 +55,7 @@ def train(
 
 
 def _signature() -> inspect.Signature:
-    """What typer reads: the parameters of `train`, and every option of a run."""
+    """The signature typer reads: the parameters of `train` plus every training option."""
     own = [p for p in inspect.signature(train).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
     options = [

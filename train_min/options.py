@@ -1,5 +1,5 @@
-"""What a run is told, declared once for both commands (`m3w train`, `python -m train_min`) and for Python; and what it
-found. Nothing heavy is imported here: --help answers where torch is not installed."""
+"""Training options, declared once for both commands (`m3w train`, `python -m train_min`) and for Python, and the
+result. Heavy packages are not imported here, so --help works without torch."""
 
 import math
 from dataclasses import dataclass, field
@@ -28,8 +28,7 @@ def _option(panel: str, text: str, metavar: str | None = None, default: str | bo
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The options of `m3w train`: its --help is their documentation. Raises TrainError for numbers with which nothing
-    could be trained."""
+    """Options of `m3w train`, documented by its --help. Raises TrainError if a value is out of range."""
 
     lm: Annotated[
         str,
@@ -57,19 +56,19 @@ class TrainOptions:
             "last block of nano and three into any other model.",
         ),
     ] = 0
-    latents: Annotated[int, _option(MODEL, "Tokens that the perceiver resampler makes of an image.")] = 16
-    resampler_layers: Annotated[int, _option(MODEL, "Layers of the perceiver resampler.")] = 1
-    vision_steps: Annotated[int, _option(MODEL, "Training steps of the tower of --vision contrastive.")] = 300
+    latents: Annotated[int, _option(MODEL, "Latents per image that the perceiver resampler produces.")] = 16
+    resampler_layers: Annotated[int, _option(MODEL, "Number of perceiver resampler layers.")] = 1
+    vision_steps: Annotated[int, _option(MODEL, "Training steps for the tower of --vision contrastive.")] = 300
     steps: Annotated[int, _option(TRAINING, "Training steps of each model.")] = 80
     rows: Annotated[int, _option(TRAINING, "Rows of 256 tokens in a step.")] = 4
     matrix_rate: Annotated[float, _option(TRAINING, "Learning rate of weight matrices (Muon).")] = 0.06
     rate: Annotated[float, _option(TRAINING, "Learning rate of norms, latents and embeddings (AdamW).")] = 3e-3
     gate_rate: Annotated[float, _option(TRAINING, "Learning rate of the gates, which start at 0 (AdamW).")] = 0.05
     next_image: Annotated[
-        float, _option(TRAINING, "Share of windows whose text attends to the next image (Flamingo's p_next).")
+        float, _option(TRAINING, "Fraction of windows whose text attends to the next image (Flamingo's p_next).")
     ] = 0.0
-    seeds: Annotated[int, _option(TRAINING, "How many times each model is trained.", default="3; 5 with --against")] = 3
-    seed: Annotated[int, _option(TRAINING, "The first seed; the others follow it.")] = 0
+    seeds: Annotated[int, _option(TRAINING, "Number of seeds: trainings per model.", default="3; 5 with --against")] = 3
+    seed: Annotated[int, _option(TRAINING, "First seed; the others are the numbers after it.")] = 0
     lm_steps: Annotated[int, _option(NANO, "Training steps.")] = 70
     lm_rows: Annotated[int, _option(NANO, "Rows of 256 tokens in a step.")] = 8
     lm_rate: Annotated[float, _option(NANO, "Learning rate of norms and embeddings (AdamW).")] = 0.01
@@ -88,8 +87,8 @@ class TrainOptions:
             "none",
         ),
     ] = ""
-    workers: Annotated[int | None, _option(RUN, "Training processes.", default="one for each core")] = None
-    device: Annotated[str | None, _option(RUN, "cpu or cuda.", "NAME", "cuda where there is one")] = None
+    workers: Annotated[int | None, _option(RUN, "Training processes.", default="one per core")] = None
+    device: Annotated[str | None, _option(RUN, "cpu or cuda.", "NAME", "cuda if available")] = None
 
     def __post_init__(self) -> None:
         least = dict.fromkeys(COUNTS, 1) | {"seed": 0, "every": 0} | ({} if self.workers is None else {"workers": 1})
@@ -109,7 +108,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found: the sentence to print, and everything that result.json holds."""
+    """The result of a run: a sentence to print, and everything that result.json holds."""
 
     folder: Path
     sentence: str

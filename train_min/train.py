@@ -1,8 +1,8 @@
-"""`m3w train`: small Flamingos trained on a corpus, and what they say about it.
+"""`m3w train`: train small Flamingos on a corpus and measure what its images tell about its text.
 
-A run trains, for each seed, a variant on the corpus as it is (`true`), one on its pictures dealt out anew among the
-documents (`reference`), and one on another such deal (`control`), all around one frozen language model and one set of
-frozen image features. The difference of their losses on held-out documents is what the pictures tell.
+For each seed a run trains one variant on the corpus as it is (`true`), one with its images shuffled across documents
+(`reference`), and one with a second shuffle (`control`), all with the same frozen language model and frozen image
+features. The difference of their losses on held-out documents is what the images tell.
 """
 
 import json
@@ -41,8 +41,8 @@ from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
 def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Result | None:
     """Train on the corpus in the folder `corpus` and write checkpoint/, log.jsonl and result.json into `out`.
 
-    Given again after an interruption it goes on. `report` takes lines for the user. Of several processes that train
-    together only the first has a result. Raises TrainError."""
+    An interrupted run resumes when called again. `report` receives progress lines for the user. With several processes
+    only the first returns a result. Raises TrainError."""
     variants = variants_of(options)
     if number():
         with together(options.device):
@@ -66,7 +66,7 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
 
 
 def train_arms(setting: Setting, variants: list[Variant], progress: Progress) -> dict[str, list[Losses]]:
-    """The losses of every variant, by name and in the order of seeds."""
+    """Train all variants and return their losses by name, in seed order."""
     options = setting.options
     workers = 1 if started_by_torchrun() else worker_count(options, torch.device(setting.device))
     progress.trainings([setting.losses_path(variant.file) for variant in variants], options.steps, workers)
@@ -80,7 +80,7 @@ def train_arms(setting: Setting, variants: list[Variant], progress: Progress) ->
 
 
 def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tuple[Setting, Places, Progress]:
-    """Everything that the variants wait for."""
+    """Prepare everything the variants need."""
     keep_freed_memory()
     opened = open_corpus(corpus)
     device = choose_device(options.device)
@@ -101,7 +101,7 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     jobs = lm_jobs(setting) + encode_jobs(setting, opened, places)
     left = amount(jobs)
     lm = "steps of the language model" if options.lm == "nano" else "windows for the language model to read"
-    report(f"{left['pictures']} of {len(places)} pictures to encode, {left['steps'] or left['windows']} {lm}")
-    progress.phase(sum(left.values()), "steps, windows and pictures")
+    report(f"{left['pictures']} of {len(places)} images to encode, {left['steps'] or left['windows']} {lm}")
+    progress.phase(sum(left.values()), "steps, windows and images")
     run_jobs(first_job, jobs, worker_count(options, device), progress)
     return setting, places, progress

@@ -140,7 +140,7 @@ def test_the_sentence_says_over_what_or_that_it_is_too_little() -> None:
         "A teaches more than B: +0.100 bits per token in favour of A, 95 % interval 0.050 to 0.150 over 90 documents "
         "of 20 sites"
     )
-    assert sentence(row | {"by_site": False}).endswith("of 20 sites that were trained on too")
+    assert sentence(row | {"by_site": False}).endswith("of 20 sites, which were also trained on")
     assert sentence(row | {"sites": 7}).startswith("too few to say: 90 held-out documents")
     assert not sentence(row | {"sites": 7, "by_site": False}).startswith("too few")
 
@@ -310,7 +310,7 @@ def test_torchrun_is_refused(corpus_folder: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_a_dose_response_has_a_variant_for_every_dose() -> None:
-    with pytest.raises(TrainError, match="no dose response"):
+    with pytest.raises(TrainError, match="unknown dose response"):
         variants_of(TrainOptions(dose_response="yardstick"))
     names = [variant.name for variant in variants_of(TrainOptions(dose_response="placement", seeds=1))]
     assert names == ["reference", "true", "dose-0.1", "dose-0.25", "dose-0.5", "dose-1", "blind", "control"]

@@ -79,7 +79,7 @@ def test_a_run_is_evaluated_from_its_folder(finished: tuple[Result, list[str]], 
     assert len(lines) == 6 and "commonest label 0.250" in lines[0] and lines[1].startswith(" 4 shots: ")
     (row,) = run_evaluate(folder, task, EvaluateOptions(shots=(32,), episodes=1), lines.append)["rows"]
     assert (row["shots"], row["shown"]) == (32, 23)
-    assert lines[-1].startswith("23 shots (of 32 asked for: there are 24 pictures): ")
+    assert lines[-1].startswith("23 shots (32 requested; only 24 images): ")
     with pytest.raises(TrainError, match="--shots is at least 0"):
         run_evaluate(folder, task, EvaluateOptions(shots=(-1,)), lines.append)
     told = finished[0].data["captions"]
@@ -104,7 +104,7 @@ def test_weights_that_are_not_of_the_runs_options_are_refused_in_one_line(
     shutil.copytree(finished[0].folder, copied, ignore=shutil.ignore_patterns("*.npz", "features"))
     stamp = (copied / "options.json").read_text()
     (copied / "options.json").write_text(stamp.replace('"latents": 16', '"latents": 8'))
-    with pytest.raises(TrainError, match="not of its options") as caught:
+    with pytest.raises(TrainError, match="do not match its options") as caught:
         run_evaluate(copied, task, EvaluateOptions(), lambda line: None)
     assert "\n" not in str(caught.value)
     (copied / "checkpoint" / "true-0.pt").write_bytes(b"PK")
@@ -129,5 +129,5 @@ def test_another_runs_folder_is_left_alone(
     with pytest.raises(TrainError, match=r"other options.*choose another -o"):
         run(corpus_folder, result.folder, dataclasses.replace(QUICK, steps=99), lambda line: None)
     (tmp_path / "letter.txt").write_text("dear reader")
-    with pytest.raises(TrainError, match="holds no run"):
+    with pytest.raises(TrainError, match="is not a run"):
         run(corpus_folder, tmp_path, QUICK, lambda line: None)

@@ -40,7 +40,7 @@ def test_a_run_of_what_a_corpus_or_a_file_was_before_it_was_made_again_is_refuse
         # the same pages and options, another picture or another tokenizer
         for seed, kept in ((1, tokenizer), (0, None)):
             again = write_corpus(other or first, 8, seed=seed, tokenizer=kept, held_out=3)
-            with pytest.raises(TrainError, match=r"before it was made again.*choose another -o, or delete"):
+            with pytest.raises(TrainError, match=r"has changed since.*choose another -o, or delete"):
                 claim(out, open_corpus(first), QUICK, other and open_corpus(again))
         write_corpus(other or first, 8)
         claim(out, open_corpus(first), QUICK, other and open_corpus(other))
@@ -61,21 +61,21 @@ def test_a_run_of_what_a_corpus_or_a_file_was_before_it_was_made_again_is_refuse
         (out / "checkpoint").mkdir()
         claim(out, open_corpus(first), options)
         changed.write_bytes(b"others")
-        with pytest.raises(TrainError, match="before it was made again"):
+        with pytest.raises(TrainError, match="has changed since"):
             claim(out, open_corpus(first), options)
 
 
 def test_a_command_that_was_wrong_leaves_no_folder_that_is_taken(tmp_path: Path) -> None:
     corpus, out = write_corpus(tmp_path / "corpus", 8), tmp_path / "run"
-    with pytest.raises(TrainError, match="no image encoder"):
+    with pytest.raises(TrainError, match="unknown image encoder"):
         run(corpus, out, dataclasses.replace(QUICK, vision="efficientnet"), lambda line: None)
-    with pytest.raises(TrainError, match="at least 16 are needed"):
+    with pytest.raises(TrainError, match="the minimum is 16"):
         run(corpus, out, QUICK, lambda line: None)
 
 
 def test_too_little_data_is_said_so(tmp_path: Path) -> None:
     few = write_corpus(tmp_path / "few", 12)
-    with pytest.raises(TrainError, match="training windows, at least 16"):
+    with pytest.raises(TrainError, match="training windows, the minimum is 16"):
         run(few, tmp_path / "run", QUICK, lambda line: None)
 
 
@@ -100,9 +100,9 @@ def test_held_out_pictures_below_their_text_are_said_so(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, table.schema), documents)
     for name in ("pretrained", "contrastive"):
         vision = name if name == "contrastive" else QUICK.vision
-        with pytest.raises(TrainError, match="no picture with text behind it in its held-out documents"):
+        with pytest.raises(TrainError, match="no image followed by text in its held-out documents"):
             run(corpus, tmp_path / name, dataclasses.replace(QUICK, vision=vision), lambda line: None)
-    with pytest.raises(TrainError, match="no picture with text behind it in its held-out documents"):
+    with pytest.raises(TrainError, match="no image followed by text in its held-out documents"):
         run_against(corpus, corpus, tmp_path / "against", dataclasses.replace(QUICK, seeds=2), lambda line: None)
 
 
@@ -132,7 +132,7 @@ def test_a_handful_of_held_out_documents_is_too_few_to_say(tmp_path: Path) -> No
     lines: list[str] = []
     result = run(corpus, tmp_path / "run", options, lines.append)
     assert result.sentence.startswith("too few to say")
-    assert lines[0].startswith(result.sentence) and "Training goes on" in lines[0]  # before anything is trained
+    assert lines[0].startswith(result.sentence) and "Training continues" in lines[0]  # before anything is trained
 
 
 def test_the_module_runs_by_itself_and_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,10 +205,10 @@ def test_processes_of_torchrun_train_together_as_one_does(corpus_folder: Path, t
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--dose-response", "yardstick"], "no dose response 'yardstick': permutation or placement"),
-        (["--device", "tpu"], "no device 'tpu': cpu or cuda"),
+        (["--dose-response", "yardstick"], "unknown dose response 'yardstick': use permutation or placement"),
+        (["--device", "tpu"], "unknown device 'tpu': use cpu or cuda"),
         (["--lm", "nowhere.gguf"], "nowhere.gguf"),
-        (["--vision", "eyes"], "no image encoder 'eyes'"),
+        (["--vision", "eyes"], "unknown image encoder 'eyes'"),
         (["--pairs", "."], "m3w export --to pairs"),
         (["--against", "nowhere"], "run m3w build first"),
         (["--seeds", "0"], "--seeds 0: at least 1"),

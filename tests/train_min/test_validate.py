@@ -100,7 +100,7 @@ def test_one_seed_is_said_to_tell_nothing_of_seeds() -> None:
     windows = corpus(40, 40)
     found = information(windows, by_site(windows), [losses(windows, 0)], [losses(windows, 9, 0.1)])["gain"]
     assert found["seeds"] == 1
-    assert sentence(found, None).endswith("of 40 sites, without what seeds differ by (one seed)")
+    assert sentence(found, None).endswith("of 40 sites, excluding the variance between seeds (one seed)")
 
 
 def test_sites_are_the_clusters_where_none_stands_on_both_sides() -> None:
@@ -205,7 +205,7 @@ def test_the_sentence() -> None:
     assert sentence(row(0.014, 0.008, 0.02), None).count("0.014 bits") == 1
     assert sentence(row(0.09, 0.08, 0.1), None, ["en"]).endswith("of 31 sites in one language (en)")
     of_pages = row(0.09, 0.08, 0.1, 100, 3, False)
-    assert sentence(of_pages, None).endswith("over 100 documents of 3 sites that were trained on too")
+    assert sentence(of_pages, None).endswith("over 100 documents of 3 sites, which were also trained on")
 
 
 def test_too_few_documents_or_sites_say_nothing() -> None:

@@ -78,7 +78,7 @@ def test_without_the_wheel_the_error_says_what_to_do(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("resnet", "no image encoder 'resnet'"),
+        ("resnet", "unknown image encoder 'resnet'"),
         ("open_clip:ViT-X/none", "no model 'ViT-X'"),
         ("open_clip:ViT-B-32/none", "neither a file nor published weights"),
     ],

@@ -38,7 +38,7 @@ def test_jobs_tell_what_they_do_and_their_errors(workers: int) -> None:
 
 
 def test_a_worker_that_is_killed_ends_the_run_in_one_line() -> None:
-    with pytest.raises(TrainError, match="most likely for want of memory"):
+    with pytest.raises(TrainError, match="most likely out of memory"):
         run_jobs(fail, [(1,), (5,)], 2, lambda row: None)
 
 
@@ -115,7 +115,7 @@ def chatter(number: int, folder: Path, log: Callable[[dict], None]) -> None:
 
 def test_a_worker_that_is_killed_is_noticed_while_the_others_talk(tmp_path: Path) -> None:
     rows: list[dict] = []
-    with pytest.raises(TrainError, match="most likely for want of memory"):
+    with pytest.raises(TrainError, match="most likely out of memory"):
         run_jobs(chatter, [(0, tmp_path), (1, tmp_path)], 2, rows.append)
     assert 0 < len(rows) < 6000
 
@@ -128,7 +128,7 @@ MODULE, CONSOLE = ["-m", "train_min"], ["-c", "from pipeline.cli import main; ma
     [
         (MODULE, signal.SIGINT, "libtorch"),
         (CONSOLE, signal.SIGINT, "forkserver"),
-        pytest.param(CONSOLE, signal.SIGTERM, "pictures, ", marks=pytest.mark.slow),
+        pytest.param(CONSOLE, signal.SIGTERM, "images, ", marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_run_says_so_in_one_line(
@@ -147,7 +147,7 @@ def test_an_interrupted_run_says_so_in_one_line(
         process_group=0,
     )
     assert process.stdout is not None
-    if moment == "pictures, ":
+    if moment == "images, ":
         while moment not in process.stdout.readline():
             assert process.poll() is None
     while moment == "forkserver" and moment not in descendants(process.pid):

@@ -1,1 +1,1 @@
-"""What it is trained on: windows of a corpus, image-text pairs, features of pictures."""
+"""Training data: windows of a corpus, image-text pairs, image features."""

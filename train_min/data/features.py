@@ -1,4 +1,4 @@
-"""Features of pictures kept on disk: each distinct picture is encoded once."""
+"""Image features stored on disk: each distinct image is encoded once."""
 
 import contextlib
 import hashlib
@@ -16,14 +16,14 @@ from train_min.model.vision import Encoder
 
 BATCH = 16
 STALE = 3600.0
-"""Seconds without a batch after which a part that is being written is one that an ended worker has left."""
+"""Seconds without a write after which an unfinished part counts as left by a dead worker."""
 
 
 class FeatureStore:
-    """Features (patches, width) in bfloat16 of pictures by content hash, memory-mapped.
+    """Image features (patches, width) in bfloat16 by content hash, memory-mapped.
 
     The folder holds parts that are written once and never changed: NAME.features, raw bfloat16 (n, patches, width), and
-    NAME.hashes, n times 32 bytes, which appears last. Several runs may add to it at the same time."""
+    NAME.hashes, n times 32 bytes, which appears last. Several runs may add parts at the same time."""
 
     def __init__(self, folder: Path, patches: int, width: int):
         self.folder, self.patches, self.width = folder, patches, width
@@ -32,7 +32,7 @@ class FeatureStore:
         self.known: set[str] = set()
 
     def refresh(self) -> None:
-        """Map the parts that have been added since."""
+        """Map the parts added since the last call."""
         for index in sorted(self.folder.glob("*.hashes")):
             if index.name in self.known:
                 continue
@@ -50,11 +50,11 @@ class FeatureStore:
         return sorted({digest for digest in hashes if digest not in self.place})
 
     def add(self, encoder: Encoder, pictures: Iterator[tuple[bytes, bytes]], report: Callable[[int], None]) -> None:
-        """Encode (hash, content) pairs as one new part. Raises TrainError for a picture that cannot be decoded."""
+        """Encode (hash, content) pairs as one new part. Raises TrainError if an image cannot be decoded."""
         self.folder.mkdir(parents=True, exist_ok=True)
         hashes: list[bytes] = []
         for left in self.folder.glob(".*.features.tmp"):
-            with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+            with contextlib.suppress(FileNotFoundError):  # another worker deleted it first
                 if time.time() - left.stat().st_mtime > STALE:
                     left.unlink()
         temporary = self.folder / f".{os.getpid()}.features.tmp"
@@ -68,9 +68,7 @@ class FeatureStore:
                     try:
                         prepared.append(encoder.prepare(content))
                     except Exception as error:
-                        raise TrainError(
-                            f"picture {digest.hex()} cannot be decoded ({error}): run m3w verify"
-                        ) from None
+                        raise TrainError(f"image {digest.hex()} cannot be decoded ({error}): run m3w verify") from None
                     hashes.append(digest)
                 features = encoder.encode(torch.stack(prepared))
                 file.write(features.contiguous().view(torch.uint16).numpy().tobytes())
@@ -82,7 +80,7 @@ class FeatureStore:
         index.replace(self.folder / f"{name}.hashes")
 
     def table(self, hashes: np.ndarray) -> Callable[[np.ndarray], Tensor]:
-        """A function from rows of `hashes` (H, 32) to their features (n, patches, width)."""
+        """Return a function from row indices of `hashes` (H, 32) to their features (n, patches, width)."""
         places = np.array([self.place[row.tobytes()] for row in hashes]).reshape(-1, 2)
 
         def lookup(rows: np.ndarray) -> Tensor:

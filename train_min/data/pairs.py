@@ -1,4 +1,4 @@
-"""Image-text pairs beside the windows: tars in img2dataset's webdataset layout, as `m3w export` writes them too."""
+"""Image-text pairs to train on beside the windows: tars in img2dataset's webdataset layout, as `m3w export` writes."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif")
 def pair_windows(
     folder: Path, tokenizer: Tokenizer, left_out: set[bytes]
 ) -> tuple[Windows, dict[bytes, dict[str, Any]]]:
-    """Image-text pairs in img2dataset's webdataset layout, KEY.jpg and KEY.txt in *.tar: windows `<image>TEXT<EOC>`,
-    and where each picture lies. Raises TrainError where there are none."""
+    """Read image-text pairs (KEY.jpg and KEY.txt in *.tar) as windows `<image>TEXT<EOC>`, and where each image is
+    stored. Raises TrainError if there are none."""
     places: dict[bytes, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
     for name, picture, fetched, text, place in read_pairs(folder):
@@ -45,8 +45,8 @@ def pair_windows(
 
 
 def read_pairs(folder: Path) -> Iterator[tuple[str, bytes, bytes, str, dict[str, Any]]]:
-    """Of each pair of the tars in `folder` its name, its picture, the hash of that as it was fetched (KEY.json's, empty
-    where there is none), its text and its place. Raises TrainError for a damaged tar."""
+    """Yield the name, image, hash as fetched (from KEY.json, empty if missing), text and place of each pair in the tars
+    of `folder`. Raises TrainError for a damaged tar."""
     for tar in sorted(folder.glob("*.tar")):
         try:
             for key, parts in groupby(tar_members(tar), lambda member: member.name.partition(".")[0]):
@@ -64,11 +64,11 @@ def read_pairs(folder: Path) -> Iterator[tuple[str, bytes, bytes, str, dict[str,
                 place |= {"offset": picture.offset, "length": picture.length}
                 yield f"{tar.stem}-{key}", read_member(tar, picture.offset, picture.length), fetched, text, place
         except (ValueError, TypeError, AttributeError, tarfile.TarError) as error:
-            raise TrainError(f"{tar} is damaged ({error}): make the pairs again") from None
+            raise TrainError(f"{tar} is damaged ({error}): export the pairs again") from None
 
 
 def tar_members(path: Path) -> Iterator[Member]:
-    """The files of a tar of any writer. Raises tarfile.TarError, also for an end that tarfile passes over."""
+    """Yield the files of a tar. Raises tarfile.TarError, also for a damaged end, which tarfile ignores."""
     with tarfile.open(path, "r:") as archive:
         while (member := archive.next()) is not None:
             if member.isfile():
@@ -77,4 +77,4 @@ def tar_members(path: Path) -> Iterator[Member]:
         assert file is not None
         file.seek(archive.offset)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError(f"at byte {archive.offset} stands neither a member nor the end")
+            raise tarfile.ReadError(f"neither a member nor the end of the archive at byte {archive.offset}")

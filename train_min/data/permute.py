@@ -1,4 +1,4 @@
-"""Windows with other pictures: reference, control and dose responses are trained on them, penalties scored."""
+"""Shuffle the images of windows, for the reference, control and dose-response variants and for penalties."""
 
 import hashlib
 
@@ -8,13 +8,12 @@ from train_min.data.windows import Windows
 
 
 def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Other pictures for the windows: `images` (I,) and where they differ from the true ones, (I,) bool.
+    """Shuffle the images of the windows. Returns `images` (I,) and where they differ from the true ones, (I,) bool.
 
-    Within a document a picture that occurs again (windows overlap) is replaced by the same one. Across `documents` the
-    pictures are dealt out anew, each as often as before, so that the set of pictures says nothing; within the `host`
-    they come from other documents of the same site, within the `document` from the same one. A picture is never
-    replaced by an equal one; where none can be had it stays. With `fraction` < 1 only that share of the units, drawn
-    by hash, is touched.
+    An image that occurs several times in a document (windows overlap) is always replaced by the same one. With scope
+    `documents` images move between documents, each as often used as before, so the set of images tells nothing; with
+    `host` between documents of the same site, with `document` within one document. An image is never replaced by an
+    equal one; if no other exists it stays. `fraction` < 1 touches only that share of the units, chosen by hash.
     """
     rng = np.random.default_rng(_seed(f"{scope}-{seed}"))
     present = windows.images >= 0
@@ -34,10 +33,10 @@ def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> t
 
 
 def owners(windows: Windows, unit: np.ndarray) -> np.ndarray:
-    """Of each unit (U,) the document that its pictures do not come back to; `unit` are those of all distinct pictures.
+    """For each unit (U,) the document that must not get its images back; `unit` holds the units of all distinct images.
 
-    A page in several pieces is one document, unless the corpus has hardly any others or it has most of the pictures:
-    these cannot all go to others, and a reference that keeps true pictures is none."""
+    The pieces of a long page count as one document, unless the corpus has fewer than ten documents or the page holds
+    most of the images: those cannot all move to other documents, and a reference must not keep true images."""
     documents = _numbers(windows, "doc_id")
     largest = np.bincount(documents[unit]).max(initial=0)
     whole = len(set(documents.tolist())) >= 10 and 2 * largest <= len(unit)
@@ -45,7 +44,7 @@ def owners(windows: Windows, unit: np.ndarray) -> np.ndarray:
 
 
 def groups(members: np.ndarray, group: np.ndarray) -> list[np.ndarray]:
-    """`members`, indices into `group`, split by it."""
+    """Split `members`, indices into `group`, by group."""
     if not len(members):
         return []
     order = members[np.argsort(group[members], kind="stable")]
@@ -53,13 +52,13 @@ def groups(members: np.ndarray, group: np.ndarray) -> list[np.ndarray]:
 
 
 def _numbers(windows: Windows, key: str) -> np.ndarray:
-    """Units (U,) numbered by what they have in common."""
+    """Number the units (U,) by their value of `key`."""
     return np.unique([entry[key] for entry in windows.units], return_inverse=True)[1].reshape(-1)
 
 
 def derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-    """A permutation of `image` (n,) that gives nobody an equal picture, nor one of the same `owner`; those for whom
-    none is found after many exchanges keep their own."""
+    """A permutation of `image` (n,) in which no place gets an equal image or one of the same `owner`; a place for which
+    none is found after many swaps keeps its own."""
     order = rng.permutation(len(image))
 
     def wrong(places: np.ndarray, sources: np.ndarray) -> np.ndarray:
@@ -67,7 +66,7 @@ def derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generato
         return same if owner is None else same | (owner[places] == owner[sources])
 
     places = np.arange(len(image))
-    # what more than half of all have cannot be dealt to the others: a host of one document keeps all its pictures
+    # whatever more than half of the places share cannot all move: a host with one document keeps all its images
     most = max(int(np.unique(same, return_counts=True)[1].max()) for same in (image, owner) if same is not None)
     for _ in range(200):
         bad = np.flatnonzero(wrong(places, order))
@@ -84,8 +83,8 @@ def derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generato
 
 
 def displace(windows: Windows, seed: int, fraction: float = 1.0) -> np.ndarray:
-    """Images (I,) where, in a share of the units, every image takes the place of the next one, the last of a window
-    that of the first: the pairing error of an interleaved loader that sorts pictures and markers differently."""
+    """Images (I,) in which, for a share of the units, every image moves to the next place and the last one to the
+    first: the pairing error of an interleaved loader that sorts images and markers differently."""
     images = windows.images.copy()
     for index in range(len(windows)):
         entry = windows.units[windows.unit[index]]

@@ -1,6 +1,6 @@
-"""Windows of a corpus as flat arrays, permuted copies of them, and batches of packed rows.
+"""The windows of a corpus as flat arrays, permuted copies of them, and batches of packed rows.
 
-A training run reads token ids and content hashes; pictures themselves are read once, by `train_min.model.vision`.
+A training run reads token ids and content hashes; the images themselves are read once, by `train_min.model.vision`.
 """
 
 import json
@@ -23,18 +23,18 @@ from train_min import TrainError
 from train_min.model.flamingo import Batch, rounded
 
 UNIT_TOKENS = 20 * 256
-"""A book-length page counts as several documents, of this many tokens each."""
+"""A book-length page counts as several documents of this many tokens."""
 
 PICTURE = ("url", "alt", "tar", "offset", "length")
 
 Losses = dict[str, np.ndarray]
-"""From the name of an evaluation to the losses (T,) of the tokens of some windows."""
+"""Maps the name of an evaluation to the losses (T,) of the tokens of some windows."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus on disk: its folder, its tokenizer, the files of its manifest, and of its recipe how it cuts windows,
-    how large a vocabulary is trained on it, and in how many documents a picture may stand."""
+    """A corpus on disk: its folder, tokenizer and files, and three keys of its recipe: how windows are cut, the
+    vocabulary size, and the maximum number of documents per image."""
 
     folder: Path
     tokenizer: Tokenizer
@@ -45,7 +45,7 @@ class Corpus:
 
     @property
     def tiles(self) -> WindowOptions:
-        """Windows of the recipe's size, in which every token stands once."""
+        """Options for windows of the recipe's size that tile the text: every token occurs once."""
         return replace(self.cut, policy="tile")
 
     def paths(self, prefix: str) -> list[Path]:
@@ -53,49 +53,49 @@ class Corpus:
 
 
 def open_corpus(folder: Path) -> Corpus:
-    """Raises TrainError where `folder` is no finished corpus."""
+    """Open a finished corpus. Raises TrainError if `folder` is not one."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         if (other := other_format(folder, manifest)) is not None:
             raise TrainError(other)
         files = tuple(sorted(entry["path"] for entry in manifest["files"]))
     except FileNotFoundError:
-        raise TrainError(f"{folder} holds no manifest.json, so it is no finished corpus: run m3w build first") from None
+        raise TrainError(f"{folder} has no manifest.json, so it is not a corpus: run m3w build first") from None
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise TrainError(f"{folder}/manifest.json cannot be read ({error}): build the corpus again") from None
+        raise TrainError(f"{folder}/manifest.json cannot be read ({error}): rebuild the corpus") from None
     missing = [name for name in files if not (folder / name).exists()]
     if missing:
-        raise TrainError(f"{folder} lacks {missing[0]}, which its manifest lists: run m3w verify, or build it again")
+        raise TrainError(f"{folder} lacks {missing[0]}, listed in its manifest: run m3w verify, or rebuild the corpus")
     for path in (folder / "tokenizer" / FILE_NAME, folder / FILE_NAME):
         if path.exists():
             try:
                 return Corpus(folder, load_tokenizer(str(path)), files, *of_recipe(folder))
             except TokenizerError as error:
                 raise TrainError(str(error)) from None
-    raise TrainError(f"{folder} has no tokenizer/{FILE_NAME}: build the corpus again")
+    raise TrainError(f"{folder} has no tokenizer/{FILE_NAME}: rebuild the corpus")
 
 
 def of_recipe(folder: Path) -> tuple[WindowOptions, int, int]:
-    """`cut`, `vocabulary` and `max_documents` of a `Corpus`. Raises TrainError where its recipe cannot be read."""
+    """Read `cut`, `vocabulary` and `max_documents` of a `Corpus`. Raises TrainError if its recipe cannot be read."""
     try:
         recipe = tomllib.loads((folder / "recipe.toml").read_text())
         windows = recipe["windows"]
         cut = WindowOptions(**{name: windows[name] for name in ("policy", "tokens", "images", "draws")})
         return cut, windows["vocabulary"], recipe["image"]["max_documents"]
     except FileNotFoundError:
-        raise TrainError(f"{folder} has no recipe.toml: build the corpus again") from None
+        raise TrainError(f"{folder} has no recipe.toml: rebuild the corpus") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainError(f"{folder}/recipe.toml cannot be read ({error!r}): build the corpus again") from None
+        raise TrainError(f"{folder}/recipe.toml cannot be read ({error!r}): rebuild the corpus") from None
 
 
 @dataclass(frozen=True)
 class Windows:
-    """W windows with T tokens and I images in all, of U units: documents, or pieces of book-length ones.
+    """W windows with T tokens and I images, from U units: documents, or pieces of book-length ones.
 
-    `tokens` (T,) int32 and `starts` (W + 1,); `images` (I,) int32, rows of `hashes` (H, 32), -1 where there is no
-    picture, in the order of the `<image>` tokens, and `image_starts` (W + 1,); `fetched` (H, 32) the hashes of the
-    pictures as they came from the web, which builds with other sizes or qualities share; `unit` (W,) int32 into
-    `units`, each a dict of doc_id, url, site, language; `window_ids` (W,).
+    `tokens` (T,) int32 and `starts` (W + 1,). `images` (I,) int32: rows of `hashes` (H, 32) in the order of the
+    `<image>` tokens, -1 for a missing image; `image_starts` (W + 1,). `fetched` (H, 32): hashes of the images as
+    fetched, which are the same in builds with other sizes or qualities. `unit` (W,) int32: index into `units`, dicts of
+    doc_id, url, site and language. `window_ids` (W,).
     """
 
     tokens: np.ndarray
@@ -121,11 +121,11 @@ class Windows:
         )
 
     def picture_hashes(self) -> set[bytes]:
-        """The pictures as they are stored and as they were fetched."""
+        """Hashes of the images, both as stored and as fetched."""
         return {row.tobytes() for hashes in (self.hashes, self.fetched) for row in hashes}
 
     def image_units(self) -> np.ndarray:
-        """(I,) the unit of each image."""
+        """The unit of each image, (I,)."""
         return np.repeat(self.unit, np.diff(self.image_starts))
 
     def with_images(self, images: np.ndarray) -> "Windows":
@@ -145,8 +145,8 @@ class Windows:
 
 
 def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
-    """Flat arrays from rows with doc_id, url, site, language, window_id, token_start, input_ids, and of each picture in
-    `hashes` what is stored and what was fetched."""
+    """Build flat arrays from rows with doc_id, url, site, language, window_id, token_start, input_ids and `hashes`, the
+    stored and the fetched hash of each image."""
     tokens, starts, images, image_starts, unit, window_ids = [], [0], [], [0], [], []
     hashes: dict[bytes, int] = {}
     fetched: list[bytes] = []
@@ -161,7 +161,7 @@ def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
             )
         markers = int((ids == tokenizer.image_id).sum())
         if markers != len(row["hashes"]):
-            raise TrainError(f"window {row['window_id']}: {markers} <image> tokens but {len(row['hashes'])} pictures")
+            raise TrainError(f"window {row['window_id']}: {markers} <image> tokens but {len(row['hashes'])} images")
         key = (row["doc_id"], row["token_start"] // UNIT_TOKENS)
         if key not in units:
             units[key] = len(units)
@@ -192,10 +192,10 @@ def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
 
 
 def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows:
-    """The corpus' own windows where it has them as Parquet and of `tokenizer`, else windows cut from its documents as
-    its recipe says.
+    """The corpus' own Parquet windows if they use `tokenizer`, otherwise windows cut from its documents as its recipe
+    says.
 
-    Raises TrainError where the corpus' own are not of its tokenizer."""
+    Raises TrainError if the corpus' windows do not match its own tokenizer."""
     if tokenizer.id != corpus.tokenizer.id or not corpus.paths("windows/train-"):
         return cut_windows(corpus, tokenizer, "train", corpus.cut, seed)
     columns = ["window_id", "doc_id", "url", "site", "language", "input_ids", "token_start", "tokenizer"]
@@ -218,7 +218,7 @@ def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows
 
 
 def cut_windows(corpus: Corpus, tokenizer: Tokenizer, split: str, options: WindowOptions, seed: int = 0) -> Windows:
-    """Windows of the documents of `split`. As tiles each token stands in exactly one."""
+    """Cut windows from the documents of `split`. As tiles, each token occurs in exactly one window."""
 
     def rows() -> Iterator[dict[str, Any]]:
         documents = read_documents(corpus.paths("documents/"))
@@ -236,9 +236,9 @@ def cut_windows(corpus: Corpus, tokenizer: Tokenizer, split: str, options: Windo
 
 
 def pictures(corpus: Corpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
-    """Where the picture of each content hash lies (url, alt, tar, offset, length), for those of `hashes`.
+    """Map each of `hashes` to where its image is stored (url, alt, tar, offset, length).
 
-    Raises TrainError where documents/ does not know one."""
+    Raises TrainError if documents/ lacks one."""
     found: dict[bytes, dict[str, Any]] = {}
     for document in read_documents(corpus.paths("documents/"), columns=["images"]):
         for image in document["images"]:
@@ -247,7 +247,7 @@ def pictures(corpus: Corpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
     missing = hashes - set(found)
     if missing:
         raise TrainError(
-            f"{corpus.folder}: no document has the picture {min(missing).hex()} that a window shows: run m3w verify"
+            f"{corpus.folder}: no document has the image {min(missing).hex()} used by a window: run m3w verify"
         )
     return found
 
@@ -257,8 +257,7 @@ def read_picture(corpus: Corpus, place: dict[str, Any]) -> bytes:
 
 
 def rows_of(windows: Windows, order: Iterable[int], context: int) -> Iterator[list[int]]:
-    """Windows packed into rows of at most `context` tokens, each put into the first of eight open rows that has
-    room."""
+    """Pack windows into rows of at most `context` tokens, each into the first of eight open rows with enough room."""
     open_rows: list[list[int]] = []
     room: list[int] = []
     for index in order:
@@ -278,7 +277,7 @@ def rows_of(windows: Windows, order: Iterable[int], context: int) -> Iterator[li
 
 
 def training_rows(windows: Windows, context: int, seed: int) -> Iterator[list[int]]:
-    """Rows without end: all windows in a new order in every epoch."""
+    """Yield rows forever, with a new order of the windows in every epoch."""
     epoch = 0
     while True:
         order = np.random.default_rng([seed, epoch]).permutation(len(windows))
@@ -287,8 +286,8 @@ def training_rows(windows: Windows, context: int, seed: int) -> Iterator[list[in
 
 
 def training_parts(windows: Windows, context: int, tokens: int, seed: int) -> Iterator[list[list[int]]]:
-    """`training_rows` without end, so many at a time that all parts so far hold `tokens` tokens each, to within a row:
-    how full rows are depends on the lengths of windows, and a step is to be as much text in every corpus."""
+    """Yield groups of `training_rows` forever, sized so that all groups so far average `tokens` tokens, to within one
+    row. Rows fill differently with the lengths of windows, and a step must hold as much text in every corpus."""
     lengths = np.diff(windows.starts)
     owed = 0
     part: list[list[int]] = []
@@ -303,8 +302,8 @@ def training_parts(windows: Windows, context: int, tokens: int, seed: int) -> It
 
 
 def media_places(tokens: np.ndarray, image_id: int, images: np.ndarray, follow: bool) -> np.ndarray:
-    """(T,) which of the window's images each token sees: the last at or before it, or, if `follow`, the next after it;
-    -1 for none. A marker whose image is missing gives the tokens that it rules no image."""
+    """For each token (T,) the index of the image it sees: the last one at or before it or, with `follow`, the next one
+    after it; -1 for none. Tokens after a marker whose image is missing see no image."""
     marker = tokens == image_id
     place = np.cumsum(marker) - (0 if follow else 1)
     known = np.append(np.where(images >= 0, np.arange(len(images)), -1), -1)
@@ -312,7 +311,7 @@ def media_places(tokens: np.ndarray, image_id: int, images: np.ndarray, follow: 
 
 
 def token_places(windows: Windows, rows: list[list[int]]) -> np.ndarray:
-    """The places in `windows.tokens` of the tokens of these rows, row by row."""
+    """Indices into `windows.tokens` of the tokens of these rows, row by row."""
     spans = [np.arange(windows.starts[index], windows.starts[index + 1]) for row in rows for index in row]
     return np.concatenate(spans)
 
@@ -325,8 +324,9 @@ def make_batch(  # type: ignore[no-untyped-def]
     follow: np.ndarray | None = None,
     states: torch.Tensor | None = None,
 ) -> Batch:
-    """`rows` of windows as one `Batch`. `features(indexes)` gives the features (n, S, V) of rows of `windows.hashes`;
-    `follow` (W,) says whose text is tied to the next image; `states` (T, D) are those of all tokens of `windows`."""
+    """Build a `Batch` from rows of windows. `features(indexes)` returns the features (n, S, V) for rows of
+    `windows.hashes`; `follow` (W,) marks windows whose text attends to the next image; `states` (T, D) covers all
+    tokens of `windows`."""
     length = rounded(max(sum(len(windows.of(index)[0]) for index in row) for row in rows), 64)
     shape = (len(rows), length)
     tokens = np.zeros(shape, np.int64)
@@ -365,15 +365,15 @@ def make_batch(  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Seen:
-    """For each token of `Windows`: `image` (T,) the place in `Windows.images` of the image that its prediction sees, -1
-    for none and for markers; `distance` (T,) tokens between that image and the token, 0 for the one right behind it."""
+    """For each token of `Windows`: `image` (T,) the index in `Windows.images` of the image its prediction sees, -1 for
+    none and for markers; `distance` (T,) the tokens between that image and the token, 0 right after it."""
 
     image: np.ndarray
     distance: np.ndarray
 
 
 def seen_images(windows: Windows, follow: bool = False) -> Seen:
-    """The prediction of token i is made at token i - 1 and sees what that one sees."""
+    """Find the image each prediction sees. Token i is predicted at token i - 1 and sees what that token sees."""
     image = np.full(len(windows.tokens), -1, np.int64)
     distance = np.zeros(len(windows.tokens), np.int64)
     for index in range(len(windows)):

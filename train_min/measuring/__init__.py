@@ -1,1 +1,1 @@
-"""What comes of it: losses, intervals, few-shot accuracy."""
+"""Measurements: losses, intervals, few-shot accuracy."""

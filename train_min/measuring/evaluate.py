@@ -1,8 +1,7 @@
 """`m3w evaluate`: few-shot accuracy of a trained run on a folder of labelled images.
 
-The task cannot be guessed from text: in every episode the labels are dealt out anew among the classes, so that only the
-shots tell which picture goes with which word. Beside each figure stands the same with shuffled images, and what always
-answering the commonest label would give.
+The task cannot be guessed from text: every episode assigns the labels to the classes at random, so only the shots show
+which label goes with which image. Two baselines are given: shuffled images, and always answering the most common label.
 """
 
 import hashlib
@@ -36,11 +35,12 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """shots: how many examples; 0 shows two answers without their images, as Flamingo does.
+    """Options of `m3w evaluate`.
 
-    mode: `closed` ranks the labels by likelihood, `greedy` and `beam` generate.
-    permute: deal the labels out anew in every episode. rices: take as shots the most similar pictures, the most similar
-    last (Yang et al. 2022, as Flamingo uses it), instead of random ones."""
+    shots: number of examples; 0 shows two answers without their images, as in Flamingo. mode: `closed` ranks the labels
+    by likelihood, `greedy` and `beam` generate. permute: assign the labels to the classes at random in every episode.
+    rices: use the most similar images as shots, the most similar last (Yang et al. 2022, as in Flamingo), not random
+    ones."""
 
     shots: tuple[int, ...] = (0, 4, 8, 16, 32)
     episodes: int = 100
@@ -58,9 +58,9 @@ class Item:
 
 
 def load_task(folder: Path) -> list[Item]:
-    """Pictures in folders named by their labels, or pictures with a .txt of the same name beside them.
+    """Load images from folders named by label, or images with a .txt of the same name beside them.
 
-    Raises TrainError where there are fewer than two labels."""
+    Raises TrainError if there are fewer than two labels."""
     items = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in ENDINGS:
@@ -68,14 +68,13 @@ def load_task(folder: Path) -> list[Item]:
             text = caption.read_text(encoding="utf-8", errors="replace") if caption.exists() else path.parent.name
             items.append(Item(path, " ".join(text.split())))
     if len({item.label for item in items}) < 2:
-        raise TrainError(
-            f"{folder}: pictures of at least two labels are needed, as LABEL/*.jpg or with a .txt beside each"
-        )
+        raise TrainError(f"{folder}: needs images of at least two labels, as LABEL/*.jpg or with a .txt beside each")
     return items
 
 
 def prompt_tokens(tokenizer: Tokenizer, answers: list[str], prefix: str, images: bool = True) -> np.ndarray:
-    """`<image>Output: ANSWER<EOC>` for each answer, then `<image>Output:`. Without `images` the shots are text only."""
+    """Tokens of `<image>Output: ANSWER<EOC>` for each answer, then `<image>Output:`. Without `images` the shots are
+    text only."""
     parts = []
     for answer in answers:
         nodes = [Text(f"{prefix} {answer}")]
@@ -85,7 +84,7 @@ def prompt_tokens(tokenizer: Tokenizer, answers: list[str], prefix: str, images:
 
 
 def answer_tokens(tokenizer: Tokenizer, answer: str, prefix: str) -> np.ndarray:
-    """The ids of ` ANSWER<EOC>` as they stand behind the prefix."""
+    """Token ids of ` ANSWER<EOC>` as they follow the prefix."""
     whole = token_stream([Text(f"{prefix} {answer}")], tokenizer).ids
     return whole[len(tokenizer.encode(prefix)) :]
 
@@ -93,7 +92,7 @@ def answer_tokens(tokenizer: Tokenizer, answer: str, prefix: str) -> np.ndarray:
 def episode(
     items: list[Item], query: int, shots: int, options: EvaluateOptions, similar: Tensor | None
 ) -> tuple[list[int], dict[str, str]]:
-    """The items that are shown before the query, and what each label is called in this episode."""
+    """Choose the items shown before the query, and the name of each label in this episode."""
     stamp = hashlib.sha256(f"{options.seed}\n{query}\n{shots}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(stamp[:8], "big"))
     others = np.array([index for index in range(len(items)) if index != query])
@@ -136,8 +135,7 @@ def accuracy(
     options: EvaluateOptions,
     shuffled: bool = False,
 ) -> float:
-    """The share of episodes answered right. `features` (n, S, V) are those of the items; `shuffled` shows every picture
-    in the place of another."""
+    """Share of episodes answered correctly. `features` (n, S, V) belong to the items; `shuffled` shows other images."""
     order = np.arange(len(items))
     if shuffled:
         order = np.random.default_rng(options.seed).permutation(len(items))
@@ -159,7 +157,7 @@ def accuracy(
 
 
 def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
-    """The model of a run's first seed that was trained on the true pictures. Raises TrainError where there is none."""
+    """Load the first seed's model trained on the true images. Raises TrainError if there is none."""
     try:
         stamp = json.loads((run / "options.json").read_text())
         known = {entry.name for entry in fields(TrainOptions)}
@@ -175,18 +173,18 @@ def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
         raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
     except RuntimeError as error:  # weights of other shapes
         reason = str(error).splitlines()[0]
-        raise TrainError(f"the weights in {run} are not of its options ({reason}): train into another -o") from None
+        raise TrainError(f"the weights in {run} do not match its options ({reason}): train into another -o") from None
     return model, tokenizer, setting
 
 
 def load_model(setting: Setting) -> Flamingo:
-    """The finished `true` variant of the first seed. Raises TrainError where it is not finished."""
+    """Load the finished `true` variant of the first seed. Raises TrainError if it is not finished."""
     path = setting.out / "checkpoint" / f"true-{setting.options.seed}.pt"
     state = load(path)
     if state["step"] < setting.options.steps:
         raise TrainError(
             f"the run in {setting.out} stopped after {state['step']} of {setting.options.steps} steps: "
-            "give its m3w train command again"
+            "rerun its m3w train command to resume"
         )
     model = build_model(setting, setting.options.seed)
     model.load_state_dict(state["model"], strict=False)
@@ -194,7 +192,7 @@ def load_model(setting: Setting) -> Flamingo:
 
 
 def encode_items(items: list[Item], setting: Setting) -> Tensor:
-    """Features (n, S, V) of the items, kept in the run."""
+    """Features (n, S, V) of the items, stored in the run."""
     encoder = load_encoder(vision_of(setting.out, setting.options), torch.device(setting.device))
     contents = {hashlib.sha256(content).digest(): content for content in (item.path.read_bytes() for item in items)}
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
@@ -208,11 +206,11 @@ def encode_items(items: list[Item], setting: Setting) -> Tensor:
 
 
 def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callable[[str], None]) -> dict[str, Any]:
-    """Few-shot figures of a run on the pictures of the folder `task`; RUN/evaluate.json. Raises TrainError.
+    """Measure few-shot accuracy of a run on the images in `task` and write RUN/evaluate.json. Raises TrainError.
 
-    Of a row `shots` are asked for and `shown` is how many there are: all pictures but the one asked about at most."""
+    In each row `shots` is the requested number and `shown` the actual one, limited to all images but the query."""
     if options.mode not in ("closed", "greedy", "beam"):
-        raise TrainError(f"no mode {options.mode!r}: closed, greedy or beam")
+        raise TrainError(f"unknown mode {options.mode!r}: use closed, greedy or beam")
     if min(options.shots) < 0 or options.episodes < 1:
         raise TrainError("--shots is at least 0 and --episodes at least 1")
     items = load_task(task)
@@ -231,7 +229,7 @@ def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callab
             "majority": majority,
         }
         rows.append(row)
-        fewer = f" (of {shots} asked for: there are {len(items)} pictures)" if shown < shots else ""
+        fewer = f" ({shots} requested; only {len(items)} images)" if shown < shots else ""
         report(
             f"{shown:2d} shots{fewer}: {row['accuracy']:.3f}, with shuffled images {row['shuffled']:.3f}, "
             f"commonest label {majority:.3f}"
@@ -242,7 +240,7 @@ def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callab
 
 
 def captions(setting: Setting, tokenizer: Tokenizer, n: int = 12) -> list[dict[str, str]]:
-    """What the model writes behind pictures of held-out documents: sha256 and text."""
+    """Captions the model generates for images of held-out documents: sha256 and text."""
     windows = setting.windows("validation")
     lookup = setting.lookup(windows)
     shown = list(dict.fromkeys(windows.images[windows.images >= 0].tolist()))

@@ -1,4 +1,5 @@
-"""Text from a trained Flamingo: cached media, cached self-attention, rows of unequal length and image count."""
+"""Text generation with a trained Flamingo: cached media and self-attention, rows of different length and image
+count."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,14 @@ from train_min.model.lm import packed_bias
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids and the features (n, S, V) of its images, in the order of its `<image>` tokens."""
+    """Token ids, and the features (n, S, V) of the images in the order of their `<image>` tokens."""
 
     tokens: np.ndarray
     features: Tensor
 
 
 def prompt_batch(prompts: list[Prompt], image_id: int) -> Batch:
-    """Prompts as rows padded on the left, so that all end at the same place. No targets."""
+    """Prompts as rows padded on the left, so that all end at the same position. No targets."""
     length = max(len(prompt.tokens) for prompt in prompts)
     shape = (len(prompts), length)
     tokens, segments = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
@@ -42,7 +43,7 @@ def prompt_batch(prompts: list[Prompt], image_id: int) -> Batch:
 
 
 class Session:
-    """A batch of prompts in the middle of being continued. `logits` (B, V) are those of the next token."""
+    """A batch of prompts being continued. `logits` (B, V) predict the next token."""
 
     @torch.inference_mode()
     def __init__(self, model: Flamingo, batch: Batch):
@@ -83,7 +84,7 @@ class Session:
         self._run(x, self.position, bias, self.sees)
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows, in this order, some perhaps several times."""
+        """Continue with these rows, in this order; rows may repeat."""
         rows = rows.to(self.position.device)
         self.segments, self.position, self.sees = self.segments[rows], self.position[rows], self.sees[rows]
         self.keys_values = {name: (k[rows], v[rows]) for name, (k, v) in self.keys_values.items()}
@@ -96,7 +97,7 @@ class Session:
 
 @torch.inference_mode()
 def greedy(model: Flamingo, prompts: list[Prompt], image_id: int, eoc_id: int, length: int = 16) -> list[list[int]]:
-    """The likeliest token at each step, up to EOC or `length` tokens. Markers other than EOC are never generated."""
+    """Generate the most likely token at each step, up to EOC or `length` tokens; no markers other than EOC."""
     session = Session(model, prompt_batch(prompts, image_id))
     texts: list[list[int]] = [[] for _ in prompts]
     running = [True] * len(prompts)
@@ -117,10 +118,11 @@ def greedy(model: Flamingo, prompts: list[Prompt], image_id: int, eoc_id: int, l
 def beam(
     model: Flamingo, prompt: Prompt, image_id: int, eoc_id: int, beams: int = 3, length: int = 16
 ) -> tuple[list[int], float]:
-    """The continuation with the highest log-likelihood that `beams` beams find, and that log-likelihood (nats)."""
+    """Return the continuation with the highest log-likelihood found by `beams` beams, and that log-likelihood
+    (nats)."""
     session = Session(model, prompt_batch([prompt], image_id))
     session.select(torch.zeros(beams, dtype=torch.long))
-    scores = torch.full((beams,), float("-inf"))  # on the CPU, where what is kept is chosen
+    scores = torch.full((beams,), float("-inf"))  # on the CPU, where beams are selected
     scores[0] = 0.0
     texts: list[list[int]] = [[] for _ in range(beams)]
     best: tuple[list[int], float] = ([], float("-inf"))
@@ -151,7 +153,7 @@ def beam(
 
 @torch.inference_mode()
 def likelihoods(model: Flamingo, prompt: Prompt, answers: list[np.ndarray], image_id: int) -> list[float]:
-    """The log-likelihood (nats) of each answer behind the prompt."""
+    """Log-likelihood (nats) of each answer after the prompt."""
     rows = [Prompt(np.concatenate([prompt.tokens, answer]), prompt.features) for answer in answers]
     batch = prompt_batch(rows, image_id)
     for number, answer in enumerate(answers):

@@ -1,4 +1,4 @@
-"""What a run wrote while it went, and what it found."""
+"""The log and the result of a run."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from train_min.training.variants import BLIND, DOSE_RESPONSES, DOSES, SCOPES, Se
 
 
 class Progress:
-    """Rows to log.jsonl, and a line now and then to the user."""
+    """Writes rows to log.jsonl, and now and then a line for the user."""
 
     def __init__(self, path: Path, report: Report, total: int):
         self.file = path.open("a", encoding="utf-8")
@@ -37,13 +37,13 @@ class Progress:
             parts += [f"loss of {name} {loss:.3f}" for name, loss in row.get("loss", {}).items()]
             parts += [f"{row['tokens_per_second']:,} tokens/s"] if "tokens_per_second" in row else []
             parts += [f"MFU {row['mfu']:.0%}"] if "mfu" in row else []
-            # before, starting the processes makes up most of the time
+            # before that, the time is mostly spent on starting processes
             parts += [f"{duration(left)} left"] if now - self.started > 15 else []
             self.report(", ".join(parts))
             self.file.flush()
 
     def trainings(self, losses: list[Path], steps: int, workers: int) -> None:
-        """The phase of the trainings whose losses are to lie in these files; those that are there are done."""
+        """Start the phase that trains to these loss files; existing files count as done."""
         left = sum(not path.exists() for path in losses)
         of = f" (of {len(losses)})" if left < len(losses) else ""
         self.report(f"{left}{of} trainings of {steps} steps on {min(workers, len(losses))} processes")
@@ -54,13 +54,13 @@ class Progress:
 
 
 def say_too_few(reason: str, report: Report) -> None:
-    """Before anything is trained."""
+    """Warn, before training, that there is too little data."""
     if reason:
-        report(f"{reason}. Training goes on, but its result will say no more than this")
+        report(f"{reason}. Training continues, but its result will not be meaningful")
 
 
 def amounts(name: str, tokenizer: Tokenizer, training: Windows, windows: Windows) -> dict[str, Any]:
-    """How much a corpus trains on and holds out."""
+    """Amounts of training and held-out data of a corpus."""
     return {
         "name": name,
         "tokenizer": tokenizer.id,
@@ -80,7 +80,7 @@ def summarise(
     places: dict[bytes, dict[str, Any]],
     log: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Everything that a report page needs."""
+    """Everything the report needs."""
     options = setting.options
     windows, training = setting.windows("validation"), setting.windows("train")
     clusters = validate.clusters_of(windows, training)
@@ -128,9 +128,9 @@ def summarise(
 def dose_response(
     windows: Windows, clusters: validate.Clusters, losses: dict[str, list[Losses]], options: TrainOptions
 ) -> dict[str, Any]:
-    """How the gain, and under `placement` the penalty within the document, fall with the share of wrong documents; and
-    by how much each dose is told from the corpus as it is. `blind`: NLL(reference) less that of models trained without
-    pictures; above zero the reference is harmed by its shuffled pictures, and the gain holds this harm."""
+    """How the gain, and with `placement` the penalty within the document, fall with the share of wrong documents, and
+    how clearly each dose differs from the corpus as it is. `blind`: NLL(reference) minus NLL of models trained without
+    images; above zero the shuffled images harm the reference, and the gain includes that harm."""
     chosen = seen_images(windows).image >= 0
     points = []
     for dose in (0.0, *DOSES):
@@ -156,12 +156,12 @@ def dose_response(
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of log.jsonl; where a run was interrupted and did a step again, the later row."""
+    """Read the rows of log.jsonl; if an interrupted run repeated a step, the later row counts."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
-        except ValueError:  # the line at which a run was killed
+        except ValueError:  # the last line of a killed run
             continue
         if "loss" in row:
             rows[row["variant"], row.get("seed", 0), row["step"]] = row
@@ -169,7 +169,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def curves(log: list[dict[str, Any]], points: int = 100) -> dict[str, list[dict[str, Any]]]:
-    """Loss and gates of each variant and seed, at most about `points` steps each."""
+    """Loss and gates of each variant and seed, about `points` steps each."""
     variants: dict[str, list[dict[str, Any]]] = {}
     for row in log:
         variants.setdefault(f"{row['variant']}-{row.get('seed', 0)}", []).append(row)

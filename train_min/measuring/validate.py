@@ -1,8 +1,8 @@
 """What the images of a corpus are worth, from per-token losses of several variants and seeds.
 
-Variants are trained alike but for the pictures that they see: `true` the corpus' own, `reference` the same pictures
-dealt out anew among the documents, `control` dealt out once more. Numbers are bits per token, over text tokens whose
-prediction sees an image."""
+Variants differ only in the images they are trained on: `true` the corpus' own, `reference` the same images shuffled
+across documents, `control` a second shuffle. Numbers are bits per token, over text tokens whose prediction sees an
+image."""
 
 import math
 from collections import Counter
@@ -19,20 +19,20 @@ from train_min.data.windows import Losses, Windows, seen_images
 
 BITS = 1 / math.log(2)
 MOST_PARTS = 20
-"""Hosts, or languages, that a gain is broken down by: those with most tokens."""
+"""Maximum number of hosts or languages in the breakdown: those with most tokens."""
 DISTANCES = ((0, 8), (8, 32), (32, 128), (128, 1 << 30))
 
 
 def unit_sums(windows: Windows, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """(U,) the sum over the chosen tokens of each unit."""
+    """Sum over the chosen tokens of each unit, (U,)."""
     token_units = np.repeat(windows.unit, np.diff(windows.starts))
     return np.bincount(token_units[chosen], values[chosen].astype(np.float64), minlength=len(windows.units))
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which held-out units are not independent of each other, as names (U,): of the `document` of each, and of its
-    `cluster`, which is its site if `by_site`, else the document."""
+    """Which held-out units depend on each other, as names (U,): the `document` of each, and its `cluster`, the site if
+    `by_site`, else the document."""
 
     document: list[str]
     cluster: list[str]
@@ -44,8 +44,8 @@ class Clusters:
 
 
 def clusters_of(held_out: Windows, training: Windows) -> Clusters:
-    """By site where no site stands on both sides of the split. A page of which pieces stand on both sides is as many
-    documents as it has held-out units."""
+    """Cluster by site if no site is on both sides of the split. A page with pieces on both sides counts as one document
+    per held-out unit."""
     trained = {unit["doc_id"] for unit in training.units}
     document = [
         f"{unit['doc_id']} {number}" if unit["doc_id"] in trained else unit["doc_id"]
@@ -58,8 +58,8 @@ def clusters_of(held_out: Windows, training: Windows) -> Clusters:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bits per token, its 95 % interval, and over how much it was taken; `by_site` where no site of it was trained on.
-    NaN where there was nothing; the interval alone where there was one cluster."""
+    """Bits per token, its 95 % interval, and the amount of data; `by_site`: none of the sites was trained on. All NaN
+    without data; only the interval is NaN for a single cluster."""
 
     value: float
     low: float
@@ -72,7 +72,7 @@ class Estimate:
 
     @property
     def too_few(self) -> str:
-        """Why this says nothing of the corpus; empty where it does."""
+        """Why this says nothing about the corpus; empty if it does."""
         return too_few(self.documents, self.sites if self.by_site else None)
 
     def row(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Estimate:
 
 
 def estimate(windows: Windows, clusters: Clusters, differences: list[np.ndarray], chosen: np.ndarray) -> Estimate:
-    """The mean of `differences`, one array (T,) in nats for each seed, over the `chosen` tokens, and its `interval`."""
+    """The mean of `differences`, one array (T,) in nats per seed, over the `chosen` tokens, and its `interval`."""
     sums = np.stack([unit_sums(windows, difference, chosen) for difference in differences]) * BITS
     counts = unit_sums(windows, np.ones(len(chosen)), chosen)
     used = np.flatnonzero(counts)
@@ -98,15 +98,15 @@ def estimate(windows: Windows, clusters: Clusters, differences: list[np.ndarray]
 
 
 def interval(sums: np.ndarray, counts: np.ndarray, clusters: list[str]) -> tuple[float, float, float]:
-    """The ratio of sums over units, and the ends of its 95 % interval: the numerator is the mean over seeds of `sums`
-    (seeds, units), the denominator that of `counts` (units,). NaN for the ends where there is one cluster.
+    """Ratio of sums over units, and the ends of its 95 % interval: the numerator is the mean over seeds of `sums`
+    (seeds, units), the denominator that of `counts` (units,). The ends are NaN for a single cluster.
 
-    Two variances: of the ratio among clusters of units, by leaving out one after the other (jackknife; a bootstrap is
-    too narrow for few clusters), and of its mean over seeds, less what the former holds of it: seeds differ also in
-    how they do on each cluster (Cameron, Gelbach & Miller 2011). Each is multiplied by the square of Student's t for
-    its own degrees of freedom before they are added (Graybill & Wang 1980); with the degrees of freedom of the sum
-    (Satterthwaite 1946) the interval would be too narrow where few seeds differ much. One seed tells nothing of seeds:
-    the interval is then that over clusters only. docs/validation.md has how often it covers the truth."""
+    Two variances are added: of the ratio among clusters of units, by leaving out one at a time (jackknife; a bootstrap
+    is too narrow for few clusters), and of its mean over seeds, minus the part the first already includes, since seeds
+    also differ in how they do on each cluster (Cameron, Gelbach & Miller 2011). Each is multiplied by the square of
+    Student's t for its own degrees of freedom before adding (Graybill & Wang 1980); with the degrees of freedom of the
+    sum (Satterthwaite 1946) the interval would be too narrow if few seeds differ much. With one seed the interval
+    covers clusters only. docs/validation.md has its measured coverage."""
     names, cluster = np.unique(clusters, return_inverse=True)
     n_seeds, n = len(sums), len(names)
     sums = np.stack([np.bincount(cluster, row, minlength=n) for row in sums])
@@ -116,7 +116,7 @@ def interval(sums: np.ndarray, counts: np.ndarray, clusters: list[str]) -> tuple
     value = float(by_seed.mean())
     if n < 2:
         return value, math.nan, math.nan
-    # (seeds, clusters) by how much the ratio changes without a cluster
+    # (seeds, clusters): change of the ratio without each cluster
     change = (sums.sum(1, keepdims=True) - sums) / (total - counts) - by_seed[:, None]
     square = student(n - 1) ** 2 * _jackknife(change.mean(0) ** 2)
     if n_seeds > 1:
@@ -136,7 +136,7 @@ def student(freedom: int) -> float:
 
 
 def too_few_held_out(windows: Windows, clusters: Clusters) -> str:
-    """What `too_few` of an estimate over all text that sees an image will be."""
+    """`too_few` as an estimate over all text that sees an image will have it."""
     return estimate(windows, clusters, [np.zeros(len(windows.tokens))], seen_images(windows).image >= 0).too_few
 
 
@@ -154,8 +154,8 @@ def information(
     name: str = "own",
     follow: bool = False,
 ) -> dict[str, Any]:
-    """The gain, and its parts by distance from the image, by language and host (the 20 with most tokens), and by
-    seed. The interval of a host is that over its documents."""
+    """The gain, and its parts by distance from the image, by language and host (the 20 with most tokens), and by seed.
+    The interval of a host is over its documents."""
     seen = seen_images(windows, follow)
     chosen = seen.image >= 0
     differences = [right[name] - left[name] for left, right in zip(true, reference, strict=True)]
@@ -189,8 +189,8 @@ def information(
 def penalty(
     windows: Windows, clusters: Clusters, losses: list[Losses], name: str, replaced: np.ndarray
 ) -> dict[str, Any]:
-    """NLL with other pictures minus NLL with the true ones, of one model, over the tokens whose image was `replaced`
-    (I,). Above zero also without information: a diagnostic, never what images are worth."""
+    """NLL with other images minus NLL with the true ones, for one model, over the tokens whose image was `replaced`
+    (I,). It can be above zero without information: a diagnostic, not what images are worth."""
     seen = seen_images(windows)
     chosen = (seen.image >= 0) & np.append(replaced, False)[seen.image]
     return estimate(windows, clusters, [entry[name] - entry["own"] for entry in losses], chosen).row()
@@ -202,7 +202,7 @@ def mean_nll(windows: Windows, losses: np.ndarray, chosen: np.ndarray) -> float 
 
 
 def bytes_per_token(windows: Windows, tokenizer: Tokenizer) -> float:
-    """UTF-8 bytes of the text tokens that see an image, over their number."""
+    """UTF-8 bytes of the text tokens that see an image, divided by their number."""
     seen = seen_images(windows).image >= 0
     size = count = 0
     for index in range(len(windows)):
@@ -221,8 +221,8 @@ def documents(
     text: Callable[[np.ndarray], str],
     n: int = 50,
 ) -> dict[str, list[dict[str, Any]]]:
-    """The documents whose pictures tell most and least about their text: the `n` best and worst by bits per token. Of a
-    document in several units each stands for itself, with the `text` and the pictures of its first window."""
+    """The `n` documents whose images tell most and least about their text, by bits per token. Units of one document
+    count separately, each with the `text` and the images of its first window."""
     chosen = seen_images(windows).image >= 0
     sums = np.mean(
         [unit_sums(windows, right["own"] - left["own"], chosen) for left, right in zip(true, reference, strict=True)], 0
@@ -261,14 +261,14 @@ def documents(
 
 
 def sentence(gain: dict[str, Any], control: dict[str, Any] | None, languages: Collection[str] = ()) -> str:
-    """The result in words. `languages`: those of the text that sees an image; said where there is one."""
+    """Put the result into words. `languages`: those of the text that sees an image; named if there is one."""
     reason = too_few(gain["documents"], gain["sites"] if gain["by_site"] else None)
     if reason:
         return reason
     carried = f"{_bits(gain['value'])} bits per token of the text they belong to"
     span = f"95 % interval {_bits(gain['low'])} to {_bits(gain['high'])} over {amount_of(gain)}"
     span += f" in one language ({next(iter(languages))})" if len(languages) == 1 and "" not in languages else ""
-    span += ", without what seeds differ by (one seed)" if gain["seeds"] == 1 else ""
+    span += ", excluding the variance between seeds (one seed)" if gain["seeds"] == 1 else ""
     if gain["low"] <= 0 <= gain["high"]:
         text = f"what images carry is not distinguishable from zero: {carried}, {span}"
     else:
@@ -277,13 +277,13 @@ def sentence(gain: dict[str, Any], control: dict[str, Any] | None, languages: Co
 
 
 def amount_of(row: dict[str, Any]) -> str:
-    """How many documents of how many sites, and whether the models saw other pages of these."""
+    """Number of documents and sites, and whether the models were trained on other pages of these sites."""
     sites = f"{row['documents']:,} documents of {row['sites']:,} {'site' if row['sites'] == 1 else 'sites'}"
-    return sites if row["by_site"] else f"{sites} that were trained on too"
+    return sites if row["by_site"] else f"{sites}, which were also trained on"
 
 
 def _bits(value: float) -> str:
-    """Two decimals, or three where two would hide the number. Never a minus before zero."""
+    """Two decimals, or three if two would hide the number. Never "-0"."""
     digits = 2 if abs(value) >= 0.0995 or abs(value) < 0.0005 else 3 if abs(value) < 0.05 else 2
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text

@@ -1,1 +1,1 @@
-"""What is trained: language models, image encoders, and the Flamingo that joins them."""
+"""The models: language models, image encoders, and the Flamingo that joins them."""

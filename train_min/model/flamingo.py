@@ -1,8 +1,8 @@
 """Flamingo around a frozen causal language model (Alayrac et al. 2022, arXiv 2204.14198, sections 2.1 to 2.3).
 
 Shapes: B rows of T tokens, N media items in the batch, R latents per item, D the language model's width, S patches of
-width V per frame, F frames per item. Media are ragged: `Batch` says which row and which place in that row an item has.
-Weights are float32; every product runs in the type of its input.
+width V per frame, F frames per item. Media are ragged: `Batch` gives the row of each item and its place in that row.
+Weights are float32; products are computed in the dtype of their input.
 """
 
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from train_min.model.lm import LayerNorm, Linear, as_bias, attention, heads, pac
 
 
 def rounded(count: int, unit: int) -> int:
-    """`count` or a little more: oneDNN compiles its kernels anew for every shape, in 3 ms each, and with sizes as they
-    fall a step of the nano model spends a quarter of its time on that."""
+    """Round `count` up to a few sizes. oneDNN compiles a kernel for every new shape (3 ms each); with unrounded sizes
+    that takes a quarter of a nano step."""
     return -(-count // unit) * unit
 
 
 def padded(x: Tensor, unit: int) -> Tensor:
-    """`x` with zeros behind it, its first dimension `rounded`."""
+    """Pad the first dimension of `x` with zeros to its `rounded` size."""
     return F.pad(x, (0, 0) * (x.ndim - 1) + (0, rounded(len(x), unit) - len(x)))
 
 
@@ -30,12 +30,11 @@ def padded(x: Tensor, unit: int) -> Tensor:
 class Batch:
     """Rows of packed windows.
 
-    `segments` numbers the window a token belongs to, -1 is padding; a token sees tokens of its own segment only.
-    `positions` count from 0 in each segment. `media_index[b, t]` is the place in row b of the item that token t sees,
-    -1 for none. `features` holds the media, in groups of equal frame count (n, F, S, V), concatenated in the order of
-    `media_row` and `media_slot` (N each): item i stands in place media_slot[i] of row media_row[i].
-    `targets[b, t]` is the token to be predicted at t, -1 where no loss is taken. `states` (B, T, D), where known, are
-    what `Flamingo.lower` gives for these tokens.
+    `segments` numbers the window of each token, -1 is padding; tokens attend only within their segment. `positions`
+    count from 0 in each segment. `media_index[b, t]` is the place in row b of the item that token t sees, -1 for none.
+    `features` holds the media, in groups of equal frame count (n, F, S, V), concatenated in the order of `media_row`
+    and `media_slot` (N each): item i is at place media_slot[i] of row media_row[i]. `targets[b, t]` is the token to
+    predict at t, -1 for no loss. `states` (B, T, D), if given, is the output of `Flamingo.lower` for these tokens.
     """
 
     tokens: Tensor
@@ -88,9 +87,9 @@ class ResamplerLayer(nn.Module):
 
 
 class PerceiverResampler(nn.Module):
-    """Media items (N, F, S, V) to latents (N, R, D), whatever F and S are.
+    """Media items (N, F, S, V) to latents (N, R, D), for any F and S.
 
-    `frames` time embeddings are learnt; another number of frames interpolates between them (section 2.1)."""
+    `frames` time embeddings are learnt; other frame counts interpolate between them (section 2.1)."""
 
     def __init__(
         self,
@@ -111,7 +110,7 @@ class PerceiverResampler(nn.Module):
         self.norm = LayerNorm(width)
 
     def time_embeddings(self, frames: int) -> Tensor:
-        """(frames, D). As many frames as are learnt gives the learnt ones, bit for bit."""
+        """Time embeddings (frames, D); for the learnt number of frames, exactly the learnt ones."""
         if frames == len(self.time):
             return self.time
         if frames == 1:
@@ -132,8 +131,8 @@ class PerceiverResampler(nn.Module):
 class Media:
     """The media of a batch as the gated layers see them.
 
-    `latents` (N, R, D); item i stands at place slot[i] of row row[i]. `bias` (B, 1, T, I * R) is 0 where a token sees
-    a latent; `sees` (B, T, 1) is 1 for tokens that see an item and 0 for the others."""
+    `latents` (N, R, D); item i is at place slot[i] of row row[i]. `bias` (B, 1, T, I * R) is 0 where a token sees a
+    latent, minus infinity elsewhere; `sees` (B, T, 1) is 1 for tokens that see an item, else 0."""
 
     latents: Tensor
     row: Tensor
@@ -149,10 +148,10 @@ def see_media(latents: Tensor, row: Tensor, slot: Tensor, media_index: Tensor) -
 
 
 def visible(media_index: Tensor, slots: int, n_latents: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """`bias` and `sees` of `Media`."""
+    """Compute `bias` and `sees` of `Media`."""
     mask = media_index[:, :, None] == torch.arange(slots, device=media_index.device)
     sees = mask.any(-1, keepdim=True)
-    # A softmax over nothing has no value: such rows see everything here, and `sees` makes their result exactly 0.
+    # Softmax over nothing is undefined: such rows see everything here, and `sees` sets their result to exactly 0.
     mask = (mask | ~sees).repeat_interleave(n_latents, -1)[:, None]
     return as_bias(mask, dtype), sees.to(dtype)
 
@@ -172,7 +171,7 @@ class GatedCrossAttention(nn.Module):
         self.ffw_gate = nn.Parameter(torch.zeros(()))
 
     def keys_values(self, media: Media) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, heads, I * R, D / heads): computed for items that exist, zero in empty places."""
+        """Keys and values (B, heads, I * R, D / heads): computed for existing items, zero in empty places."""
         kv = self.kv(padded(media.latents, 8))[: len(media.latents)]
         slots = media.bias.shape[-1] // kv.shape[1]
         rows = kv.new_zeros(len(media.sees), slots, *kv.shape[1:])
@@ -181,8 +180,8 @@ class GatedCrossAttention(nn.Module):
         return heads(k, self.n_heads), heads(v, self.n_heads)
 
     def forward(self, y: Tensor, media: Media | None, keys_values: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """`y` is (B, T, D). Without media only the feed-forward acts. `keys_values` are those kept of an earlier
-        call."""
+        """Apply the layer to `y` (B, T, D). Without media only the feed-forward runs. `keys_values` may come from an
+        earlier call."""
         if media is not None:
             k, v = keys_values or self.keys_values(media)
             attended = attention(heads(self.q(self.norm(y)), self.n_heads), k, v, media.bias)
@@ -192,7 +191,7 @@ class GatedCrossAttention(nn.Module):
 
 
 def head_logits(hidden: Tensor, weight: Tensor, new_rows: Tensor) -> Tensor:
-    """Logits (n, V + new) of the frozen head's V rows and the trained rows of the new tokens behind them."""
+    """Logits (n, V + new): the frozen head's V rows, then the trained rows of the new tokens."""
     logits = hidden @ weight.T
     return torch.cat([logits, hidden @ new_rows.T.to(hidden.dtype)], -1) if len(new_rows) else logits
 
@@ -200,9 +199,9 @@ def head_logits(hidden: Tensor, weight: Tensor, new_rows: Tensor) -> Tensor:
 class TokenLoss(torch.autograd.Function):
     """Negative log-likelihood (n, nats, float32) of `targets` (n) under softmax(hidden @ [weight; new_rows].T).
 
-    The head is frozen but for `new_rows`, so the gradient of the hidden states is formed chunk by chunk in the forward
-    pass: the logits of a whole batch never exist, and each chunk stays in the processor's cache. `gradients`: whether
-    they are wanted; autograd's own mode cannot be seen in here."""
+    The head is frozen except for `new_rows`, so the gradient of the hidden states is computed chunk by chunk in the
+    forward pass: the logits of a whole batch never exist, and each chunk fits the processor's cache. `gradients`:
+    whether to compute them (autograd's own mode is not visible here)."""
 
     CHUNK = 128
 
@@ -249,11 +248,11 @@ class ModelConfig:
 
 
 class Flamingo(nn.Module):
-    """A frozen language model `lm` with a resampler and gated layers, the only parts that are trained.
+    """A frozen language model `lm` with a resampler and gated layers; only these are trained.
 
-    Tokens from `lm.vocabulary` on are new: what predicts them are the trained `new_rows`, apart from the frozen head.
-    What they are as input is drawn once and for all (`new_inputs`), so that the states below the first gated layer are
-    those of a frozen model. Raises TrainError where `lm` has too few blocks for a gated layer."""
+    Tokens from `lm.vocabulary` on are new: the trained `new_rows` predict them, apart from the frozen head. Their input
+    embeddings are drawn once and stay fixed (`new_inputs`), so the states below the first gated layer are those of a
+    frozen model. Raises TrainError if `lm` has too few blocks for a gated layer."""
 
     def __init__(self, lm, config: ModelConfig, seed: int):  # type: ignore[no-untyped-def]
         super().__init__()
@@ -275,17 +274,17 @@ class Flamingo(nn.Module):
             generator,
             config.frames,
         )
-        # before blocks every - 1, 2 * every - 1, ..., as open_flamingo counts them
+        # before blocks every - 1, 2 * every - 1, ..., as in open_flamingo
         self.gated: dict[str, GatedCrossAttention] = nn.ModuleDict(  # type: ignore[assignment]
             {
                 str(index): GatedCrossAttention(width, config.n_heads, generator)
                 for index in range(config.every - 1, lm.n_layers, config.every)
             }
         )
-        # as likely as a token of the mean row: at zero they would outweigh a head whose logits are all far below
+        # as likely as a token with the mean row: zero rows would outweigh a head whose logits are all strongly negative
         mean = lm.head[: lm.vocabulary].float().mean(0) if config.n_new_tokens else torch.zeros(width)
         self.new_rows = nn.Parameter(mean.cpu().repeat(config.n_new_tokens, 1))
-        own = torch.Generator().manual_seed(0)  # every seed has the same
+        own = torch.Generator().manual_seed(0)  # the same for every seed
         inputs = torch.randn(config.n_new_tokens, width, generator=own) * lm.head.float().std().cpu()
         self.new_inputs: Tensor
         self.register_buffer("new_inputs", inputs, persistent=False)
@@ -309,8 +308,8 @@ class Flamingo(nn.Module):
         return see_media(torch.cat(groups), batch.media_row, batch.media_slot, batch.media_index)
 
     def hidden(self, batch: Batch) -> Tensor:
-        """What the head reads, (B, T, D). With `batch.states` only the blocks from the first gated layer up are run."""
-        # states are in the type that is fast on the CPU that made them
+        """The head's input (B, T, D). With `batch.states` only the blocks from the first gated layer on run."""
+        # states have the dtype that was fastest on the CPU that computed them
         x = self.embed(batch.tokens) if batch.states is None else batch.states.to(self.lm.head.dtype)
         media = self.media(batch, x.dtype)
 
@@ -325,12 +324,12 @@ class Flamingo(nn.Module):
 
     @property
     def first(self) -> int:
-        """The block before which the first gated layer stands."""
+        """Index of the block that the first gated layer precedes."""
         return min(map(int, self.gated))
 
     @torch.no_grad()
     def lower(self, batch: Batch) -> Tensor:
-        """What enters the first gated layer, (B, T, D): frozen, and the same whatever the images."""
+        """Input of the first gated layer (B, T, D): frozen, and independent of the images."""
         x = self.embed(batch.tokens)
         bias = packed_bias(batch.segments, x.dtype)
         return self.lm.run(x, batch.positions, bias, blocks=slice(0, self.first))
@@ -340,15 +339,15 @@ class Flamingo(nn.Module):
         return head_logits(self.hidden(batch), self.lm.head, self.new_rows)
 
     def nll(self, batch: Batch) -> Tensor:
-        """Negative log-likelihood (n, nats) at the places of `batch.targets` that are not -1, row by row. Only these
-        pass through the head."""
+        """Negative log-likelihood (n, nats) wherever `batch.targets` is not -1, row by row. Only these places pass
+        through the head."""
         wanted = batch.targets >= 0
         hidden, targets = padded(self.hidden(batch)[wanted], 64), padded(batch.targets[wanted], 64)
         nll = TokenLoss.apply(hidden, self.lm.head, self.new_rows, targets, torch.is_grad_enabled())
         return nll[: int(wanted.sum())]
 
     def gates(self) -> dict[str, list[float]]:
-        """tanh of the gates, layer by layer."""
+        """tanh of the gates, per layer."""
         return {
             "attention": [layer.attention_gate.tanh().item() for layer in self.gated.values()],
             "ffw": [layer.ffw_gate.tanh().item() for layer in self.gated.values()],

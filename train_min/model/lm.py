@@ -1,7 +1,7 @@
-"""Causal language models: a nano one of our own, and one way to drive any of Hugging Face's.
+"""Causal language models: a nano one of our own, and an adapter for Hugging Face's.
 
-Flamingo needs few things of a language model, what `NanoLM` and `HuggingFaceLM` have in common. Everything is frozen:
-whoever trains the nano model does so before it is wrapped.
+Flamingo needs little of a language model: the methods that `NanoLM` and `HuggingFaceLM` share. Both are frozen here;
+the nano model is trained before it is wrapped.
 """
 
 import io
@@ -25,7 +25,7 @@ BeforeBlock = Callable[[int, Tensor], Tensor]
 
 
 class Linear(nn.Linear):
-    """A product without bias in the type of its input: weights stay float32 for the optimizer."""
+    """A linear layer without bias, computed in its input's dtype; weights stay float32 for the optimizer."""
 
     def __init__(self, inputs: int, outputs: int, generator: torch.Generator):
         nn.Module.__init__(self)
@@ -38,7 +38,7 @@ class Linear(nn.Linear):
 
 
 class LayerNorm(nn.Module):
-    """Layer norm with a scale and no bias: torch's kernel for it is twice as fast on CPU as the one for RMSNorm."""
+    """Layer norm with scale and no bias: torch's kernel for it is twice as fast on CPU as the one for RMSNorm."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -56,7 +56,7 @@ def heads(x: Tensor, n_heads: int) -> Tensor:
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Attention of (B, heads, T, d) over (B, heads, K, d) with an additive `bias` that broadcasts to (B, heads, T, K).
 
-    On CPU written out: in bfloat16 torch's fused kernel takes three times as long backwards."""
+    Written out for CPU: in bfloat16 the backward pass of torch's fused kernel takes three times as long."""
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
@@ -71,7 +71,7 @@ def as_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def packed_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, T, T): a token sees those at or before it in its own segment."""
+    """Causal bias (B, 1, T, T) within each segment."""
     length = segments.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     return as_bias(((segments[:, :, None] == segments[:, None]) & causal)[:, None], dtype)
@@ -89,7 +89,7 @@ ROTARY_BASE = 10_000.0  # Su et al. 2021, arXiv 2104.09864
 
 
 def rotary(positions: Tensor, head_width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (B, 1, T, head_width / 2) of `positions` (B, T)."""
+    """Cosines and sines (B, 1, T, head_width / 2) for `positions` (B, T)."""
     exponents = torch.arange(0, head_width, 2, device=positions.device) / head_width
     angles = positions[:, None, :, None].float() * ROTARY_BASE**-exponents
     return angles.cos().to(dtype), angles.sin().to(dtype)
@@ -101,7 +101,8 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 
 def head_count(width: int) -> int:
-    """Attention heads of a layer of this width: as wide as 128, which on CPU costs half of 64, where it divides."""
+    """Number of attention heads for a layer of this width. Heads are 128 wide if that divides it: on CPU they cost half
+    of 64-wide ones."""
     return next((width // size for size in (128, 64, 32, 16) if width % size == 0), 1)
 
 
@@ -130,7 +131,7 @@ class NanoBlock(nn.Module):
 
 
 class NanoLM(nn.Module):
-    """A decoder of `NanoConfig`'s size: rotary positions, pre-norm, tied head."""
+    """A decoder configured by `NanoConfig`: rotary positions, pre-norm, tied head."""
 
     def __init__(self, config: NanoConfig, seed: int):
         super().__init__()
@@ -171,11 +172,11 @@ class NanoLM(nn.Module):
         cache: Cache | None = None,
         blocks: slice = slice(None),
     ) -> Tensor:
-        """Embeddings (B, T, D) to what the head reads (B, T, D).
+        """Embeddings (B, T, D) to the head's input (B, T, D).
 
         `bias` (B, 1, T, past + T) is 0 where a token sees another, minus infinity elsewhere. `before(i, x)` may change
-        what enters block i. A `cache` is read and extended in place. `blocks` runs a part of the stack: one that
-        begins at 0 takes embeddings, one that goes to the end gives what the head reads."""
+        the input of block i. A `cache` is read and extended in place. `blocks` runs part of the stack: a part that
+        starts at 0 takes embeddings, a part that reaches the end returns the head's input."""
         first, last, _ = blocks.indices(self.n_layers)
         if first == 0:
             x = self.norm_in(x)
@@ -191,10 +192,10 @@ class NanoLM(nn.Module):
 
 
 class HuggingFaceLM(nn.Module):
-    """Any causal language model of transformers, driven like `NanoLM`.
+    """Any causal language model of transformers, with the interface of `NanoLM`.
 
-    `vocabulary` is how many of its rows the tokenizer knows; an embedding padded beyond that is cut there. Gated layers
-    come in by hooks before its blocks, so that no model's code is copied."""
+    `vocabulary` is the number of rows the tokenizer uses; an embedding padded beyond that is cut there. Gated layers
+    are added by hooks before its blocks, so no model code is copied."""
 
     def __init__(self, model: nn.Module, vocabulary: int):
         super().__init__()
@@ -207,14 +208,14 @@ class HuggingFaceLM(nn.Module):
         head = model.get_output_embeddings()  # type: ignore[operator]
         if len(blocks) != 1 or head is None:
             raise TrainError(
-                f"{type(model).__name__} is no decoder with one stack of blocks and a head: choose another --lm"
+                f"{type(model).__name__} is not a decoder with one stack of blocks and a head: choose another --lm"
             )
         if getattr(head, "bias", None) is not None:
             raise TrainError(
                 f"{type(model).__name__} has a bias in its head, which is not supported: choose another --lm"
             )
         if len(head.weight) < vocabulary:
-            raise TrainError(f"the language model knows {len(head.weight)} tokens, its tokenizer {vocabulary}")
+            raise TrainError(f"the language model has {len(head.weight)} tokens, its tokenizer {vocabulary}")
         self.model, self.vocabulary = model.eval().requires_grad_(False), vocabulary
         self._base: list[Any] = [base]  # in a list: as a submodule its weights would be listed twice
         ((self._stack, self.blocks),) = blocks.items()
@@ -248,7 +249,7 @@ class HuggingFaceLM(nn.Module):
         cache: Any = None,
         blocks: slice = slice(None),
     ) -> Tensor:
-        """As `NanoLM.run`. A part of the stack takes no cache, and is right only where `halves_agree`."""
+        """Like `NanoLM.run`. A partial stack takes no cache and is only correct if `halves_agree`."""
         first, last, _ = blocks.indices(self.n_layers)
         with self._changed(x, first, last, before):
             try:
@@ -265,14 +266,14 @@ class HuggingFaceLM(nn.Module):
 
     @contextmanager
     def _changed(self, x: Tensor, first: int, last: int, before: BeforeBlock | None) -> Iterator[None]:
-        """The stack without the blocks below `first`, which begins with `x`, calls `before`, and raises `_Reached` at
+        """The stack without the blocks below `first`: it starts from `x`, calls `before`, and raises `_Reached` at
         block `last`."""
 
         def entering(index: int, y: Tensor) -> Tensor:
             if index == last:
                 raise _Reached(y)
             if index == first > 0:
-                y = x  # whatever the model made of it on the way to its first block
+                y = x  # replaces whatever the model computed before its first block
             return y if before is None else before(index, y)
 
         def hook(index: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -294,8 +295,8 @@ class HuggingFaceLM(nn.Module):
 
     @torch.no_grad()
     def head_agrees(self) -> bool:
-        """Whether the head reads what `run` gives, and its products are the logits: not so where a model scales or caps
-        them."""
+        """Check that the head reads the output of `run` and its products are the logits; false if a model scales or
+        caps them."""
         tokens = torch.arange(16, device=self.head.device)[None] % self.vocabulary
         seen: list[Tensor] = []
         head = self.model.get_output_embeddings()  # type: ignore[operator]
@@ -307,14 +308,14 @@ class HuggingFaceLM(nn.Module):
         read, given = seen
         positions = torch.arange(16, device=tokens.device)[None]
         ours = self.run(self.embed(tokens), positions, packed_bias(torch.zeros_like(tokens), self.head.dtype))
-        # attention with a mask and without one are rounded in other places
+        # attention with and without a mask rounds differently
         alike = (read - ours).float().norm() <= 0.1 * ours.float().norm()
         return bool(alike) and torch.equal(given, logits.to(given.dtype))
 
     @torch.no_grad()
     def halves_agree(self, block: int) -> bool:
-        """Whether the blocks below `block` and those from it on, run apart, give what the whole gives: not so where a
-        model treats its blocks by their number."""
+        """Check that running the blocks below `block` and the rest separately gives the result of the whole; false if a
+        model treats blocks by their index."""
         tokens = torch.arange(32, device=self.head.device)[None] % self.vocabulary
         positions = torch.arange(32, device=tokens.device)[None]
         bias = packed_bias(torch.zeros_like(tokens), self.head.dtype)
@@ -326,14 +327,14 @@ class HuggingFaceLM(nn.Module):
 
 
 class _Reached(Exception):
-    """The blocks that were asked for have run."""
+    """The requested blocks have run."""
 
     def __init__(self, states: Tensor):
         self.states = states
 
 
 def load_causal_lm(name: str, vocabulary: int, dtype: torch.dtype) -> HuggingFaceLM:
-    """A GGUF file, a folder or a Hugging Face name. Raises TrainError, in one line, where it cannot be had."""
+    """Load a GGUF file, a folder or a Hugging Face name. Raises TrainError, in one line, if that fails."""
     try:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
@@ -343,12 +344,12 @@ def load_causal_lm(name: str, vocabulary: int, dtype: torch.dtype) -> HuggingFac
     logging.set_verbosity_error()
     path = Path(name)
     if name.endswith(".gguf") and not path.is_file():
-        raise TrainError(f"no language model {name}: no such file")
+        raise TrainError(f"no language model {name}: file not found")
     place = (path.parent, {"gguf_file": path.name}) if name.endswith(".gguf") else (name, {})
     try:
-        with redirect_stderr(io.StringIO()):  # a bar for unpacking GGUF tensors that nothing else turns off
+        with redirect_stderr(io.StringIO()):  # hides the progress bar for unpacking GGUF tensors, which has no option
             model = AutoModelForCausalLM.from_pretrained(place[0], dtype=dtype, **place[1])
-    except Exception as error:  # whatever a file that is no model, or an unreachable hub, makes of it
+    except Exception as error:  # from_pretrained raises anything for a bad file or an unreachable hub
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrainError(
             f"no language model {name!r}: {reason}; give a GGUF file, a folder or a Hugging Face name"
@@ -356,7 +357,7 @@ def load_causal_lm(name: str, vocabulary: int, dtype: torch.dtype) -> HuggingFac
     lm = HuggingFaceLM(model, vocabulary)
     if not lm.head_agrees():
         raise TrainError(
-            f"{type(model).__name__} changes its logits behind the head (scaled or capped), which is not supported: "
+            f"{type(model).__name__} scales or caps its logits after the head, which is not supported: "
             "choose another --lm"
         )
     return lm

@@ -1,4 +1,4 @@
-"""Frozen image encoders, and their features kept on disk: each distinct picture is encoded once."""
+"""Frozen image encoders, and the preprocessing of their images."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ from train_min import TrainError
 from train_min.model.efficientnet import CHANNELS, GRID, MEAN, SIDE, STD, load_efficientnet
 
 TOWER = {"image_size": 96, "patch_size": 12, "width": 192, "layers": 4, "head_width": 64}
-"""The image side of the contrastive tower, as open_clip takes it."""
+"""The image side of the contrastive tower, in open_clip's configuration."""
 TOWER_TOKENS = 32
 TOWER_MEAN = (0.5, 0.5, 0.5)
 
@@ -24,7 +24,7 @@ TOWER_MEAN = (0.5, 0.5, 0.5)
 class Encoder:
     """A frozen encoder: `encode(images)` takes (N, 3, side, side), normalised, to features (N, patches, width).
 
-    `id` names the weights; together with `transform` it names the features."""
+    `id` identifies the weights; `id` and `transform` together identify the features."""
 
     id: str
     encode: Callable[[Tensor], Tensor]
@@ -44,11 +44,11 @@ class Encoder:
         return hashlib.sha256(f"{self.id}\n{self.transform}".encode()).hexdigest()[:16]
 
     def prepare(self, content: bytes) -> Tensor:
-        """A picture (3, side, side): upright, its transparency on white, whole, its aspect kept, on the mean colour
-        (Flamingo, section A.3.1)."""
+        """Decode an image to (3, side, side): upright, transparency on white, fitted whole with its aspect ratio,
+        padded with the mean colour (Flamingo, section A.3.1)."""
         with Image.open(io.BytesIO(content)) as image:
             image.draft("RGB", (self.side, self.side))
-            image.load()  # what is wrong with the pixels is an error, what is wrong with their EXIF is not
+            image.load()  # damaged pixels are an error, damaged EXIF is not
             picture = opaque(upright(image))
         picture.thumbnail((self.side, self.side), Image.Resampling.BICUBIC, reducing_gap=2.0)
         scale = min(self.side / picture.width, self.side / picture.height)
@@ -62,16 +62,16 @@ class Encoder:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture as its EXIF orientation says it is to be shown."""
+    """Rotate an image as its EXIF orientation says."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # Pillow raises whatever it stumbles on: EXIF that is damaged is as good as none
+    except Exception:  # Pillow raises anything here; damaged EXIF counts as none
         return image
 
 
 def opaque(picture: Image.Image) -> Image.Image:
-    """RGB, on white where the picture is transparent."""
-    if picture.mode.startswith("I;16"):  # convert("RGB") would make all but the darkest white
+    """Convert to RGB, with transparency on white."""
+    if picture.mode.startswith("I;16"):  # convert("RGB") would turn all but the darkest pixels white
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
     if not picture.has_transparency_data:
         return picture.convert("RGB")
@@ -85,14 +85,14 @@ def choose_device(name: str | None) -> torch.device:
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
-        raise TrainError(f"no device {name!r}: cpu or cuda")
+        raise TrainError(f"unknown device {name!r}: use cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise TrainError("--device cuda, but torch finds no GPU here: leave it out")
+        raise TrainError("--device cuda: torch finds no GPU here; leave the option out")
     return torch.device(name)
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where its products are faster than float32's."""
+    """bfloat16 if the device computes it faster than float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return (
@@ -113,8 +113,8 @@ def run_frozen(model: nn.Module, device: torch.device) -> Callable[[Tensor], Ten
 
 
 def load_encoder(name: str, device: torch.device) -> Encoder:
-    """`efficientnet-lite0`; `open_clip:MODEL/WEIGHTS` with the name of published weights or the path of a file; or
-    `contrastive:FILE`, a tower that `train_min.training.contrastive` trained."""
+    """Load an encoder: `efficientnet-lite0`; `open_clip:MODEL/WEIGHTS` with a name of published weights or a file path;
+    or `contrastive:FILE`, a tower trained by `train_min.training.contrastive`."""
     if name == "efficientnet-lite0":
         encode = run_frozen(load_efficientnet(), device)
         precision = str(fast_dtype(device)).removeprefix("torch.")
@@ -123,11 +123,11 @@ def load_encoder(name: str, device: torch.device) -> Encoder:
         return load_tower(Path(name.removeprefix("contrastive:")), device)
     if name.startswith("open_clip:"):
         return load_open_clip(name.removeprefix("open_clip:"), device)
-    raise TrainError(f"no image encoder {name!r}: efficientnet-lite0, contrastive, or open_clip:MODEL/WEIGHTS")
+    raise TrainError(f"unknown image encoder {name!r}: use efficientnet-lite0, contrastive, or open_clip:MODEL/WEIGHTS")
 
 
 class Tokens(nn.Module):
-    """The patch tokens (N, patches, width) of an open_clip tower, class token left out."""
+    """Patch tokens (N, patches, width) of an open_clip tower, without the class token."""
 
     def __init__(self, visual: nn.Module):
         super().__init__()
@@ -137,14 +137,14 @@ class Tokens(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         result = self.visual(images)
         if not isinstance(result, tuple) or result[1].ndim != 3:
-            raise TrainError("this open_clip tower gives no patch tokens: choose a ViT")
+            raise TrainError("this open_clip tower has no patch tokens: choose a ViT")
         return result[1]
 
 
 def load_open_clip(name: str, device: torch.device) -> Encoder:
-    """`MODEL/WEIGHTS`: an open_clip architecture and either a file of weights or a name of published ones.
+    """Load `MODEL/WEIGHTS`: an open_clip architecture and either a weights file or the name of published weights.
 
-    Raises TrainError where there is no such architecture or its weights cannot be had."""
+    Raises TrainError if the architecture is unknown or the weights cannot be loaded."""
     try:
         import open_clip
     except ImportError:
@@ -183,7 +183,7 @@ def small_clip(vocabulary: int) -> nn.Module:
 
 
 def load_tower(path: Path, device: torch.device) -> Encoder:
-    """The image side of a tower that `train_min.training.contrastive` trained."""
+    """Load the image side of a tower trained by `train_min.training.contrastive`."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         stamp = hashlib.sha256(path.read_bytes()).hexdigest()[:16]

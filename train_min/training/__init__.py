@@ -1,1 +1,1 @@
-"""How it is trained: optimizer, loop, the variants of a run, and processes for them."""
+"""Training: optimizers, the loop, the variants of a run, and worker processes."""

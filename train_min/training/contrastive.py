@@ -1,6 +1,6 @@
-"""A small open_clip tower, trained contrastively on a corpus' own pictures and the text behind them.
+"""A small open_clip tower, trained contrastively on a corpus' own images and the text after them.
 
-Flamingo pretrains its encoder that way (section 2.1, appendix A.1.1), on pairs; here a pair is a picture and the first
+Flamingo pretrains its encoder that way on pairs (section 2.1, appendix A.1.1); here a pair is an image and the first
 tokens of the text that follows it in a training window. The tower sees training documents only.
 """
 
@@ -23,8 +23,8 @@ MOST_PICTURES = 50_000
 
 
 def neighbours(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of a picture, a row of `windows.hashes` (n,), and the text tokens that follow it, (n, TOWER_TOKENS), closed
-    with EOC and padded with 0. Pictures with fewer than three tokens behind them are left out."""
+    """Pairs of an image, a row of `windows.hashes` (n,), and the text tokens after it, (n, TOWER_TOKENS), closed with
+    EOC and padded with 0. Images followed by fewer than three tokens are left out."""
     pictures, texts, seen = [], [], set()
     for index in range(len(windows)):
         tokens, images = windows.of(index)
@@ -49,12 +49,12 @@ def pretrain(
     log: Callable[[dict[str, Any]], None],
     batch: int = 64,
 ) -> None:
-    """Train a tower and write it to `path`. `read` gives a picture's bytes by its content hash. Raises TrainError where
-    there are too few pairs."""
+    """Train a tower and write it to `path`. `read` returns an image's bytes by content hash. Raises TrainError if there
+    are too few pairs."""
     pictures, texts = neighbours(windows)
     if len(pictures) < 2 * batch:
         raise TrainError(
-            f"--vision contrastive needs {2 * batch} pictures with text behind them, there are {len(pictures)}"
+            f"--vision contrastive needs {2 * batch} images followed by text, the corpus has {len(pictures)}"
         )
     if len(pictures) > MOST_PICTURES:
         kept = np.random.default_rng(seed).permutation(len(pictures))[:MOST_PICTURES]

@@ -20,13 +20,13 @@ def started_by_torchrun() -> bool:
 
 
 def number() -> int:
-    """Of this process among those that torchrun started; 0 where it did not."""
+    """Rank of this process among those started by torchrun; 0 without torchrun."""
     return int(os.environ["RANK"]) if started_by_torchrun() else 0
 
 
 @contextmanager
 def together(device: str | None) -> Iterator[None]:
-    """The process group of those that torchrun started; without torchrun nothing."""
+    """Join the process group of torchrun; do nothing without torchrun."""
     if not started_by_torchrun():
         yield
         return
@@ -34,7 +34,7 @@ def together(device: str | None) -> Iterator[None]:
     if choose_device(device).type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
-    # the others wait here while the first one encodes pictures
+    # the others wait here while the first encodes images
     torch.distributed.init_process_group(backend, timeout=timedelta(days=1))
     try:
         yield
@@ -43,7 +43,7 @@ def together(device: str | None) -> Iterator[None]:
 
 
 def of_first(value: Any) -> Any:
-    """The first process' value, in every process."""
+    """Send the first process' value to every process."""
     if not torch.distributed.is_initialized():
         return value
     shared = [value]

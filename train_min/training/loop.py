@@ -1,4 +1,4 @@
-"""The training loop: of the nano language model, and of the trained parts of a Flamingo."""
+"""The training loops of the nano language model and of the trained parts of a Flamingo."""
 
 import math
 import time
@@ -24,18 +24,17 @@ from train_min.training.workers import single_threads
 Features = Callable[[np.ndarray], Tensor]
 Log = Callable[[dict[str, Any]], None]
 Report = Callable[[str], None]
-"""Takes lines for the user."""
+"""Called with progress lines for the user."""
 
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """`rows` * `context` tokens a step, in rows of at most `context`, of which there are more where windows fill them
-    badly; warm-up over `warmup` of the steps, then down to zero in a straight line.
+    """Options of a training loop: `rows` * `context` tokens per step, in rows of at most `context` (more rows if
+    windows fill them badly); warm-up over the share `warmup` of the steps, then linear decay to zero.
 
     Matrices learn at `matrix_rate` (Muon), norms, latents and embeddings at `rate` (AdamW). The gates start at 0 and
-    Adam moves a number by about the learning rate a step, so in a
-    short run they need a `gate_rate` far above. `next_image` is the share of windows whose text is tied to the next
-    image (Flamingo's p_next)."""
+    Adam moves a number by about the learning rate per step, so a short run needs a much higher `gate_rate`.
+    `next_image` is the share of windows whose text attends to the next image (Flamingo's p_next)."""
 
     steps: int
     rows: int = 4
@@ -52,7 +51,7 @@ class LoopOptions:
 
     @classmethod
     def of(cls, options: TrainOptions) -> "LoopOptions":
-        """The loop of the trained parts of a Flamingo."""
+        """Options for training the new parts of a Flamingo."""
         names = ("steps", "rows", "matrix_rate", "rate", "gate_rate", "next_image")
         return cls(**{name: getattr(options, name) for name in names})
 
@@ -64,8 +63,8 @@ class LoopOptions:
 class TrainingSet:
     """Windows, their features, and the weight of their loss (Flamingo: 1.0 for M3W, 0.2 for pairs, 0.03 for video).
 
-    `states` (T, D): `lower_states` of the windows, where they are kept. `interleaved`: text may be tied to the next
-    image (`LoopOptions.next_image`); that of a pair has its own image and no next."""
+    `states` (T, D): `lower_states` of the windows, if kept. `interleaved`: text may attend to the next image
+    (`LoopOptions.next_image`); the text of a pair has one image only."""
 
     name: str
     windows: Windows
@@ -76,7 +75,7 @@ class TrainingSet:
 
 
 def rate_factor(step: int, options: LoopOptions) -> float:
-    """What the learning rates are multiplied with at `step`, counted from 0."""
+    """Factor on the learning rates at `step`, counted from 0."""
     warm = max(1, round(options.warmup * options.steps))
     return min((step + 1) / warm, (options.steps - step) / max(1, options.steps - warm))
 
@@ -88,8 +87,8 @@ def set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
 
 
 def accumulate(model: nn.Module, sets: list[tuple[float, list[Batch]]], nll: Callable[[Batch], Tensor]) -> list[float]:
-    """Add to the gradients those of the sum over sets of weight * sum of NLL / count, where sum and count run over all
-    batches of the set, and over all processes where there are several. Returns the loss of each set."""
+    """Add the gradients of the sum over sets of weight * sum of NLL / count, where sum and count run over all batches
+    of the set and over all processes. Returns the loss of each set."""
     losses = []
     distributed = torch.distributed.is_initialized()
     for weight, batches in sets:
@@ -105,7 +104,7 @@ def accumulate(model: nn.Module, sets: list[tuple[float, list[Batch]]], nll: Cal
             torch.distributed.all_reduce(total[:1])
         losses.append(float(total[0] / max(1.0, float(total[1]))))
     if distributed:
-        # a process whose share of the rows shows no picture has no gradient for some parts
+        # if a process' share of the rows has no image, some parts have no gradient
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.numel()]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
@@ -116,20 +115,20 @@ def accumulate(model: nn.Module, sets: list[tuple[float, list[Batch]]], nll: Cal
 
 
 def process_rank() -> int:
-    """0, or which of several processes that train together this one is."""
+    """Rank of this process among those that train together, or 0."""
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
 def parts_of(windows: Windows, options: LoopOptions, seed: int) -> Iterator[list[list[int]]]:
-    """The rows of one micro-batch after the other, without end."""
+    """Yield the rows of one micro-batch after another, forever."""
     return training_parts(windows, options.context, options.rows * options.context, seed)
 
 
 def draw_batches(
     training: TrainingSet, parts: Iterator[list[list[int]]], options: LoopOptions, seed: int, step: int
 ) -> list[Batch]:
-    """The batches of one step, from `parts_of`; of several processes each draws the same and takes its share of the
-    rows."""
+    """Draw the batches of one step from `parts_of`; with several processes each draws the same and takes its share of
+    the rows."""
     follow = None
     if options.next_image and training.interleaved:
         follow = np.random.default_rng([seed, step]).random(len(training.windows)) < options.next_image
@@ -153,8 +152,8 @@ def fit(
     checkpoint: Path | None = None,
     peak: float | None = None,
 ) -> None:
-    """Train what `model` trains. With a `checkpoint` file the run goes on where an interrupted one stopped, on CPU and
-    with as many threads bit for bit. Raises TrainError where the loss is no longer a number."""
+    """Train the trainable parts of `model`. With a `checkpoint` file an interrupted run resumes where it stopped, on
+    CPU with the same number of threads bit for bit. Raises TrainError if the loss is not a number."""
     device = model.new_rows.device
     model.train()
     optimizers = options.optimizers(model)
@@ -181,7 +180,7 @@ def fit(
         if not math.isfinite(sum(losses)) or not math.isfinite(norm):
             raise TrainError(
                 f"the loss is not a number at step {step} (seed {seed}): lower --matrix-rate "
-                f"({options.matrix_rate:g}), or look for damaged pictures with m3w verify"
+                f"({options.matrix_rate:g}), or look for damaged images with m3w verify"
             )
         for optimizer in optimizers:
             optimizer.step()
@@ -205,10 +204,10 @@ def fit(
 
 
 def restore(checkpoint: Path, stamp: dict[str, Any], model: Flamingo, optimizers: list[torch.optim.Optimizer]) -> int:
-    """Load what `fit` saved; how many steps are done. Raises TrainError where it is of a run with another `stamp`."""
+    """Load what `fit` saved and return the number of steps done. Raises TrainError if its `stamp` is another run's."""
     state = load(checkpoint, model.new_rows.device)
     if {name: state[name] for name in stamp} != stamp:
-        raise TrainError(f"{checkpoint} is of a run with other options: choose another -o, or delete it")
+        raise TrainError(f"{checkpoint} belongs to a run with other options: choose another -o, or delete it")
     model.load_state_dict(state["model"], strict=False)
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
@@ -216,7 +215,7 @@ def restore(checkpoint: Path, stamp: dict[str, Any], model: Flamingo, optimizers
 
 
 def speed(model: Flamingo, batches: list[Batch], seconds: float, peak: float | None) -> dict[str, float]:
-    """Tokens a second, and which part of `peak` operations a second were used."""
+    """Tokens per second, and the used share of `peak` operations per second."""
     tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
     found: dict[str, float] = {"tokens_per_second": round(tokens / seconds)}
     if peak:
@@ -225,7 +224,7 @@ def speed(model: Flamingo, batches: list[Batch], seconds: float, peak: float | N
 
 
 def save(state: dict[str, Any] | Tensor, path: Path) -> None:
-    """Write a checkpoint, or states, that are whole or absent."""
+    """Write a checkpoint or states atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     torch.save(state, temporary)
@@ -233,19 +232,18 @@ def save(state: dict[str, Any] | Tensor, path: Path) -> None:
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What `save` wrote. Raises FileNotFoundError, and TrainError where it is damaged."""
+    """Load what `save` wrote. Raises FileNotFoundError, or TrainError if it is damaged."""
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise
-    except Exception as error:  # torch raises whatever its unpickler stumbles on
-        raise TrainError(f"{path} is damaged ({type(error).__name__}): delete it and give the command again") from None
+    except Exception as error:  # torch's unpickler raises anything
+        raise TrainError(f"{path} is damaged ({type(error).__name__}): delete it, then rerun the command") from None
 
 
 def step_flops(model: Flamingo, batch: Batch) -> float:
-    """Floating-point operations that one step on `batch` needs, counted honestly: a frozen weight costs 2 a token
-    forwards and 2 backwards, and backwards only from the first gated block up; a trained weight 6 a token. The products
-    of attention are left out."""
+    """Floating-point operations of one step on `batch`: a frozen weight costs 2 per token forward and 2 backward,
+    backward only from the first gated block on; a trained weight 6 per token. Attention products are not counted."""
     tokens = int((batch.segments >= 0).sum())
     predicted = int((batch.targets >= 0).sum())
     items = len(batch.media_row)
@@ -272,8 +270,8 @@ def matrix_weights(module: nn.Module) -> int:
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second that this processor, with the threads it has, reaches in a large product: the best of a fifth
-    of a second, as neighbours on a shared machine take their part of single ones."""
+    """Operations per second that this processor reaches in a large product with its current threads: the best of
+    several tries in a fifth of a second, because other load on a shared machine slows single ones."""
     size = 2048 if device.type == "cpu" else 8192
     left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     best = math.inf
@@ -295,10 +293,10 @@ TEXT_PARTS = 2
 def train_nano(
     windows: Windows, config: NanoConfig, options: LoopOptions, seed: int, dtype: torch.dtype, log: Log
 ) -> NanoLM:
-    """A nano language model of the text of `windows`, markers included, pictures not. Its head and rows for `<image>`
-    and EOC are trained with the rest, so that the frozen model knows where pictures stand.
+    """Train a nano language model on the text of `windows`, with markers, without images. Its head and the rows of
+    `<image>` and EOC are trained too, so the frozen model knows where images occur.
 
-    Of every step each of two threads takes half of the rows, however many cores there are: sums in another order make
+    Two threads take half of the rows of every step each, however many cores there are: sums in another order would give
     another model."""
     model = NanoLM(config, seed)
     weights = list(model.parameters())
@@ -333,7 +331,7 @@ def train_nano(
 
 
 def text_nll(model: NanoLM, batch: Batch, dtype: torch.dtype) -> Tensor:
-    """Negative log-likelihood (nats) at the places of `batch.targets` that are not -1; 0 in padding behind them."""
+    """Negative log-likelihood (nats) wherever `batch.targets` is not -1; 0 in the padding after them."""
     hidden = model.run(model.embed(batch.tokens).to(dtype), batch.positions, packed_bias(batch.segments, dtype))
     wanted = batch.targets >= 0
     logits = padded(hidden[wanted], 64) @ model.head.T.to(dtype)
@@ -342,7 +340,7 @@ def text_nll(model: NanoLM, batch: Batch, dtype: torch.dtype) -> Tensor:
 
 
 def packed(windows: Windows, rows: int = 16) -> Iterator[list[list[int]]]:
-    """Every window once, in batches of `rows` packed rows."""
+    """Yield every window once, in batches of `rows` packed rows."""
     whole = list(rows_of(windows, range(len(windows)), 256))
     for start in range(0, len(whole), rows):
         yield whole[start : start + rows]
@@ -352,8 +350,8 @@ def packed(windows: Windows, rows: int = 16) -> Iterator[list[list[int]]]:
 def score(
     model: Flamingo, windows: Windows, features: Features, *, follow: bool = False, states: Tensor | None = None
 ) -> np.ndarray:
-    """(T,) float32: the NLL in nats of every token of `windows`; NaN where none is taken, at the first token of a
-    window and at `<image>`."""
+    """NLL in nats of every token of `windows`, (T,) float32; NaN where no loss is taken: at the first token of a window
+    and at `<image>`."""
     model.eval()
     device = model.new_rows.device
     follows = np.full(len(windows), follow)
@@ -368,9 +366,9 @@ def score(
 def lower_states(
     model: Flamingo, windows: Windows, log: Log = lambda row: None, each: Callable[..., Iterable[int]] = map
 ) -> Tensor:
-    """(T, D): what enters the first gated layer at every token. Frozen and without images, it is the same in every
-    step, variant and seed, so that the blocks below need to run only once. `log` is told how many windows are done;
-    `each` may be the `map` of several threads."""
+    """Input of the first gated layer at every token, (T, D). It is frozen and independent of images, so the blocks
+    below need to run only once for all steps, variants and seeds. `log` receives the number of windows done; `each` may
+    be the `map` of a thread pool."""
     device = model.new_rows.device
     blind = windows.with_images(np.full_like(windows.images, -1))
     states = torch.empty(len(windows.tokens), model.lm.width, dtype=model.lm.head.dtype)

@@ -1,7 +1,7 @@
 """Muon for matrices (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), AdamW for everything else.
 
-In the few hundred steps that a validation takes, Muon teaches the cross-attention three to four times as much as AdamW
-at its best rate does; RESULTS.md has the figures.
+In the few hundred steps of a validation, Muon teaches the cross-attention three to four times as much as AdamW at its
+best rate; RESULTS.md has the figures.
 """
 
 from typing import Any
@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Coefficients of three quintic iterations, fitted so that singular values in [0.01, 1] end up in [0.56, 1.15], in the
-# mean nearer to 1 than by Jordan's five iterations of one polynomial; at this size two fifths of Muon's cost are saved
+# Coefficients of three quintic iterations, fitted so that singular values in [0.01, 1] end up in [0.56, 1.15], on
+# average closer to 1 than with Jordan's five iterations of one polynomial; at this size they save two fifths of Muon's
+# cost
 NEWTON_SCHULZ = ((5.8437, -16.1189, 11.7012), (4.0600, -5.1612, 1.7973), (2.4925, -2.0256, 0.5666))
 
-# A gate that changes its sign has the attention behind it unlearn what it learnt: its momentum must outlive the noise
-# of some batches, or a run in six never learns to look (RESULTS.md)
+# When a gate changes its sign, the attention it scales unlearns what it learnt: its momentum must outlive the noise of
+# some batches, or one run in six never learns to use images (RESULTS.md)
 GATE_BETAS = (0.98, 0.99)
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """(n, rows, columns) with rows <= columns: the nearest matrices with singular values near 1, in bfloat16."""
+    """Replace (n, rows, columns), rows <= columns, by the nearest matrices with singular values near 1, in bfloat16."""
     x = matrices.bfloat16()
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for a, b, c in NEWTON_SCHULZ:
@@ -29,8 +30,8 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised, matrices of one shape at a time in one batch: on CPU that takes a third
-    of the time of torch.optim.Muon, which takes them one by one."""
+    """Momentum with an orthogonalised update; matrices of one shape form one batch. On CPU that takes a third of the
+    time of torch.optim.Muon, which updates them one by one."""
 
     def __init__(self, groups: Any, lr: float, momentum: float = 0.95):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
@@ -52,7 +53,7 @@ class Muon(torch.optim.Optimizer):
                     parameter.add_(turned.to(parameter.dtype), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
     def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
-        """Nesterov's, lying down: never more rows than columns."""
+        """Nesterov momentum, transposed if needed so that there are never more rows than columns."""
         assert parameter.grad is not None
         state = self.state[parameter]
         if "momentum" not in state:
@@ -65,8 +66,8 @@ class Muon(torch.optim.Optimizer):
 def make_optimizers(
     model: nn.Module, matrix_rate: float, rate: float, gate_rate: float, weight_decay: float
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices, the only ones that decay; AdamW for gates, at a rate of their own, and for norms, latents
-    and embeddings. Every group keeps its rate as `base`."""
+    """Muon for the matrices, the only ones with weight decay; AdamW for the gates, at a rate of their own, and for
+    norms, latents and embeddings. Every group keeps its rate as `base`."""
     matrices, gates, others = [], [], []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad or not parameter.numel():

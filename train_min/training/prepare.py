@@ -1,4 +1,4 @@
-"""What the variants of a run wait for: windows, the language model, and the features of every picture."""
+"""Prepare what the variants need: windows, the language model, and the features of every image."""
 
 import hashlib
 import json
@@ -26,16 +26,16 @@ from train_min.training.variants import Setting, build_model, gated_every
 from train_min.training.workers import available_cores, single_threads
 
 Places = dict[bytes, dict[str, Any]]
-"""Where the picture of a content hash lies."""
+"""Maps a content hash to where the image is stored."""
 
 TILES = WindowOptions(policy="tile")
-"""Held-out windows, whatever the recipe: figures of corpora are compared."""
+"""Held-out windows are tiles in every recipe, so figures of corpora can be compared."""
 FEWEST = 16
-"""Training windows that a run needs."""
+"""Minimum number of training windows of a run."""
 PIECE = 256
-"""Pictures that one job encodes."""
+"""Images encoded per job."""
 MOST_STATES = 2 << 30
-"""Bytes of a file of `lower_states`; of larger sets the frozen blocks are run in every step instead."""
+"""Maximum bytes of a file of `lower_states`; for larger sets the frozen blocks run in every step instead."""
 
 
 def worker_count(options: TrainOptions, device: torch.device) -> int:
@@ -43,8 +43,8 @@ def worker_count(options: TrainOptions, device: torch.device) -> int:
 
 
 def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None = None) -> None:
-    """Make `out` the folder of this run. Raises TrainError where it is another's that has got anywhere, or of what a
-    corpus or another file held before."""
+    """Make `out` the folder of this run. Raises TrainError if it holds another run with progress, or a run of an
+    earlier version of the corpus or of another file."""
     contents = {
         "corpus": content_of(corpus),
         "against": content_of(other) if other else None,
@@ -65,25 +65,25 @@ def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None
             except TrainError:
                 if (out / "variants").exists() or (out / "checkpoint").exists():
                     raise
-                # nothing was trained yet, after a typing error in a command, say
+                # nothing was trained yet, for example after a typing error in a command
                 shutil.rmtree(out / "data", ignore_errors=True)
                 for name in ("tokenizer.json", "log.jsonl"):
                     (out / name).unlink(missing_ok=True)
         elif any(out.iterdir()):
-            raise TrainError(f"{out} is not empty and holds no run: choose another -o")
+            raise TrainError(f"{out} is not empty and is not a run: choose another -o")
         path.write_text(stamp)
     except OSError as error:
         raise TrainError(f"cannot write to {out}: {error.strerror or error}") from None
 
 
 def content_of(corpus: Corpus) -> dict[str, str]:
-    """What tells a corpus from another one in the same folder: its manifest lists the hash of every file."""
+    """Identity of a corpus: the hash of its manifest, which lists the hash of every file."""
     manifest = hashlib.sha256((corpus.folder / "manifest.json").read_bytes()).hexdigest()
     return {"manifest": manifest, "tokenizer": corpus.tokenizer.id}
 
 
 def named_files(options: TrainOptions) -> dict[str, list[Path]]:
-    """The files that options name; none for a name that a hub knows."""
+    """Local files that options name; none for a name on a hub."""
     weights = options.vision.removeprefix("open_clip:").partition("/")[2]
     named = {"lm": (options.lm, "*"), "pairs": (options.pairs or "", "*.tar"), "vision": (weights, "*")}
     found = {}
@@ -95,7 +95,7 @@ def named_files(options: TrainOptions) -> dict[str, list[Path]]:
 
 
 def hash_of_files(files: list[Path]) -> str:
-    """Of their names and contents."""
+    """Hash of the names and contents of files."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as opened:
@@ -105,9 +105,9 @@ def hash_of_files(files: list[Path]) -> str:
 
 
 def check_stamp(path: Path, rest: dict[str, Any], contents: dict[str, Any]) -> None:
-    """Raises TrainError where `path` is not the stamp of the run that is described."""
+    """Raises TrainError if the stamp at `path` is not that of the run described."""
     try:
-        # as JSON has them: numbers and lists
+        # as JSON stores them: numbers and lists
         found, wanted = json.loads(path.read_text()), json.loads(json.dumps(rest))
     except ValueError:
         found, wanted = None, rest
@@ -115,13 +115,13 @@ def check_stamp(path: Path, rest: dict[str, Any], contents: dict[str, Any]) -> N
         raise TrainError(f"{path.parent} holds a run with other options or of another corpus: choose another -o")
     if found.get("contents") != contents:
         raise TrainError(
-            f"{path.parent} holds a run of a corpus, language model or other file as it was before it was made again: "
+            f"{path.parent} holds a run, but the corpus, language model or another input has changed since: "
             "choose another -o, or delete that folder"
         )
 
 
 def feature_folder(corpus: Corpus, out: Path) -> Path:
-    """Beside the corpus, so that later runs find them; in the run where the corpus may not be written."""
+    """Store features beside the corpus for later runs, or in the run if the corpus is not writable."""
     folder = corpus.folder / "work" / "features"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,8 @@ def feature_folder(corpus: Corpus, out: Path) -> Path:
 
 
 def run_tokenizer(corpus: Corpus, options: TrainOptions) -> Tokenizer:
-    """The corpus' own for the nano model; another language model brings its own, and windows are cut anew."""
+    """The corpus' own tokenizer for the nano model; other language models bring their own, and windows are cut
+    again."""
     if options.lm == "nano":
         return corpus.tokenizer
     try:
@@ -141,17 +142,17 @@ def run_tokenizer(corpus: Corpus, options: TrainOptions) -> Tokenizer:
 
 
 def check_amount(folder: Path, training: Windows, held_out: Windows) -> None:
-    """Raises TrainError for too little data, or where no held-out text sees a picture."""
+    """Raises TrainError if there is too little data, or no held-out text sees an image."""
     if len(training) < FEWEST:
         raise TrainError(
-            f"{folder} has {len(training)} training windows, at least {FEWEST} are needed: build a larger corpus"
+            f"{folder} has {len(training)} training windows, the minimum is {FEWEST}: build a larger corpus"
         )
     if not len(held_out):
         raise TrainError(f"{folder} has no held-out documents with windows: build it with a larger windows.validation")
     if not (seen_images(held_out).image >= 0).any():
         raise TrainError(
-            f"{folder} has no picture with text behind it in its held-out documents, so there is nothing to measure: "
-            "build it with a larger windows.validation, or from pages whose pictures stand above their text"
+            f"{folder} has no image followed by text in its held-out documents, so there is nothing to measure: "
+            "build it with a larger windows.validation, or from pages whose images come before their text"
         )
 
 
@@ -165,8 +166,8 @@ def setting_of(
 
 
 def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokenizer) -> Places:
-    """Write the windows of the run to files; where each of their pictures lies. Raises TrainError for too little
-    data."""
+    """Write the windows of the run to files and return where their images are stored. Raises TrainError if there is too
+    little data."""
     training = training_windows(corpus, tokenizer, options.seed)
     held_out = cut_windows(corpus, tokenizer, "validation", TILES)
     check_amount(corpus.folder, training, held_out)
@@ -185,7 +186,7 @@ def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokeniz
 
 
 def vision_of(out: Path, options: TrainOptions) -> str:
-    """What `load_encoder` is asked for in the run at `out`."""
+    """Name of the image encoder of the run at `out`, for `load_encoder`."""
     return f"contrastive:{out / 'checkpoint' / 'tower.pt'}" if options.vision == "contrastive" else options.vision
 
 
@@ -202,14 +203,14 @@ def train_tower(corpus: Corpus, out: Path, options: TrainOptions, log: Log) -> N
 
 
 def lm_jobs(setting: Setting) -> list[tuple[Any, ...]]:
-    """The jobs that the frozen language model gives: to be trained, or to run its lower blocks over the windows."""
+    """Jobs for the frozen language model: train it, or run its lower blocks over the windows."""
     if setting.options.lm == "nano":
         return [] if (setting.out / "checkpoint" / "lm.pt").exists() else [("lm", setting)]
     return [("states", setting, name) for name in sets_of(setting) if not setting.states_path(name).exists()]
 
 
 def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple[Any, ...]]:
-    """Jobs for the pictures whose features are not known."""
+    """Jobs for the images whose features are missing."""
     store = FeatureStore(setting.store, setting.patches, setting.features)
     store.refresh()
     missing = store.missing(list(places))
@@ -218,7 +219,7 @@ def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple[
 
 
 def amount(jobs: Iterable[tuple[Any, ...]]) -> dict[str, int]:
-    """Steps of the language model, windows that it reads, and pictures to encode."""
+    """Count the steps of the language model, the windows it reads, and the images to encode."""
     found = {"steps": 0, "windows": 0, "pictures": 0}
     for kind, setting, *rest in jobs:
         if kind == "lm":
@@ -231,7 +232,7 @@ def amount(jobs: Iterable[tuple[Any, ...]]) -> dict[str, int]:
 
 
 def first_job(kind: str, setting: Setting, *rest: Any) -> None:
-    """A job of `lm_jobs` or `encode_jobs`."""
+    """Run a job of `lm_jobs` or `encode_jobs`."""
     jobs: dict[str, Callable[..., None]] = {"lm": lm_job, "states": states_job, "encode": encode_job}
     jobs[kind](setting, *rest)
 
@@ -251,7 +252,7 @@ def lm_job(setting: Setting, log: Log) -> None:
 
 
 def sets_of(setting: Setting) -> list[str]:
-    """The sets of windows that variants are trained or scored on."""
+    """Names of the sets of windows that variants are trained or scored on."""
     return sorted(path.stem for path in (setting.out / "data").glob("*.npz") if path.stem != "text")
 
 
@@ -260,7 +261,7 @@ def small_enough(windows: Windows, lm: NanoLM | HuggingFaceLM) -> bool:
 
 
 def keep_states(setting: Setting, lm: NanoLM) -> None:
-    """Write `lower_states` of every set of windows but the language model's text to files."""
+    """Write `lower_states` of every set of windows, except the language model's text, to files."""
     model = Flamingo(lm, ModelConfig(setting.features, every=gated_every(setting.options, lm)), 0)
     with single_threads(TEXT_PARTS) as threads:
         for name in sets_of(setting):
@@ -270,7 +271,7 @@ def keep_states(setting: Setting, lm: NanoLM) -> None:
 
 
 def states_job(setting: Setting, name: str, log: Log) -> None:
-    """Keep the states of the windows `name`, where the language model's blocks can be run apart."""
+    """Write the states of the windows `name`, if the language model's blocks can run separately."""
     model = build_model(setting, setting.options.seed)
     windows = setting.windows(name)
     assert isinstance(model.lm, HuggingFaceLM)

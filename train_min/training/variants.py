@@ -1,4 +1,4 @@
-"""One training of a run, a variant: on the corpus' own pictures, or on some arrangement of them."""
+"""The variants of a run: one training each, on the corpus' own images or on a shuffle of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ DOSES = (0.1, 0.25, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Variant:
-    """One training: the pictures `permutation` says (None: the true ones; of scope `BLIND`: none), and the seed of
+    """One training: the images as `permutation` says (None: the true ones; scope `BLIND`: none), and the seed of
     weights and order."""
 
     name: str
@@ -40,7 +40,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a worker needs to train a variant: everything is read from files."""
+    """What a worker needs to train a variant; everything is read from files."""
 
     out: Path
     store: Path
@@ -58,7 +58,7 @@ class Setting:
         return self.out / "variants" / f"{variant}.npz"
 
     def losses(self, variant: str) -> Losses:
-        """What a finished variant wrote."""
+        """Load the losses of a finished variant."""
         with np.load(self.losses_path(variant)) as file:
             return dict(file)
 
@@ -66,7 +66,7 @@ class Setting:
         return self.out / "data" / f"{name}-states.pt"
 
     def states(self, name: str) -> torch.Tensor | None:
-        """`lower_states` of these windows, memory-mapped, where the run keeps them."""
+        """`lower_states` of these windows, memory-mapped, if the run keeps them."""
         path = self.states_path(name)
         return torch.load(path, mmap=True, weights_only=True) if path.exists() else None
 
@@ -83,11 +83,11 @@ class Setting:
 
 
 def variants_of(options: TrainOptions) -> list[Variant]:
-    """Every variant of a run. The true ones, which are evaluated most, each follow a shorter one: of two processes one
-    then has all of them, and both end the nine variants of three seeds together. Raises TrainError for an unknown dose
-    response."""
+    """All variants of a run. The true ones, which take longest to evaluate, each follow a shorter one: of two processes
+    one then gets all of them, and both finish the nine variants of three seeds together. Raises TrainError for an
+    unknown dose response."""
     if options.dose_response and options.dose_response not in DOSE_RESPONSES:
-        raise TrainError(f"no dose response {options.dose_response!r}: permutation or placement")
+        raise TrainError(f"unknown dose response {options.dose_response!r}: use permutation or placement")
     seeds = range(options.seed, options.seed + options.seeds)
     variants = []
     for seed in seeds:
@@ -105,7 +105,7 @@ def variants_of(options: TrainOptions) -> list[Variant]:
 
 
 def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> tuple[Windows, np.ndarray]:
-    """The windows with other pictures, and where they differ, (I,)."""
+    """The windows with other images, and where they differ, (I,)."""
     if permutation is None:
         return windows, np.zeros(len(windows.images), bool)
     scope, seed, fraction = permutation
@@ -119,7 +119,7 @@ def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> 
 
 
 def load_nano(folder: Path, dtype: torch.dtype) -> NanoLM:
-    """The nano language model of the run in `folder`."""
+    """Load the nano language model of the run in `folder`."""
     state = load(folder / "checkpoint" / "lm.pt")
     model = NanoLM(NanoConfig(**state["config"]), 0)
     model.load_state_dict(state["model"])
@@ -127,7 +127,7 @@ def load_nano(folder: Path, dtype: torch.dtype) -> NanoLM:
 
 
 def gated_every(options: TrainOptions, lm: NanoLM | HuggingFaceLM) -> int:
-    """Flamingo's M: a gated layer stands before each so many blocks."""
+    """Number of blocks per gated layer (Flamingo's M)."""
     if options.every:
         return options.every
     return lm.n_layers if options.lm == "nano" else max(1, lm.n_layers // 3)
@@ -145,7 +145,7 @@ def model_config(options: TrainOptions, lm: NanoLM | HuggingFaceLM, features: in
 
 
 def build_model(setting: Setting, seed: int) -> Flamingo:
-    """Untrained, its weights drawn from `seed`."""
+    """Build an untrained model with weights drawn from `seed`."""
     device, options = torch.device(setting.device), setting.options
     lm: NanoLM | HuggingFaceLM
     if options.lm == "nano":
@@ -156,7 +156,7 @@ def build_model(setting: Setting, seed: int) -> Flamingo:
 
 
 def trained_model(setting: Setting, variant: str, seed: int, order: int, sets: list[TrainingSet], log: Log) -> Flamingo:
-    """The variant `variant` of seed `seed`, trained; `order` is the seed of the order of its windows."""
+    """Train the variant `variant` with the weights of `seed`; `order` seeds the order of its windows."""
     device = torch.device(setting.device)
     model = build_model(setting, seed)
     fit(
@@ -172,7 +172,7 @@ def trained_model(setting: Setting, variant: str, seed: int, order: int, sets: l
 
 
 def once(path: Path, make: Callable[[], Losses]) -> None:
-    """Where `path` is not there yet, what `make` gives, written there whole or not at all."""
+    """Unless `path` exists, write the result of `make` there atomically."""
     if path.exists():
         return
     arrays = make()
@@ -185,8 +185,8 @@ def once(path: Path, make: Callable[[], Losses]) -> None:
 
 
 def variant_job(setting: Setting, variant: Variant, log: Log) -> None:
-    """Train one variant, and write its per-token losses (T,) on the validation windows under the names of the
-    evaluations. Of several processes that train together only the first evaluates."""
+    """Train one variant and write its per-token losses (T,) on the validation windows, by evaluation name. With several
+    processes only the first evaluates."""
     options = setting.options
 
     def make() -> Losses:
@@ -200,7 +200,7 @@ def variant_job(setting: Setting, variant: Variant, log: Log) -> None:
 
 
 def evaluated(setting: Setting, variant: Variant, model: Flamingo) -> Losses:
-    """The losses on held-out windows, with pictures as the variant was trained on and, of the true one, with others."""
+    """Losses on held-out windows, with images arranged as in training; for the true variant also with other images."""
     options = setting.options
     held_out = setting.windows("validation")
     features, states = setting.lookup(held_out), setting.states("validation")

@@ -1,4 +1,4 @@
-"""Independent pieces of a run on processes of their own: on CPU processes beat threads of one process."""
+"""Run independent jobs on processes of their own: on CPU, processes are faster than threads."""
 
 import ctypes
 import multiprocessing
@@ -20,13 +20,13 @@ from pipeline import signals
 from train_min import TrainError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-# what jobs are made of, and what torch's optimizers import once they are there: some seconds, once for all workers
+# modules of the jobs, and what torch's optimizers import: some seconds, once for all workers
 PRELOADED = ["train_min.against", "torch._dynamo"]
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what tensors free instead of giving it back to the system: getting it again costs page faults, and
-    a nano step takes half the time without them. Elsewhere than on glibc nothing happens."""
+    """Make glibc keep freed tensor memory instead of returning it to the system: without the page faults a nano step
+    takes half the time. Does nothing without glibc."""
     if sys.platform.startswith("linux"):
         try:
             mallopt = ctypes.CDLL(None).mallopt
@@ -42,7 +42,7 @@ def available_cores() -> int:
 
 @contextmanager
 def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """`count` Python threads in which torch has one thread each, as it has in the calling one until they end."""
+    """Yield `count` Python threads in which torch uses one thread each, as it does in the caller until they end."""
     import torch
 
     before = torch.get_num_threads()
@@ -55,14 +55,14 @@ def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def expect_jobs(workers: int) -> multiprocessing.context.BaseContext:
-    """What starts the processes of `run_jobs`: a server forks them, which imports what they need while this process
-    goes on with something else. There is none for one worker, or where TMPDIR is too long for the name of a socket."""
+    """The multiprocessing context of `run_jobs`: a fork server, which imports modules while this process continues;
+    plain spawn for one worker, or if TMPDIR is too long for a socket name."""
     if workers <= 1:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     with signals.held():
-        multiprocessing.resource_tracker.ensure_running()  # which unblocks signals
+        multiprocessing.resource_tracker.ensure_running()  # it unblocks signals
         with without_interrupts():
             try:
                 multiprocessing.forkserver.ensure_running()
@@ -73,7 +73,7 @@ def expect_jobs(workers: int) -> multiprocessing.context.BaseContext:
 
 @contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Processes started here know no Ctrl-C, which they would answer with a traceback while they import."""
+    """Block Ctrl-C in processes started here, which would print a traceback during their imports."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -87,9 +87,9 @@ def run_jobs(
     workers: int,
     on_log: Callable[[dict[str, Any]], None],
 ) -> None:
-    """`function(*job, log)` for each job. `log` takes small dicts, which reach `on_log` in this process; results are
-    what jobs write to files, because a worker that dies with half of a long message in the pipe would be waited for.
-    With one worker everything runs here. Raises TrainError as the job did, or where a worker died."""
+    """Run `function(*job, log)` for each job. `log` takes small dicts, which reach `on_log` in this process; jobs write
+    results to files, because a worker that dies halfway through a long message would block the reader. With one worker
+    everything runs here. Raises the job's TrainError, or TrainError if a worker died."""
     if workers <= 1 or len(jobs) <= 1:
         for job in jobs:
             function(*job, on_log)
@@ -106,7 +106,7 @@ def run_jobs(
                 left -= 1
             if not left:
                 break
-        # on their own they give back what they hold: a semaphore of a progress bar, say, of which nobody else knows
+        # let them exit themselves, so that they release what they hold, such as a progress bar's semaphore
         for _ in processes:
             tasks.put(None)
         for process in processes:
@@ -120,12 +120,12 @@ def run_jobs(
 
 
 def _started(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> tuple[list[Any], Any, Any]:
-    """Processes, their tasks and their messages."""
+    """Start the processes; return them, their task queue and their message queue."""
     context = expect_jobs(workers)
     workers = min(workers, len(jobs))
-    with signals.held():  # handlers remove what multiprocessing has: it must not be halfway there
+    with signals.held():  # signal handlers clean up multiprocessing's state, which must not be half built
         tasks, messages = context.Queue(), context.Queue()
-        tasks.cancel_join_thread()  # after an error nobody reads what is still to be handed out
+        tasks.cancel_join_thread()  # after an error nobody reads the remaining tasks
         for job in jobs:
             tasks.put(job)
         arguments = (function, tasks, messages, max(1, available_cores() // workers))
@@ -140,7 +140,7 @@ def _started(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], work
 
 
 def _messages(processes: list[Any], messages: Any) -> Iterator[tuple[str, Any]]:
-    """Without end. Raises TrainError where a process has ended, also while others talk."""
+    """Yield messages forever. Raises TrainError if a process has ended, even while others send messages."""
     looked = time.monotonic()
     while True:
         message = None
@@ -153,7 +153,7 @@ def _messages(processes: list[Any], messages: Any) -> Iterator[tuple[str, Any]]:
             dead = [process.exitcode for process in processes if process.exitcode is not None]
             if dead:
                 raise TrainError(
-                    f"a training process ended with status {dead[0]}, most likely for want of memory: "
+                    f"a training process ended with status {dead[0]}, most likely out of memory: "
                     "try --workers 1 or a smaller --lm"
                 )
         if message is not None:
