@@ -30,6 +30,8 @@ def _opt_outs(level: Level) -> tuple[Rule, ...]:
 
 RECORDS = (
     Rule("record.not_response", "record", "not an HTTP response (request, metadata, warcinfo)"),
+    Rule("record.conversion", "record", "a converted copy without the page itself, such as the text in a WET file"),
+    Rule("record.segment", "record", "a part of a capture that was split over several records"),
     Rule("record.corrupt", "record", "bytes that are no record"),
     Rule("record.truncated", "record", "the file ends, or the capture was cut off, inside it"),
     Rule("record.status", "record", "HTTP status other than 200"),

@@ -86,13 +86,24 @@ def whole(status: int, headers: Mapping[str, str]) -> bool:
 
 
 def payload(headers: dict[str, str], body: bytes, limit: int) -> bytes:
-    """The bytes that the server meant, from those that it sent.
+    """The bytes that the server meant, from those that it sent. Raises as `payload_so_far` does, and Truncated where
+    the last chunk is missing."""
+    found, whole = payload_so_far(headers, body, limit)
+    if not whole:
+        raise Truncated(BROKEN_OFF)
+    return found
+
+
+def payload_so_far(headers: dict[str, str], body: bytes, limit: int) -> tuple[bytes, bool]:
+    """The bytes that the server meant, from those that it sent, and whether chunked coding ends as it should: a server
+    that breaks off between two chunks may or may not have sent all.
 
     Captures disagree with their headers often: a crawler may have decoded the body and kept the headers. So a coding
     that the body does not show at its first bytes is taken as already undone.
     Raises TooLarge over `limit` bytes, Truncated where the body ends inside a coding, Damaged where one is broken."""
+    ended = True
     if "chunked" in headers.get("transfer-encoding", "").lower():
-        body = _dechunk(body)
+        body, ended = _dechunk(body)
     for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
         coding = coding.strip()
         if coding in ("gzip", "x-gzip") and body[:2] == b"\x1f\x8b":
@@ -107,7 +118,7 @@ def payload(headers: dict[str, str], body: bytes, limit: int) -> bytes:
             body = _unzstd(body, limit)
     if len(body) > limit:
         raise TooLarge
-    return body
+    return body, ended
 
 
 def _markup(body: bytes) -> bool:
@@ -197,10 +208,11 @@ def _unzstd(body: bytes, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _dechunk(body: bytes) -> bytes:
-    """RFC 9112 7.1, leniently: a body that does not begin with a chunk is as it is.
+def _dechunk(body: bytes) -> tuple[bytes, bool]:
+    """RFC 9112 7.1, leniently: a body that does not begin with a chunk is as it is. False where the last chunk is
+    missing.
 
-    Raises Truncated where the body ends before the last chunk, Damaged where something else than a chunk follows."""
+    Raises Truncated where the body ends inside a chunk, Damaged where something else than a chunk follows."""
     pieces: list[bytes] = []
     position = 0
     while True:
@@ -208,13 +220,15 @@ def _dechunk(body: bytes) -> bytes:
         size = body[position:end].split(b";")[0].strip() if end >= 0 else b""
         if not HEX.fullmatch(size):
             if position == 0:
-                return body
+                return body, True
+            if body[position:] in (b"", b"\r", b"0", b"0\r"):
+                return b"".join(pieces), False
             if end < 0 and len(body) - position < 1024:
                 raise Truncated(BROKEN_OFF)
             raise Damaged("something else follows a chunk")
         length = int(size, 16)
         if length == 0:
-            return b"".join(pieces)
+            return b"".join(pieces), True
         piece = body[end + 1 : end + 1 + length]
         if len(piece) < length:
             raise Truncated(BROKEN_OFF)

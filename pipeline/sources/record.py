@@ -21,7 +21,8 @@ class Record:
     length 0 where the file cannot be read from an offset. `body` is the payload after transfer and content decoding.
     `headers` have lower-case names; of a repeated one the first value counts, as `first_values` says. `identified` is
     the media type that who wrote the record found in the bytes. `target` is where a redirect leads
-    or which capture a revisit repeats. `rule` is set where the record cannot be used, and `detail` then says why.
+    or which capture a revisit repeats. `truncated` says why the body may lack its end. `rule` is set where the record
+    cannot be used, and `detail` then says why.
     """
 
     number: int
@@ -38,6 +39,7 @@ class Record:
     rule: str | None = None
     detail: str = ""
     identified: str = ""  # WARC-Identified-Payload-Type
+    truncated: str = ""  # WARC-Truncated, or "last chunk" where chunked coding breaks off between two chunks
 
     @property
     def content_type(self) -> str:

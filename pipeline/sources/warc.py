@@ -29,7 +29,7 @@ from pipeline.sources.http import (
     TooLarge,
     Truncated,
     first_values,
-    payload,
+    payload_so_far,
     read_head,
     whole,
 )
@@ -237,7 +237,7 @@ def _raw(raw: Any, file: BinaryIO, offset: int, limit: int) -> _Raw:
     kind = str(raw.record_type).rpartition(".")[2]
     if kind not in KINDS:  # fastwarc knows the names of fields in one spelling only
         kind = next((known for known in KINDS if known == headers.get("warc-type", "").strip().lower()), kind)
-    if limit == 0 or kind not in ("response", "resource", "revisit", "conversion"):
+    if limit == 0 or kind not in ("response", "resource", "revisit"):
         return _Raw(kind, headers, None, b"", False, False)
     expected, most = raw.content_length, _most(limit)
     declared = headers.get("content-length", "0").strip()
@@ -286,13 +286,17 @@ def _utf8(value: str) -> str:
 def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Record:
     url = raw.headers.get("warc-target-uri", "").strip().removeprefix("<").removesuffix(">")
     date = raw.headers.get("warc-date", "")
+    if raw.kind == "continuation" or "warc-segment-number" in raw.headers:
+        return Record(number, offset, length, raw.kind, url, date, rule="record.segment")
     if raw.kind not in ("response", "resource", "revisit"):
-        return Record(number, offset, length, raw.kind, url, date, rule="record.not_response")
+        other = "record.conversion" if raw.kind == "conversion" else "record.not_response"
+        return Record(number, offset, length, raw.kind, url, date, rule=other)
     if raw.kind == "response" and raw.http is None:
         return Record(number, offset, length, raw.kind, url, date, rule="record.not_response", detail="not HTTP")
     http = raw.http or Head(200, {"content-type": raw.headers.get("content-type", "")}, 0)
     status, headers = http.status, http.headers
     target, rule, detail, body = "", None, "", b""
+    truncated = raw.headers.get("warc-truncated", "").strip()[:40]
     if raw.missing:
         rule, detail = "record.truncated", "the file ends inside the record"
     elif raw.kind == "revisit":
@@ -307,7 +311,8 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
         rule, detail = "record.too_large", f"over {limit} bytes"
     else:
         try:
-            body = payload(headers, raw.body, limit)
+            body, ended = payload_so_far(headers, raw.body, limit)
+            truncated = truncated or ("" if ended else "last chunk")
         except TooLarge:
             rule, detail = "record.too_large", f"over {limit} bytes"
         except Truncated as error:
@@ -318,7 +323,7 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
             rule = "record.empty"
     digest = raw.headers.get("warc-payload-digest", "")
     identified = raw.headers.get("warc-identified-payload-type", "")
-    about = (url, date, status, headers, body, digest, target, rule, detail, identified)
+    about = (url, date, status, headers, body, digest, target, rule, detail, identified, truncated)
     return Record(number, offset, length, raw.kind, *about)
 
 

@@ -105,7 +105,10 @@ class ExtractPages(EachTask):
         }
 
 
-COPIED = ("number", "offset", "length", "kind", "url", "date", "status", "media_type", "digest", "target", "detail")
+COPIED = (
+    *("number", "offset", "length", "kind", "url", "date", "status", "media_type", "digest", "target", "truncated"),
+    "detail",
+)
 
 
 def use_of(record: Record) -> tuple[str | None, str | None]:
@@ -130,7 +133,8 @@ def classify(record: Record) -> tuple[str | None, str | None]:
     if found in HTML:
         return "page", None
     if found.startswith("image/"):
-        return "image", None
+        # of a page what there is can be read, half a picture is none; a missing last chunk alone says little
+        return (None, "record.truncated") if record.truncated not in ("", "last chunk") else ("image", None)
     return None, "record.media_type"
 
 

@@ -22,12 +22,14 @@ RECORDS = pa.schema(
         ("sha256", pa.binary(32)),
         ("digest", pa.string()),
         ("target", pa.string()),
+        ("truncated", pa.string()),
         ("rule", pa.string()),
         ("detail", pa.string()),
     ]
 )
 """work/records: every record of the input. `use` is page, image or link (a redirect or revisit: another name of what it
-leads to), null for a dropped record; `sha256` is of an image's bytes."""
+leads to), null for a dropped record; `sha256` is of an image's bytes. `truncated` is not "" where the body may lack its
+end: the value of WARC-Truncated, or "last chunk"."""
 
 PAGE_IMAGE = pa.struct(
     [
