@@ -1,1 +1,1 @@
-"""What a finished corpus holds and what became of the rest: funnel, figures, report, a local page to look at both."""
+"""Inspect a finished corpus: its funnel, figures, an HTML report, and a local viewer."""

@@ -1,4 +1,4 @@
-"""What the commands inspect, view and verify do."""
+"""The commands inspect, view and verify."""
 
 import io
 import json
@@ -24,12 +24,12 @@ from shards.verify import verify as check
 
 
 def inspect(corpus: Path, as_json: bool, html: Path | None, settings: list[str]) -> None:
-    """Prints funnel and figures; writes funnel.json and the report into the corpus, or the report alone to `html`.
+    """Print funnel and figures; write funnel.json and the report into the corpus, or only the report to `html`.
 
-    With settings it only tells what they would change. Raises BuildError without a finished corpus."""
+    With settings, only report what they would change. Raises BuildError without a finished corpus."""
     opened = open_corpus(corpus)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII alone shows bars as question marks
+        sys.stdout.reconfigure(errors="replace")  # a terminal with ASCII only shows bars as question marks
     console = Console(width=None if sys.stdout.isatty() else 120, emoji=False, markup=False, highlight=False)
     if settings:
         told = what_if(opened, settings)
@@ -59,7 +59,7 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def view(corpus: Path, port: int) -> None:
-    """Serves a page on this machine until it is interrupted. Raises BuildError for what cannot be served."""
+    """Serve the viewer on this machine until interrupted. Raises BuildError if the corpus cannot be served."""
     serving = server(open_corpus(corpus), port)
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -72,28 +72,28 @@ def view(corpus: Path, port: int) -> None:
 
 
 def verify(corpus: Path) -> None:
-    """Checks every file, hash, count and reference. Raises BuildError where anything is wrong, after telling what."""
+    """Check every file, hash, count and reference. Prints the problems and raises BuildError if there are any."""
     opened = open_corpus(corpus)
     report = check(opened.root, opened.manifest)
     problems = [*report.problems, *work_problems(opened)]
     if opened.recipe.hash() != opened.manifest["recipe"]:
-        problems.append("recipe.toml: not the recipe that the manifest names")
+        problems.append("recipe.toml: does not match the manifest")
     for problem in problems:
         print(visible(problem), file=sys.stderr)
     if problems:
         raise BuildError(f"{corpus} is damaged: {len(problems)} problems, listed above")
     print(
         f"{corpus} is whole: {report.files:,} files, {report.bytes:,} bytes, {report.documents:,} documents, "
-        f"{report.pictures:,} pictures, {report.windows:,} windows"
+        f"{report.pictures:,} images, {report.windows:,} windows"
     )
 
 
 WORK = ("records", "pages", "dedup", "references", "distinct_images", "decisions", "split", "windows", "coverage")
-"""The folders of work/ that a funnel is told from."""
+"""Folders of work/ that the funnel is computed from."""
 
 
 def work_problems(corpus: Finished) -> list[str]:
-    """What is wrong below work/, where it was not deleted: a file of a stage, or a funnel that does not add up."""
+    """List problems below work/, unless it was deleted: damaged files of a stage, or a funnel that does not add up."""
     if not corpus.has_work:
         return []
     problems = []

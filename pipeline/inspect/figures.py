@@ -1,4 +1,4 @@
-"""Figures of a corpus: how long, how many, how large, from where. Columns in, histograms out; no row is an object."""
+"""Figures of a corpus: histograms and rankings, computed from whole columns without Python objects per row."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import tally
 
 TOP = 12
-"""Names that a ranking shows; the rest is one row."""
+"""Rows of a ranking; the rest is summed up in one row."""
 DECILES = tuple(round(0.1 * step, 1) for step in range(11))
 CHARACTERS = (0, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
 SIDES = (0, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -27,7 +27,7 @@ COUNTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 50)
 
 @dataclass
 class Values:
-    """Numbers that came batch by batch."""
+    """Numbers collected batch by batch."""
 
     _batches: list[np.ndarray] = field(default_factory=list)
 
@@ -38,8 +38,8 @@ class Values:
         return np.concatenate(self._batches) if self._batches else np.zeros(0)
 
     def figure(self, edges: Sequence[float], names: Sequence[str] | None = None) -> dict[str, Any]:
-        """{count, mean, median, min, max, bins: [{name, count}]}. A bin holds what is at least its edge and below
-        the next one; the last has no upper end."""
+        """Return {count, mean, median, min, max, bins: [{name, count}]}. A bin includes its edge and ends before the
+        next; the last has no upper end."""
         values = self.all()
         counts, _ = np.histogram(values, [*edges, np.inf])
         labels = names or _labels(edges)
@@ -56,7 +56,7 @@ def _plain(number: Any) -> int | float:
 
 
 def _labels(edges: Sequence[float]) -> list[str]:
-    """Bins of width 1 have their number for a name, others what they begin and end with."""
+    """Bins of width 1 are named by their number, others by their first and last value."""
     names = []
     for low, high in pairwise(edges):
         whole = isinstance(low, int) and isinstance(high, int)
@@ -65,7 +65,7 @@ def _labels(edges: Sequence[float]) -> list[str]:
 
 
 def short(number: float) -> str:
-    """1200 as 1.2k."""
+    """Abbreviate: 1200 as 1.2k."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if number >= size:
             return f"{number / size:.3g}{unit}"
@@ -73,21 +73,21 @@ def short(number: float) -> str:
 
 
 def ranking(counts: Counter[str], top: int = TOP) -> dict[str, Any]:
-    """{distinct, rows: [{name, count}], others}: the most frequent first, equal ones by name."""
+    """Return {distinct, rows: [{name, count}], others}, most frequent first, ties by name."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    top += len(ordered) == top + 1  # a row for one other would be as long
+    top += len(ordered) == top + 1  # a row "1 others" would be as long
     rows = [{"name": name or "(none)", "count": count} for name, count in ordered[:top]]
     return {"distinct": len(ordered), "rows": rows, "others": sum(count for _, count in ordered[top:])}
 
 
 def figures(corpus: Finished) -> dict[str, Any]:
-    """All figures as plain values, the same for the same corpus."""
+    """All figures as plain values; deterministic."""
     return _document_figures(corpus) | _window_figures(corpus) | {"metrics": metric_figures(corpus)}
 
 
 def metric_figures(corpus: Finished) -> dict[str, Any]:
-    """A histogram of each metric that rules read, as they were stored: of pages with main content, and of distinct
-    pictures. None without work/."""
+    """A histogram of each stored metric that rules read, over pages with main content and distinct images. Empty
+    without work/."""
     if not corpus.has_work:
         return {}
     known = {name: metric for name, metric in rules.metrics().items() if metric.edges}
@@ -149,7 +149,8 @@ def _document_figures(corpus: Finished) -> dict[str, Any]:
 
 
 def _nodes(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every node of a batch's documents: characters (0 for an image), whether it is an image, its document's row."""
+    """For every node of a batch's documents: characters (0 for an image), whether it is an image, and the row of its
+    document."""
     texts = batch["texts"]
     lengths = np.asarray(pc.utf8_length(texts.flatten()).fill_null(0)).astype(np.int64)
     is_image = np.asarray(batch["images"].flatten().is_valid())
@@ -157,7 +158,7 @@ def _nodes(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def hosts_of(urls: pa.Array) -> pa.Array:
-    """The host of each URL, with its port; "" without one."""
+    """Host of each URL, with its port; "" if there is none."""
     found = pc.extract_regex(urls, r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>[^/?#@]*)")
     return pc.utf8_lower(found.field("host")).fill_null("")
 
@@ -196,7 +197,7 @@ def _window_figures(corpus: Finished) -> dict[str, Any]:
 
 
 def windows_per_document(corpus: Finished, doc_ids: Iterable[pa.Array]) -> Values:
-    """Of every document that may have windows; what was left out as a leak may not."""
+    """Windows of every document that may have some; documents left out as leaks may not."""
     values = Values()
     column = pa.chunked_array(list(doc_ids), pa.string())
     counts = np.asarray(pc.value_counts(column).field("counts"))
@@ -207,7 +208,7 @@ def windows_per_document(corpus: Finished, doc_ids: Iterable[pa.Array]) -> Value
 
 
 def _first(positions: pa.ListArray) -> np.ndarray:
-    """The first of each list of positions; beyond every token where there is none."""
+    """First of each list of positions; larger than any token for an empty list."""
     lengths = np.asarray(pc.list_value_length(positions))
     flat = np.asarray(positions.flatten())
     first = np.full(len(lengths), np.iinfo(np.int32).max)

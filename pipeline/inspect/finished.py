@@ -1,4 +1,4 @@
-"""A finished corpus, opened for reading: its files as its manifests name them."""
+"""A finished corpus opened for reading, with its files as listed in its manifests."""
 
 import json
 import tomllib
@@ -17,11 +17,11 @@ from shards.records import other_format
 from shards.tokenizer import Tokenizer, load_tokenizer
 
 STAGE_OF = {"records": "pages", "coverage": "windows"}
-"""The stage whose manifest names the files of a folder of work/, where it is not the folder's own."""
+"""Folders of work/ whose files are listed in another stage's manifest."""
 
 
 class Entry(NamedTuple):
-    """A file as manifests name it: `path` relative to the corpus, sha256 in hex. (Without an import of Beam.)"""
+    """A file listed in a manifest: `path` relative to the corpus, sha256 in hex. (Does not import Beam.)"""
 
     path: str
     rows: int
@@ -31,19 +31,19 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Finished:
-    """A corpus whose manifest was written."""
+    """A corpus with a manifest."""
 
     root: Path
     manifest: dict[str, Any]
     recipe: Recipe
 
     def files(self, folder: str, suffix: str = ".parquet") -> list[Entry]:
-        """The files of documents/, images/ or windows/, by name."""
+        """Files of documents/, images/ or windows/, by name."""
         entries = (Entry(**entry) for entry in self.manifest["files"])
         return [entry for entry in entries if entry.path.startswith(f"{folder}/") and entry.path.endswith(suffix)]
 
     def windows(self, split: str) -> list[Entry]:
-        """The shards of a split, as Parquet where the corpus has it, else as tar."""
+        """The shards of a split, as Parquet if the corpus has it, else as tar."""
         found = [self.files("windows", suffix) for suffix in (".parquet", ".tar")]
         return [entry for entry in found[0] or found[1] if entry.path.startswith(f"windows/{split}-")]
 
@@ -52,22 +52,22 @@ class Finished:
         return (self.root / "work/pages/manifest.json").exists()
 
     def work(self, folder: str) -> list[Entry]:
-        """The files of a folder of work/, in the order of parts. Raises BuildError where it is gone or damaged."""
+        """Files of a folder of work/, in the order of parts. Raises BuildError if they are missing or damaged."""
         manifest = read_json(self.root / "work" / STAGE_OF.get(folder, folder) / "manifest.json")
         entries = [Entry(**entry) for entry in manifest["files"]]
         return [entry for entry in entries if entry.path.startswith(f"work/{folder}/")]
 
     def table(self, entry: Entry, columns: Sequence[str] | None = None) -> pa.Table:
-        """Columns of a Parquet file. Raises BuildError, naming it, where it is missing or damaged."""
+        """Read columns of a Parquet file. Raises BuildError, naming the file, if it is missing or damaged."""
         try:
-            # ten times as fast for a small file as pyarrow.parquet.read_table
+            # for small files ten times as fast as pyarrow.parquet.read_table
             with pq.ParquetFile(self.path(entry)) as file:
                 return file.read(None if columns is None else list(columns))
         except (OSError, pa.ArrowException) as error:
             raise damaged(entry.path, error) from None
 
     def batches(self, entry: Entry, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
-        """Like `table`, but never more than `rows` rows at a time."""
+        """Like `table`, but at most `rows` rows at a time."""
         try:
             with pq.ParquetFile(self.path(entry)) as file:
                 yield from file.iter_batches(rows, columns=list(columns))
@@ -75,7 +75,7 @@ class Finished:
             raise damaged(entry.path, error) from None
 
     def window_batches(self, split: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Columns of all windows of a split; not `images`, whose bytes may be many."""
+        """Columns of all windows of a split; not `images`, which may hold many bytes."""
         for entry in self.windows(split):
             if entry.path.endswith(".parquet"):
                 yield from self.batches(entry, columns)
@@ -87,7 +87,7 @@ class Finished:
                 raise damaged(entry.path, error) from None
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the windows. Raises BuildError where it is missing or damaged."""
+        """The tokenizer of the windows. Raises BuildError if it is missing or damaged."""
         try:
             return load_tokenizer(str(self.root / "tokenizer.json"))
         except Exception as error:  # the library raises bare Exception for some damage
@@ -99,11 +99,11 @@ class Finished:
 
 def damaged(path: str, error: Exception) -> BuildError:
     reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0][:200]
-    return BuildError(f"{path} cannot be read ({reason}): m3w verify tells what else is damaged")
+    return BuildError(f"{path} cannot be read ({reason}): run m3w verify to list all damage")
 
 
 def read_json(path: Path) -> Any:
-    """The value in a file. Raises BuildError where it is missing or something else."""
+    """Read a JSON file. Raises BuildError if it is missing or not JSON."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -113,12 +113,12 @@ def read_json(path: Path) -> Any:
 
 
 def open_corpus(root: Path) -> Finished:
-    """Opens a corpus. Raises BuildError for a directory that is none, or whose build has not finished."""
+    """Open a corpus. Raises BuildError if `root` is not a corpus or its build has not finished."""
     if not root.is_dir():
-        raise BuildError(f"{root} is not a corpus: there is no such directory")
+        raise BuildError(f"{root} is not a corpus: directory not found")
     if not (root / "manifest.json").is_file():
         if (root / "recipe.toml").exists():
-            raise BuildError(f"the build of {root} has not finished: give its m3w build command again")
+            raise BuildError(f"the build of {root} has not finished: rerun its m3w build command to resume")
         raise BuildError(f"{root} is not a corpus: it has no manifest.json")
     manifest = read_json(root / "manifest.json")
     try:

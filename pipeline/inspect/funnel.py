@@ -1,7 +1,7 @@
-"""The funnel: what came in, what was dropped under which rule, what stayed.
+"""The funnel: what came in, what each rule dropped, and what was kept.
 
-It is told from the verdict columns of finished files; nothing here trusts a counter that ran during the build. Each
-level is counted in its own files and checked against those before and after it."""
+It is computed from the decision columns of finished files, not from counters kept during the build. Each level is
+counted in its own files and checked against the levels before and after it."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,19 +24,19 @@ SPLITS = ("train", "validation", "mixed", "leak")
 
 
 def funnel(corpus: Path | Finished) -> dict[str, Any]:
-    """The funnel of a corpus as plain values, the same for the same corpus.
+    """The funnel of a corpus as plain values; deterministic.
 
-    `levels` is a list of {level, in, out: {name: count}, rules: [{rule, count}]}, rules in the order of asking; at each
-    level in = sum of out + sum of rules. Where work/ was deleted there are no levels; `kept` is there in any case.
-    `not_applied` names rules of the recipe that were not run.
+    `levels` is a list of {level, in, out: {name: count}, rules: [{rule, count}]}, rules in the order they are applied;
+    at each level in = sum of out + sum of rules. If work/ was deleted, there are no levels; `kept` is always present.
+    `not_applied` lists rules of the recipe that were not run.
 
-    Raises BuildError where a level does not add up, which a damaged corpus alone can cause."""
+    Raises BuildError if a level does not add up, which only damage can cause."""
     opened = corpus if isinstance(corpus, Finished) else open_corpus(corpus)
     kept = _kept(opened)
     levels = _levels(opened, kept) if opened.has_work else []
     for level in levels:
         dropped = sum(row["count"] for row in level["rules"])
-        _same(f"{level['level']} that came in", level["in"], "kept and dropped", sum(level["out"].values()) + dropped)
+        _same(f"{level['level']} in", level["in"], "kept and dropped", sum(level["out"].values()) + dropped)
     return {
         "levels": levels,
         "kept": kept,
@@ -50,7 +50,7 @@ def write_funnel(corpus: Finished, value: dict[str, Any]) -> None:
 
 
 def _kept(corpus: Finished) -> dict[str, Any]:
-    """What documents/ and windows/ alone say."""
+    """Counts from documents/ and windows/ alone."""
     documents: Counter[str] = Counter()
     images = 0
     for entry in corpus.files("documents"):
@@ -93,12 +93,12 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         window_rules.update(_summed(table.filter(pc.invert(kept_rows)), "rule", "count"))
 
     tokens, images = _coverage(corpus)
-    _same("pages among the records", uses["page"], "pages that were read", _rows(corpus.work("pages")))
-    _same("pages that were read", uses["page"], "pages that were judged", pages.read)
-    _same("documents of each split by their verdicts", pages.splits, "in documents/", Counter(kept["documents"]))
-    _same("pictures kept by their verdicts", shown, "in documents/", kept["images"])
-    _same("pictures that were looked for in windows", images["in"], "in documents/", kept["images"])
-    _same("windows of each split by their verdicts", windows, "in windows/", Counter(kept["windows"]))
+    _same("page records", uses["page"], "pages read", _rows(corpus.work("pages")))
+    _same("pages read", uses["page"], "pages judged", pages.read)
+    _same("documents by decision and split", pages.splits, "in documents/", Counter(kept["documents"]))
+    _same("images kept by decision", shown, "in documents/", kept["images"])
+    _same("images looked up in windows", images["in"], "in documents/", kept["images"])
+    _same("windows by decision and split", windows, "in windows/", Counter(kept["windows"]))
     return [
         _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, "record"),
         _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
@@ -112,7 +112,7 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _coverage(corpus: Finished) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The levels of the text and the images of documents: what stands in a window at least."""
+    """Levels for the text and images of documents: kept if they are in at least one window."""
     sums: Counter[tuple[str, bool]] = Counter()
     for entry in corpus.work("coverage"):
         table = corpus.table(entry)
@@ -132,8 +132,8 @@ def _coverage(corpus: Finished) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @dataclass
 class _Pages:
-    """Pages, their words and their pictures: how many came in, what was kept in each split, what each rule dropped.
-    `pictures_lost`: what extraction left out, and what dropped pages carried away before it was looked at."""
+    """Pages, their words and their images: how many came in, what was kept in each split, what each rule dropped.
+    `pictures_lost`: images left out by extraction, and those of pages dropped before their images were checked."""
 
     read: int = 0
     words: int = 0
@@ -170,7 +170,7 @@ def _pages(corpus: Finished) -> _Pages:
 
 
 def left_out(column: pa.ChunkedArray) -> dict[str, int]:
-    """The sums of a whole column of counts by rule, as it was read."""
+    """Sums of a column of counts by rule."""
     entries = [pa.table({"rule": chunk.keys, "count": chunk.items}) for chunk in column.chunks]
     return _summed(pa.concat_tables(entries), "rule", "count") if entries else {}
 
@@ -188,19 +188,19 @@ def _level(
 
 
 def in_order(found: dict[str, int], *levels: Level) -> list[dict[str, Any]]:
-    """Counts by rule as rows {rule, count}, in the order of the table; a rule that is not in it comes last."""
+    """Counts by rule as rows {rule, count}, in the order of the table; unknown rules come last."""
     known = rules.explained(*levels)
     order = [rule for rule in known if rule in found] + sorted(rule for rule in found if rule not in known)
     return [{"rule": rule, "count": found[rule]} for rule in order]
 
 
 def tally(column: pa.Array | pa.ChunkedArray) -> dict[str, int]:
-    """How often each value of a column occurs; nulls do not count."""
+    """How often each value of a column occurs, without nulls."""
     return {row["values"]: row["counts"] for row in pc.value_counts(column.drop_null()).to_pylist()}
 
 
 def _summed(table: pa.Table, key: str, value: str) -> dict[str, int]:
-    """The sum of a column for each value of another one; nulls and sums of 0 do not count."""
+    """Sum of a column for each value of another one; without nulls and zero sums."""
     summed = table.group_by(key).aggregate([(value, "sum")])
     rows = zip(summed[key].to_pylist(), summed[f"{value}_sum"].to_pylist(), strict=True)
     return {name: total for name, total in rows if name is not None and total}
@@ -214,7 +214,7 @@ def _same(what: str, count: object, other: str, other_count: object) -> None:
     if count != other_count:
         raise BuildError(
             f"the funnel does not add up: {what}: {_plain(count)}, {other}: {_plain(other_count)};"
-            " the corpus is damaged, m3w verify tells where"
+            " the corpus is damaged, m3w verify shows where"
         )
 
 

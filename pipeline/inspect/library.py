@@ -1,4 +1,4 @@
-"""Documents and windows by number, filter and search, with memory that grows by some 40 bytes a document alone."""
+"""Look up documents and windows by number, filter and search, with about 40 bytes of memory per document."""
 
 import time
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from pipeline.inspect.pictures import Place, stored_bytes
 from pipeline.inspect.samples import DOCUMENT_COLUMNS, WINDOW_COLUMNS, Dropped, dropped_tables, read_row
 
 SECONDS = 5.0
-"""A search looks this long at most, then says how far it came."""
+"""Time limit of one search in seconds; it then reports how far it got."""
 CACHED = 32
-"""Documents kept at hand."""
+"""Number of documents cached."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What to show; an empty value asks for nothing. `q` is looked for in the text, letter by letter, in any case."""
+    """What to show; empty values do not filter. `q` is a case-insensitive substring of the text."""
 
     split: str = ""
     host: str = ""
@@ -33,7 +33,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Found:
-    """Numbers of what was found, where to go on (None at the end), and whether the search ran out of time there."""
+    """Numbers of the results, where to continue (None at the end), and whether the search ran out of time."""
 
     numbers: list[int]
     next: int | None
@@ -41,7 +41,7 @@ class Found:
 
 
 class Library:
-    """A corpus to look at. Raises BuildError where its documents cannot be read."""
+    """A corpus to browse. Raises BuildError if its documents cannot be read."""
 
     def __init__(self, corpus: Finished):
         self.corpus = corpus
@@ -67,24 +67,24 @@ class Library:
         return int(self._starts[-1])
 
     def values(self, column: str) -> list[str]:
-        """The different hosts, splits or languages, the most frequent first."""
+        """Distinct hosts, splits or languages, most frequent first."""
         codes, names = self._columns[column]
         counts = np.bincount(codes, minlength=len(names))
         return [names[index] for index in np.argsort(-counts, kind="stable") if names[index]]
 
     def _document(self, number: int) -> dict[str, Any]:
-        """A row of documents/. Raises IndexError for a number that there is not."""
+        """A row of documents/. Raises IndexError if `number` does not exist."""
         entry, row = self._place(number)
         return read_row(self.corpus, entry, row, DOCUMENT_COLUMNS)
 
     def _place(self, number: int) -> tuple[Entry, int]:
         if not 0 <= number < len(self):
-            raise IndexError(f"there is no document {number}")
+            raise IndexError(f"no document {number}")
         file = int(np.searchsorted(self._starts, number, side="right")) - 1
         return self._files[file], number - int(self._starts[file])
 
     def number(self, doc_id: str) -> int | None:
-        """The number of a document by its id."""
+        """The number of a document, by its id."""
         (wanted,) = np.asarray(_digests(pa.array([doc_id])))
         at = int(np.searchsorted(self._ids, wanted, sorter=self._order))
         for index in self._order[at : at + 8].tolist():
@@ -93,7 +93,7 @@ class Library:
         return None
 
     def find(self, wanted: Filter, start: int, count: int) -> Found:
-        """The first `count` documents from number `start` on that a filter lets through."""
+        """The first `count` documents from number `start` on that match a filter."""
         passing = np.flatnonzero(self._mask(wanted))
         passing = passing[passing >= start]
         if not wanted.q:
@@ -129,7 +129,7 @@ class Library:
                 before += batch.num_rows
 
     def windows(self, wanted: Filter, start: int, count: int) -> tuple[list[tuple[str, dict[str, Any]]], Found]:
-        """(split, row) of the first `count` windows from number `start` on, and where they stand."""
+        """(split, row) of the first `count` windows from number `start` on, and their numbers."""
         deadline = time.monotonic() + SECONDS
         mask = self._mask(Filter(host=wanted.host, language=wanted.language))
         rows: list[tuple[str, dict[str, Any]]] = []
@@ -152,7 +152,7 @@ class Library:
         return rows, Found(numbers, None)
 
     def _passing(self, batch: pa.RecordBatch, mask: np.ndarray, wanted: Filter) -> np.ndarray:
-        """Rows of a batch of windows that a filter lets through."""
+        """Rows of a batch of windows that match a filter."""
         keep = np.ones(batch.num_rows, bool)
         if wanted.host or wanted.language:
             digests = np.asarray(_digests(batch["doc_id"]))
@@ -165,15 +165,15 @@ class Library:
         return np.flatnonzero(keep)
 
     def picture(self, number: int, node: int) -> bytes:
-        """The stored bytes of a document's picture. Raises IndexError where there is none."""
+        """Stored bytes of a document's image. Raises IndexError if there is none."""
         images = self.document(number)["images"]
         if not 0 <= node < len(images) or images[node] is None:
-            raise IndexError(f"document {number} has no picture at node {node}")
+            raise IndexError(f"document {number} has no image at node {node}")
         image = images[node]
         return stored_bytes(self.corpus, Place(image["tar"], image["offset"], image["length"]))
 
     def dropped(self, rule: str, start: int, count: int) -> tuple[list[Dropped], int | None]:
-        """What was dropped under a rule, from the `start`-th on."""
+        """What a rule dropped, from number `start` on."""
         found: list[Dropped] = []
         before = 0
         for table in dropped_tables(self.corpus, rule):
@@ -188,7 +188,7 @@ class Library:
 
 
 def _digests(ids: pa.Array) -> pa.Array:
-    """The first 64 bits of each doc_id; 0 for what is none."""
+    """First 64 bits of each doc_id; 0 if it is invalid."""
     values = []
     for doc_id in ids.to_pylist():
         try:
@@ -199,7 +199,7 @@ def _digests(ids: pa.Array) -> pa.Array:
 
 
 def _codes(batches: list[pa.Array]) -> tuple[np.ndarray, list[str]]:
-    """One code a row, and the values that codes stand for."""
+    """One code per row, and the values of the codes."""
     if not batches:
         return np.zeros(0, np.int32), []
     column = pa.chunked_array(batches).unify_dictionaries()

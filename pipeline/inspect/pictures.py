@@ -1,4 +1,4 @@
-"""Pictures of a corpus for a page that must stay small: as data: URIs, scaled down, so many and no more."""
+"""Images for a page that must stay small: scaled down, as data: URIs, up to a maximum number."""
 
 import base64
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ from shards.tar import read_member
 
 SIDE = 320
 LARGEST = 60_000
-"""Bytes of a picture that is shown as it is stored."""
+"""Maximum bytes of an image embedded as it is stored."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture lies in the store."""
+    """Where an image is stored."""
 
     tar: str
     offset: int
@@ -27,7 +27,7 @@ class Place:
 
 @dataclass
 class Pictures:
-    """Gives pictures out until `left` are used up. A picture asked for again costs nothing but its bytes."""
+    """Returns images until `left` are used up. An image requested again does not count."""
 
     corpus: Finished
     left: int
@@ -38,7 +38,7 @@ class Pictures:
         return sum(uri is not None for uri in self._known.values())
 
     def uri(self, place: Place | None) -> str | None:
-        """The picture as a data: URI, or None where it cannot be shown."""
+        """The image as a data: URI, or None if it cannot be shown."""
         if place is None:
             return None
         if place not in self._known:
@@ -54,7 +54,7 @@ class Pictures:
 
 
 def stored_bytes(corpus: Finished, place: Place) -> bytes:
-    """The bytes of a picture; none where its tar is not one of the corpus or ends early."""
+    """Read the bytes of an image; empty if its tar is not part of the corpus or too short."""
     if f"images/{place.tar}" not in {entry.path for entry in corpus.files("images", ".tar")}:
         return b""
     try:
@@ -64,7 +64,7 @@ def stored_bytes(corpus: Finished, place: Place) -> bytes:
 
 
 def small(data: bytes) -> bytes | None:
-    """A picture as a JPEG with sides up to SIDE; None where it is no picture."""
+    """Scale an image to a JPEG with sides up to SIDE; None if it is not an image."""
     try:
         image = decode(data, ImageOptions(max_side=SIDE, quality=80))
     except ImageDropped:
@@ -74,7 +74,7 @@ def small(data: bytes) -> bytes | None:
 
 
 def places(corpus: Finished, hashes: Iterable[bytes]) -> dict[bytes, Place]:
-    """Where pictures lie, by the hash of their stored bytes."""
+    """Where images are stored, by the hash of their stored bytes."""
     wanted = pa.array(sorted(set(hashes)), pa.binary(32))
     found = {}
     for entry in corpus.files("images"):

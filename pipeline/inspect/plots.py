@@ -1,4 +1,4 @@
-"""Plots as SVG that takes its colours and type from the page around it, the same bytes for the same numbers."""
+"""SVG plots that inherit colours and fonts from the page around them; deterministic."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 340, 150
 LEFT, TOP, BOTTOM = 2, 14, 20
 LETTER = 5.6
-"""About the width of a letter of an axis label."""
+"""Approximate width of a letter in axis labels."""
 STEPS = (1, 2, 2.5, 5, 10)
 
 
 def histogram(bins: Sequence[dict[str, Any]], description: str) -> Markup:
-    """Bars for rows {name, count}, empty ones at both ends left out."""
+    """Bars for rows {name, count}, without empty ones at both ends."""
     bins = _trimmed(bins)
     if not bins:
         return Markup("")
@@ -52,7 +52,7 @@ def _trimmed(bins: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
 def lines(
     series: Mapping[str, Sequence[tuple[float, float]]], description: str, unit: str = "", span: Sequence[float] = ()
 ) -> Markup:
-    """One line for each series of (x, y) points, on common axes; what `span` holds is always on the y axis."""
+    """One line per series of (x, y) points, on common axes; the y axis always includes `span`."""
     points = [point for values in series.values() for point in values]
     if not points:
         return Markup("")
@@ -79,7 +79,7 @@ def lines(
     parts.append(f'<text x="{wide - 8}" y="{high - 8}" text-anchor="end">{escape(unit)}</text>')
     for number, (name, values) in enumerate(series.items()):
         places = [place(x, y) for x, y in values]
-        if len(places) == 1:  # a line of one point would not be seen
+        if len(places) == 1:  # a line of one point would be invisible
             places += [(places[0][0] + 8, places[0][1])]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<g><title>{escape(name)}</title><polyline class="line s{number % 6}" points="{path}"/></g>')
@@ -91,7 +91,7 @@ def lines(
 
 
 def intervals(rows: Sequence[dict[str, Any]], description: str) -> Markup:
-    """Rows {name, mean, low, high} as points with whiskers over a line at zero."""
+    """Rows {name, mean, low, high} as points with whiskers on an axis that includes zero."""
     if not rows:
         return Markup("")
     wide, left, row_high = 520, 205, 26
@@ -119,14 +119,14 @@ def intervals(rows: Sequence[dict[str, Any]], description: str) -> Markup:
 
 
 def signed(number: float) -> str:
-    """Three decimals, a proper minus, and none before zero."""
+    """Three decimals with a proper minus sign, and never "−0"."""
     text = f"{number:.3f}"
     return text.replace("-", "−") if float(text) else text.removeprefix("-")
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`. Less than numbers of ten decimals tell apart is taken
-    for nothing."""
+    """Round numbers from at or below `low` to at or above `high`. A range below what ten decimals resolve counts as
+    empty."""
     if high - low <= max(1e-9, 1e-9 * abs(low)):
         high = low + (abs(low) if abs(low) > 1e-9 else 1)
     size = 10.0 ** len(str(int((high - low) / about))) / 10 if high - low >= about else 1.0

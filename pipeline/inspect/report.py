@@ -1,4 +1,4 @@
-"""report.html: one file that needs no network, runs no script, and shows a corpus as a reader would see it."""
+"""report.html: one file without scripts or network access that shows a corpus as a reader would see it."""
 
 import hashlib
 from dataclasses import replace
@@ -31,13 +31,13 @@ from shards.tokenizer import EOC_MARKER, IMAGE_MARKER
 
 HERE = Path(__file__).parent
 PICTURES = 40
-"""Pictures in a report: at about 15 kB each it stays under a megabyte."""
+"""Maximum images in a report: at about 15 kB each it stays under a megabyte."""
 DOCUMENTS = 4
 WINDOWS = {"train": 3, "validation": 2}
 PER_DOCUMENT = 6
-"""Pictures of a document that are shown; the others are marks."""
+"""Images shown per document; the others become placeholders."""
 NODES = 24
-"""Nodes of a document that are shown."""
+"""Nodes shown per document."""
 RUN_PICTURES = 24
 PER_RANKED = 2
 
@@ -45,28 +45,28 @@ TITLES = {
     "records": ("Records of the input", "records", "used"),
     "pages": ("Pages", "HTML pages", "documents"),
     "words": ("Words of the pages' main content", "words", "in documents"),
-    "pictures": ("Distinct pictures behind the references", "found", "stored"),
-    "images": ("Pictures of pages with main content", "in the markup", "kept"),
+    "pictures": ("Distinct images", "found", "stored"),
+    "images": ("Image references of pages with main content", "in the markup", "kept"),
     "tokens": ("Text of documents", "tokens", "in windows"),
-    "document_images": ("Pictures of documents", "at their places", "in windows"),
+    "document_images": ("Images of documents", "references", "in windows"),
     "windows": ("Windows", "cut from documents", "written"),
 }
 TILES = {
     "tokens_per_window": "Tokens per window",
     "images_per_window": "Images per window",
-    "image_token": "Where in a window images stand (token)",
+    "image_token": "Position of images in a window (token)",
     "windows_per_document": "Windows per document",
     "images_per_document": "Images per document",
     "document_characters": "Text per document (characters)",
-    "image_position": "Where in a document images stand",
+    "image_position": "Position of images in a document",
     "image_longest_side": "Longest side as fetched (pixels)",
-    "image_aspect": "Width to height",
+    "image_aspect": "Aspect ratio (width to height)",
 }
 RANKINGS = {"formats": "Formats as fetched", "languages": "Languages", "hosts": "Hosts"}
 
 
 def environment() -> jinja2.Environment:
-    """Templates in which every value is escaped unless this package made it."""
+    """Templates that escape every value not built by this package."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -82,7 +82,7 @@ def environment() -> jinja2.Environment:
 
 
 def is_web(url: str) -> bool:
-    """Whether a URL may become a link: http or https, and readable as such."""
+    """Whether a URL may become a link: a valid http or https URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -91,14 +91,14 @@ def is_web(url: str) -> bool:
 
 
 def cut(text: str, limit: int) -> str:
-    """The beginning of a text, ended at a space where there is one near."""
+    """The beginning of a text, cut at a space if one is near."""
     head = text[:limit]
     space = head.rfind(" ", limit - 60)
     return head[:space] if space > 0 else head
 
 
 def marks(text: str) -> Markup:
-    """A window's text with its end-of-chunk signs set apart."""
+    """A window's text with its end-of-chunk marks highlighted."""
     sign = Markup('<span class="eoc" title="end of chunk">¶</span>')
     return sign.join(escape(piece) for piece in text.split(EOC_MARKER))
 
@@ -108,7 +108,7 @@ def style() -> Markup:
 
 
 def write_report(corpus: Finished, path: Path, funnel: dict[str, Any], figures: dict[str, Any]) -> None:
-    """Writes the report, the same bytes for the same corpus. Raises OSError where `path` cannot be written."""
+    """Write the report; deterministic. Raises OSError if `path` cannot be written."""
     pictures = Pictures(corpus, PICTURES)
     documents = [shown_document(document, pictures, PER_DOCUMENT) for document in sample_documents(corpus, DOCUMENTS)]
     windows = [window for split, count in WINDOWS.items() for window in sample_windows(corpus, split, count)]
@@ -149,7 +149,7 @@ def headline(funnel: dict[str, Any], figures: dict[str, Any]) -> list[tuple[str,
         *([("pages read", pages)] if pages is not None else []),
         ("documents", sum(kept["documents"].values())),
         ("images in them", kept["images"]),
-        ("distinct pictures", figures["distinct_pictures"]),
+        ("distinct images", figures["distinct_pictures"]),
         ("training windows", kept["windows"].get("train", 0)),
         ("validation windows", kept["windows"].get("validation", 0)),
     ]
@@ -191,7 +191,7 @@ def tile(title: str, figure: dict[str, Any]) -> dict[str, Any]:
 
 
 def metric_tiles(corpus: Finished, figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """A histogram of each metric beside the thresholds of the rules that read it."""
+    """A histogram of each metric, with the thresholds of the rules that read it."""
     values, known = corpus.recipe.values(), rules.metrics()
     tiles = []
     for name, figure in figures.items():
@@ -203,7 +203,7 @@ def metric_tiles(corpus: Finished, figures: dict[str, Any]) -> list[dict[str, An
 
 
 def summary(figure: dict[str, Any]) -> str:
-    """Median, mean and range in words."""
+    """Median, mean and range as text."""
     if not figure["count"]:
         return "none"
     low, high = f"{figure['min']:,}", f"{figure['max']:,}"
@@ -220,7 +220,7 @@ def shown_ranking(title: str, figure: dict[str, Any]) -> dict[str, Any]:
 
 
 def shown_document(document: SampleDocument, pictures: Pictures, most: int) -> dict[str, Any]:
-    """A document with its first `most` pictures, the others as marks."""
+    """A document with its first `most` images; the others become placeholders."""
     nodes: list[dict[str, Any]] = []
     given = 0
     for node in document.nodes[:NODES]:
@@ -239,7 +239,7 @@ def shown_window(window: SampleWindow, where: dict[bytes, Place], pictures: Pict
 
 
 def shown_image(image: dict[str, Any], src: str | None) -> dict[str, Any]:
-    """Sizes are those stored; the note tells the size and format as fetched where they differ."""
+    """Sizes are as stored; the note adds size and format as fetched if they differ."""
     note = ""
     if image.get("original_width") and image["original_width"] != image["width"]:
         note = f", fetched as {image['format']} {image['original_width']}×{image['original_height']}"
@@ -247,8 +247,8 @@ def shown_image(image: dict[str, Any], src: str | None) -> dict[str, Any]:
 
 
 def shown_run(corpus: Finished, run: Run | None, pictures: Pictures) -> dict[str, Any] | None:
-    """A run with the documents in which pictures say most and least about the text. One of the corpus as it was before
-    it was built again has no headline."""
+    """A run with the documents whose images say most and least about the text. A run of an earlier version of the
+    corpus has no headline."""
     if run is None:
         return None
     manifest = hashlib.sha256((corpus.root / "manifest.json").read_bytes()).hexdigest()
@@ -257,8 +257,8 @@ def shown_run(corpus: Finished, run: Run | None, pictures: Pictures) -> dict[str
     known = documents_by_id(corpus, {ranked.doc_id for ranked in [*run.best, *run.worst]})
     shown = []
     for title, ranked in (
-        ("Documents whose pictures say most", run.best),
-        ("Documents whose pictures say least", run.worst),
+        ("Documents whose images tell most about the text", run.best),
+        ("Documents whose images tell least about the text", run.worst),
     ):
         documents = [shown_ranked(entry, known[entry.doc_id], pictures) for entry in ranked if entry.doc_id in known]
         if documents:
@@ -269,7 +269,7 @@ def shown_run(corpus: Finished, run: Run | None, pictures: Pictures) -> dict[str
 
 
 def shown_ranked(ranked: Ranked, document: SampleDocument, pictures: Pictures) -> tuple[str, dict[str, Any]]:
-    """What a document's pictures say, and the document; of a part of a book the part's beginning."""
+    """What a document's images tell, and the document; for a part of a book, the beginning of the part."""
     note = f"{ranked.gain:+.3f} bits per token over {ranked.tokens:,} tokens"
     part = ranked.part
     if part is None:

@@ -1,4 +1,4 @@
-"""What a training run found, as its result.json says; a file that says something else is passed over, never trusted."""
+"""The result of a training run, read from its result.json; invalid files are ignored."""
 
 import json
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ from pipeline.inspect.finished import Finished
 from pipeline.inspect.samples import visible
 
 SHOWN = 3
-"""Documents shown of those whose pictures say most, and of those whose pictures say least."""
+"""Documents shown: as many whose images tell most as whose images tell least."""
 ROWS = 12
 CAPTIONS = 12
 PENALTIES = {
-    "documents": "pictures of other documents",
-    "host": "pictures of the same host",
-    "document": "pictures of the same page",
+    "documents": "images of other documents",
+    "host": "images of the same host",
+    "document": "images of the same page",
 }
 
 
 class Part(NamedTuple):
-    """A piece of a book-length document: the token at which it begins, and text and picture hashes of its beginning."""
+    """A piece of a book-length document: the token it starts at, and the text and image hashes of its beginning."""
 
     start: int
     text: str
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """A document, or a part of one, with what its pictures say, in bits per token over so many tokens."""
+    """A document or a part of one, with what its images tell: bits per token, and the number of tokens."""
 
     doc_id: str
     gain: float
@@ -40,8 +40,8 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the report shows it. `manifest` is the hash of that of the corpus it was trained on, `captions` the hash
-    of a held-out picture and what the model wrote behind it."""
+    """A run as shown in the report. `manifest`: hash of the manifest of the corpus it was trained on; `captions`:
+    hashes of held-out images and the captions generated for them."""
 
     name: str
     manifest: str
@@ -54,7 +54,7 @@ class Run:
 
 
 def latest_run(corpus: Finished) -> Run | None:
-    """The run that ended last, or None."""
+    """The run that finished last, or None."""
     found = []
     for path in (corpus.root / "runs").glob("*/result.json"):
         try:
@@ -69,7 +69,7 @@ def latest_run(corpus: Finished) -> Run | None:
 
 
 def read_run(path: Path) -> Run | None:
-    """The run whose result.json this is; None where it holds no sentence and no gain."""
+    """Read a run's result.json; None if it has neither sentence nor gain."""
     try:
         return _run(path, json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -101,7 +101,7 @@ def _lines(data: dict[str, Any]) -> list[str]:
         text = f"The frozen language model alone needs {data['lm_nll']:.2f} bits per token for the same text"
         if _is_number(data.get("text_drift")):
             drift = data["text_drift"]
-            text += f"; shown no pictures, the trained model needs {abs(drift):.3f} {'less' if drift < 0 else 'more'}"
+            text += f"; without images, the trained model needs {abs(drift):.3f} {'less' if drift < 0 else 'more'}"
         lines.append(text + ".")
     counts = [
         f"{corpus[key]:,} {key.replace('_', ' ')}"
@@ -120,17 +120,17 @@ def _lines(data: dict[str, Any]) -> list[str]:
 def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[str, Any]]:
     penalties = _part(data, "penalties")
     rows = [gain, _estimate("a corpus with shuffled images", data.get("control"))]
-    rows.append(_estimate("trained without pictures", _part(data, "dose_response").get("blind")))
-    rows.append(_estimate("by the next picture", _part(data, "next").get("gain")))
-    yield _intervals("What pictures are worth", "bits per token, 95 % interval", rows)
+    rows.append(_estimate("trained without images", _part(data, "dose_response").get("blind")))
+    rows.append(_estimate("by the next image", _part(data, "next").get("gain")))
+    yield _intervals("What the images are worth", "bits per token, 95 % interval", rows)
     yield _intervals(
         "Mismatch penalty",
-        "bits per token lost with wrong pictures; above zero also without information: a diagnostic",
+        "bits per token lost with wrong images; can be above zero without information: a diagnostic",
         [_estimate(name, penalties.get(key)) for key, name in PENALTIES.items()],
     )
     yield from _dose_response(_part(data, "dose_response"))
     for key, title in (
-        ("by_distance", "By distance from the picture (tokens)"),
+        ("by_distance", "By distance from the image (tokens)"),
         ("by_language", "By language (those with most text)"),
         ("by_host", "By site (those with most text)"),
     ):
@@ -150,11 +150,11 @@ def _tiles(data: dict[str, Any], gain: dict[str, Any] | None) -> Iterable[dict[s
     yield {"title": "Gates", "note": "tanh, by layer", "plot": plots.lines(gates, "Gates over time", "step")}
 
 
-DOSE_RESPONSES = {"permutation": "other documents' pictures", "placement": "every picture in the place of the next"}
+DOSE_RESPONSES = {"permutation": "other documents' images", "placement": "every image in the place of the next"}
 
 
 def _dose_response(data: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """What corpora told that were wrong on purpose."""
+    """Results for corpora that were corrupted on purpose."""
     wrong = DOSE_RESPONSES.get(str(data.get("kind")), "")
     points = data.get("points")
     known = [
@@ -163,9 +163,9 @@ def _dose_response(data: dict[str, Any]) -> Iterable[dict[str, Any]]:
         if _is_number(_part({"point": point}, "point").get("dose"))
     ]
     rows = [_estimate(name, point.get("gain")) for name, point in known]
-    yield _intervals("Dose and response", f"gain in bits per token with {wrong}", rows)
+    yield _intervals("Dose-response", f"gain in bits per token with {wrong}", rows)
     rows = [_estimate(name, point.get("lost")) for name, point in known]
-    yield _intervals("Lost by each dose", "bits per token, against the corpus as it is", rows)
+    yield _intervals("Loss per dose", "bits per token, against the corpus as it is", rows)
     moved = [
         (100 * point["dose"], point["within_document"])
         for _, point in known
@@ -177,7 +177,7 @@ def _dose_response(data: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _few_shot(path: Path) -> dict[str, Any]:
-    """The accuracies that `m3w evaluate` wrote beside the run."""
+    """Accuracies written by `m3w evaluate` beside the run."""
     try:
         data = json.loads(path.read_bytes())
         rows, task = data["rows"], f"task {visible(str(data['task']))[:40]}, {visible(str(data['mode']))[:20]}: "
@@ -190,7 +190,7 @@ def _few_shot(path: Path) -> dict[str, Any]:
     title = "Few-shot accuracy"
     return {
         "title": title,
-        "note": task + "share of questions answered right",
+        "note": task + "share of questions answered correctly",
         "plot": plots.lines(series, title, "shots", (0, 1)),
     }
 
@@ -201,8 +201,8 @@ def _intervals(title: str, note: str, rows: Iterable[dict[str, Any] | None]) -> 
 
 
 def _mean_losses(curves: dict[str, Any], variant: str) -> dict[str, list[tuple[float, float]]]:
-    """The loss of each set at each step, averaged over seeds; by the variant's name, and the set's where it is not the
-    only one."""
+    """Loss of each set at each step, averaged over seeds, by the name of the variant, and of the set if there are
+    several."""
     sets: dict[str, dict[float, list[float]]] = {}
     for name, points in curves.items():
         if name.rpartition("-")[0] == variant and isinstance(points, list):
@@ -219,7 +219,7 @@ def _mean_losses(curves: dict[str, Any], variant: str) -> dict[str, list[tuple[f
 
 
 def _gates(curves: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
-    """The gates of the first seed that saw the true pictures."""
+    """Gates of the first seed trained on the true images."""
     name = min((name for name in curves if name.startswith("true-")), key=lambda name: (len(name), name), default=None)
     series: dict[str, list[tuple[float, float]]] = {}
     for point in curves[name] if name and isinstance(curves[name], list) else ():
@@ -237,7 +237,7 @@ def _estimate(name: str, row: Any) -> dict[str, Any] | None:
 
 
 def _manifest(stamp: Path) -> str:
-    """The sha256 of the manifest of the corpus that a run was trained on, "" where its stamp does not tell."""
+    """sha256 of the manifest of the corpus a run was trained on, "" if unknown."""
     try:
         return str(json.loads(stamp.read_bytes())["contents"]["corpus"]["manifest"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -273,7 +273,7 @@ def _captions(rows: Any) -> list[tuple[bytes, str]]:
 
 
 def _first_number(name: str) -> int:
-    """Of `8-32` 8: JSON has keys in the order of letters."""
+    """8 for `8-32`: JSON sorts keys as strings."""
     digits = name.partition("-")[0]
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else 0
 
@@ -289,5 +289,5 @@ def _tokens(row: Any) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    """No result comes near a size at which sums and axes overflow."""
+    """No real result is large enough to overflow sums and axes."""
     return isinstance(value, int | float) and abs(value) < 1e15

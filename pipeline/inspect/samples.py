@@ -1,6 +1,7 @@
-"""A few documents, windows and dropped things to look at, the same ones for the same corpus.
+"""A few documents, windows and dropped items to look at; deterministic.
 
-Everything in them was written by strangers: text is cleaned of what would act on a terminal or turn a line around."""
+All text comes from strangers: control characters that act on a terminal or reverse a line are removed or shown by
+name."""
 
 import hashlib
 import re
@@ -20,22 +21,22 @@ from shards.tokenizer import IMAGE_MARKER
 
 PER_RULE = 5
 BIDI = "\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c"
-# C0 and C1 but tab and line feed, the marks that turn text around, line separators, half of a surrogate pair
+# C0 and C1 except tab and line feed, bidirectional controls, line separators, lone surrogates
 ACTING = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{BIDI}\u2028\u2029\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    """Text on one line in which whatever acts instead of showing is named: U+202E as ⟨202E⟩."""
+    """Text on one line, with control characters shown by code point: U+202E as ⟨202E⟩."""
     return ACTING.sub(lambda match: f"⟨{ord(match[0]):04X}⟩", " ".join(text.split(" "))).replace("\n", " ")
 
 
 def harmless(text: str) -> str:
-    """Text of several paragraphs without the characters that act instead of showing."""
+    """Text of several paragraphs without control characters."""
     return ACTING.sub("", text)
 
 
 def paragraphs(text: str) -> list[str]:
-    """The paragraphs of a text, harmless."""
+    """The paragraphs of a text, without control characters."""
     return [paragraph for paragraph in harmless(text).split("\n\n") if paragraph.strip()]
 
 
@@ -53,7 +54,7 @@ class SampleDocument:
 
 @dataclass(frozen=True)
 class SampleWindow:
-    """A window: `text` between its pictures, one piece more than there are pictures; which token each picture is."""
+    """A window: `text` between its images (one piece more than images), and the token of each image."""
 
     window_id: str
     url: str
@@ -67,7 +68,7 @@ class SampleWindow:
 
 @dataclass(frozen=True)
 class Dropped:
-    """Something that was dropped: where it was, and what is known of why. `detail` is empty where a page opted out."""
+    """Something dropped: its URL and what is known of the reason. `detail` is empty if a page opted out."""
 
     url: str
     detail: str
@@ -79,13 +80,13 @@ class Dropped:
 
 
 def rank(key: str) -> bytes:
-    """Where something stands in the draw."""
+    """Sort key of a hash-based draw."""
     return hashlib.sha256(f"sample\n{key}".encode("utf-8", "surrogatepass")).digest()
 
 
 def sample_documents(corpus: Finished, count: int) -> list[SampleDocument]:
-    """Documents drawn by hash, one of them held out where there is one, of as many sites as there are. Pages with
-    several nodes that can still be read at a glance come first."""
+    """Documents drawn by hash, one of them held out if possible, from as many sites as possible. Short pages with
+    several nodes come first."""
     drawn: list[_Candidate] = []
     for entry in corpus.files("documents"):
         best: dict[tuple[bool, str], _Candidate] = {}
@@ -121,7 +122,7 @@ class _Candidate(NamedTuple):
 
 
 def read_row(corpus: Finished, entry: Entry, row: int, columns: list[str]) -> dict[str, Any]:
-    """One row of a Parquet file, read with those around it alone."""
+    """Read one row of a Parquet file, and only the rows around it."""
     before = 0
     for batch in corpus.batches(entry, columns, rows=256):
         if row < before + batch.num_rows:
@@ -149,7 +150,7 @@ def read_document(corpus: Finished, entry: Entry, row: int) -> SampleDocument:
 
 
 def documents_by_id(corpus: Finished, wanted: set[str]) -> dict[str, SampleDocument]:
-    """Documents by doc_id, those that there are."""
+    """Documents by doc_id, as far as they exist."""
     found: dict[str, SampleDocument] = {}
     ids = pa.array(sorted(wanted), pa.string())
     for entry in corpus.files("documents") if wanted else ():
@@ -163,7 +164,7 @@ WINDOW_COLUMNS = ["window_id", "doc_id", "url", "text", "input_ids", "image_posi
 
 
 def as_window(row: dict[str, Any], split: str) -> SampleWindow:
-    # a literal marker of the page is broken by U+200B, so what is left are the markers
+    # a literal marker in the page's text is broken by U+200B, so the remaining ones are markers
     text = row["text"].split(IMAGE_MARKER)
     return SampleWindow(
         row["window_id"],
@@ -178,7 +179,7 @@ def as_window(row: dict[str, Any], split: str) -> SampleWindow:
 
 
 def sample_windows(corpus: Finished, split: str, count: int) -> list[SampleWindow]:
-    """Windows drawn by hash, of different documents while there are any."""
+    """Windows drawn by hash, of different documents as long as possible."""
     best: dict[str, tuple[bytes, int]] = {}
     index = 0
     for batch in corpus.window_batches(split, ["window_id", "doc_id"]):
@@ -200,9 +201,9 @@ def _rows_at(batches: Iterator[pa.RecordBatch], wanted: list[int]) -> Iterator[d
 
 
 def sample_dropped(corpus: Finished) -> dict[str, list[Dropped]]:
-    """Up to PER_RULE things for each rule under which something was dropped, spread over the corpus.
+    """Up to PER_RULE items for each rule that dropped something, spread over the corpus.
 
-    Nothing without work/. Records that are not responses are left out: there is nothing to look at."""
+    Empty without work/. Records that are not responses are left out: there is nothing to show."""
     if not corpus.has_work:
         return {}
     found: dict[str, list[Dropped]] = {}
@@ -217,7 +218,7 @@ def _place(rule: str) -> tuple[int, str]:
 
 
 def _said(details: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Details, null where there is nothing in them."""
+    """Details, null if empty."""
     return pc.if_else(pc.equal(details, ""), pa.scalar(None, pa.string()), details)
 
 
@@ -225,7 +226,7 @@ RECORD_COLUMNS = ["rule", "url", "detail", "status", "media_type"]
 
 
 def dropped_tables(corpus: Finished, rule: str) -> Iterator[pa.Table]:
-    """Tables (rule, url, detail) with everything that a rule may have dropped; none without work/."""
+    """Tables (rule, url, detail) with everything a rule may have dropped; none without work/."""
     if not corpus.has_work:
         return
     levels = rules.levels(rule)
@@ -238,7 +239,7 @@ def dropped_tables(corpus: Finished, rule: str) -> Iterator[pa.Table]:
 
 
 def _record_tables(corpus: Finished) -> Iterator[pa.Table]:
-    """What a record is says why it was dropped, where nothing else does."""
+    """The kind of a record serves as the detail if there is no other."""
     for entry in corpus.work("records"):
         table = corpus.table(entry, RECORD_COLUMNS)
         is_status = pc.equal(table["rule"], "record.status")
@@ -247,7 +248,7 @@ def _record_tables(corpus: Finished) -> Iterator[pa.Table]:
 
 
 MEASURED = {rule.id: rule.metrics[0] for rule in rules.PAGES_JUDGED if rule.keys and rule.metrics}
-"""The column of work/pages that a rule looks at."""
+"""The column of work/pages that a rule reads."""
 
 
 def _page_tables(corpus: Finished) -> Iterator[pa.Table]:
@@ -263,7 +264,7 @@ def _page_tables(corpus: Finished) -> Iterator[pa.Table]:
 
 
 def _survivor_urls(corpus: Finished) -> dict[str, str]:
-    """URLs of the pages that were kept in the place of the first few duplicates of each part."""
+    """URLs of the pages kept instead of the first few duplicates of each part."""
     wanted: set[str] = set()
     for entry in corpus.work("dedup"):
         wanted.update(corpus.table(entry, ["survivor"])["survivor"].drop_null().unique().slice(0, 200).to_pylist())
@@ -282,7 +283,7 @@ def _named(survivors: pa.ChunkedArray, urls: dict[str, str]) -> pa.ChunkedArray:
 
 
 def _image_tables(corpus: Finished) -> Iterator[pa.Table]:
-    """The verdicts of each part with the size of each picture, or why it could not be read."""
+    """Decisions of each part with the size of each image, or why it could not be read."""
     contents = corpus.work("distinct_images")
     for verdicts, references in zip(corpus.work("decisions"), corpus.work("references"), strict=True):
         table = corpus.table(verdicts, ["rule", "url", "content"])

@@ -1,4 +1,4 @@
-"""A corpus on the terminal: funnel, figures as small bars, a few windows. Plain text where there is no terminal."""
+"""A corpus on the terminal: funnel, figures as small bars, a few windows. Plain text without a terminal."""
 
 from typing import Any
 
@@ -20,17 +20,15 @@ SHADES = " ▁▂▃▄▅▆▇█"
 def print_corpus(
     console: Console, name: str, funnel: dict[str, Any], figures: dict[str, Any], windows: list[SampleWindow]
 ) -> None:
-    """Everything that `m3w inspect` shows."""
+    """Print the output of `m3w inspect`."""
     counts = "   ".join(f"{value:,} {label}" for label, value in headline(funnel, figures))
     console.print(Text(name, style="bold"), Text(counts), "", sep="\n")
     for level in funnel["levels"]:
         console.print(_level(shown_level(level)), "")
     if not funnel["work"]:
-        console.print(
-            "work/ was deleted: what was dropped, and why, can no longer be told. The corpus itself is whole.\n"
-        )
+        console.print("work/ was deleted, so the funnel is not available. The corpus itself is complete.\n")
     if funnel["not_applied"]:
-        console.print("not applied, for want of a model: " + ", ".join(funnel["not_applied"]) + "\n")
+        console.print("not applied (no model): " + ", ".join(funnel["not_applied"]) + "\n")
     console.print(_figures(figures), "")
     console.print(_rankings(figures), "")
     for window in windows:
@@ -57,7 +55,7 @@ def _bar(share: float) -> Bar:
 
 
 def print_what_if(console: Console, told: dict[str, Any]) -> None:
-    """How many pages and images each rule drops, and would drop."""
+    """Print how many pages and images each rule drops, and would drop."""
     console.print(Text("; ".join(told["settings"]) or "nothing would change", style="bold"), "")
     for level in told["levels"]:
         title, came_in, stayed = TITLES[level["level"]]
@@ -87,7 +85,7 @@ def _figures(figures: dict[str, Any]) -> RenderableType:
 
 
 def sparkline(bins: list[dict[str, Any]]) -> str:
-    """A letter of height 0 to 8 for each bin; what is not empty shows."""
+    """One character of height 0 to 8 per bin; non-empty bins are always visible."""
     highest = max((row["count"] for row in bins), default=0) or 1
     return "".join(SHADES[-(-8 * row["count"] // highest)] for row in bins)
 
@@ -107,7 +105,7 @@ def _rankings(figures: dict[str, Any]) -> RenderableType:
 
 
 def _window(window: SampleWindow) -> RenderableType:
-    title = f"{window.split} window, {window.tokens} tokens, pictures at token {', '.join(map(str, window.positions))}"
+    title = f"{window.split} window, {window.tokens} tokens, images at token {', '.join(map(str, window.positions))}"
     body = Text()
     for number, text in enumerate(window.text):
         body.append(harmless(text).replace(EOC_MARKER, "¶"))

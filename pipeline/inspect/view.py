@@ -1,7 +1,7 @@
-"""A local page to look at documents and windows.
+"""A local viewer for documents and windows.
 
-It listens on this machine alone, answers GET alone, and only where the Host header is its own: a page elsewhere whose
-name resolves to 127.0.0.1 (DNS rebinding) gets nothing. A picture is asked for by document and node, never by path."""
+It listens on 127.0.0.1, answers only GET, and only if the Host header is its own: a page elsewhere whose name resolves
+to 127.0.0.1 (DNS rebinding) gets nothing. Images are requested by document and node, never by path."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -20,9 +20,9 @@ from pipeline.inspect.samples import as_document, as_window
 from shards.records import Text
 
 SHOWN: tuple[Level, ...] = ("record", "page", "reference", "image")
-"""Levels whose dropped things can be looked at, but for pictures that were counted alone."""
+"""Levels with dropped items to show; some images are only counted."""
 DOCUMENTS, WINDOWS, DROPPED, NODES = 10, 6, 50, 200
-"""On one page: documents of a list, windows, dropped things, nodes of a document."""
+"""Items per page: documents, windows, dropped items, nodes of a document."""
 THUMBS = 5
 START = 280
 POLICY = (
@@ -33,7 +33,7 @@ MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp
 
 
 def server(corpus: Finished, port: int = 0) -> ThreadingHTTPServer:
-    """A server that is ready to serve on 127.0.0.1, on a free port where `port` is 0. Raises BuildError."""
+    """A server ready to serve on 127.0.0.1, on a free port if `port` is 0. Raises BuildError."""
     library, told = Library(corpus), funnel(corpus)
     pages = Pages(library, told)
 
@@ -84,11 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: the terminal is the user's."""
+        """Log nothing: the terminal is the user's."""
 
 
 class Pages:
-    """The answer to each path. Raises LookupError or ValueError for a path that there is not."""
+    """The answer to each path. Raises LookupError or ValueError for an unknown path."""
 
     def __init__(self, library: Library, told: dict[str, Any]):
         self._library = library
@@ -99,7 +99,7 @@ class Pages:
         self._template = environment().get_template("view.html")
 
     def answer(self, target: str) -> tuple[str, bytes]:
-        """(media type, body) of a request's target."""
+        """(media type, body) for a request target."""
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query, max_num_fields=10).items()}
         name, *numbers = parts.path.strip("/").split("/")
@@ -175,7 +175,7 @@ class Pages:
     def _list(self, kind: str, wanted: Filter, start: int, found: Found, **content: Any) -> tuple[str, bytes]:
         query = {name: value for name, value in vars(wanted).items() if value}
         more = None if found.next is None else f"/{kind}?{urlencode({**query, 'from': found.next}, quote_via=quote)}"
-        message = "The search took long and stopped here; next goes on." if found.late else ""
+        message = "The search reached its time limit; next continues." if found.late else ""
         first = f"/{kind}?{urlencode(query, quote_via=quote)}" if start else None
         return self._page(kind, kind, query=wanted, first=first, next=more, message=message, **content)
 
@@ -196,7 +196,7 @@ class Pages:
         for magic, kind in MAGIC.items():
             if data.startswith(magic):
                 return f"image/{kind}", data
-        raise LookupError("not a picture that a browser shows")
+        raise LookupError("not an image format that browsers show")
 
     def _page(self, kind: str, title: str, **content: Any) -> tuple[str, bytes]:
         nothing: dict[str, Any] = {"first": None, "next": None, "message": "", "query": {}}
@@ -219,7 +219,7 @@ class Pages:
 
 
 def _number(text: str) -> int:
-    """A number of at most 12 digits. Raises ValueError."""
+    """Parse a number of at most 12 digits. Raises ValueError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 12):
         raise ValueError(f"not a number: {text!r}")
     return int(text)

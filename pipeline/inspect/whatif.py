@@ -1,8 +1,7 @@
-"""What another threshold would change: pages and images are judged again by the metrics that the build stored.
+"""What other thresholds would change: pages and images are judged again by their stored metrics.
 
-Exact where image rules change, or page rules become stricter for pages that no other page was dropped in favour of.
-Where page rules let more pages through, their duplicates and images were never looked at: they are counted as not
-judged."""
+Exact for changed image rules, and for stricter page rules on pages that are not the kept one of duplicates. With looser
+page rules, the newly kept pages' duplicates and images were never checked: they are counted as not judged."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,20 +24,19 @@ from pipeline.stages.schemas import DISTINCT_IMAGES, SCORES
 NOT_JUDGED = "not judged"
 NO_IMAGE_LEFT = "page.no_image_left"
 AGAIN = [None, *(rule.id for rule in image.RULES)]
-"""Image verdicts that follow from stored metrics: all that come after decoding."""
+"""Image decisions that follow from stored metrics: all rules after decoding."""
 PAGES_AGAIN = {rule.id for rule in rules.PAGES_JUDGED}
 JUDGED_KEYS = {key.name for rule in (*rules.PAGES_JUDGED, *image.RULES) for key in rule.keys}
 PICTURE = ["content", *image.STORED]
 
 
 def what_if(corpus: Finished, settings: Sequence[str]) -> dict[str, Any]:
-    """{settings, levels: [{level, in: [now, then], out: [now, then], rules: [{rule, now, then}]}]}, pages and images.
+    """Return {settings, levels: [{level, in: [now, then], out: [now, then], rules: [{rule, now, then}]}]} for pages and
+    images.
 
-    Raises BuildError for a setting that only a build can tell, and where work/ was deleted."""
+    Raises BuildError for a setting that requires a build, or if work/ was deleted."""
     if not corpus.has_work:
-        raise BuildError(
-            f"{corpus.root}: work/ was deleted and the metrics with it; build again to try other thresholds"
-        )
+        raise BuildError(f"{corpus.root}: work/ was deleted, and the metrics with it; rebuild to try other thresholds")
     recipe = load(str(corpus.root / "recipe.toml"), settings)
     changed = _changed(corpus.recipe, recipe)
     values = recipe.values()
@@ -60,14 +58,14 @@ def what_if(corpus: Finished, settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _changed(before: Recipe, after: Recipe) -> list[str]:
-    """`section.key: old -> new` of what was set."""
+    """`section.key: old -> new` for each changed setting."""
     told = []
     old = before.values()
     for name, value in after.values().items():
         if value != old[name]:
             if name not in JUDGED_KEYS:
                 known = ", ".join(sorted(JUDGED_KEYS))
-                raise BuildError(f"--what-if {name}: only a build can tell; from what is stored can be told {known}")
+                raise BuildError(f"--what-if {name}: needs a build; what-if covers {known}")
             shown = [list(side) if isinstance(side, tuple) else side for side in (old[name], value)]
             told.append(f"{name}: {shown[0]} -> {shown[1]}")
     return told
@@ -75,9 +73,9 @@ def _changed(before: Recipe, after: Recipe) -> list[str]:
 
 @dataclass
 class _Part:
-    """A part judged by another recipe. Of its pages (n, objects): the rule now, and then but for their pictures. Of its
-    references: page row, content, and the rule now and then. `carried`: pictures of dropped pages, and those that
-    extraction left out, by rule."""
+    """A part judged by another recipe. Pages (n, objects): the rule now, and then, apart from their images. References:
+    page row, content, and the rule now and then. `carried`: images of dropped pages and those left out by extraction,
+    by rule."""
 
     pages_now: np.ndarray
     pages_failed: np.ndarray
@@ -141,7 +139,7 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
 
 
 def _pages_again(now: np.ndarray, metrics: pa.Table, values: dict[str, Any]) -> np.ndarray:
-    """The rule of each page but for its pictures (n, objects); a page without metrics keeps what it has."""
+    """The rule of each page apart from its images (n, objects); a page without metrics keeps its rule."""
     measured = np.asarray(metrics["words"].is_valid())
     before = now.copy()
     before[measured] = None
@@ -160,7 +158,7 @@ def _objects(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArray) -> pa.Table:
-    """What is stored of the picture behind each reference, nulls where there is nothing."""
+    """Stored data of the image behind each reference, null if missing."""
     files = corpus.work("distinct_images")
     stored = sorted(owners.unique().drop_null().to_pylist())
     tables = [corpus.table(files[owner], PICTURE) for owner in stored]
@@ -174,7 +172,7 @@ def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArr
 
 
 def _drop_common(parts: list[_Part], most: int) -> None:
-    """Pictures that more than `most` pages show go everywhere, as in the build."""
+    """Images on more than `most` pages are dropped everywhere, as in the build."""
     kept = [part.content.filter(pa.array(_passed(part.then))) for part in parts]
     counts = pc.value_counts(pa.chunked_array(kept, DISTINCT_IMAGES.field("content").type))
     common = counts.field("values").filter(pc.greater(counts.field("counts"), most))

@@ -49,7 +49,7 @@ def test_json_is_all_that_is_printed(corpus: Path) -> None:
 def test_inspect_without_work(corpus: Path) -> None:
     shutil.rmtree(corpus / "work")
     done = m3w("inspect", corpus)
-    assert done.returncode == 0 and "can no longer be told" in done.stdout
+    assert done.returncode == 0 and "the funnel is not available" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "view"])

@@ -84,9 +84,9 @@ def test_the_same_corpus_gives_the_same_funnel(small_corpus: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("stage", "rule", "what"),
     [
-        ("split", "dedup.text", "pages that came in"),
-        ("decisions", "image.too_small", "pictures kept"),
-        ("windows", "window.cut", "windows of each split"),
+        ("split", "dedup.text", "pages in"),
+        ("decisions", "image.too_small", "images kept"),
+        ("windows", "window.cut", "windows by decision"),
     ],
 )
 def test_a_lost_verdict_does_not_go_unnoticed(
@@ -112,7 +112,7 @@ def test_without_work_what_was_kept_can_still_be_told(small_corpus: Path, tmp_pa
 
 
 def test_what_is_no_corpus_gets_one_line(tmp_path: Path, small_corpus: Path) -> None:
-    with pytest.raises(BuildError, match="no such directory"):
+    with pytest.raises(BuildError, match="directory not found"):
         funnel(tmp_path / "nothing")
     with pytest.raises(BuildError, match=r"no manifest\.json"):
         funnel(tmp_path)

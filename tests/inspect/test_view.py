@@ -110,7 +110,7 @@ def test_windows_show_their_pictures(address: tuple[str, int], small_corpus: Pat
     page = text(address, "/windows?split=validation")
     sources = re.findall(r'<img src="([^"]+)"', page)
     assert sources and all(ask(address, source)[0] == 200 for source in sources)
-    assert "picture at token" in page and ">train<" not in page.split("</form>")[1]
+    assert "image at token" in page and ">train<" not in page.split("</form>")[1]
 
 
 def test_each_rule_lists_as_much_as_the_funnel_counts(address: tuple[str, int], small_corpus: Path) -> None:
