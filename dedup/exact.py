@@ -1,11 +1,11 @@
-"""Exact copies: pages under one key (a capture, a URL, the hash of a text), and which of them stays.
+"""Exact duplicates: pages with the same key (a capture, a URL, the hash of a text), and which of them is kept.
 
-A key may have opted out: then every page under it goes, whatever its capture."""
+A key may have opted out: then every page with it is dropped, whatever its capture."""
 
 import numpy as np
 
 NO_REFUSAL = 255
-"""The `refusal` of a page that did not opt out. It sorts behind every other."""
+"""The `refusal` of a page that did not opt out. It sorts last."""
 PAGE = np.dtype(
     [
         ("high", "<u8"),
@@ -18,11 +18,10 @@ PAGE = np.dtype(
         ("id_low", "<u8"),
     ]
 )
-"""A page under a 16-byte key (`high`, `low`): the number of the rule by which it opted out, what decides among equals
-(the least `age`, then the first part and row), and its doc_id."""
+"""A page under a 16-byte key (`high`, `low`): the number of the rule by which it opted out, the order among equals
+(lowest `age`, then first part and row), and its doc_id."""
 COPY = np.dtype([("part", "<u4"), ("row", "<u4"), ("refusal", "u1"), ("id_high", "<u8"), ("id_low", "<u8")])
-"""A page that goes, the refusal of its key (NO_REFUSAL: it is a copy), and the doc_id of the page in whose place it
-goes."""
+"""A dropped page, the refusal of its key (NO_REFUSAL: it is a copy), and the doc_id of the page kept instead."""
 
 
 def first_of_each(keys: np.ndarray) -> np.ndarray:
@@ -34,10 +33,10 @@ def first_of_each(keys: np.ndarray) -> np.ndarray:
 
 
 def copies(pages: np.ndarray, *, refused_only: bool) -> np.ndarray:
-    """The pages that go (COPY), of `pages` (PAGE) sorted by all their fields and with all pages of each key.
+    """The dropped pages (COPY) among `pages` (PAGE), which are sorted by all fields and complete for each key.
 
-    Of each key the first page stays. Where it opted out, no page stays; those that opted out themselves are not in the
-    result. With `refused_only` pages go for that reason alone."""
+    The first page of each key is kept. If it opted out, none is kept; pages that opted out themselves are not in the
+    result. With `refused_only` pages are dropped for that reason alone."""
     first = first_of_each(pages[["high", "low"]])
     refusal = pages["refusal"][first]
     goes = refusal != NO_REFUSAL

@@ -1,9 +1,8 @@
-"""Near-duplicate text: MinHash signatures, banded locality-sensitive hashing, and clusters of what is verified as
-alike.
+"""Near-duplicate text: MinHash signatures, banded locality-sensitive hashing, and clusters of verified pairs.
 
-Signatures are MinHash (Broder 1997) over word 5-grams, 112 permutations in 14 bands of 8 rows, the numbers of FineWeb
-(Penedo et al. 2024, arXiv 2406.17557, 3.4): two texts of Jaccard similarity s share a band with probability
-1 - (1 - s^8)^14, which is 0.92 at s = 0.8 and 0.05 at s = 0.5. Candidates are then compared on their whole signatures.
+Signatures are MinHash (Broder 1997) over word 5-grams, 112 permutations in 14 bands of 8 rows, as in FineWeb (Penedo et
+al. 2024, arXiv 2406.17557, 3.4): two texts of Jaccard similarity s share a band with probability 1 - (1 - s^8)^14,
+which is 0.92 at s = 0.8 and 0.05 at s = 0.5. Candidates are then compared by their whole signatures.
 """
 
 import numpy as np
@@ -24,10 +23,10 @@ EDGE = np.dtype([("part", "<u4"), ("row", "<u4"), ("other_part", "<u4"), ("other
 
 
 def signature(text: str) -> bytes:
-    """The MinHash signature of a text: 112 little-endian uint32. The text is compared as it is: fold case and space
+    """The MinHash signature of a text: 112 little-endian uint32. The text is used as it is: normalise case and space
     first.
 
-    Where there are no spaces between words (Chinese, Japanese, Thai) the shingles are of characters."""
+    Without spaces between words (Chinese, Japanese, Thai) the shingles are of characters."""
     words = text.split()
     if len(text) > 20 * max(len(words), 1):
         words = list(text)
@@ -38,7 +37,7 @@ def signature(text: str) -> bytes:
 
 
 def bands(signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """The band hashes of signatures (N, 112), as (N, 14): equal rows of a band have equal hashes, different bands do
+    """Band hashes of signatures (N, 112), as (N, 14): equal rows of a band have equal hashes, different bands do
     not."""
     rows = signatures.reshape(len(signatures), BANDS, ROWS).astype(np.uint64)
     hashes = np.broadcast_to(np.arange(1, BANDS + 1, dtype=np.uint64), (len(signatures), BANDS)).copy()
@@ -52,7 +51,7 @@ def bands(signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
 
 
 def band_rows(signatures: NDArray[np.uint32], part: int, rows: NDArray[np.int64]) -> np.ndarray:
-    """The bands (N * 14,) of dtype BAND of the pages `rows` (N,) of a part, whose `signatures` are (N, 112)."""
+    """The bands (N * 14,) of dtype BAND of the pages `rows` (N,) of a part with `signatures` (N, 112)."""
     hashes = bands(signatures)
     found = np.zeros(hashes.shape, BAND)
     found["high"], found["low"] = hashes, np.arange(BANDS)
@@ -61,10 +60,10 @@ def band_rows(signatures: NDArray[np.uint32], part: int, rows: NDArray[np.int64]
 
 
 def candidates(rows: np.ndarray) -> np.ndarray:
-    """The pairs (EDGE) to compare, of `rows` (BAND) sorted by all their fields and with all pages of each band.
+    """The pairs (EDGE) to compare, from `rows` (BAND), sorted by all fields and complete for each band.
 
-    Each page meets the first page of its band and the one before it, so that the number of pairs grows with that of
-    pages, not with its square."""
+    Each page is compared with the first page of its band and the one before it, so the number of pairs is linear in the
+    number of pages."""
     first = first_of_each(rows[["high", "low"]])
     later = np.flatnonzero(first != np.arange(len(rows)))
     edges = np.zeros(2 * len(later), EDGE)
@@ -75,8 +74,8 @@ def candidates(rows: np.ndarray) -> np.ndarray:
 
 
 def ends(edges: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct pages of edges as (N, 2), part and row, ascending; and the distinct edges as indexes of them,
-    (2, M)."""
+    """The distinct pages of edges as (N, 2), part and row, ascending; and the distinct edges as indices of them, (2,
+    M)."""
     edges = np.unique(edges)
     one = np.stack([edges["part"], edges["row"]], 1)
     other = np.stack([edges["other_part"], edges["other_row"]], 1)
@@ -85,20 +84,20 @@ def ends(edges: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def clusters(signatures: NDArray[np.uint32], pairs: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:
-    """For each of N pages, with `signatures` (N, 112), the first page of its cluster: pages are of one cluster where
-    `pairs` (2, M) of a similarity of `threshold` or more connect them."""
+    """For each of N pages with `signatures` (N, 112) the first page of its cluster: clusters are connected by those
+    `pairs` (2, M) whose similarity is at least `threshold`."""
     alike = similarity(signatures[pairs[0]], signatures[pairs[1]]) >= threshold
     return components(len(signatures), pairs[:, alike].T)
 
 
 def similarity(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """The estimated Jaccard similarity of signatures row by row: the share of equal values. Standard error at most
+    """Estimated Jaccard similarity of signatures, row by row: the share of equal values. Standard error at most
     0.05."""
     return (a == b).mean(axis=1)
 
 
 def components(nodes: int, edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The smallest node that each of `nodes` nodes is connected to by undirected edges (M, 2)."""
+    """For each of `nodes` nodes, the smallest node of its connected component, given undirected edges (M, 2)."""
     labels = np.arange(nodes)
     while len(edges):
         a, b = labels[edges[:, 0]], labels[edges[:, 1]]

@@ -1,1 +1,1 @@
-"""What stays and what goes: one rule is one function and one id."""
+"""The rules that decide what is kept: one function and one id per rule."""

@@ -1,8 +1,8 @@
-"""Rules on a picture's numbers and on its URL.
+"""Rules on the metrics and URL of an image.
 
-Sizes are those of the source, upright, in pixels: a banner of 3,000 x 100 stored at 512 x 17 fails for its shape, not
-for its height. OBELICS' and MINT-1T's upper limit of 20,000 pixels a side needs no rule: with at most 64 million pixels
-and an aspect of at most 2 no side is longer than 11,314.
+Sizes are those of the source, upright, in pixels: a banner of 3,000 x 100 stored at 512 x 17 fails because of its
+aspect, not its height. OBELICS' and MINT-1T's upper limit of 20,000 pixels a side needs no rule: with at most 64
+million pixels and an aspect of at most 2 no side exceeds 11,314.
 """
 
 import re
@@ -33,37 +33,37 @@ def _in_formats(format: pa.Array, formats: Sequence[str]) -> Any:
 
 
 def _holds(url: pa.Array, words: Sequence[str]) -> Any:
-    """Whether each URL holds one of `words`, anywhere, in upper or lower case, as the papers' code has it."""
+    """Whether each URL contains one of `words`, anywhere, case-insensitively, as in the papers' code."""
     if not words:
         return np.zeros(len(url), bool)
     return pc.match_substring_regex(pc.utf8_lower(url), "|".join(re.escape(word.lower()) for word in words))
 
 
 METRICS = (
-    Metric("url", pa.string(), "the URL that stands for the reference"),
-    Metric("format", pa.string(), "the source's format"),
-    Metric("shorter_side", pa.int32(), "pixels of the source's shorter side", SIDES),
-    Metric("aspect", pa.float64(), "the longer side by the shorter one", ASPECTS),
+    Metric("url", pa.string(), "URL of the reference"),
+    Metric("format", pa.string(), "format of the source"),
+    Metric("shorter_side", pa.int32(), "shorter side of the source in pixels", SIDES),
+    Metric("aspect", pa.float64(), "longer side divided by the shorter one", ASPECTS),
     Metric("spread", pa.float64(), "largest standard deviation of a channel, 0 to 127.5", (0, 1, 2, 5, 10, 20, 40, 60)),
 )
-SCORE_METRICS = (Metric("nsfw", pa.float64(), "0 to 1, how likely it shows nudity or sex", SCORES),)
-"""Metrics that models give (filters.scorers), stored by content."""
+SCORE_METRICS = (Metric("nsfw", pa.float64(), "probability (0 to 1) that it shows nudity or sex", SCORES),)
+"""Metrics from models (filters.scorers), stored by content hash."""
 RULES = (
     Rule(
         "image.url_words",
         "reference",
-        "its URL names furniture",
+        "its URL contains a word such as logo or button",
         metrics=("url",),
-        keys=(Key("image.url_words", (), "Words that no picture's URL may hold, in upper or lower case"),),
+        keys=(Key("image.url_words", (), "Words that an image's URL must not contain (case-insensitive)"),),
         fails=_holds,
         source="OBELICS (arXiv 2306.16527), A.1; mmc4 (arXiv 2304.06939), 2",
     ),
     Rule(
         "image.format",
         "image",
-        "not one of the formats wanted",
+        "not one of the accepted formats",
         metrics=("format",),
-        keys=(Key("image.formats", (), "Formats that are kept; none named: all", choices=FORMATS),),
+        keys=(Key("image.formats", (), "Formats to keep; empty: all", choices=FORMATS),),
         fails=lambda format, formats: ~np.asarray(_in_formats(format, formats)),
         source="OBELICS (arXiv 2306.16527), A.1",
     ),
@@ -88,43 +88,41 @@ RULES = (
     Rule(
         "image.single_colour",
         "image",
-        "one colour only",
+        "a single colour",
         metrics=("spread",),
-        keys=(Key("image.min_spread", 2.0, "Minimum standard deviation of some channel; 0: no limit", high=255),),
+        keys=(Key("image.min_spread", 2.0, "Minimum standard deviation of any channel; 0: no limit", high=255),),
         fails=lambda spread, least: spread < least,
-        # Gaussian noise of 3 of 255, what a camera makes of one colour, has 1.9; one black hair line across 800 x 600
-        # white pixels 6.2; of 880 pictures of documentation sites and books the lowest had 4.7, a photograph of dust
-        source=f"{FLAMINGO} has no threshold; 2 lies between a scanned single colour (1.9) and a hair line (6.2)",
+        # Gaussian noise of 3 of 255, as a camera makes of one colour, has 1.9; one black hair line across 800 x 600
+        # white pixels 6.2; among 880 images of documentation sites and books the lowest had 4.7, a photograph of dust
+        source=f"{FLAMINGO} has no threshold; 2 is between a scanned single colour (1.9) and a hair line (6.2)",
     ),
     Rule(
         "image.nsfw",
         "image",
-        "shows nudity or sex, as a model sees it",
+        "shows nudity or sex according to a model",
         metrics=("nsfw",),
         keys=(Key("image.max_nsfw", 0.8, "Maximum score of the NSFW model", high=1),),
         fails=lambda score, most: score > most,
-        model=Key(
-            "image.nsfw_model", "", "Model that scores pictures for nudity; none by default", choices=NSFW_MODELS
-        ),
+        model=Key("image.nsfw_model", "", "Model that scores images for nudity; none by default", choices=NSFW_MODELS),
         source="open_nsfw's README (Yahoo 2016): above 0.8 almost certainly; mmc4 and OBELICS use other models",
     ),
-    Rule(REPEATED, "reference", "shown before in the same page"),
+    Rule(REPEATED, "reference", "shown earlier on the same page"),
     Rule(
         TOO_COMMON,
         "reference",
-        "shown by too many pages",
-        keys=(Key(MOST_DOCUMENTS, 10, "Maximum number of pages that may show a picture", low=1),),
+        "used by too many pages",
+        keys=(Key(MOST_DOCUMENTS, 10, "Maximum number of pages that use an image", low=1),),
         source="OBELICS (arXiv 2306.16527), A.1; mmc4 (arXiv 2304.06939), 2",
     ),
 )
-"""In the order in which they are asked. What the parser and the network decide comes before (filters.rules)."""
+"""In the order they are applied. Rules of the parser and the network come before (filters.rules)."""
 STORED = ("format", "original_width", "original_height", "spread")
-"""The columns of work/distinct_images that metrics are made of."""
+"""The columns of work/distinct_images that metrics are computed from."""
 
 
 def columns(pictures: pa.Table) -> dict[str, Any]:
-    """The metrics of rows (n) with a URL, what is stored of the picture (`STORED`, null where there is none), and the
-    scores that models gave it."""
+    """The metrics of rows (n) with a URL, the stored data of the image (`STORED`, null if missing), and its model
+    scores."""
     width, height = (
         np.asarray(pc.fill_null(pictures[name], 0)).astype(np.int64) for name in ("original_width", "original_height")
     )
@@ -143,7 +141,7 @@ def columns(pictures: pa.Table) -> dict[str, Any]:
 
 
 def with_scores(pictures: pa.Table, contents: pa.ChunkedArray, scores: pa.Table) -> pa.Table:
-    """Pictures (n) with the columns of `scores`, by the content (n) that each shows; null where it has none."""
+    """Images (n) with the columns of `scores`, looked up by content (n); null if missing."""
     at = pc.index_in(contents, scores["content"].combine_chunks())
     for metric in SCORE_METRICS:
         pictures = pictures.append_column(metric.name, scores[metric.name].take(at))
@@ -151,10 +149,10 @@ def with_scores(pictures: pa.Table, contents: pa.ChunkedArray, scores: pa.Table)
 
 
 def judge_references(references: pa.Table, values: Mapping[str, Any], before: np.ndarray) -> np.ndarray:
-    """The first rule that each reference to an image fails (n, objects), but for copies on other pages.
+    """The first rule that each image reference fails (n, objects), without the rule on copies on other pages.
 
-    `references` holds `row` (the page), `content`, `url` and `STORED`; `before` the rule of what was not found or could
-    not be read. A picture that stands on its page already is `image.repeated`."""
+    `references` holds `row` (the page), `content`, `url` and `STORED`; `before` the rule of images that were not found
+    or could not be decoded. An image already shown on its page is `image.repeated`."""
     found = judge(RULES, columns(references), values, before)
     kept = np.flatnonzero(found == None)  # noqa: E711
     contents = references["content"].combine_chunks().dictionary_encode()

@@ -1,15 +1,16 @@
-"""The language of a text, by py3langid (Lui and Baldwin 2012, langid.py; BSD, its model comes with the package)."""
+"""The language of a text, identified by py3langid (Lui and Baldwin 2012, langid.py; BSD, the package includes its
+model)."""
 
 import py3langid
 
 SAMPLE = 2000
-"""Characters looked at: more changes the answer for fewer than one page in a thousand and costs in proportion."""
+"""Characters read: more changes the answer for fewer than one page in a thousand and costs in proportion."""
 SHORTEST = 20
-"""Characters under which a guess is not worth having."""
+"""Minimum characters for a useful guess."""
 
 
 def identify(text: str) -> str:
-    """An ISO 639-1 code, or "" for a text too short to tell."""
+    """An ISO 639-1 code, or "" if the text is too short."""
     text = text[:SAMPLE]
     if len(text.strip()) < SHORTEST:
         return ""

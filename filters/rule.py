@@ -1,4 +1,4 @@
-"""What a rule is, and the one function that judges by rules."""
+"""The definition of a rule, and the one function that applies rules."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +11,13 @@ import pyarrow as pa
 Level = Literal["record", "page", "paragraph", "reference", "image", "document", "window"]
 Value = int | float | bool | str | tuple[str, ...]
 Columns = Mapping[str, Any]
-"""Metrics by name: numpy arrays of n values, Arrow arrays where they are strings."""
+"""Metrics by name: numpy arrays of n values; Arrow arrays for strings."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key of the recipe: `section.name`, its default, what it means, the range of a number (both ends belong to it)
-    or the choices of a text or list."""
+    """A key of the recipe: `section.name`, its default, its meaning, and the range of a number (inclusive) or the
+    choices of a text or list."""
 
     name: str
     default: Value
@@ -29,7 +29,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Metric:
-    """A stored column that rules read. `edges` are those of its histogram, empty where it has none."""
+    """A stored column that rules read. `edges` are the bins of its histogram, empty if it has none."""
 
     name: str
     type: pa.DataType
@@ -41,12 +41,11 @@ class Metric:
 class Rule:
     """A rule, declared once.
 
-    level: what it drops. An image is judged once for all references to it.
-    what: what is said of that which it drops.
-    fails: from arrays of `metrics` (n values each) and the values of `keys`, in this order, an array (n) that is true
-        where a row is to be dropped. None where something else than stored metrics decides: a parser, a join.
-    model: the key that names the model the metrics come from; the rule is not applied while that is "".
-    source: where rule and threshold come from."""
+    level: what it drops. An image is judged once for all references to it. what: why something was dropped, as shown to
+    users. fails: takes arrays of `metrics` (n values each) and the values of `keys`, in this order, and returns a bool
+    array (n), true for rows to drop. None if a parser or a join decides instead of stored metrics. model: the key that
+    names the model behind the metrics; while it is "" the rule is not applied. source: where rule and threshold come
+    from."""
 
     id: str
     level: Level
@@ -62,10 +61,10 @@ class Rule:
 
 
 def judge(rules: Sequence[Rule], columns: Columns, values: Mapping[str, Any], before: np.ndarray) -> np.ndarray:
-    """The id of the first of `rules` that each row fails (n, objects), None where it passes all.
+    """The id of the first of `rules` that each row fails (n, objects), or None.
 
-    `before` (n, objects) holds what rows already failed, which stands. `values` are those of the recipe by key. Rules
-    that nothing stored decides are passed over."""
+    `before` (n, objects) holds earlier failures, which are kept. `values` are the recipe's, by key. Rules without
+    `fails` are skipped."""
     found = before.copy()
     for rule in rules:
         if rule.fails is None or not rule.applied(values):

@@ -1,8 +1,8 @@
-"""The table of rules: everything that may be dropped, and why, in the order in which it is asked.
+"""The table of rules: everything that may be dropped, and why, in the order rules are applied.
 
-From it come the verdicts, the funnel and what it says of each rule, what-if, the report's histograms, the recipe's keys
-with their ranges and defaults, and docs/recipes.md. A rule with `fails` is judged by stored metrics wherever that is
-asked; the others are decided by the parser, the network, a join or the cut into windows, and counted here.
+The decisions, the funnel and its explanations, what-if, the report's histograms, the recipe's keys with their ranges
+and defaults, and docs/recipes.md all come from this table. Rules with `fails` are judged by stored metrics; the others
+are decided by the parser, the network, a join or the windows stage, and counted here.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def _opt_outs(level: Level) -> tuple[Rule, ...]:
         *((f"consent.{word}", f"opted out: {word}", ROBOTS_META) for word in ("noai", "noimageai", "noindex", "noml")),
         (
             "consent.tdm_reservation",
-            "its rights are reserved (TDM Reservation Protocol)",
+            "rights reserved (TDM Reservation Protocol)",
             "W3C TDM Reservation Protocol, 10 May 2024",
         ),
     )
@@ -32,33 +32,33 @@ RECORDS = (
     Rule("record.not_response", "record", "not an HTTP response (request, metadata, warcinfo)"),
     Rule("record.conversion", "record", "a converted copy without the page itself, such as the text in a WET file"),
     Rule("record.segment", "record", "a part of a capture that was split over several records"),
-    Rule("record.corrupt", "record", "bytes that are no record"),
-    Rule("record.truncated", "record", "the file ends, or the capture was cut off, inside it"),
+    Rule("record.corrupt", "record", "bytes that are not a record"),
+    Rule("record.truncated", "record", "truncated record or capture"),
     Rule("record.status", "record", "HTTP status other than 200"),
     Rule("record.redirect", "record", "a redirect that leads nowhere"),
     Rule("record.too_large", "record", "larger than the recipe's limit"),
     Rule("record.empty", "record", "no bytes"),
-    Rule("record.not_a_file", "record", "a link out of the folder or to a folder, or no regular file"),
+    Rule("record.not_a_file", "record", "a link that leaves the folder or points to a folder, or not a regular file"),
     Rule("record.unreadable", "record", "a file that cannot be read"),
-    Rule("record.media_type", "record", "neither a page nor a picture"),
+    Rule("record.media_type", "record", "neither a page nor an image"),
     *_opt_outs("record"),
-    Rule("record.crashed", "record", "ended its worker twice"),
+    Rule("record.crashed", "record", "crashed its worker twice"),
 )
 PAGE_METRICS = (
-    Metric("pictures", pa.int32(), "pictures of the main content", (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100)),
+    Metric("pictures", pa.int32(), "images in the main content", (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100)),
     *text.METRICS,
 )
-"""The metrics of a page with main content, as columns of work/pages."""
+"""The metrics of pages with main content, as columns of work/pages."""
 PAGES = (
     Rule("page.too_large", "page", "more bytes than the recipe's limit"),
-    Rule("page.too_deep", "page", "elements nested too deep"),
-    Rule("page.not_html", "page", "no HTML inside"),
+    Rule("page.too_deep", "page", "elements nested too deeply"),
+    Rule("page.not_html", "page", "no HTML"),
     *_opt_outs("page"),
     Rule("page.no_content", "page", "no main content found"),
     Rule(
         "page.no_image",
         "page",
-        "no picture in the main content",
+        "no image in the main content",
         metrics=("pictures",),
         fails=lambda pictures: pictures == 0,
         source="M3W (arXiv 2204.14198), A.1",
@@ -84,56 +84,55 @@ PAGES = (
         "nearly the same text as another page",
         keys=(
             Key("dedup.near_text", True, "Drop pages with nearly the same text as another page"),
-            # of pairs less alike ever fewer share a band of MinHash and are compared at all: three of four at 0.75, one
-            # of five at 0.6
+            # banding misses more pairs the less similar they are: one of four at 0.75, four of five at 0.6
             Key(
                 "dedup.near_threshold",
                 0.8,
-                "Jaccard similarity of word 5-grams from which two pages are nearly the same",
+                "Jaccard similarity of word 5-grams at which pages count as nearly the same",
                 low=0.8,
                 high=1,
             ),
         ),
         source="MinHash, 14 bands of 8 (Lee et al. 2022, arXiv 2107.06499); see dedup.near",
     ),
-    Rule("page.no_image_left", "page", "none of its pictures was kept", source="M3W (arXiv 2204.14198), A.1"),
+    Rule("page.no_image_left", "page", "none of its images was kept", source="M3W (arXiv 2204.14198), A.1"),
 )
 EXTRACTION = (
-    Rule("image.placeholder", "reference", "no URL, or none but a placeholder's"),
-    Rule("image.hidden", "reference", "hidden from the page's readers"),
+    Rule("image.placeholder", "reference", "no URL, or only a placeholder's"),
+    Rule("image.hidden", "reference", "hidden on the page"),
     Rule("image.icon", "reference", "declared as small as an icon or a tracking pixel, a sprite, or an avatar"),
-    Rule("image.outside", "reference", "outside of the main content"),
-    Rule("image.tracker", "reference", "its URL counts visits or shows advertisements"),
+    Rule("image.outside", "reference", "outside the main content"),
+    Rule("image.tracker", "reference", "its URL is a tracker's or an advertisement's"),
     Rule("image.page_dropped", "reference", "its page was dropped"),
 )
-"""Pictures that extraction leaves out, or that a dropped page carries away."""
+"""Images left out by extraction or dropped with their page."""
 NOT_HAD = (
-    Rule("image.not_fetched", "reference", "neither in the input nor fetched"),
+    Rule("image.not_fetched", "reference", "not in the input and not fetched"),
     *_opt_outs("reference"),
     Rule("consent.ai_txt", "reference", "its host's ai.txt opts out"),
-    Rule("robots.disallow", "reference", "its host's robots.txt does not allow it", source="RFC 9309"),
-    Rule("robots.unreachable", "reference", "its host's robots.txt could not be had", source="RFC 9309"),
+    Rule("robots.disallow", "reference", "disallowed by its host's robots.txt", source="RFC 9309"),
+    Rule("robots.unreachable", "reference", "its host's robots.txt was not available", source="RFC 9309"),
 )
 DECODING = (
     Rule("image.too_large", "image", "more bytes than the recipe's limit"),
-    Rule("image.not_an_image", "image", "the bytes are no picture"),
-    Rule("image.unsupported", "image", "a kind of picture that is not read"),
+    Rule("image.not_an_image", "image", "not an image"),
+    Rule("image.unsupported", "image", "an unsupported image format"),
     Rule("image.too_many_pixels", "image", "more pixels than the recipe's limit"),
     Rule("image.undecodable", "image", "damaged: cannot be decoded"),
-    Rule("record.crashed", "image", "ended its worker twice"),
+    Rule("record.crashed", "image", "crashed its worker twice"),
 )
 DOCUMENTS = (
-    Rule("split.leak", "document", "held out, but its text or picture is in training documents too",
+    Rule("split.leak", "document", "held out, but its text or an image is also in training documents",
          keys=(Key("split.leak", True, "Leave such documents out of validation"),)),
-    Rule("window.uncovered", "document", "stands in no window"),
+    Rule("window.uncovered", "document", "not in any window"),
 )  # fmt: skip
-"""For text and pictures of kept documents."""
+"""For text and images of kept documents."""
 WINDOWS = (
-    Rule("split.leak", "window", "a held-out part of a book whose text or picture training documents show too"),
-    Rule("window.no_image", "window", "no picture"),
-    Rule("window.no_tied_text", "window", "hardly any text beside its pictures"),
-    Rule("window.image_run", "window", "many pictures without a word between"),
-    Rule("window.cut", "window", "the next picture cuts off too much of it"),
+    Rule("split.leak", "window", "a held-out part of a book whose text or image is also in training documents"),
+    Rule("window.no_image", "window", "no image"),
+    Rule("window.no_tied_text", "window", "too little text beside its images"),
+    Rule("window.image_run", "window", "a run of images without a word between them"),
+    Rule("window.cut", "window", "the next image cuts off too much of it"),
 )
 RULES: tuple[Rule, ...] = (
     *RECORDS,
@@ -153,7 +152,7 @@ def of(*wanted: Level) -> tuple[Rule, ...]:
 
 
 def explained(*wanted: Level) -> dict[str, str]:
-    """What is said of each rule of some levels, in order."""
+    """The explanations of the rules of some levels, by id, in order."""
     return {rule.id: rule.what for rule in of(*wanted)}
 
 
@@ -169,7 +168,7 @@ def keys() -> dict[str, Key]:
 
 
 def not_applied(values: Mapping[str, Any]) -> list[str]:
-    """The keys of the models whose rules are not applied, since a recipe's values name none."""
+    """The keys of the models that the recipe leaves empty, so that their rules are not applied."""
     return [rule.model.name for rule in RULES if rule.model and not rule.applied(values)]
 
 
@@ -179,6 +178,6 @@ def metrics() -> dict[str, Metric]:
 
 
 PAGES_JUDGED = tuple(rule for rule in PAGES if rule.fails is not None)
-"""The rules on a page that its metrics decide."""
+"""The rules on pages that stored metrics decide."""
 EXPLAINED = dict(reversed({rule.id: rule.what for rule in reversed(RULES)}.items()))
-"""What is said of each rule, in order; where it is of several levels, what the first of them says."""
+"""The explanation of each rule, in order; if a rule has several levels, that of the first."""

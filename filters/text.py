@@ -1,7 +1,6 @@
-"""Rules on the text of a whole page, and what they measure. The heuristics are those of MassiveText made fit for every
-script.
+"""Rules on the text of a whole page, and their metrics. The heuristics are MassiveText's, adapted to all scripts.
 
-A new rule stands here alone: its metric in `METRICS` and `measure`, its declaration in `RULES`."""
+A new rule only touches this module: its metric in `METRICS` and `measure`, its declaration in `RULES`."""
 
 import re
 from collections import Counter
@@ -10,8 +9,8 @@ import pyarrow as pa
 
 from filters.rule import Key, Metric, Rule
 
-# Scripts that are written without spaces: each Han or Kana character counts as a word; in Thai, Lao, Khmer and Myanmar
-# a word has about four characters.
+# Scripts written without spaces: each Han or Kana character counts as a word; in Thai, Lao, Khmer and Myanmar a word
+# has about four characters.
 HAN_KANA = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 SOUTH_EAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 TOKEN = re.compile(
@@ -27,13 +26,16 @@ METRICS = (
     Metric("words", pa.int32(), "words", WORDS),
     Metric("characters", pa.int32(), "characters"),
     Metric(
-        "mean_word_length", pa.float64(), "characters of a word, 0 where most words are of unspaced scripts", LENGTHS
+        "mean_word_length",
+        pa.float64(),
+        "mean characters per word, 0 for scripts without spaces",
+        LENGTHS,
     ),
     Metric("symbol_ratio", pa.float64(), "# and ellipses per word", SHARES),
     Metric("duplicate_lines", pa.float64(), "share of lines that repeat an earlier one", SHARES),
-    Metric("placeholder", pa.bool_(), "whether it holds lorem ipsum"),
+    Metric("placeholder", pa.bool_(), "whether it contains lorem ipsum"),
 )
-"""The columns of a page's text, in the order in which they are stored."""
+"""The columns of a page's text metrics, in the order they are stored."""
 MASSIVE_TEXT = "MassiveText (Rae et al. 2021, arXiv 2112.11446), A.1.1"
 RULES = (
     Rule(
@@ -43,7 +45,7 @@ RULES = (
         metrics=("words",),
         keys=(Key("text.min_words", 20, "Minimum number of words of a page; 0: no limit"),),
         fails=lambda words, least: words < least,
-        source=f"{MASSIVE_TEXT}, which has 50; 20 keeps captioned pictures",
+        source=f"{MASSIVE_TEXT}, which has 50; 20 keeps captioned images",
     ),
     Rule(
         "text.too_many_words",
@@ -60,8 +62,13 @@ RULES = (
         "words too short or too long on average",
         metrics=("mean_word_length",),
         keys=(
-            Key("text.min_mean_word_length", 2.0, "Minimum mean length of words of spaced scripts, in characters"),
-            Key("text.max_mean_word_length", 15.0, "Maximum mean length of such words, in characters", low=1),
+            Key("text.min_mean_word_length", 2.0, "Minimum mean word length in characters, in scripts with spaces"),
+            Key(
+                "text.max_mean_word_length",
+                15.0,
+                "Maximum mean word length in characters, in scripts with spaces",
+                low=1,
+            ),
         ),
         fails=lambda length, least, most: (length > 0) & ((length < least) | (length > most)),
         source=f"{MASSIVE_TEXT}, which has 3 to 10 for English",
@@ -78,9 +85,9 @@ RULES = (
     Rule(
         "text.duplicate_lines",
         "page",
-        "too many lines that repeat",
+        "too many repeated lines",
         metrics=("duplicate_lines",),
-        keys=(Key("text.max_duplicate_lines", 0.3, "Maximum share of lines that repeat; 1: no limit", high=1),),
+        keys=(Key("text.max_duplicate_lines", 0.3, "Maximum share of repeated lines; 1: no limit", high=1),),
         fails=lambda share, most: share > most,
         source=MASSIVE_TEXT,
     ),
@@ -89,16 +96,16 @@ RULES = (
         "page",
         "placeholder text (lorem ipsum)",
         metrics=("placeholder",),
-        keys=(Key("text.placeholder", True, "Drop pages that hold lorem ipsum"),),
+        keys=(Key("text.placeholder", True, "Drop pages that contain lorem ipsum"),),
         fails=lambda placeholder, wanted: placeholder & wanted,
         source="C4 (Raffel et al. 2020, arXiv 1910.10683), 2.2",
     ),
 )
-"""In the order in which they are asked."""
+"""In the order they are applied."""
 
 
 def measure(text: str) -> dict[str, int | float | bool]:
-    """The `METRICS` of a text; ratios rounded to 4 decimals, so that they are the same on every machine."""
+    """The `METRICS` of a text; ratios are rounded to 4 decimals, to be the same on every machine."""
     words = spaced = letters = 0
     for match in TOKEN.finditer(text):
         words += 1

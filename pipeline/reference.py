@@ -13,10 +13,10 @@ from pipeline.recipe import Recipe, nearest, settings
 
 SECTIONS = {
     "limits": "What a page may cost before it is dropped.",
-    "extract": "How pages become text and pictures.",
+    "extract": "How pages become text and images.",
     "text": "Rules on the text of a page.",
-    "image": "Rules on pictures, and how they are stored.",
-    "dedup": "Which copies are dropped.",
+    "image": "Rules on images, and how they are stored.",
+    "dedup": "Which duplicates are dropped.",
     "windows": "How documents are cut into windows.",
     "split": "What is held out for validation.",
 }
@@ -60,7 +60,7 @@ def explain(name: str) -> str:
     if not found and name in known:
         return f"{name} = {written(known[name].default)} ({limits(known[name])})\n  {known[name].what}\n"
     if not found:
-        raise BuildError(f"there is no rule {name}{nearest(name, [*rules.EXPLAINED, *known])}")
+        raise BuildError(f"unknown rule {name}{nearest(name, [*rules.EXPLAINED, *known])}")
     return "\n".join("\n".join(_explained(rule)) + "\n" for rule in found)
 
 
@@ -95,7 +95,7 @@ def reference() -> str:
         "Generated from the code by `python -m pipeline.reference > docs/recipes.md`. `m3w recipe show web` prints a",
         "recipe, `m3w recipe explain RULE` one of the rules below, `m3w recipe diff A B` what two recipes differ in.",
         "",
-        "Beside the sections: `name` (what the recipe is called) and `seed` (0; what decides every random choice).",
+        "Beside the sections: `name` (of the recipe) and `seed` (0; determines every random choice).",
         "",
     ]
     for section, said in SECTIONS.items():
@@ -115,7 +115,7 @@ def reference() -> str:
     lines += [
         "## Rules",
         "",
-        "In the order in which they are asked at each level. Something is counted under the first rule it fails.",
+        "In the order they are applied at each level. Items are counted under the first rule they fail.",
         "",
     ]
     for level, named in LEVELS.items():

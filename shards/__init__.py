@@ -1,1 +1,1 @@
-"""What a corpus is on disk: the data model, windows, writers, readers. Imports nothing else of this project."""
+"""The corpus on disk: data model, windows, writers, readers. Imports nothing else of this project."""

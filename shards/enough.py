@@ -1,4 +1,4 @@
-"""How much held-out text a corpus needs for its validation to say anything."""
+"""Minimum amount of held-out text for a meaningful validation."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,26 +7,26 @@ from shards.readers import read_documents
 
 DOCUMENTS = 30
 SITES = 8
-"""Below these an interval is too wide to be of use, or, with few sites, not to be relied on (docs/validation.md)."""
+"""Below these limits an interval is too wide to be useful or, with few sites, unreliable (docs/validation.md)."""
 
 
 def too_few(documents: int, sites: int | None) -> str:
-    """Why so many held-out documents say nothing; empty where they are enough. `sites`: None where sites are not what
-    the split held out."""
+    """Why this many held-out documents are too few; empty if they are enough. `sites`: None if the split is not by
+    site."""
     if documents >= DOCUMENTS and (sites is None or sites >= SITES):
         return ""
     found, needed = f"{documents} held-out documents (or pieces of books)", f"{DOCUMENTS}"
     if sites is not None:
         found, needed = f"{found} of {sites} {'site' if sites == 1 else 'sites'}", f"{DOCUMENTS} of {SITES}"
     return (
-        f"too few to say: {found} with text that sees an image, {needed} are needed; "
+        f"too few to say: {found} with text that sees an image, the minimum is {needed}; "
         "build a larger corpus or raise windows.validation"
     )
 
 
 def too_few_held_out(paths: Iterable[Path]) -> str:
-    """`too_few` of the held-out documents in documents/*.parquet in which text stands behind an image, and of their
-    sites where none of these has training documents. Reads on until there are enough."""
+    """`too_few` for the held-out documents in documents/*.parquet with text after an image, and their sites unless
+    these have training documents. Stops reading once there are enough."""
     documents = 0
     held: set[str] = set()
     trained: set[str] = set()
@@ -45,6 +45,6 @@ def too_few_held_out(paths: Iterable[Path]) -> str:
 
 
 def _text_behind_image(texts: list[str | None], nodes: range) -> bool:
-    """A node without text is an image."""
+    """Whether text follows an image; a node without text is an image."""
     first = next((node for node in nodes if texts[node] is None), nodes.stop)
     return any(texts[node] is not None for node in range(first, nodes.stop))

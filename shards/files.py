@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and Parquet files whose bytes depend on the table alone."""
+"""Atomic files, and Parquet files whose bytes depend only on the table."""
 
 import hashlib
 import io
@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 3
 ROW_GROUP = 16_384
-"""Rows of a row group of the tables that hold no images."""
+"""Rows per row group in tables without images."""
 
 
 class Output(io.RawIOBase):
-    """A file open for writing from front to back. `size` and `sha256` (hex) are those of what was written so far."""
+    """A file being written sequentially. `size` and `sha256` (hex) cover what was written so far."""
 
     def __init__(self, file: io.BufferedWriter, path: Path) -> None:
         self._file = file
@@ -40,7 +40,7 @@ class Output(io.RawIOBase):
         view = memoryview(data).cast("B")
         try:
             self._file.write(view)
-        except OSError as error:  # a full disk: the system names no file
+        except OSError as error:  # a full disk: the system's error names no file
             raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._hash.update(view)
         self.size += len(view)
@@ -49,10 +49,10 @@ class Output(io.RawIOBase):
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Output]:
-    """Write `path` so that it appears only when the block ends well, with all its bytes on disk.
+    """Write `path` atomically: it appears when the block ends without an error, with all bytes synced to disk.
 
-    Until then they lie beside it under a hidden name, which an error removes. The folder must exist. `size` and
-    `sha256` of the yielded `Output` stay readable after the block.
+    Until then a hidden file beside it holds the bytes; an error removes it. The folder must exist. `size` and `sha256`
+    of the yielded `Output` stay readable after the block.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -72,7 +72,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Output]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file before anything is written that it must not be read with, whatever a power cut leaves."""
+    """Remove a file before writing anything that must not be read together with it, even after a power cut."""
     path.unlink()
     _sync(path.parent)
 
@@ -86,9 +86,9 @@ def _sync(folder: Path) -> None:
 
 
 def write_table(path: str | os.PathLike[str], table: pa.Table, *, row_group: int = ROW_GROUP) -> Output:
-    """Write `table` as Parquet, the same bytes for the same rows, schema and pyarrow version.
+    """Write `table` as Parquet: the same rows, schema and pyarrow version give the same bytes.
 
-    Columns are laid out anew first: Parquet's pages follow the chunks in memory, which depend on a table's history.
+    Columns are combined first, because Parquet's pages follow the chunks in memory, which depend on a table's history.
     """
     with atomic(path) as output:
         pq.write_table(

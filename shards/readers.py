@@ -1,6 +1,6 @@
-"""Windows and documents of a corpus, and what a trainer computes from them.
+"""Read windows and documents of a corpus, and compute what trainers need from them.
 
-File names come from the corpus' manifest, never from a listing of its folders."""
+File names come from the corpus' manifest, not from directory listings."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -17,28 +17,27 @@ from shards.windows import Window, WindowOptions, document_windows
 
 
 def previous_image(positions: np.ndarray, length: int) -> np.ndarray:
-    """For each of `length` tokens the index of the last image at or before it, -1 where there is none: (length,) int32.
-    `positions` (k,) are the ascending indexes of the `<image>` tokens. Flamingo's phi, with -1 for its 0."""
+    """For each of `length` tokens the index of the last image at or before it, -1 if none: (length,) int32. `positions`
+    (k,) are the ascending indices of the `<image>` tokens. This is Flamingo's phi, with -1 instead of 0."""
     return (np.searchsorted(positions, np.arange(length), side="right") - 1).astype(np.int32)
 
 
 def next_image(positions: np.ndarray, length: int) -> np.ndarray:
-    """For each of `length` tokens the index of the first image at or after it, -1 where there is none: (length,)
-    int32."""
+    """For each of `length` tokens the index of the first image at or after it, -1 if none: (length,) int32."""
     index = np.searchsorted(positions, np.arange(length), side="left").astype(np.int32)
     return np.where(index < len(positions), index, np.int32(-1))
 
 
 def read_windows(paths: Iterable[str | Path], *, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The windows of shards, .parquet or .tar, file by file and row by row.
+    """Read the windows of shards, .parquet or .tar, file by file and row by row.
 
-    Each is a dict of the columns of `shards.records.WINDOWS`, or of `columns` only; `input_ids` and `image_positions`
-    are int32 arrays, `images` a list of encoded pictures. Raises ValueError, naming the file, for a damaged one."""
+    Each is a dict of the columns of `shards.records.WINDOWS`, or only of `columns`; `input_ids` and `image_positions`
+    are int32 arrays, `images` a list of encoded images. Raises ValueError, naming the file, if one is damaged."""
     for path in map(Path, paths):
         try:
             yield from (_parquet_rows if path.suffix == ".parquet" else _tar_rows)(path, columns)
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise ValueError(f"{path} is not a whole shard of windows: {error}") from error
+            raise ValueError(f"{path} is not a complete shard of windows: {error}") from error
 
 
 def _parquet_rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:
@@ -75,7 +74,7 @@ def _tar_rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]
 
 def _finished(row: dict[str, Any], columns: list[str] | None) -> dict[str, Any]:
     if len(row["images"]) != len(row["image_positions"]):
-        raise ValueError(f"window {row['window_id']}: {len(row['images'])} of {len(row['image_positions'])} pictures")
+        raise ValueError(f"window {row['window_id']}: {len(row['images'])} of {len(row['image_positions'])} images")
     return _with_arrays(row if columns is None else {name: row[name] for name in columns})
 
 
@@ -87,7 +86,7 @@ def _with_arrays(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_documents(paths: Iterable[str | Path], *, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of documents/*.parquet, file by file."""
+    """Read the rows of documents/*.parquet, file by file."""
     for path in map(Path, paths):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=64, columns=columns):
@@ -108,8 +107,8 @@ def draw_windows(
     epoch: int = 0,
     split: str = "train",
 ) -> Iterator[Window]:
-    """Windows drawn from documents while training: what the windows stage would write with this seed in epoch 0, and
-    other draws of the same kind in each further one."""
+    """Draw windows from documents during training: in epoch 0 what the windows stage would write with this seed, and
+    new draws in each further epoch."""
     for row in documents:
         for cut in document_windows(row, tokenizer, options, seed=seed, epoch=epoch):
             if cut.split == split:

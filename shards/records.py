@@ -1,4 +1,4 @@
-"""The data model: what a page becomes, and how it lies in Parquet.
+"""The data model of pages, in memory and in Parquet.
 
 In memory a page is a `Document`, a list of `Text` and `Image` nodes in reading order. On disk it has the OBELICS layout
 (Laurençon et al. 2023, arXiv 2306.16527): parallel lists `texts` and `images`, exactly one of the two non-null at each
@@ -13,36 +13,36 @@ from typing import Any
 import pyarrow as pa
 
 FORMAT_VERSION = 2
-"""The version of what a corpus holds. A directory of another version is refused, never mixed."""
+"""Version of the corpus format. A directory with another version is refused."""
 
 
 def other_format(corpus: Path, manifest: dict[str, Any]) -> str | None:
-    """Why a corpus with this manifest is refused: one line that names both formats. None if it has ours."""
+    """Why a corpus with this manifest is refused, in one line that names both formats; None if it has ours."""
     found = manifest["format"]
     if found == FORMAT_VERSION:
         return None
     version = manifest.get("tool", {}).get("version", "another version")
     return (
         f"{corpus} has corpus format {found} (openm3w {version}), and this version reads format {FORMAT_VERSION}: "
-        "build the corpus again in another directory"
+        "build it in another directory"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A run of text between two images. Paragraphs are separated by a blank line, and only by one."""
+    """A run of text between two images. Paragraphs are separated by exactly one blank line."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture at its place in the reading order.
+    """An image at its place in the reading order.
 
-    `url` is absolute; `alternatives` are the other absolute URLs that the page offers for the same picture, best first.
-    `width` and `height` are what the page declares, in CSS pixels. `caption` repeats words that also stand in the text
-    around the image; `alt` stands nowhere else. `within` is set where the picture stands inside a line of text: the
-    white space ("", " " or "\\n") that joins the text before and behind it where the picture is left out.
+    `url` is absolute; `alternatives` are the other absolute URLs the page offers for the image, best first. `width` and
+    `height` are declared by the page, in CSS pixels. `caption` repeats words of the text around the image; `alt` is not
+    part of the text. `within` is set if the image is inside a line of text: the white space ("", " " or "\n") that
+    joins the text before and after it when the image is left out.
     """
 
     url: str
@@ -59,7 +59,7 @@ Node = Text | Image
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What the page says of itself. Empty where it says nothing.
+    """The page's metadata; empty fields are unknown.
 
     `date` is ISO 8601, `language` a BCP 47 tag."""
 
@@ -76,10 +76,10 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One page: its nodes in reading order and what it says of itself.
+    """A page: its nodes in reading order and its metadata.
 
-    `inline_svg` counts the drawings in the markup itself that stand amid the text: they have no URL and no node.
-    `left_out`: how many pictures of the page are not among the nodes, by the rule that left them out."""
+    `inline_svg` counts inline SVG drawings in the text; they have no URL and no node. `left_out` counts the images that
+    are not among the nodes, by the rule that left them out."""
 
     url: str
     nodes: tuple[Node, ...]
@@ -91,7 +91,7 @@ class Document:
 def document_id(url: str, capture: str) -> str:
     """32 hex digits from a URL and its capture: a WARC date, or the sha256 of a file's bytes.
 
-    Holds no dot: a WebDataset key ends at its first one."""
+    Contains no dot: a WebDataset key ends at its first one."""
     return hashlib.sha256(f"{capture}\n{url}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -110,10 +110,10 @@ STORED = [
     ("offset", pa.int64()),
     ("length", pa.int32()),
 ]
-"""What was fetched (`sha256`, original sizes in pixels, upright), and what is stored: its hash, sizes, and its bytes at
-`offset` of images/`tar`."""
+"""The image as fetched (`sha256`, original sizes in pixels, upright) and as stored: hash, sizes, and bytes at `offset`
+of images/`tar`."""
 
-# An image as it stands in a document on disk: what the page says of it (declared sizes in CSS pixels), and `STORED`.
+# An image in a document on disk: what the page declares (sizes in CSS pixels), and `STORED`.
 IMAGE = pa.struct(
     [
         ("url", pa.string()),
@@ -144,12 +144,12 @@ DOCUMENTS = pa.schema(
         ("held_out", pa.list_(pa.struct([("start", pa.int32()), ("stop", pa.int32()), ("split", pa.string())]))),
     ]
 )
-"""documents/*.parquet. `split` is train, validation, leak (would be validation, but shares a picture or a
-near-duplicate cluster with training documents) or mixed (a book-length page: its node ranges `held_out` are validation
-or leak, the rest train)."""
+"""documents/*.parquet. `split` is train, validation, leak (would be validation, but shares an image or a near-duplicate
+cluster with training documents) or mixed (a book-length page: its node ranges `held_out` are validation or leak, the
+rest train)."""
 
 
-# What a window says of each of its images, in the order of its markers.
+# Data of each image of a window, in the order of its markers.
 WINDOW_IMAGE = pa.struct(
     [
         ("url", pa.string()),
@@ -180,14 +180,14 @@ WINDOWS = pa.schema(
         ("recipe", pa.string()),
     ]
 )
-"""windows/*.parquet, one row per window. `image_positions` are the indexes of the `<image>` tokens in `input_ids`;
-`images[i]` is the picture at `image_positions[i]`; `token_start` is the window's first token in its document's stream;
+"""windows/*.parquet, one row per window. `image_positions` are the indices of the `<image>` tokens in `input_ids`;
+`images[i]` is the image at `image_positions[i]`; `token_start` is the window's first token in its document's stream;
 `tokenizer` and `recipe` are hashes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An `Image` of a kept document and where its bytes lie in the image store: images/`tar`, `offset`, `length`."""
+    """An `Image` of a kept document and where it is stored: images/`tar`, `offset`, `length`."""
 
     image: Image
     fetched_url: str
@@ -236,7 +236,7 @@ STORED_FIELDS = tuple(name for name in StoredImage.__dataclass_fields__ if name 
 def stored_nodes(texts: list[str | None], images: list[dict[str, Any] | None]) -> list[Text | StoredImage]:
     """The nodes of a row of documents/*.parquet, in reading order.
 
-    Raises ValueError where not exactly one of the two lists is non-null at an index."""
+    Raises ValueError unless exactly one of the two lists is non-null at each index."""
     if len(texts) != len(images):
         raise ValueError(f"{len(texts)} texts but {len(images)} images: the lists must be parallel")
     nodes: list[Text | StoredImage] = []

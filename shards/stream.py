@@ -1,4 +1,4 @@
-"""A document as one stream of tokens: the one place where text and images become ids.
+"""A document as one token stream: the only place where text and images become token ids.
 
 Windows, online sampling, few-shot prompts and exports all take their tokens from `token_stream`.
 """
@@ -18,14 +18,11 @@ from shards.tokenizer import EOC_MARKER, IMAGE_MARKER, Tokenizer
 class Stream:
     """The n tokens of a document.
 
-    ids: (n,) int32.
-    begins: (n,) bool, whether a window may begin at the token: at an `<image>`, or where a word or a CJK character
-        begins.
-    words: (n,) bool, whether the token holds a letter or a digit.
-    images: (k,) int32, the positions of the `<image>` tokens, ascending.
-    image_nodes: (k,) int32, the index among the document's nodes of the image that each of them stands for.
-    nodes: (number of nodes + 1,) int32: node i owns the tokens nodes[i] to nodes[i + 1]. An EOC belongs to the node
-        before it.
+    ids: (n,) int32. begins: (n,) bool, whether a window may start at the token: at an `<image>`, or at the start of a
+    word or a CJK character. words: (n,) bool, whether the token contains a letter or a digit. images: (k,) int32,
+    positions of the `<image>` tokens, ascending. image_nodes: (k,) int32, index of each image among the document's
+    nodes. nodes: (number of nodes + 1,) int32: node i owns the tokens nodes[i] to nodes[i + 1]. An EOC belongs to the
+    node before it.
     """
 
     ids: np.ndarray
@@ -41,7 +38,7 @@ class Stream:
         return len(self.ids)
 
     def part(self, start: int, stop: int) -> "Stream":
-        """The tokens `start` to `stop` as a stream of their own, with positions from 0."""
+        """The tokens `start` to `stop` as a separate stream, with positions from 0."""
         inside = slice(*np.searchsorted(self.images, (start, stop)))
         return Stream(
             ids=self.ids[start:stop],
@@ -55,16 +52,16 @@ class Stream:
         )
 
     def is_text(self) -> np.ndarray:
-        """(n,) bool, true where the token is neither `<image>` nor EOC."""
+        """(n,) bool, true for tokens other than `<image>` and EOC."""
         return (self.ids != self.image_id) & (self.ids != self.eoc_id)
 
 
 def token_stream(nodes: Sequence[object], tokenizer: Tokenizer, *, close: bool = True) -> Stream:
-    """The token stream of a document's `nodes`, each a `Text` or, whatever else it is, an image.
+    """The token stream of a document's `nodes`, each a `Text` or else an image.
 
-    White space beside a marker is dropped. An EOC stands before every image that has text before it in the document,
-    and, unless `close` is false (a prompt that is to be continued), at the document's end. Texts with no image between
-    them are paragraphs: a blank line is put between them. A text of nothing but white space counts as absent.
+    White space beside a marker is dropped. An EOC precedes every image that has text before it in the document and,
+    unless `close` is false (for a prompt to be continued), ends the document. Texts without an image between them are
+    paragraphs, joined by a blank line. A text of white space only is ignored.
     """
     ids: list[np.ndarray] = []
     begins: list[np.ndarray] = []
@@ -119,10 +116,10 @@ def token_stream(nodes: Sequence[object], tokenizer: Tokenizer, *, close: bool =
 
 
 def render(ids: Sequence[int] | np.ndarray, tokenizer: Tokenizer) -> str:
-    """`ids` as text for people, with `<image>` and `<|endofchunk|>` where the markers are.
+    """`ids` as readable text, with `<image>` and `<|endofchunk|>` for the markers.
 
-    Where the page itself holds such a string, U+200B stands after its `<`, so that each marker in the result is one of
-    ours. Bytes of a character that the last token leaves unfinished are not shown."""
+    If the page's text contains such a string, U+200B is inserted after its `<`, so every marker in the result is real.
+    Bytes of a character that the last token leaves incomplete are not shown."""
     ids = np.asarray(ids)
     markers = np.flatnonzero((ids == tokenizer.image_id) | (ids == tokenizer.eoc_id)).tolist()
     parts: list[str] = []
@@ -142,15 +139,15 @@ def render(ids: Sequence[int] | np.ndarray, tokenizer: Tokenizer) -> str:
 
 
 _SPACE, _MODIFIER, _CJK, _ALPHANUMERIC = 1, 2, 3, 4
-_TABLE_SIZE = 0x32000  # beyond it lie no letters, digits or spaces
+_TABLE_SIZE = 0x32000  # there are no letters, digits or spaces beyond it
 
 
 @cache
 def _character_classes() -> np.ndarray:
-    """(_TABLE_SIZE,) uint8, the class of each code point. CJK are the letters of the scripts that are written without
-    spaces between words and whose every character begins a readable piece: Han, kana and Bopomofo. Marks of length and
-    repetition (category Lm) begin nothing. Thai, Lao, Khmer and Burmese, whose words only a dictionary finds, count
-    like spaced scripts: there a window begins at a phrase."""
+    """(_TABLE_SIZE,) uint8, the class of each code point. CJK are letters of scripts without spaces whose every
+    character starts a readable unit: Han, kana and Bopomofo. Length and repetition marks (category Lm) start nothing.
+    Thai, Lao, Khmer and Burmese, whose word boundaries need a dictionary, count like spaced scripts: a window starts at
+    a phrase."""
     classes = np.zeros(_TABLE_SIZE, np.uint8)
     for code in range(_TABLE_SIZE):
         character = chr(code)
@@ -176,7 +173,7 @@ def _word_starts(classes: np.ndarray) -> np.ndarray:
 
 
 def _encode(text: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The ids of `text`, and per token whether a word begins there and whether it holds a letter or a digit."""
+    """Token ids of `text`, and for each token whether a word starts there and whether it contains a letter or digit."""
     ids, offsets = tokenizer.encode_with_offsets(text)
     if not len(ids):
         return ids, np.zeros(0, bool), np.zeros(0, bool)
@@ -185,7 +182,7 @@ def _encode(text: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np
     classes = np.where(codes < _TABLE_SIZE, table[np.minimum(codes, _TABLE_SIZE - 1)], np.uint8(0))
     size = len(codes)
     first, stop = np.minimum(offsets[:, 0], size), np.minimum(offsets[:, 1], size)
-    # The first character at or after each one that is not white space: the space before a word is part of its token.
+    # The first non-space character at or after each one: the space before a word is part of its token.
     solid = np.where(classes != _SPACE, np.arange(size, dtype=np.int32), np.int32(size))
     solid = np.append(np.minimum.accumulate(solid[::-1])[::-1], np.int32(size))[first]
     starts = np.append(_word_starts(classes), False)

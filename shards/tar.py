@@ -1,8 +1,8 @@
-"""Uncompressed USTAR archives whose bytes depend on their members alone, readable at an offset.
+"""Uncompressed USTAR archives whose bytes depend only on their members, with random access by offset.
 
-tarfile reads them, and so do GNU tar and WebDataset. Written by hand because `tarfile.TarFile.addfile` keeps every
-member in memory and does not tell where the data lies; `TarInfo.tobuf` makes the same headers in four times as long,
-which doubles the time of a member of 20 KB (40 µs instead of 20).
+tarfile, GNU tar and WebDataset read them. `tarfile.TarFile.addfile` is not used because it keeps every member in memory
+and does not return the data offset; `TarInfo.tobuf` makes the same headers but takes four times as long, which doubles
+the time of a 20 KB member (40 µs instead of 20).
 """
 
 import os
@@ -15,10 +15,10 @@ BLOCK = 512
 
 
 class TarWriter:
-    """Writes members to a binary file, one after the other; owner and time are 0, the mode is 0644.
+    """Writes members to a binary file one after another; owner and time are 0, the mode is 0644.
 
-    The archive ends with the two zero blocks that POSIX asks for and is not padded to a record of 10,240 bytes. The
-    file stays open: naming, flushing and closing it is the caller's business."""
+    The archive ends with the two zero blocks POSIX requires and is not padded to a 10,240-byte record. The file stays
+    open: the caller names, flushes and closes it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -27,8 +27,8 @@ class TarWriter:
     def add(self, name: str, data: bytes) -> int:
         """Append a member and return the offset of its data in the archive.
 
-        Raises ValueError for a name that is empty, absolute, longer than 100 bytes of UTF-8 or holds `..` or a control
-        character, and for 8 GiB or more."""
+        Raises ValueError if the name is empty, absolute, longer than 100 bytes of UTF-8 or contains `..` or a control
+        character, or if the data has 8 GiB or more."""
         header = _header(name, len(data))
         offset = self._position + BLOCK
         padding = -len(data) % BLOCK
@@ -47,20 +47,20 @@ class TarWriter:
 def _header(name: str, size: int) -> bytes:
     encoded = name.encode("utf-8")
     if not encoded or len(encoded) > 100:
-        raise ValueError(f"a member's name must have 1 to 100 bytes, this has {len(encoded)}: {name!r}")
+        raise ValueError(f"a member's name must have 1 to 100 bytes, not {len(encoded)}: {name!r}")
     if name.startswith("/") or ".." in name.split("/") or min(name) < " ":
         raise ValueError(f"not a relative path: {name!r}")
     if size >= 8**11:
         raise ValueError(f"{name}: {size} bytes do not fit a USTAR header")
     fields = b"%s0000644\x000000000\x000000000\x00%011o\x0000000000000\x00" % (encoded.ljust(100, b"\0"), size)
     rest = b"0".ljust(101, b"\0") + b"ustar\x0000".ljust(88, b"\0") + bytes(167)
-    # The checksum is the sum of the header's bytes with eight spaces in its own place.
+    # The checksum is the sum of the header's bytes with eight spaces in the checksum field.
     checksum = sum(fields) + sum(rest) + 8 * 32
     return b"%s%06o\0 %s" % (fields, checksum, rest)
 
 
 class Member(NamedTuple):
-    """A member of an archive and where its data lies."""
+    """A member of an archive and the location of its data."""
 
     name: str
     offset: int
@@ -68,9 +68,9 @@ class Member(NamedTuple):
 
 
 def members(file: BinaryIO) -> Iterator[Member]:
-    """The regular files of a seekable archive as `TarWriter` writes it, without reading their data.
+    """The regular files of a seekable archive written by `TarWriter`, without reading their data.
 
-    Raises ValueError for a damaged header, another kind of member, or a file that ends early."""
+    Raises ValueError for a damaged header, another type of member, or a truncated file."""
     end = file.seek(0, os.SEEK_END)
     position = 0
     while True:
@@ -99,9 +99,9 @@ def _parse(header: bytes, position: int) -> tuple[str, int]:
 
 
 def read_member(path: str | Path, offset: int, length: int) -> bytes:
-    """`length` bytes at `offset` of an archive. Raises ValueError where it ends before them."""
+    """Read `length` bytes at `offset` of an archive. Raises ValueError if it is shorter."""
     with Path(path).open("rb", buffering=0) as file:
         data = os.pread(file.fileno(), length, offset)
     if len(data) != length:
-        raise ValueError(f"{path}: {length} bytes asked for at {offset}, {len(data)} there")
+        raise ValueError(f"{path}: only {len(data)} of {length} bytes at offset {offset}")
     return data

@@ -1,7 +1,7 @@
-"""Text to token ids and back, over the `tokenizers` library, with two ids of our own: `<image>` and `<|endofchunk|>`.
+"""Tokenization with the `tokenizers` library, plus two ids of our own: `<image>` and `<|endofchunk|>`.
 
-A page may hold any string, also `<|im_start|>` or `<image>`. `Tokenizer.encode` turns every string into ordinary text
-tokens: no page can yield a control token of the language model or one of the two markers.
+A page may contain any string, even `<|im_start|>` or `<image>`. `Tokenizer.encode` turns every string into ordinary
+text tokens: no page can produce a control token of the language model or one of the two markers.
 """
 
 import hashlib
@@ -20,36 +20,36 @@ IMAGE_MARKER = "<image>"
 EOC_MARKER = "<|endofchunk|>"
 CORPUS_VOCABULARY = 8192
 FILE_NAME = "tokenizer.json"
-"""The name under which a corpus keeps its tokenizer."""
+"""File name of a corpus' tokenizer."""
 
-# GPT-4's split pattern (tiktoken, cl100k_base), with combining marks counted as letters: without that, words of the
-# Indic scripts fall apart at every vowel sign. Han characters stand apart from others, as in the pattern of Kimi K2:
-# Japanese and Chinese set no spaces, so a "word" would go from one comma to the next.
+# GPT-4's split pattern (tiktoken, cl100k_base), with combining marks counted as letters: otherwise words of Indic
+# scripts split at every vowel sign. Han characters are separated from others, as in Kimi K2's pattern: Japanese and
+# Chinese use no spaces, so a "word" would reach from one comma to the next.
 _SPLIT = (
     r"\p{Han}[\p{Han}\p{M}]*|'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}&&[^\p{Han}]]+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _LONGEST_TOKEN = 48
-"""Bytes: 16 characters of three bytes, which is SentencePiece's limit (`max_sentencepiece_length`). Where no spaces are
-set, a phrase that stands on every page would become a token of its own."""
+"""Bytes: 16 characters of three bytes, SentencePiece's limit (`max_sentencepiece_length`). In scripts without spaces, a
+phrase that occurs on every page would otherwise become a single token."""
 
 
-# An encoding of the tokenizers library takes some 500 bytes a token: a book is encoded in pieces of so many characters.
+# The tokenizers library takes some 500 bytes per encoded token: books are encoded in pieces of this many characters.
 _CHUNK = 1 << 17
 _WORD_AFTER_SPACE = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_]{2})")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class TokenizerError(ValueError):
-    """A tokenizer that cannot be had or cannot be used. The message is one line: what, and what to do."""
+    """A tokenizer that cannot be loaded or used. The message is one line: the problem, and what to do."""
 
 
 class Tokenizer:
     """A vocabulary of `vocab_size - 2` text tokens, then `image_id` and `eoc_id`.
 
-    `id` is the sha256, in hex, of the tokenizer's own JSON: two tokenizers with the same id give the same ids for
-    every text. Raises TokenizerError where `definition` is no tokenizer.json, or holds a control token of one character
-    (which a page could not help writing).
+    `id` is the sha256, in hex, of the tokenizer's JSON: tokenizers with the same id give the same ids for every text.
+    Raises TokenizerError if `definition` is not a tokenizer.json, or has a control token of a single character (which a
+    page's text would contain).
     """
 
     def __init__(self, definition: str) -> None:
@@ -64,15 +64,15 @@ class Tokenizer:
         self.json = complete.to_str(pretty=False)
         self.id = hashlib.sha256(self.json.encode()).hexdigest()
         self._decoder = complete
-        # What page text is encoded with: no added token is looked for in it, but for the runs of spaces that GPT-NeoX
-        # and its kin keep there, which are ordinary text. No template adds a BOS, no post-processor moves an offset.
+        # Page text is encoded without added tokens, except the runs of spaces that GPT-NeoX and similar models keep
+        # there, which are ordinary text. No template adds a BOS, no post-processor shifts offsets.
         fields = json.loads(self.json)
         added = fields["added_tokens"]
         kept = [token for token in added if not token["special"] and _is_space(token["content"])]
         fields["added_tokens"] = kept
         fields["post_processor"] = None
         self._encoder = tokenizers.Tokenizer.from_str(json.dumps(fields))
-        # With some of them gone, the library numbers those that are left anew.
+        # If some are removed, the library renumbers the rest.
         self._moved = np.arange(max(self._encoder.get_vocab().values(), default=-1) + 1, dtype=np.int32)
         for token in kept:
             self._moved[self._encoder.token_to_id(token["content"])] = token["id"]
@@ -85,7 +85,7 @@ class Tokenizer:
         self._control_ids = np.array(sorted(self._control), np.int32)
         short = sorted(content for content in self._control.values() if len(content) < 2)
         if short:
-            raise TokenizerError(f"the control token {short[0]!r} is a single character, which page text may hold")
+            raise TokenizerError(f"the control token {short[0]!r} is a single character, which page text may contain")
         self.image_id = max(complete.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         self.eoc_id = self.image_id + 1
         self.vocab_size = self.image_id + 2
@@ -97,14 +97,14 @@ class Tokenizer:
         return Tokenizer, (self.json,)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`, each below `image_id`; nothing is put before or after them."""
+        """Token ids of `text`, each below `image_id`; nothing is added before or after them."""
         return self.encode_with_offsets(text)[0].tolist()
 
     def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """The ids (n,) and each token's first and last-plus-one character (n, 2), both int32.
+        """Token ids (n,), and each token's first and last-plus-one character (n, 2), both int32.
 
-        Tokens that share a character (a byte-level vocabulary cuts a rare one into bytes) both span it. Lone
-        surrogates, which no encoding can write, count as U+FFFD."""
+        Tokens that share a character (byte-level vocabularies split a rare one into bytes) both span it. Lone
+        surrogates, which cannot be encoded, count as U+FFFD."""
         cuts = _chunk_cuts(text)
         return _joined([(start, *self._encode(text[start:stop])) for start, stop in pairwise(cuts)])
 
@@ -119,8 +119,8 @@ class Tokenizer:
         forbidden = np.flatnonzero(np.isin(ids, self._control_ids))
         if not len(forbidden):
             return ids, offsets
-        # Some models (Unigram, WordLevel) find a control token in their vocabulary even as plain text. Cut in the
-        # middle of each, no part can hold it.
+        # Some models (Unigram, WordLevel) find a control token in their vocabulary even in plain text. If each is cut
+        # in the middle, no part contains it.
         spans = offsets[forbidden]
         if (spans[:, 1] - spans[:, 0] < 2).any():
             raise TokenizerError("the tokenizer spells a single character with a control token")
@@ -128,7 +128,7 @@ class Tokenizer:
         return _joined([(start, *self._encode(text[start:stop])) for start, stop in pairwise(cuts)])
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of `ids`, markers and control tokens included as they are written."""
+        """Text of `ids`, with markers and control tokens spelled out."""
         ids = np.asarray(ids, np.int64)
         markers = np.flatnonzero(ids >= self.image_id)
         parts: list[str] = []
@@ -143,15 +143,15 @@ class Tokenizer:
 
 
 def _joined(parts: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The ids and offsets of consecutive parts of a text, each given with the character at which it starts."""
+    """Join the ids and offsets of consecutive parts of a text, each given with its first character."""
     return np.concatenate([ids for _, ids, _ in parts]), np.concatenate(
         [offsets + np.int32(start) for start, _, offsets in parts]
     )
 
 
 def _chunk_cuts(text: str) -> list[int]:
-    """0, where to cut a long text so that its tokens are those of the whole, and its length. A word with one space
-    before it starts a token of its own in every common tokenizer; where there is none in sight the cut is anywhere."""
+    """Where to cut a long text (0, cuts, length) so that its tokens stay the same. A word after a single space starts a
+    new token in every common tokenizer; if there is none nearby, the cut is arbitrary."""
     cuts = [0]
     while len(text) - cuts[-1] > _CHUNK:
         stop = cuts[-1] + _CHUNK
@@ -167,8 +167,8 @@ def _is_space(content: str) -> bool:
 def train_corpus_tokenizer(texts: Iterable[str], vocabulary: int = CORPUS_VOCABULARY) -> Tokenizer:
     """Byte-level BPE with at most `vocabulary` text tokens (256 of them single bytes), trained on `texts`.
 
-    Depends on the texts alone: neither their order nor the number of threads matters, because the trainer breaks ties
-    between equally frequent pairs by their ids."""
+    Depends only on the texts, not on their order or the number of threads: the trainer breaks ties between equally
+    frequent pairs by id."""
     trained = tokenizers.Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -181,7 +181,7 @@ def train_corpus_tokenizer(texts: Iterable[str], vocabulary: int = CORPUS_VOCABU
         vocab_size=vocabulary,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         special_tokens=[],
-        max_token_length=_LONGEST_TOKEN + 1,  # the library takes what is shorter
+        max_token_length=_LONGEST_TOKEN + 1,  # the library accepts less
         show_progress=False,
     )
     trained.train_from_iterator(texts, trainer)
@@ -189,8 +189,8 @@ def train_corpus_tokenizer(texts: Iterable[str], vocabulary: int = CORPUS_VOCABU
 
 
 def load_tokenizer(source: str) -> Tokenizer:
-    """The tokenizer that `source` names: a tokenizer.json, a GGUF file, `corpus:PATH` (that of another corpus), or a
-    Hugging Face name. `corpus` alone stands for one that has yet to be trained and is not accepted here.
+    """Load the tokenizer `source`: a tokenizer.json, a GGUF file, `corpus:PATH` (another corpus' tokenizer), or a
+    Hugging Face name. `corpus` alone means one still to be trained and is not accepted here.
 
     Raises TokenizerError."""
     path = tokenizer_file(source)
@@ -200,8 +200,7 @@ def load_tokenizer(source: str) -> Tokenizer:
 
 
 def tokenizer_file(source: str) -> Path | None:
-    """The file that holds the tokenizer that `source` names, whether or not it is there; None for a Hugging Face
-    name."""
+    """The file of the tokenizer `source`, whether or not it exists; None for a Hugging Face name."""
     if source.startswith("corpus:"):
         return Path(source.removeprefix("corpus:")) / FILE_NAME
     path = Path(source)
@@ -223,7 +222,7 @@ def _read(path: Path) -> Tokenizer:
 
 def _from_gguf(path: Path) -> Tokenizer:
     if not path.is_file():
-        raise TokenizerError(f"cannot read the tokenizer {path}: no such file")
+        raise TokenizerError(f"cannot read the tokenizer {path}: file not found")
     try:
         import gguf  # noqa: F401
         import torch  # noqa: F401
@@ -236,7 +235,7 @@ def _from_gguf(path: Path) -> Tokenizer:
     try:
         loaded = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, local_files_only=True)
         definition = loaded.backend_tokenizer.to_str()
-    except Exception as error:  # whatever a file that is no GGUF, or of an architecture unknown to it, makes of it
+    except Exception as error:  # transformers raises anything for files that are not GGUF or of an unknown architecture
         raise TokenizerError(f"{path}: transformers finds no tokenizer in it: {_first_line(error)}") from error
     return Tokenizer(definition)
 
@@ -251,7 +250,7 @@ def _from_hub(name: str) -> Tokenizer:
             path = hf_hub_download(name, FILE_NAME)
     except (OSError, ValueError) as error:
         raise TokenizerError(
-            f"no tokenizer {name!r}: neither a file here nor to be had from the Hugging Face hub ({_first_line(error)})"
+            f"no tokenizer {name!r}: not a file, and not available from the Hugging Face hub ({_first_line(error)})"
         ) from error
     return _read(Path(path))
 

@@ -1,7 +1,6 @@
-"""Whether a corpus is whole: every file, hash, count and reference that its manifest, documents and windows name.
+"""Verify a corpus: every file, hash, count and reference in its manifest, documents and windows.
 
-What is read may be damaged in any way, and nothing here ends at the first problem: each is told with the file that has
-it."""
+The data may be damaged in any way. Checking continues after a problem; each is reported with its file."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,9 +20,9 @@ from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 
 FOLDERS = ("documents", "images", "windows")
 TOLD = 3
-"""Problems of one kind told for one file; the others are counted."""
+"""Problems of one kind listed per file; the rest are counted."""
 SPLITS = {"train": ("train", "mixed"), "validation": ("validation", "mixed")}
-"""The splits of documents that a window of a split may come from."""
+"""Splits of documents that the windows of a split may come from."""
 
 PLACE = pa.schema(
     [("tar", pa.string()), ("offset", pa.int64()), ("length", pa.int32()), ("stored_sha256", pa.binary(32))]
@@ -32,7 +31,7 @@ PLACE = pa.schema(
 
 @dataclass
 class Report:
-    """What was checked, and what was wrong: `problems` are lines that begin with a file's name."""
+    """What was checked, and the `problems` found: lines that start with a file name."""
 
     problems: list[str] = field(default_factory=list)
     files: int = 0
@@ -43,7 +42,7 @@ class Report:
 
 
 def verify(corpus: Path, manifest: dict[str, Any]) -> Report:
-    """Checks a corpus against its manifest. Raises nothing for damage of any kind: it is what the report tells."""
+    """Check a corpus against its manifest. Damage of any kind is reported, never raised."""
     report = Report()
     entries = {entry["path"]: entry for entry in manifest["files"]}
     whole = set()
@@ -55,7 +54,7 @@ def verify(corpus: Path, manifest: dict[str, Any]) -> Report:
             whole.add(path)
         else:
             report.problems.append(f"{path}: {problem}")
-    report.problems += [f"{path}: the manifest does not name it" for path in _extra(corpus, entries)]
+    report.problems += [f"{path}: not in the manifest" for path in _extra(corpus, entries)]
     documents, places = _documents(corpus, entries, whole, report)
     stored = _pictures(corpus, entries, whole, places, report)
     _windows(corpus, manifest, entries, whole, documents, stored, report)
@@ -63,7 +62,7 @@ def verify(corpus: Path, manifest: dict[str, Any]) -> Report:
 
 
 def file_problem(corpus: Path, entry: dict[str, Any]) -> str | None:
-    """What is wrong with a file of a manifest as bytes, or None."""
+    """What is wrong with the bytes of a file in the manifest, or None."""
     try:
         with (corpus / entry["path"]).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -74,7 +73,7 @@ def file_problem(corpus: Path, entry: dict[str, Any]) -> str | None:
         return f"cannot be read: {error.strerror}"
     if size != entry["bytes"]:
         return f"{size:,} bytes, the manifest says {entry['bytes']:,}"
-    return None if digest == entry["sha256"] else "its bytes are not those that the manifest names (sha256 differs)"
+    return None if digest == entry["sha256"] else "the sha256 differs from the manifest"
 
 
 def _rows_problem(path: Path, entry: dict[str, Any]) -> str | None:
@@ -93,7 +92,7 @@ def _rows_problem(path: Path, entry: dict[str, Any]) -> str | None:
 
 
 def _extra(corpus: Path, entries: dict[str, Any]) -> list[str]:
-    """Files that nobody named; what a killed build left under a hidden name is none."""
+    """Files not in the manifest; hidden files left by a killed build do not count."""
     found = (path for folder in FOLDERS for path in (corpus / folder).rglob("*") if not path.is_dir())
     names = (path.relative_to(corpus).as_posix() for path in found if not path.name.startswith("."))
     return sorted(name for name in names if name not in entries)
@@ -102,7 +101,7 @@ def _extra(corpus: Path, entries: dict[str, Any]) -> list[str]:
 def _documents(
     corpus: Path, entries: dict[str, Any], whole: set[str], report: Report
 ) -> tuple[dict[str, str] | None, pa.Table]:
-    """The split of every document by doc_id (None where some file is damaged), and where their pictures lie."""
+    """The split of every document by doc_id (None if a file is damaged), and where their images are stored."""
     splits: dict[str, str] = {}
     places = [PLACE.empty_table()]
     complete = True
@@ -121,7 +120,7 @@ def _documents(
             places.append(pa.table({name: images.field(name) for name in PLACE.names}, schema=PLACE))
             for doc_id, split in zip(batch["doc_id"].to_pylist(), batch["split"].to_pylist(), strict=True):
                 if doc_id in splits:
-                    told(f"document {doc_id} is there twice")
+                    told(f"document {doc_id} occurs twice")
                 splits[doc_id] = split
             for row in batch.select(["doc_id", "texts", "images"]).to_pylist():
                 try:
@@ -140,7 +139,7 @@ def _distinct(tables: list[pa.Table]) -> pa.Table:
 def _pictures(
     corpus: Path, entries: dict[str, Any], whole: set[str], places: pa.Table, report: Report
 ) -> pa.Array | None:
-    """Reads each picture that documents or the index name, once; gives the hashes of those that are in the store."""
+    """Read each image referenced by documents or the index once; returns the hashes of the images in the store."""
     tables = [places]
     for path in sorted(whole):
         if path.startswith("images/") and path.endswith(".parquet"):
@@ -152,16 +151,16 @@ def _pictures(
         path = f"images/{name}"
         told = _Told(report, path)
         if path not in entries:
-            told("documents or the index name it, the manifest does not")
+            told("referenced by documents or the index, but not in the manifest")
             continue
         for row in everything.filter(pc.equal(everything["tar"], name)).to_pylist():
             try:
                 data = read_member(corpus / path, row["offset"], row["length"])
             except (OSError, ValueError) as error:
-                told(f"picture at {row['offset']}: {_line(error)}")
+                told(f"image at {row['offset']}: {_line(error)}")
                 continue
             if hashlib.sha256(data).digest() != row["stored_sha256"]:
-                told(f"picture at {row['offset']}: its bytes do not have the hash {row['stored_sha256'].hex()[:12]}…")
+                told(f"image at {row['offset']}: its bytes do not match the hash {row['stored_sha256'].hex()[:12]}…")
         told.end()
     return everything["stored_sha256"].unique()
 
@@ -234,20 +233,20 @@ def _window_problems(
     if len(row["input_ids"]) and not 0 <= row["input_ids"].min() <= row["input_ids"].max() < tokenizer.vocab_size:
         yield "tokens beyond the tokenizer's vocabulary"
     if not len(row["images"]) == len(row["image_metadata"]) == len(row["image_positions"]):
-        yield f"{len(row['images'])} pictures for {len(row['image_positions'])} <image> tokens"
+        yield f"{len(row['images'])} images for {len(row['image_positions'])} <image> tokens"
     for number, (data, image) in enumerate(zip(row["images"], row["image_metadata"], strict=False)):
         if hashlib.sha256(data).digest() != image["stored_sha256"]:
-            yield f"picture {number}: its bytes do not have the hash that it names"
+            yield f"image {number}: its bytes do not match its hash"
         if image["stored_sha256"] not in stored:
-            yield f"picture {number} is not in images/"
+            yield f"image {number} is not in images/"
     for name in ("tokenizer", "recipe"):
         if row[name] != manifest[name]:
-            yield f"made with another {name}"
+            yield f"made with a different {name}"
 
 
 @dataclass
 class _Told:
-    """Tells the first few problems of a file and counts the others."""
+    """Reports the first few problems of a file and counts the others."""
 
     report: Report
     path: str

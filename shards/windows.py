@@ -1,8 +1,8 @@
 """Windows: the slices of a document's token stream that a model is trained on.
 
 Flamingo (Alayrac et al. 2022, arXiv 2204.14198, section A.3.1) draws a random subsequence of 256 tokens and takes its
-first 5 images. Where the paper is silent this module is exact: markers count among the 256, a window begins where a
-word begins, and ends before a sixth image.
+first 5 images. Details the paper leaves open: markers count among the 256 tokens, a window starts at the start of a
+word, and it ends before a sixth image.
 """
 
 import hashlib
@@ -22,24 +22,22 @@ NO_TIED_TEXT = "window.no_tied_text"
 IMAGE_RUN = "window.image_run"
 CUT = "window.cut"
 RULES = (NO_IMAGE, NO_TIED_TEXT, IMAGE_RUN, CUT)
-"""In the order in which they are asked; a window is counted under the first that it fails."""
+"""In the order they are applied; a window is counted under the first rule it fails."""
 LEAK = "split.leak"
-"""What a held-out part of a book is counted under, as one, where training documents show its picture too."""
+"""The rule for held-out parts of a book (counted as one) whose image is also in training documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowOptions:
-    """What a window is.
+    """How windows are cut.
 
-    policy: `random` draws min(draws, ceil(tokens of the document / tokens)) starts, uniform over those whose window
-        holds an image and enough text tied to one; equal draws count once. `tile` lays window after window, so that
-        every token stands in one.
-    tokens, images: the most that a window holds; markers count as tokens (256 and 5: Flamingo).
-    tied_text: text tokens that some image of the window must have of its own: of which it is the last image before
-        them, or of which it is the next.
-    image_run: a window with more images than this and no word between them is dropped.
-    cut: a drawn window is dropped where the image after its last one takes more than this share of the tokens that it
-        would have had. The end of the document takes nothing, nor does a tile lose anything: the next begins there.
+    policy: `random` draws min(draws, ceil(tokens of the document / tokens)) starts, uniformly over those whose window
+    contains an image and enough text tied to one; equal draws count once. `tile` lays windows end to end, so that every
+    token is in exactly one. tokens, images: maximum per window; markers count as tokens (256 and 5: Flamingo).
+    tied_text: minimum text tokens tied to some image of the window: those whose previous image it is, or those whose
+    next image it is. image_run: a window with more images than this and no word between them is dropped. cut: a drawn
+    window is dropped if the image after its last one takes more than this share of its tokens. The end of the document
+    takes nothing, and tiles lose nothing: the next one starts there.
     """
 
     policy: Literal["random", "tile"] = "random"
@@ -59,10 +57,10 @@ class Span(NamedTuple):
 
 
 def cut_spans(stream: Stream, options: WindowOptions, *, seed: str) -> tuple[list[Span], Counter[str]]:
-    """The windows of `stream`, in order, and how many were dropped by which rule.
+    """The windows of `stream`, in order, and the number dropped per rule.
 
-    `seed` decides the draws; give each document its own. A document in which nothing could be drawn counts one drop.
-    Linear in the number of tokens."""
+    `seed` determines the draws; give each document a different one. A document without possible starts counts as one
+    drop. Linear in the number of tokens."""
     size = len(stream)
     if options.policy == "tile":
         found = list(tile_spans(stream, options))
@@ -86,8 +84,8 @@ def cut_spans(stream: Stream, options: WindowOptions, *, seed: str) -> tuple[lis
 
 
 def drawable_starts(stream: Stream, options: WindowOptions) -> np.ndarray:
-    """The positions (m,) where a drawn window may begin, ascending: where a word, a CJK character or an `<image>`
-    stands and the window from there holds an image with `options.tied_text` text tokens tied to it."""
+    """Positions (m,) where a drawn window may start, ascending: at a word, a CJK character or an `<image>`, if the
+    window from there contains an image with `options.tied_text` text tokens tied to it."""
     starts = np.flatnonzero(stream.begins)
     images = stream.images
     if not len(images):
@@ -106,8 +104,7 @@ def drawable_starts(stream: Stream, options: WindowOptions) -> np.ndarray:
 
 
 def tile_spans(stream: Stream, options: WindowOptions) -> Iterator[Span]:
-    """Consecutive windows, each ending where the next may begin; no rule is asked. A word longer than a window is
-    cut."""
+    """Consecutive windows, each ending where the next may start; no rules apply. A word longer than a window is cut."""
     begins = np.flatnonzero(stream.begins)
     start = int(begins[0]) if len(begins) else len(stream)
     while start < len(stream):
@@ -120,7 +117,7 @@ def tile_spans(stream: Stream, options: WindowOptions) -> Iterator[Span]:
 
 
 def _stops(stream: Stream, options: WindowOptions, starts: np.ndarray) -> np.ndarray:
-    """Where the windows that begin at `starts` (m,) end: (m,)."""
+    """Ends (m,) of the windows that start at `starts` (m,)."""
     limits = np.append(stream.images, len(stream))
     beyond = np.searchsorted(stream.images, starts) + options.images
     return np.minimum(starts + options.tokens, limits[np.minimum(beyond, len(stream.images))])
@@ -132,7 +129,7 @@ def _running_count(flags: np.ndarray) -> np.ndarray:
 
 
 def _draw(seed: str, number: int, choices: int) -> int:
-    """A number below `choices`, uniform: 256 bits of a hash leave no bias that could be seen."""
+    """A uniform number below `choices`; with 256 bits of a hash the bias is negligible."""
     return int.from_bytes(hashlib.sha256(f"{seed}\n{number}".encode()).digest()) % choices
 
 
@@ -156,9 +153,9 @@ def _failed_rule(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A window as it is written: `input_ids` (n,) int32, `image_positions` (k,) int32, and its k `images`, where
-    `images[i]` is the picture of the `<image>` at `input_ids[image_positions[i]]`. `token_start` counts from the
-    beginning of the document's stream; `text` is for people."""
+    """A window as written: `input_ids` (n,) int32, `image_positions` (k,) int32, and its k `images`; `images[i]`
+    belongs to the `<image>` at `input_ids[image_positions[i]]`. `token_start` counts from the start of the document's
+    stream; `text` is for people."""
 
     doc_id: str
     url: str
@@ -180,7 +177,7 @@ class Window:
 
 
 class Piece(NamedTuple):
-    """A run of a document's nodes that lies in one split."""
+    """A run of a document's nodes in one split."""
 
     split: str
     first_node: int
@@ -188,10 +185,10 @@ class Piece(NamedTuple):
 
 
 def pieces(row: dict[str, Any]) -> list[Piece]:
-    """The pieces of a row of documents/*.parquet: the whole of it, or, where the split is `mixed`, its held-out node
-    ranges (validation or leak) and what lies between them (train).
+    """The pieces of a row of documents/*.parquet: the whole or, if the split is `mixed`, its held-out node ranges
+    (validation or leak) and the ranges between them (train).
 
-    Raises ValueError where the ranges overlap, run backwards or leave the document."""
+    Raises ValueError if ranges overlap, run backwards or exceed the document."""
     nodes = stored_nodes(row["texts"], row["images"])
     if row["split"] != "mixed":
         return [Piece(row["split"], 0, nodes)]
@@ -208,7 +205,7 @@ def pieces(row: dict[str, Any]) -> list[Piece]:
 
 
 class Coverage(NamedTuple):
-    """Text tokens and images of a piece, and how many of them stand in one of its windows at least."""
+    """Text tokens and images of a piece, and how many of them are in at least one of its windows."""
 
     tokens: int
     tokens_in_windows: int
@@ -218,7 +215,7 @@ class Coverage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The windows of a piece, how many were dropped by which rule, and what of the piece stands in one."""
+    """The windows of a piece, the number dropped per rule, and the piece's coverage."""
 
     split: str
     windows: list[Window]
@@ -243,11 +240,10 @@ def document_windows(
     epoch: int = 0,
     recipe: str = "",
 ) -> list[Cut]:
-    """The windows of a row of documents/*.parquet, piece by piece; none crosses from one piece into another.
+    """The windows of a row of documents/*.parquet, piece by piece; none crosses a piece boundary.
 
-    The stream is that of the whole document: a piece has no end-of-chunk token that the document has not. `epoch` gives
-    other draws of the same document. A document that is split off as `leak` has no
-    windows; a part of one counts one drop."""
+    The stream is that of the whole document: pieces get no extra end-of-chunk tokens. Another `epoch` gives other draws
+    of the same document. A document of split `leak` has no windows; a leaked part of one counts as one drop."""
     nodes = stored_nodes(row["texts"], row["images"])
     stream = token_stream(nodes, tokenizer)
     cuts = []

@@ -1,7 +1,7 @@
-"""Shards of windows: Parquet that `datasets` opens with decoded images, and tar files for WebDataset.
+"""Write shards of windows: Parquet that `datasets` opens with decoded images, and tar files for WebDataset.
 
-Both take the windows in the order in which they are to stand, and a function that gives an image's bytes; the same
-windows give the same bytes."""
+Both take the windows in their final order and a function that returns an image's bytes; the same windows give the same
+bytes."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -22,13 +22,13 @@ LoadImage = Callable[[StoredImage], bytes]
 IMAGE_BYTES = "images.list.element.bytes"
 ROW_GROUP_ROWS = 256
 ROW_GROUP_BYTES = 64 << 20
-"""A row group ends at 256 windows, or before the pictures in it pass 64 MiB: readers hold a row group at a time."""
+"""A row group ends at 256 windows, or before its images exceed 64 MiB: readers hold one row group at a time."""
 
 _NESTED_DTYPES = {pa.binary(32): "binary"}
 
 
 class WindowWriter(Protocol):
-    """Writes windows of one shard in one format; `images` are the bytes of a window's images in its order."""
+    """Writes the windows of one shard in one format; `images` are the encoded images of a window in its order."""
 
     def add(self, window: Window, images: Sequence[bytes]) -> None: ...
 
@@ -40,7 +40,7 @@ class ParquetWindows:
 
     def __init__(self, output: Output) -> None:
         self._schema = window_schema()
-        # JPEG does not compress, and a dictionary of images is of no use
+        # JPEG does not compress, and a dictionary does not help images
         leaves = [column.path for column in _leaves(self._schema)]
         others = [leaf for leaf in leaves if leaf != IMAGE_BYTES]
         self._writer = pq.ParquetWriter(
@@ -95,7 +95,7 @@ FORMATS: dict[str, Callable[[Output], WindowWriter]] = {"parquet": ParquetWindow
 def write_windows(
     path: Path, formats: Iterable[str], windows: Iterable[Window], load_image: LoadImage
 ) -> tuple[int, dict[str, Output]]:
-    """Writes a shard in some `FORMATS` in one pass: files `path` with the format as suffix, whole or not at all.
+    """Write a shard in some `FORMATS` in one pass: files `path` with the format as suffix, atomically.
 
     Returns the number of windows, and the files by format."""
     count = 0
@@ -143,15 +143,14 @@ def window_columns(window: Window) -> dict[str, Any]:
 
 
 def window_schema() -> pa.Schema:
-    """`shards.records.WINDOWS` with the `huggingface` key, without which `datasets` returns pictures as undecoded
-    dicts."""
+    """`shards.records.WINDOWS` with the `huggingface` key; without it `datasets` returns images as undecoded dicts."""
     features = {name: _feature(WINDOWS.field(name).type) for name in WINDOWS.names}
     features["images"] = [{"_type": "Image"}]
     return WINDOWS.with_metadata({"huggingface": json.dumps({"info": {"features": features}}, sort_keys=True)})
 
 
 def _feature(kind: pa.DataType) -> Any:
-    """An Arrow type in the JSON form of `datasets.Features`; a list is a list of one, which all its versions read."""
+    """An Arrow type in the JSON form of `datasets.Features`; a list is a list of one, which all versions read."""
     if pa.types.is_list(kind):
         return [_feature(kind.value_type)]
     if pa.types.is_struct(kind):
@@ -164,7 +163,8 @@ def _image_name(window: Window, index: int, data: bytes) -> str:
 
 
 def image_extension(data: bytes) -> str:
-    """The ending that readers choose a decoder by. Stored images are JPEG; originals may be anything Pillow reads."""
+    """The file extension by which readers choose a decoder. Stored images are JPEG; originals may be anything Pillow
+    reads."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return "png"
     if data[:4] == b"GIF8":

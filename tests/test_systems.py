@@ -64,6 +64,6 @@ def test_a_corpus_of_another_format_is_refused_in_one_line(small_corpus: Path, t
     assert done.returncode == 1
     assert done.stderr == (
         f"m3w: {other} has corpus format 1 (openm3w 0.0.9), and this version reads format 2: "
-        "build the corpus again in another directory\n"
+        "build it in another directory\n"
     )
     assert {path: path.stat().st_mtime_ns for path in other.rglob("*")} == before

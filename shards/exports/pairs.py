@@ -16,8 +16,8 @@ SHARD_PAIRS = 10_000  # img2dataset's number_sample_per_shard
 
 
 def pairs(documents: Iterable[dict[str, Any]]) -> Iterator[tuple[StoredImage, str, str]]:
-    """Picture, text and page URL for each picture of the training documents that has an alt text, or else a caption
-    (ALIGN, arXiv 2102.05918, takes alt texts as they are). The same picture with the same text comes once."""
+    """Image, text and page URL for each image of the training documents that has an alt text or else a caption (ALIGN,
+    arXiv 2102.05918, uses alt texts unfiltered). The same image with the same text is returned once."""
     seen: set[bytes] = set()
     for row in documents:
         for piece in pieces(row):
@@ -32,9 +32,9 @@ def pairs(documents: Iterable[dict[str, Any]]) -> Iterator[tuple[StoredImage, st
 
 
 def write_pairs(documents: Iterable[dict[str, Any]], load_image: LoadImage, folder: Path) -> int:
-    """Write the `pairs` of rows of documents/*.parquet as shards of 10,000; how many there are.
+    """Write the `pairs` of rows of documents/*.parquet as shards of 10,000; returns their number.
 
-    Nothing but `seen` of `pairs` grows with the corpus: 8 bytes a pair and what Python needs around them."""
+    Memory grows only with `seen` of `pairs`: 8 bytes per pair plus Python's overhead."""
     folder.mkdir(parents=True, exist_ok=True)
     found = pairs(documents)
     count, shard = 0, 0
@@ -58,7 +58,7 @@ def write_pairs(documents: Iterable[dict[str, Any]], load_image: LoadImage, fold
 
 
 def columns(key: str, image: StoredImage, text: str, url: str) -> dict[str, Any]:
-    """img2dataset's columns, and the page that showed the picture."""
+    """img2dataset's columns, and the URL of the page that shows the image."""
     return {
         "key": key,
         "url": image.fetched_url,

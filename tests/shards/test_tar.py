@@ -82,7 +82,7 @@ def test_names_that_are_refused(name):
 def test_reading_past_the_end_is_an_error(tmp_path: Path):
     path = tmp_path / "a.tar"
     path.write_bytes(archive([("a", b"abc")])[0])
-    with pytest.raises(ValueError, match=r"a\.tar: 5000 bytes asked for at 512"):
+    with pytest.raises(ValueError, match=r"a\.tar: only [0-9]+ of 5000 bytes at offset 512"):
         read_member(path, 512, 5000)
 
 

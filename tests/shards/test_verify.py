@@ -90,7 +90,7 @@ def test_swapped_shards_are_found_though_the_manifest_agrees(corpus: Path) -> No
 @pytest.mark.parametrize("name", ["documents/99999.parquet", "images/x.tar", "windows/train-00099.parquet"])
 def test_a_file_that_nobody_named_is_told(corpus: Path, name: str) -> None:
     (corpus / name).write_bytes(b"x")
-    assert f"{name}: the manifest does not name it" in problems(corpus)
+    assert f"{name}: not in the manifest" in problems(corpus)
 
 
 def changed(corpus: Path, path: Path, change: Callable[[list[dict[str, Any]]], None]) -> list[str]:
@@ -131,10 +131,10 @@ def twice(rows: list[dict[str, Any]]) -> None:
     ("change", "told"),
     [
         (shift, "image_positions"),
-        (other_picture, "do not have the hash"),
-        (one_picture_less, "pictures for"),
+        (other_picture, "do not match its hash"),
+        (one_picture_less, "images for"),
         (orphan, "no document"),
-        (foreign_tokenizer, "another tokenizer"),
+        (foreign_tokenizer, "different tokenizer"),
         (twice, "is in train-"),
     ],
 )
@@ -155,7 +155,7 @@ def both_at_once(rows: list[dict[str, Any]]) -> None:
 
 def test_a_document_that_names_the_wrong_bytes_is_found(corpus: Path) -> None:
     changed(corpus, first(corpus, "documents/*.parquet"), wrong_place)
-    assert any(problem.startswith("images/") and "do not have the hash" in problem for problem in problems(corpus))
+    assert any(problem.startswith("images/") and "do not match its hash" in problem for problem in problems(corpus))
 
 
 def test_a_node_that_is_text_and_image_is_found(corpus: Path) -> None:

@@ -201,7 +201,7 @@ def test_a_clipped_shard_is_refused_by_name(tmp_path, windows, name, share):
     (write_parquet if name == "a.parquet" else write_tar)(path, windows, load)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * share // 100])
-    with pytest.raises(ValueError, match=f"{name} is not a whole shard of windows"):
+    with pytest.raises(ValueError, match=f"{name} is not a complete shard of windows"):
         list(read_windows([path]))
 
 
@@ -218,7 +218,7 @@ def test_a_tar_that_lost_a_picture_is_refused(tmp_path, windows):
                 if index != lost:
                     writer.add(member.name, whole.read(member.length))
             writer.close()
-        with pytest.raises(ValueError, match=r"b\.tar is not a whole shard"):
+        with pytest.raises(ValueError, match=r"b\.tar is not a complete shard"):
             list(read_windows([tmp_path / "b.tar"]))
 
 
