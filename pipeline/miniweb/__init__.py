@@ -1,6 +1,6 @@
-"""A small web with known truth, written by us: pages on several hosts whose text names what their pictures show.
+"""A small generated web with known truth: pages on several hosts whose text names what their images show.
 
-Input of the demo and oracle of end-to-end tests. What is drawn in a picture cannot be guessed from text, so the words
+Input of the demo and oracle of end-to-end tests. The content of a drawing cannot be guessed from text, so the words
 that name it carry a known number of bits about it."""
 
 from pipeline.miniweb.generate import generate

@@ -1,4 +1,4 @@
-"""`python -m pipeline.miniweb -o DIR`: writes a small web and the truth about it, or serves it on loopback."""
+"""`python -m pipeline.miniweb -o DIR`: write a small web and its truth, or serve it on loopback addresses."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from pipeline.miniweb.web import example_base
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; its exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.miniweb", description="Write a small web with known truth."
     )
@@ -24,13 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--format",
         choices=("warc", "folder", "serve", "task"),
         default="warc",
-        help="folder: read it with --base-url https://miniweb.example/; serve: answer on 127.1.0.x until ended, with "
+        help="folder: read it with --base-url https://miniweb.example/; serve: answer on 127.1.0.x until stopped, with "
         "truth.jsonl and the home pages' URLs in seeds.txt; task: --pages drawings as COLOUR/*.jpg, for m3w evaluate",
     )
-    parser.add_argument("--port", type=int, default=8099, help="where to serve")
+    parser.add_argument("--port", type=int, default=8099, help="port for format serve")
     options = parser.parse_args(arguments)
     if not 1 <= options.port <= 65535:
-        parser.error(f"--port is from 1 to 65535, not {options.port}")
+        parser.error(f"--port must be from 1 to 65535, not {options.port}")
     try:
         if options.format == "serve":
             serve(options.pages, options.seed, options.port, options.output)
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(pages: int, seed: int, port: int, output: Path) -> None:
-    """Serves a web until the process is ended. seeds.txt is written when the servers answer."""
+    """Serve a web until stopped. seeds.txt is written once the servers answer."""
     addresses = Addresses(port)
     web = generate(pages, seed, addresses)
     resources = web.resources

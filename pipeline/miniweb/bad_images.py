@@ -1,4 +1,4 @@
-"""Pictures that must be dropped, each under its rule, and the pages around them that stay."""
+"""Images that must be dropped, each under its rule, and the kept pages around them."""
 
 import zlib
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from pipeline.miniweb.odd import Case
 from pipeline.miniweb.words import Language
 
 Fault = Callable[[Writing, Site, str], Figure]
-"""Publishes something under a name and gives the figure that refers to it."""
+"""Publishes something under a name and returns the figure that refers to it."""
 
 
 def figure(url: str, rule: str) -> Figure:
@@ -26,7 +26,7 @@ def served(
     body: Callable[[Writing, str], bytes],
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Fault:
-    """A fault that lies in an answer with status 200."""
+    """A fault in a response with status 200."""
 
     def fault(write: Writing, site: Site, name: str) -> Figure:
         url = f"{site.root}/extra/{name}.{ending}"
@@ -37,35 +37,35 @@ def served(
 
 
 def absent(write: Writing, site: Site, name: str) -> Figure:
-    """Nothing was captured."""
+    """An image that was not captured."""
     return figure(f"{site.root}/extra/{name}-absent.jpg", "image.not_fetched")
 
 
 def answered_404(write: Writing, site: Site, name: str) -> Figure:
-    """The server does not have it."""
+    """An image for which the server answers 404."""
     url = f"{site.root}/extra/{name}-404.jpg"
     write_other(write, url, "record.status", status=404, body=b"<h1>Not found</h1>\n", case="picture that is not there")
     return figure(url, "image.not_fetched")
 
 
 def lying_html(write: Writing, url: str) -> bytes:
-    """A page that its server calls a picture."""
+    """HTML labelled as an image."""
     return b"<!DOCTYPE html><html><body><p>Please log in to see this picture.</p></body></html>\n"
 
 
 def cut_png(write: Writing, url: str) -> bytes:
-    """A PNG that ends in its first compressed block."""
+    """A PNG truncated in its first compressed block."""
     return pictures.banner(write.rng(url))[:60]
 
 
 def whole_jpeg(write: Writing, url: str) -> bytes:
-    """A JPEG without a fault."""
+    """A valid JPEG."""
     rng = write.rng(url)
     return pictures.encode(pictures.draw_picture(rng, 224, 224), rng, "jpeg")
 
 
 def cut_jpeg(write: Writing, url: str) -> bytes:
-    """A JPEG that ends before its first scan."""
+    """A JPEG truncated before its first scan."""
     whole = whole_jpeg(write, url)
     return whole[: whole.index(b"\xff\xda")]
 
@@ -93,12 +93,12 @@ FAULTS: dict[str, Fault] = {
 
 
 def insert(draft: Draft, extra: Figure, place: int) -> None:
-    """The figure between two blocks of the main content, not before its second."""
+    """Insert a figure between two blocks of the main content, not before the second."""
     draft.blocks.insert(2 + place % (len(draft.blocks) - 1), extra)
 
 
 def with_fault(name_of_fault: str) -> Case:
-    """A kept page with one more picture, which must go."""
+    """A kept page with one more image, which must be dropped."""
 
     def page(write: Writing, site: Site, name: str, language: Language) -> None:
         draft = compose(write, site, name, language)
@@ -110,7 +110,7 @@ def with_fault(name_of_fault: str) -> Case:
 
 
 def repeated_url(write: Writing, site: Site, name: str, language: Language) -> None:
-    """The first picture once more at the end, under the same URL."""
+    """The first image again at the end, under the same URL."""
     draft = compose(write, site, name, language, form="plain")
     first = next(block for block in draft.blocks if isinstance(block, Figure))
     draft.blocks.insert(-1, figure(first.url, "image.repeated"))
@@ -118,7 +118,7 @@ def repeated_url(write: Writing, site: Site, name: str, language: Language) -> N
 
 
 def repeated_content(write: Writing, site: Site, name: str, language: Language) -> None:
-    """The first picture once more at the end, from another URL that gives the same bytes."""
+    """The first image again at the end, under another URL with the same bytes."""
     draft = compose(write, site, name, language, form="plain")
     first = next(block for block in draft.blocks if isinstance(block, Figure))
     url = f"{site.root}/extra/{stem_of(first.url)}-copy.jpg"

@@ -1,4 +1,4 @@
-"""Pages: their text and pictures, and the truth about them."""
+"""Compose pages: their text and images, and the truth about them."""
 
 import codecs
 import random
@@ -30,16 +30,16 @@ SIZES = ((224, 224),) * 7 + ((160, 160), (256, 256), (240, 180), (180, 240), (28
 KINDS_OF_FILE = ("jpeg",) * 12 + ("progressive", "progressive", "png", "png", "palette", "webp", "gif", "exif", "cmyk")
 RARE_KINDS_OF_FILE = ("animated", "png16", "alpha", "exif", "cmyk", "webp")
 
-# What the web calls an encoding and what it means by it (WHATWG Encoding Standard, section 4.2).
+# Encoding labels on the web and their meaning (WHATWG Encoding Standard, section 4.2).
 CODECS = {"iso-8859-1": "cp1252", "windows-1252": "cp1252", "shift_jis": "cp932", "utf-16": "utf-16"}
 
-# How many words of each class a site uses: sites differ in what they talk about.
+# Number of words of each class that a site uses: sites differ in their topics.
 SITE_WORDS = {"adjective": 14, "thing": 24, "person": 10, "verb": 16, "place": 12, "time": 12}
 
 
 @dataclass(slots=True)
 class Writing:
-    """The web under construction. `seconds` is the time of the next capture after `FIRST_CAPTURE`."""
+    """The web under construction. `seconds` is the offset of the next capture from `FIRST_CAPTURE`."""
 
     seed: int
     web: Web
@@ -48,11 +48,11 @@ class Writing:
     drawn: dict[str, list[str]] = field(default_factory=dict)
 
     def rng(self, *names: object) -> random.Random:
-        """A generator that depends on the seed and these names alone."""
+        """A generator seeded by the web's seed and these names."""
         return random.Random("/".join(map(str, (self.seed, *names))))
 
     def date(self, days: int = 0) -> str:
-        """The time of a capture; each call is a second later."""
+        """The date of a capture; each call is a second later."""
         self.seconds += 1
         return (FIRST_CAPTURE + timedelta(days=days, seconds=self.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -66,27 +66,27 @@ class Writing:
         headers: tuple[tuple[str, str], ...] = (),
         days: int = 0,
     ) -> str:
-        """Capture a response; its date."""
+        """Capture a response and return its date."""
         date = self.date(days)
         self.web.captures.append((url, Resource(status, (("Content-Type", media_type), *headers), body, date)))
         return date
 
 
 def site_lists(write: Writing, site: Site) -> dict[str, tuple[str, ...]]:
-    """The words that the English pages of a site use."""
+    """The words used by the English pages of a site."""
     rng = write.rng(site.host, "words")
     return {kind: tuple(rng.sample(words, SITE_WORDS[kind])) for kind, words in sorted(ENGLISH.lists.items())}
 
 
 def prose(write: Writing, site: Site, language: Language, rng: random.Random, sentences: int) -> Words:
-    """Sentences in the site's own words."""
+    """Sentences with the site's words."""
     return language.prose(rng, sentences, site_lists(write, site) if language is ENGLISH else None)
 
 
 def show_picture(
     write: Writing, draft: Draft, language: Language, name: str, rng: random.Random, **wanted: str
 ) -> tuple[Picture, Figure]:
-    """Draw a picture, publish it under every URL that the page offers, and mark it up.
+    """Draw an image, publish it under every URL the page offers, and mark it up.
 
     wanted: `kind` of file (a key of `FORMATS`), `form` of markup (one of `FORMS`), `how` references are written."""
     site = draft.site
@@ -101,7 +101,7 @@ def show_picture(
     if kind == "alpha" and GROUNDS[picture.ground] != "white":
         kind = "png"
 
-    # Alternative text names what the picture shows too, and must never enter the text.
+    # Alternative text also names what the image shows; it must never enter the text.
     alt = "Drawing: " + language.caption(write.rng(site.host, name, "alt"), picture).text
 
     def publish(label: str, scale: int, kind: str) -> str:
@@ -129,8 +129,8 @@ def show_picture(
 
 
 def image_path(site: Site, name: str, ending: str, size: Picture) -> str:
-    """A path in the manner of the site: file names, names with commas, or queries."""
-    # A site in a folder of another has files behind its URLs, and files have no queries.
+    """A path in the style of the site: file names, names with commas, or queries."""
+    # Sites served from a folder have files behind their URLs, and files have no queries.
     style = sum(site.host.encode()) % 4 if not urlsplit(site.root).path else 0
     if style == 1:
         return f"/cdn/w_{size.width},h_{size.height}/{name}.{ending}"
@@ -152,8 +152,8 @@ def compose(
     base: str = "",
     **wanted: str,
 ) -> Draft:
-    """A page of the site's kind with pictures in its text. `sentences` sets the length of its paragraphs, `base` is the
-    URL of a base element; `wanted` goes to `show_picture`."""
+    """A page in the site's style with images in its text. `sentences` sets the length of paragraphs, `base` the URL of
+    a base element; `wanted` is passed to `show_picture`."""
     rng = write.rng(site.host, name)
     lists = site_lists(write, site) if language is ENGLISH else language.lists
     slots = language.slots(rng, lists)
@@ -166,7 +166,7 @@ def compose(
     draft.declared = rng.choice(
         ("header", "meta", "http-equiv", "both", "bom" if draft.encoding == "utf-8" else "meta")
     )
-    # A few pages put the words before the picture.
+    # A few pages put the words before the image.
     before = site.kind == "documentation" and rng.random() < 0.3
     text = partial(language.prose, rng, lists=lists)
     blocks = draft.blocks
@@ -203,7 +203,7 @@ def compose(
 
 
 def html_bytes(draft: Draft) -> bytes:
-    """The page in its encoding; what that lacks becomes character references."""
+    """The page in its encoding; missing characters become character references."""
     text = page_html(draft)
     if draft.declared == "bom":
         return codecs.BOM_UTF8 + text.encode()
@@ -218,7 +218,7 @@ def content_type(draft: Draft) -> str:
 
 
 def truth(draft: Draft, date: str, *, rule: str | None = None, case: str = "", twin: str | None = None) -> PageTruth:
-    """What must become of the page."""
+    """The expected outcome for the page."""
     extracted, _ = nodes_of(draft.blocks, dropped=True)
     nodes, mentions = nodes_of(draft.blocks, dropped=False)
     figures = [block for block in draft.blocks if isinstance(block, Figure)]
@@ -238,7 +238,7 @@ def truth(draft: Draft, date: str, *, rule: str | None = None, case: str = "", t
 
 
 def nodes_of(blocks: list[Block], *, dropped: bool) -> tuple[tuple[Node, ...], tuple[Mention, ...]]:
-    """The nodes of a page with or without its dropped pictures, and the mentions in them."""
+    """The nodes of a page with or without its dropped images, and the mentions in them."""
     nodes: list[Node] = []
     places: dict[int, int] = {}
     found: list[tuple[int | None, str, int, int, int]] = []
@@ -283,7 +283,7 @@ def publish(
     body: bytes | None = None,
     twin: str | None = None,
 ) -> None:
-    """Capture the page, with `body` instead of its rendering where that is given, and write down its truth."""
+    """Capture the page, or `body` instead of its rendering, and record its truth."""
     content = html_bytes(draft) if body is None else body
     date = write.add(draft.url, content, content_type(draft), headers=draft.headers, days=days)
     write.web.truth.append(truth(draft, date, rule=rule, case=case, twin=twin))
@@ -303,7 +303,7 @@ def write_other(
     case: str = "",
     linked: Site | None = None,
 ) -> None:
-    """Capture a response that is no page, or none to be kept, and write down its rule. The home page of the site
+    """Capture a response that is not a page or must not be kept, and record its rule. The home page of the site
     `linked` links to it."""
     date = write.add(url, body, media_type, status=status, headers=headers)
     write.web.truth.append(PageTruth(url, date, rule=rule, case=case))
@@ -312,5 +312,5 @@ def write_other(
 
 
 def stem_of(url: str) -> str:
-    """Letters and digits of a URL's path, as a name for something made from it."""
+    """Letters and digits of a URL's path, to derive names from it."""
     return re.sub(r"\W+", "-", urlsplit(url).path + urlsplit(url).query).strip("-")

@@ -1,4 +1,4 @@
-"""Pages and other responses that must be dropped, each under its rule and under no other."""
+"""Pages and other responses that must be dropped, each under exactly one rule."""
 
 from dataclasses import replace
 
@@ -26,13 +26,13 @@ LOREM = (
 
 
 def no_image(write: Writing, site: Site, name: str, language: Language) -> None:
-    """Text alone."""
+    """A page of text only."""
     draft = compose(write, site, name, language, pictures=0, sentences=6)
     publish(write, draft, rule="page.no_image", case="no picture")
 
 
 def no_image_left(write: Writing, site: Site, name: str, language: Language) -> None:
-    """Text with pictures that must all go."""
+    """Text with images that must all be dropped."""
     draft = compose(write, site, name, language, pictures=0, sentences=6)
     draft.declared = "meta"
     for fault in ("tracking pixel", "absent", "icon"):
@@ -42,7 +42,7 @@ def no_image_left(write: Writing, site: Site, name: str, language: Language) -> 
 
 
 def too_few_words(write: Writing, site: Site, name: str, language: Language) -> None:
-    """A picture with nine words, the heading included."""
+    """An image with nine words, including the heading."""
     draft = compose(write, site, name, ENGLISH, pictures=1)
     shown = next(block for block in draft.blocks if isinstance(block, Figure))
     draft.title = "Drawing"
@@ -52,7 +52,7 @@ def too_few_words(write: Writing, site: Site, name: str, language: Language) -> 
 
 
 def placeholder(write: Writing, site: Site, name: str, language: Language) -> None:
-    """Lorem ipsum around a picture."""
+    """Lorem ipsum around an image."""
     draft = compose(write, site, name, ENGLISH, pictures=1)
     shown = next(block for block in draft.blocks if isinstance(block, Figure))
     first, second = (Paragraph(Words(text)) for text in LOREM)
@@ -63,7 +63,7 @@ def placeholder(write: Writing, site: Site, name: str, language: Language) -> No
 
 
 def older_capture(write: Writing, site: Site, name: str, language: Language) -> None:
-    """A URL captured twice with another text each time: the older one goes."""
+    """A URL captured twice with different text: the older capture is dropped."""
     newer = compose(write, site, name, language)
     older = compose(write, site, f"{name.rstrip('/')}-before{'/' if name.endswith('/') else ''}", language)
     older.url = newer.url
@@ -82,7 +82,7 @@ def same_capture(write: Writing, site: Site, name: str, language: Language) -> N
 
 
 def copy_url(url: str) -> str:
-    """A URL in the same folder for a copy of a page, which sorts behind it."""
+    """A URL for a copy of a page in the same folder, sorted after it."""
     if url.endswith("/"):
         return f"{url[:-1]}_print/"
     before, dot, ending = url.rpartition(".html")
@@ -90,7 +90,7 @@ def copy_url(url: str) -> str:
 
 
 def same_text(write: Writing, site: Site, name: str, language: Language) -> None:
-    """A page and the same under another URL, captured a day earlier."""
+    """A page and a copy under another URL, captured a day earlier."""
     draft = plain_utf8(write, site, name, language)
     publish(write, draft, case="has a copy")
     copy = replace(draft, url=copy_url(draft.url))
@@ -98,7 +98,7 @@ def same_text(write: Writing, site: Site, name: str, language: Language) -> None
 
 
 def nearly_same_text(write: Writing, site: Site, name: str, language: Language) -> None:
-    """A long page and nearly the same under another URL, captured a day earlier: one word differs."""
+    """A long page and a near copy under another URL, captured a day earlier: one word differs."""
     draft = compose(write, site, name, ENGLISH, pictures=4, sentences=4)
     draft.declared = "meta"
     publish(write, draft, case="has a near copy")
@@ -110,7 +110,7 @@ def nearly_same_text(write: Writing, site: Site, name: str, language: Language) 
 
 
 def status(code: int) -> Case:
-    """A whole page with a status that is not 200."""
+    """A complete page with a status other than 200."""
 
     def page(write: Writing, site: Site, name: str, language: Language) -> None:
         draft = compose(write, site, name, language, pictures=1)
@@ -121,7 +121,7 @@ def status(code: int) -> Case:
 
 
 def redirect(code: int) -> Case:
-    """A page that has moved to the site's home page."""
+    """A redirect to the site's home page."""
 
     def page(write: Writing, site: Site, name: str, language: Language) -> None:
         body = f'<html><body><a href="{site.root}/">Moved</a></body></html>\n'.encode()
@@ -141,7 +141,7 @@ def redirect(code: int) -> Case:
 
 
 def media_type(name_of_type: str, body: bytes) -> Case:
-    """Something that is no page and says so."""
+    """A response with a media type that is not a page."""
 
     def page(write: Writing, site: Site, name: str, language: Language) -> None:
         url = f"{site.root}/{name}"
@@ -156,7 +156,7 @@ FEED = b'<?xml version="1.0"?>\n<rss version="2.0"><channel><title>News</title><
 
 
 def opt_out(rule: str, *, headers: tuple[tuple[str, str], ...] = (), head: str = "") -> Case:
-    """A page that does not want to be in a corpus."""
+    """A page that opts out."""
 
     def page(write: Writing, site: Site, name: str, language: Language) -> None:
         draft = compose(write, site, name, language)
@@ -168,12 +168,12 @@ def opt_out(rule: str, *, headers: tuple[tuple[str, str], ...] = (), head: str =
 
 
 def empty(write: Writing, site: Site, name: str, language: Language) -> None:
-    """No bytes."""
+    """An empty body."""
     write_other(write, f"{site.root}/{name}", "record.empty", case="empty body", linked=site)
 
 
 def not_html(kind: str) -> Case:
-    """A PDF or an archive whose server calls it HTML."""
+    """A PDF or an archive labelled as HTML."""
 
     def page(write: Writing, site: Site, name: str, language: Language) -> None:
         url = f"{site.root}/{name}"
@@ -184,7 +184,7 @@ def not_html(kind: str) -> Case:
 
 
 def no_content(write: Writing, site: Site, name: str, language: Language) -> None:
-    """The shell of a page that a script would fill."""
+    """An empty page that a script would fill."""
     script = f'<script src="{site.root}/static/site.js"></script>'
     body = f'<!DOCTYPE html><html><head><title></title></head><body><div id="root"></div>{script}</body></html>\n'
     write_other(write, f"{site.root}/{name}", "page.no_content", body=body.encode(), case="empty shell", linked=site)
@@ -221,8 +221,8 @@ DROPPED: tuple[Case, ...] = (
 
 
 def hostile_pages(write: Writing, site: Site) -> None:
-    """A page of 2 MB (`page.too_large` for whoever sets a lower limit) and one whose main content lies under 100,000
-    elements (`page.too_deep`)."""
+    """A page of 2 MB (`page.too_large` with a lower limit), and one whose main content is nested in 100,000 elements
+    (`page.too_deep`)."""
     large = plain_utf8(write, site, "hostile/large", ENGLISH)
     large.after = "<!-- " + "padding " * 250_000 + "-->\n"
     publish(write, large, rule="page.too_large", case="2 MB")

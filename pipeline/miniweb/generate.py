@@ -1,4 +1,4 @@
-"""The whole web: hosts, their pages, and what else their servers answer."""
+"""Generate the whole web: hosts, their pages, and everything else their servers answer."""
 
 from html import escape
 
@@ -23,24 +23,23 @@ PAGES_PER_HOST = 4
 LEAST_PAGES = 120
 
 
-# Each case of the odd and the dropped occurs this often or more; all other pages are ordinary.
+# Minimum occurrences of each odd or dropped case; all other pages are ordinary.
 CASES: tuple[Case, ...] = (*KEPT, *WITH_BAD_IMAGES, *DROPPED)
 SHARE_OF_CASES = 0.2
-# Of the ordinary pages, how many have a picture in their main content that stands on too many pages, and how many have
-# another bad picture.
+# Shares of ordinary pages: with an image in the main content that is on too many pages, and with another bad image.
 SHARE_WITH_BADGE = 0.04
 LEAST_WITH_BADGE = 24
 SHARE_WITH_FAULT = 0.15
 
 
 def generate(pages: int = 800, seed: int = 0, base: Base = example_base, *, hostile: bool = False) -> Web:
-    """A web of about `pages` pages, copies and home pages not counted, the same for the same arguments.
+    """Generate a web of about `pages` pages, not counting copies and home pages; deterministic.
 
-    base: from the name of a host to what its URLs begin with, e.g. `lambda host: f"http://{address[host]}:8080"`.
-    hostile: two more pages, of 2 MB and with 100,000 nested elements, to be used with limits on both.
-    Raises ValueError for fewer than 120 pages: not every case would occur."""
+    base: maps a host name to the start of its URLs, e.g. `lambda host: f"http://{address[host]}:8080"`. hostile: add
+    two pages, of 2 MB and with 100,000 nested elements, to be used with limits on both. Raises ValueError for fewer
+    than 120 pages: not every case would occur."""
     if pages < LEAST_PAGES:
-        raise ValueError(f"{pages} pages are too few: from {LEAST_PAGES} on every case occurs")
+        raise ValueError(f"{pages} pages are too few: all cases need at least {LEAST_PAGES}")
     write = Writing(seed, Web(base))
     sites = make_sites(max(8, round(pages / PAGES_PER_HOST)), base)
     special = max(len(CASES), round(pages * SHARE_OF_CASES))
@@ -66,7 +65,7 @@ def generate(pages: int = 800, seed: int = 0, base: Base = example_base, *, host
 
 
 def ordinary_page(write: Writing, site: Site, name: str, language: Language) -> None:
-    """A page that is kept; one in some has a bad picture."""
+    """A kept page; some have a bad image."""
     draft = compose(write, site, name, language)
     relate(write, draft)
     rng = write.rng(draft.url, "fault")
@@ -77,12 +76,12 @@ def ordinary_page(write: Writing, site: Site, name: str, language: Language) -> 
 
 
 def with_badge(url: str) -> Case:
-    """A page that is kept, with a picture that stands on too many."""
+    """A kept page with an image that is on too many pages."""
 
     def page(write: Writing, site: Site, name: str, language: Language) -> None:
         draft = compose(write, site, name, language)
         relate(write, draft)
-        # A folder leaves out pages whose charset only a header says; these must stay many.
+        # A folder omits pages whose charset is only in a header; enough of these must remain.
         draft.declared = "meta"
         insert(draft, figure(url, "image.too_common"), write.rng(draft.url, "badge").randrange(100))
         publish(write, draft, case="picture that stands on too many pages")
@@ -91,7 +90,7 @@ def with_badge(url: str) -> Case:
 
 
 def make_sites(count: int, base: Base) -> list[Site]:
-    """So many hosts. Every fifth writes in many languages, each of these beginning with another one."""
+    """Make `count` sites. Every fifth is multilingual, each starting with a different language."""
     sites = []
     for index in range(count):
         host = TOPICS[index % len(TOPICS)] + (f"-{index // len(TOPICS) + 1}" if index >= len(TOPICS) else "")
@@ -103,7 +102,7 @@ def make_sites(count: int, base: Base) -> list[Site]:
 
 
 def page_name(site: Site, index: int) -> str:
-    """The path of a site's page, in the manner of its kind."""
+    """The path of a page in the style of its site."""
     return {
         "article": f"2025/11/{index:03d}/story.html",
         "blog": f"blog/post-{index:03d}/",
@@ -115,12 +114,12 @@ def page_name(site: Site, index: int) -> str:
 
 
 def page_language(site: Site, index: int) -> Language:
-    """One of the site's languages after the other."""
+    """Cycle through the site's languages."""
     return site.languages[index % len(site.languages)]
 
 
 def relate(write: Writing, draft: Draft) -> None:
-    """Links to earlier pages of the site, and small pictures of theirs, into the sidebar."""
+    """Add links to earlier pages of the site, with thumbnails, to the sidebar."""
     host = draft.site.host
     rng = write.rng(host, draft.url, "related")
     earlier = write.pages.get(host, [])

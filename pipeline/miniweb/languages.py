@@ -1,4 +1,4 @@
-"""The other languages of the small web: small grammars, attributes uninflected."""
+"""Grammars of the languages other than English, with uninflected attributes."""
 
 from pipeline.miniweb.words import ENGLISH, Language, each
 

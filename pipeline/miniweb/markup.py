@@ -1,4 +1,4 @@
-"""HTML around the truth: page shells with their boilerplate, and the ways in which pages show a picture."""
+"""HTML around the truth: page templates with boilerplate, and the ways pages embed an image."""
 
 from dataclasses import dataclass, field
 from html import escape
@@ -19,7 +19,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A paragraph. `picture` counts the figures of the page: the one whose attributes the words name."""
+    """A paragraph. `picture` is the number of the figure on the page whose attributes the words name."""
 
     words: Words
     picture: int | None = None
@@ -27,9 +27,9 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture as a page shows it, and perhaps the caption in the same figure element.
+    """An image as a page shows it, with an optional caption in the same figure element.
 
-    `url` is what the truth calls it, `rule` the id of the rule that drops it."""
+    `url` is its URL in the truth, `rule` the id of the rule that drops it."""
 
     html: str
     url: str
@@ -44,7 +44,8 @@ Block = Heading | Paragraph | Figure
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A host and its habits: `kind` of its pages, `lazy` is how it shows pictures, `languages` those of its pages."""
+    """A host and its style: the `kind` of its pages, `lazy` for how images are embedded, the `languages` of its
+    pages."""
 
     host: str
     name: str
@@ -56,8 +57,8 @@ class Site:
 
 @dataclass(slots=True)
 class Draft:
-    """A page before it is rendered. For the sidebar: `links` are (URL, text), `thumbs` (URL of a
-    page, URL of a picture)."""
+    """A page before it is rendered. For the sidebar: `links` are (URL, text), `thumbs` (URL of a page, URL of an
+    image)."""
 
     site: Site
     url: str
@@ -76,12 +77,12 @@ class Draft:
 
     @property
     def base_url(self) -> str:
-        """What relative references are resolved against: the page, or what its base element says."""
+        """Base of relative references: the page's URL or its base element."""
         return self.base or self.url
 
 
 def reference(form: str, url: str, page: str) -> str:
-    """The picture's URL as the page writes it: absolute, scheme-relative, root-relative or relative to the page."""
+    """The image's URL as written on the page: absolute, scheme-relative, root-relative or relative to the page."""
     split = urlsplit(url)
     if form == "absolute" or urlsplit(page).netloc != split.netloc:
         return url
@@ -105,8 +106,8 @@ def attributes(**pairs: str) -> str:
 
 
 def image_tag(form: str, refs: dict[str, str], alt: str, width: int, height: int) -> str:
-    """Markup for one picture. `refs` holds what the page writes: `main`, and where the form asks for it `small` (half
-    the size), `webp` and `full`. The forms are those of `FORMS`."""
+    """Markup for one image. `refs` holds the references: `main`, and if the form needs them `small` (half the size),
+    `webp` and `full`. The forms are those of `FORMS`."""
     main = refs["main"]
     size = {"width": str(width), "height": str(height)}
     if form == "plain":
@@ -129,13 +130,13 @@ def image_tag(form: str, refs: dict[str, str], alt: str, width: int, height: int
         return f"<picture>{source}<img{attributes(src=main, alt=alt, **size)}></picture>"
     if form == "link":
         return f"<a{attributes(href=refs['full'])}><img{attributes(src=main, alt=alt)}></a>"
-    raise ValueError(f"no such form of image markup: {form!r}")
+    raise ValueError(f"unknown form of image markup: {form!r}")
 
 
 FORMS = ("plain", "native", "data-src", "noscript", "srcset", "data-srcset", "picture", "link")
 
 
-# Around the main content, by kind of page.
+# Wrappers of the main content, by kind of page.
 MAIN = {
     "article": ('<main><article class="article-body">', "</article></main>"),
     "blog": ('<div id="content"><div class="post hentry"><div class="entry-content">', "</div></div></div>"),
@@ -148,7 +149,7 @@ KINDS = tuple(MAIN)
 
 
 def main_html(kind: str, blocks: list[Block]) -> str:
-    """The main content of a page of this kind. In a forum a post begins with a heading of level 3, its writer."""
+    """The main content of a page of this kind. A forum post begins with a level 3 heading, its author."""
     before, after = MAIN[kind]
     html, in_post = f"{before}\n", False
     for block in blocks:
@@ -176,7 +177,7 @@ def block_html(kind: str, block: Block) -> str:
 
 
 def page_html(draft: Draft) -> str:
-    """The whole page: shell, boilerplate and main content."""
+    """The whole page: template, boilerplate and main content."""
     site = draft.site
     root, home, name = site.root, f"{site.root}/", escape(site.name)
     modern = site.kind in ("article", "gallery", "forum", "product")
@@ -203,7 +204,7 @@ def page_html(draft: Draft) -> str:
 
 
 def head_html(draft: Draft) -> str:
-    """What stands in the head element."""
+    """The contents of the head element."""
     meta = ""
     if draft.declared in ("meta", "both"):
         meta = f'<meta charset="{draft.encoding}">'
@@ -220,7 +221,7 @@ def head_html(draft: Draft) -> str:
 
 
 def related_html(draft: Draft) -> str:
-    """Links to other pages of the site, and small pictures of theirs."""
+    """Links to other pages of the site, with thumbnails."""
     links = "".join(f"<li><a{attributes(href=url)}>{escape(text, quote=False)}</a></li>" for url, text in draft.links)
     thumbs = "".join(
         f"<li><a{attributes(href=page)}><img{attributes(src=picture, alt='', width='60', height='60')}></a></li>"

@@ -1,4 +1,4 @@
-"""Pages that must be kept although something about them is odd."""
+"""Pages that must be kept despite an oddity."""
 
 import gzip
 import re
@@ -12,7 +12,7 @@ from pipeline.miniweb.pictures import FORMATS
 from pipeline.miniweb.words import Language
 
 Case = Callable[[Writing, Site, str, Language], None]
-"""Writes one page of a site under this name in this language."""
+"""Writes a page of a site with this name and language."""
 
 
 def edit_figures(draft: Draft, edit: Callable[[Figure], Figure]) -> None:
@@ -21,7 +21,7 @@ def edit_figures(draft: Draft, edit: Callable[[Figure], Figure]) -> None:
 
 
 def header_wrong(write: Writing, site: Site, name: str, language: Language) -> None:
-    """The server's default charset is wrong: the bytes are valid UTF-8, as the page says."""
+    """The server's default charset is wrong: the bytes are valid UTF-8, as the page declares."""
     draft = compose(write, site, name, language)
     draft.encoding, draft.declared = "utf-8", "meta"
     draft.content_type = "text/html; charset=iso-8859-1"
@@ -29,7 +29,7 @@ def header_wrong(write: Writing, site: Site, name: str, language: Language) -> N
 
 
 def meta_utf16(write: Writing, site: Site, name: str, language: Language) -> None:
-    """A meta element that can be read at all is not UTF-16: the HTML standard reads UTF-8 then."""
+    """A readable meta element cannot mean UTF-16: the HTML standard then uses UTF-8."""
     draft = compose(write, site, name, language)
     draft.encoding, draft.declared = "utf-8", "meta"
     body = html_bytes(draft).replace(b'<meta charset="utf-8">', b'<meta charset="utf-16">')
@@ -37,7 +37,7 @@ def meta_utf16(write: Writing, site: Site, name: str, language: Language) -> Non
 
 
 def meta_wrong(write: Writing, site: Site, name: str, language: Language) -> None:
-    """The header goes before the meta element, and is right."""
+    """The header is right and takes precedence over the meta element."""
     draft = compose(write, site, name, language)
     draft.encoding, draft.declared = "utf-8", "both"
     body = html_bytes(draft).replace(b'<meta charset="utf-8">', b'<meta charset="windows-1251">')
@@ -45,20 +45,20 @@ def meta_wrong(write: Writing, site: Site, name: str, language: Language) -> Non
 
 
 def undeclared(write: Writing, site: Site, name: str, language: Language) -> None:
-    """UTF-8, and nothing says so."""
+    """UTF-8 without any declaration."""
     draft = compose(write, site, name, language)
     draft.encoding, draft.declared = "utf-8", "none"
     publish(write, draft, case="charset: not declared, utf-8")
 
 
 def base_element(write: Writing, site: Site, name: str, language: Language) -> None:
-    """Relative references mean the base element's URL, not the page's."""
+    """Relative references are resolved against the base element, not the page's URL."""
     draft = compose(write, site, name, language, base=f"{site.root}/elsewhere/deep/", how="relative")
     publish(write, draft, case="base element")
 
 
 def redirected(write: Writing, site: Site, name: str, language: Language) -> None:
-    """Every picture is reached through two redirects."""
+    """Every image is behind two redirects."""
     draft = compose(write, site, name, language, form="plain", how="absolute", kind="jpeg")
 
     def behind(figure: Figure) -> Figure:
@@ -74,7 +74,7 @@ def redirected(write: Writing, site: Site, name: str, language: Language) -> Non
 
 
 def revisited(write: Writing, site: Site, name: str, language: Language) -> None:
-    """The page's URLs of its pictures were captured only after the same bytes came from others: revisit records."""
+    """The page's image URLs were captured only after the same bytes came from other URLs: revisit records."""
     draft = compose(write, site, name, language, form="plain", how="absolute", kind="jpeg")
     resources = dict(write.web.captures)
 
@@ -89,7 +89,7 @@ def revisited(write: Writing, site: Site, name: str, language: Language) -> None
 
 
 def best_missing(write: Writing, site: Site, name: str, language: Language) -> None:
-    """Of a srcset only the smaller picture can be had."""
+    """Only the smaller image of a srcset is available."""
     draft = compose(write, site, name, language, form="srcset", kind="jpeg")
     gone = set()
 
@@ -113,14 +113,14 @@ def in_main(draft: Draft, edit: Callable[[str], str]) -> bytes:
 
 
 def plain_utf8(write: Writing, site: Site, name: str, language: Language, kind: str = "") -> Draft:
-    """A page in UTF-8 that says so, of this kind if one is given."""
+    """A page in declared UTF-8, of this kind if given."""
     draft = compose(write, replace(site, kind=kind or site.kind), name, language)
     draft.encoding, draft.declared = "utf-8", "meta"
     return draft
 
 
 def nul_bytes(write: Writing, site: Site, name: str, language: Language) -> None:
-    """NUL in text is ignored (HTML standard, 13.2.6.4.7)."""
+    """NUL characters in text are ignored (HTML standard, 13.2.6.4.7)."""
     draft = plain_utf8(write, site, name, language)
     body = in_main(draft, lambda html: re.sub(r"<p>[^<]+</p>", lambda p: p[0].replace(" ", " \0"), html))
     publish(write, draft, case="NUL bytes", body=body)
@@ -140,14 +140,14 @@ def misnested(write: Writing, site: Site, name: str, language: Language) -> None
 
 
 def truncated(write: Writing, site: Site, name: str, language: Language) -> None:
-    """The page breaks off in a tag behind its main content."""
+    """The page ends within a tag after its main content."""
     draft = plain_utf8(write, site, name, language)
     body = html_bytes(draft)
     publish(write, draft, case="truncated HTML", body=body[: body.index(b'class="sidebar') - 4])
 
 
 def shouting(write: Writing, site: Site, name: str, language: Language) -> None:
-    """Names of elements in capitals, attributes without quotes or around equals signs."""
+    """Element names in capitals, attributes without quotes or with spaces around equals signs."""
     draft = plain_utf8(write, site, name, language)
 
     def shout(html: str) -> str:
@@ -158,14 +158,14 @@ def shouting(write: Writing, site: Site, name: str, language: Language) -> None:
 
 
 def deep(write: Writing, site: Site, name: str, language: Language) -> None:
-    """1,000 nested elements behind the main content, more than browsers keep (512)."""
+    """1,000 nested elements after the main content; browsers keep 512."""
     draft = plain_utf8(write, site, name, language)
     draft.after = "<div>" * 1000 + "</div>" * 1000 + "\n"
     publish(write, draft, case="1,000 nested elements behind the main content")
 
 
 def decoys(write: Writing, site: Site, name: str, language: Language) -> None:
-    """Pictures in comments, scripts and templates are none."""
+    """Images in comments, scripts and templates do not count."""
     draft = plain_utf8(write, site, name, language)
     image = '<img src="/no/such/decoy.jpg" alt="Decoy">'
     decoy = f"<!-- {image} --><script>document.write('{image}')</script><template>{image}</template>"
@@ -188,12 +188,12 @@ def chunked(write: Writing, site: Site, name: str, language: Language) -> None:
 
 
 def long_page(write: Writing, site: Site, name: str, language: Language) -> None:
-    """More text and pictures than a window holds."""
+    """More text and images than a window holds."""
     publish(write, compose(write, site, name, language, pictures=9, sentences=4), case="long page")
 
 
 def file_kind(kind: str) -> Case:
-    """A page whose pictures are all files of one kind."""
+    """A page whose images are all files of one format."""
 
     def page(write: Writing, site: Site, name: str, language: Language) -> None:
         publish(write, compose(write, site, name, language, kind=kind), case=f"pictures as {kind}")
@@ -202,7 +202,7 @@ def file_kind(kind: str) -> Case:
 
 
 def turned(write: Writing, site: Site, name: str, language: Language) -> None:
-    """EXIF orientations, which the width and height of the truth have applied."""
+    """EXIF orientations, already applied to the width and height in the truth."""
     publish(write, compose(write, site, name, language, pictures=7, kind="exif"), case="EXIF orientations")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of coloured shapes, and the many ways to store them."""
+"""Images of coloured shapes, in many file formats."""
 
 import io
 import math
@@ -17,7 +17,7 @@ SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "arr
 COUNTS = ("one", "two", "three", "four")
 GROUNDS = ("white", "black", "grey", "turquoise")
 
-# No colour is a ground, so that colour and ground are independent and a shape is always visible.
+# Colours and grounds are disjoint, so that they are independent and a shape is always visible.
 COLOUR_RGB = (
     (222, 16, 24),
     (255, 136, 0),
@@ -31,7 +31,7 @@ COLOUR_RGB = (
 GROUND_RGB = ((255, 255, 255), (8, 8, 8), (140, 140, 140), (64, 224, 208))
 
 OVERSAMPLING = 2
-# Centres of the shapes as fractions of the sides, by count; the largest radius that keeps them apart.
+# Centres of the shapes as fractions of the sides, by count, and the largest radius that keeps them apart.
 CENTRES = (
     ((0.5, 0.5),),
     ((0.27, 0.5), (0.73, 0.5)),
@@ -42,7 +42,7 @@ RADIUS = (0.36, 0.21, 0.20, 0.20)
 
 
 def draw_picture(rng: random.Random, width: int, height: int) -> Picture:
-    """A picture with each attribute drawn uniformly and independently."""
+    """An image with each attribute drawn uniformly and independently."""
     return Picture(
         colour=rng.randrange(len(COLOURS)),
         shape=rng.randrange(len(SHAPES)),
@@ -54,7 +54,7 @@ def draw_picture(rng: random.Random, width: int, height: int) -> Picture:
 
 
 def outline(shape: str) -> list[tuple[float, float]]:
-    """The corners of a shape of radius 1 around the origin, y downwards."""
+    """The corners of a shape of radius 1 around the origin, y pointing down."""
     if shape == "square":
         return [(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)]
     if shape == "triangle":
@@ -93,8 +93,8 @@ def outline(shape: str) -> list[tuple[float, float]]:
 
 
 def layout(picture: Picture, rng: random.Random) -> list[list[tuple[float, float]]]:
-    """The corners of each shape, of a circle or ring those of its box, in units of the picture's shorter side.
-    No two shapes touch."""
+    """The corners of each shape (of the bounding box for circles and rings), in units of the image's shorter side. No
+    two shapes touch."""
     side = min(picture.width, picture.height)
     while True:
         shapes = []
@@ -115,7 +115,7 @@ def layout(picture: Picture, rng: random.Random) -> list[list[tuple[float, float
 
 
 def touch(one: list[tuple[float, float]], other: list[tuple[float, float]]) -> bool:
-    """Whether their boxes do, or all but do."""
+    """Whether their bounding boxes touch or nearly touch."""
     gap = 0.01
     return all(
         max(point[axis] for point in left) + gap > min(point[axis] for point in right)
@@ -125,9 +125,9 @@ def touch(one: list[tuple[float, float]], other: list[tuple[float, float]]) -> b
 
 
 def draw(picture: Picture, rng: random.Random, *, transparent: bool = False) -> Image.Image:
-    """The picture as RGB, or as RGBA on a transparent ground. Places, sizes and angles of the shapes are free.
+    """Draw the image as RGB, or as RGBA on a transparent ground. Places, sizes and angles of the shapes vary.
 
-    The layout depends on `rng` alone, so the same state draws the same arrangement at another size."""
+    The layout depends only on `rng`, so the same state draws the same arrangement at another size."""
     width, height = picture.width * OVERSAMPLING, picture.height * OVERSAMPLING
     ground = GROUND_RGB[picture.ground]
     image = (
@@ -148,7 +148,7 @@ def draw(picture: Picture, rng: random.Random, *, transparent: bool = False) -> 
 
 
 def png16(image: Image.Image) -> bytes:
-    """An RGB image as PNG with 16 bits a channel, which Pillow reads but does not write."""
+    """An RGB image as PNG with 16 bits per channel, which Pillow reads but does not write."""
     pixels = (np.asarray(image.convert("RGB"), dtype=np.uint16) * 257).astype(">u2")
     rows = pixels.reshape(image.height, -1).view(np.uint8)
     raw = np.concatenate([np.zeros((image.height, 1), np.uint8), rows], axis=1).tobytes()
@@ -166,7 +166,7 @@ def png_file(width: int, height: int, bit_depth: int, data: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-# How to turn an upright image so that the EXIF orientation turns it back (Exif 2.3, tag 0x0112).
+# How to rotate an upright image so that the EXIF orientation turns it back (Exif 2.3, tag 0x0112).
 UNDO_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -190,11 +190,11 @@ FORMATS = {
     "gif": ("image/gif", "gif"),
     "animated": ("image/gif", "gif"),
 }
-"""By kind: media type and file ending."""
+"""Media type and file extension, by format."""
 
 
 def encode(picture: Picture, rng: random.Random, kind: str) -> bytes:
-    """The picture as a file of one of `FORMATS`. Raises ValueError for `alpha` where the ground is not white."""
+    """Encode the image in one of `FORMATS`. Raises ValueError for `alpha` if the ground is not white."""
     out = io.BytesIO()
     if kind == "alpha":
         if GROUNDS[picture.ground] != "white":
@@ -224,7 +224,7 @@ def encode(picture: Picture, rng: random.Random, kind: str) -> bytes:
     elif kind == "gif":
         image.quantize(32).save(out, "GIF")
     elif kind == "animated":
-        # The truth is about the first frame.
+        # The truth describes the first frame.
         later = ImageOps.invert(image)
         image.quantize(32).save(out, "GIF", save_all=True, append_images=[later.quantize(32)], duration=400, loop=0)
     else:
@@ -233,17 +233,17 @@ def encode(picture: Picture, rng: random.Random, kind: str) -> bytes:
 
 
 def banner(rng: random.Random) -> bytes:
-    """A strip of 600 x 100 pixels in blocks of two colours: an aspect of 6."""
+    """A strip of 600 x 100 pixels in blocks of two colours: aspect 6."""
     return blocks(rng, 600, 100, 50)
 
 
 def icon(rng: random.Random) -> bytes:
-    """A picture of 32 x 32 pixels."""
+    """An image of 32 x 32 pixels."""
     return blocks(rng, 32, 32, 16)
 
 
 def badge(rng: random.Random) -> bytes:
-    """A picture of 120 x 120 pixels, for logos and seals."""
+    """An image of 120 x 120 pixels, for logos and seals."""
     return blocks(rng, 120, 120, 24)
 
 
@@ -260,7 +260,7 @@ def blocks(rng: random.Random, width: int, height: int, step: int) -> bytes:
 
 
 def single_colour(rng: random.Random) -> bytes:
-    """A PNG of 200 x 150 pixels, all equal."""
+    """A PNG of 200 x 150 pixels in a single colour."""
     out = io.BytesIO()
     Image.new("RGB", (200, 150), rng.choice(COLOUR_RGB)).save(out, "PNG")
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""A generated web on loopback addresses: every host an address of its own, so that a crawler sees many servers."""
+"""Serve a generated web on loopback addresses, one address per host, so that a crawler sees many servers."""
 
 import asyncio
 import threading
@@ -13,12 +13,12 @@ from pipeline.miniweb.write import chunked, http_head
 
 NETWORK = "127.0.0.0/8"
 FIRST = (127 << 24) + (1 << 16) + 1
-"""127.1.0.1; Linux answers on all of 127.0.0.0/8 without further ado."""
+"""127.1.0.1; Linux answers on all of 127.0.0.0/8 without configuration."""
 
 
 @dataclass
 class Addresses:
-    """Gives each host that is asked for the next loopback address. An instance is a `Base` for `generate`."""
+    """Assigns the next loopback address to each new host. An instance is a `Base` for `generate`."""
 
     port: int
     hosts: dict[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Addresses:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as a server saw it. `at` is in seconds of the monotonic clock."""
+    """A request as the server saw it. `at` is in seconds of the monotonic clock."""
 
     at: float
     host: str
@@ -41,13 +41,13 @@ class Asked:
 
 
 Answer = Callable[[Asked], "Resource | bytes | None"]
-"""What to answer: a resource, bytes to send as they are before closing, or nothing before closing."""
+"""The answer: a resource, raw bytes before closing the connection, or nothing before closing it."""
 
 
 class Server:
-    """Answers on loopback addresses from a thread of its own. Use as a context manager.
+    """Serves loopback addresses from a separate thread. Use as a context manager.
 
-    `log` holds every request in the order of arrival."""
+    `log` holds every request in order of arrival."""
 
     def __init__(self, addresses: list[str], port: int, answer: Answer, delay: float = 0.0) -> None:
         self._addresses, self.port, self._answer, self._delay = addresses, port, answer, delay
@@ -109,7 +109,7 @@ class Server:
                 writer.write(message(answer))
                 await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
-            pass  # the client went away
+            pass  # the client disconnected
         finally:
             writer.close()
 
@@ -121,7 +121,7 @@ def message(resource: Resource) -> bytes:
 
 
 def answer_from(resources: dict[str, Resource], port: int) -> Answer:
-    """Answers with the resources of a web, by URL; 404 for the rest."""
+    """Answer with the resources of a web, by URL; 404 for other URLs."""
     body = HTTPStatus.NOT_FOUND.phrase.encode()
     missing = Resource(404, (("Content-Type", "text/plain"),), body, "")
     return lambda asked: resources.get(f"http://{asked.host}:{port}{asked.target}", missing)

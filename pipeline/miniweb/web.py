@@ -1,17 +1,17 @@
-"""What a generated web is: every response that its servers give, and the truth about each page."""
+"""A generated web: every response of its servers, and the truth about each page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 Base = Callable[[str], str]
-"""From the name of a host to what its URLs begin with: scheme, name and port, without a slash at the end."""
+"""Maps a host name to the start of its URLs: scheme, name and port, without a trailing slash."""
 
 Node = tuple[str, str]
 """`("text", paragraphs separated by a blank line)` or `("image", absolute URL)`."""
 
 
 def example_base(host: str) -> str:
-    """`https://HOST.example`: names that RFC 2606 keeps out of use."""
+    """`https://HOST.example`, a domain reserved by RFC 2606."""
     return f"https://{host}.example"
 
 
@@ -19,7 +19,7 @@ def example_base(host: str) -> str:
 class Resource:
     """One HTTP response as captured at `date` (WARC-Date, UTC).
 
-    `body` is the payload without transfer coding: who sends or stores it adds Content-Length, or frames it where
+    `body` is the payload without transfer coding: whoever sends or stores it adds Content-Length, or chunks it if
     `headers` say `Transfer-Encoding: chunked`."""
 
     status: int
@@ -28,13 +28,13 @@ class Resource:
     date: str
 
     def header(self, name: str) -> str:
-        """The value of the first header of this name, in any case; empty where there is none."""
+        """The value of the first header with this name (case-insensitive); empty if there is none."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a drawing shows, as indexes into the value lists of `pictures`, and its upright size in pixels."""
+    """The attributes of a drawing, as indices into the value lists of `pictures`, and its upright size in pixels."""
 
     colour: int
     shape: int
@@ -46,11 +46,11 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A word that names an attribute of a picture, at `nodes[node][1][start:stop]`.
+    """A word that names an attribute of an image, at `nodes[node][1][start:stop]`.
 
     `attribute` is colour, shape, count or ground, drawn uniformly from `choices` values and independently of everything
-    else. Only where `first` is set does the word carry information (log2 `choices` bits): the other mentions repeat it.
-    `picture` is the node of the picture, which may come after the mention; None where the picture was dropped."""
+    else. Only a word with `first` set carries information (log2 `choices` bits): other mentions repeat it. `picture` is
+    the node of the image, which may come after the mention; None if the image was dropped."""
 
     attribute: str
     word: str
@@ -64,18 +64,16 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class PageTruth:
-    """What must become of one captured response that is not a picture.
+    """The expected outcome for a captured response that is not an image.
 
-    rule: the id of the rule under which the whole record or page must be dropped; None where it must be kept.
-    nodes: the kept page in reading order, without the pictures of `dropped`; text between two pictures is one node.
-    extracted: the same before any rule on pictures: every picture of the main content, in reading order.
-    dropped: (URL, rule id) of each picture of the main content that must go, in reading order; a URL can stand in both
-        `nodes` and `dropped` where a page shows it twice.
-    alternatives: for each URL in `extracted`, the other URLs under which the page offers the same picture.
-    mentions: the attribute words of `nodes`.
-    case: what is special about the page, empty where nothing is.
-    twin: for copies, the URL of the page that stays. Which of two equal texts stays is a convention: here the newer
-        capture, which also has the smaller URL and comes first.
+    rule: the id of the rule that must drop the whole record or page; None if it must be kept. nodes: the kept page in
+    reading order, without the images in `dropped`; text between two images is one node. extracted: the same before
+    rules on images: every image of the main content, in reading order. dropped: (URL, rule id) of each image of the
+    main content that must be dropped, in reading order; a URL can be in both `nodes` and `dropped` if a page shows it
+    twice. alternatives: for each URL in `extracted`, the other URLs the page offers for the same image. mentions: the
+    attribute words of `nodes`. case: what is special about the page, or empty. twin: for copies, the URL of the page
+    that is kept. Which of two equal texts is kept is a convention: here the newer capture, which also has the smaller
+    URL and comes first.
     """
 
     url: str
@@ -93,8 +91,8 @@ class PageTruth:
 
 @dataclass(slots=True)
 class Web:
-    """`captures`: every response in the order of the crawl, a URL more than once where it was visited more than once.
-    `truth`: a row for each capture but those of pictures. `pictures`: what each drawing shows, by URL."""
+    """`captures`: every response in crawl order; a URL occurs several times if visited several times. `truth`: a row
+    for each capture except images. `pictures`: what each drawing shows, by URL."""
 
     base: Base = example_base
     captures: list[tuple[str, Resource]] = field(default_factory=list)
@@ -103,7 +101,7 @@ class Web:
 
     @property
     def resources(self) -> dict[str, Resource]:
-        """The newest capture of each URL: what a server of this web answers."""
+        """The newest capture of each URL, which a server of this web returns."""
         newest: dict[str, Resource] = {}
         for url, resource in self.captures:
             if url not in newest or newest[url].date < resource.date:

@@ -1,7 +1,7 @@
-"""The words of the small web: sentences from small grammars, and captions that name what a picture shows.
+"""The words of the small web: sentences from small grammars, and captions that name what an image shows.
 
-Captions are written so that no word gives away an attribute that comes later: counts stand before their nouns, and in
-languages that inflect the attributes are listed uninflected."""
+No word of a caption gives away an attribute that comes later: counts precede their nouns, and in languages with
+inflection the attributes are listed uninflected."""
 
 import random
 import string
@@ -15,7 +15,7 @@ CHOICES = {"colour": len(COLOURS), "shape": len(SHAPES), "count": len(COUNTS), "
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """`text[start:stop]` names `attribute` of a picture."""
+    """`text[start:stop]` names `attribute` of an image."""
 
     attribute: str
     start: int
@@ -30,16 +30,16 @@ class Words:
     named: tuple[Named, ...] = ()
 
     def then(self, other: "Words", between: str = " ") -> "Words":
-        """Both, one behind the other."""
+        """Concatenate both."""
         shift = len(self.text) + len(between)
         later = (Named(n.attribute, n.start + shift, n.stop + shift) for n in other.named)
         return Words(self.text + between + other.text, (*self.named, *later))
 
 
 def fill(template: str, values: dict[str, str]) -> Words:
-    """The template with its fields filled; fields named like an attribute, in any case or number, are marked.
+    """Fill the fields of a template; fields named like an attribute, in any case or number, are marked.
 
-    `{Count}` begins with a capital, `{shapes}` is the plural for all counts but one."""
+    `{Count}` starts with a capital, `{shapes}` is the plural for all counts but one."""
     text = ""
     named = []
     for literal, name, _, _ in string.Formatter().parse(template):
@@ -57,20 +57,20 @@ def fill(template: str, values: dict[str, str]) -> Words:
 
 
 def each(text: str) -> tuple[str, ...]:
-    """The words of a list that is written as one string."""
+    """Split a list written as one string."""
     return tuple(text.split())
 
 
 def capital(text: str) -> str:
-    """The text with its first letter large."""
+    """Capitalize the first letter."""
     return text[:1].upper() + text[1:]
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A grammar. `captions` hold every attribute once, `repeats` some of them again.
+    """A grammar. `captions` contain every attribute once, `repeats` some of them again.
 
-    `sentences` have the fields person, verb, thing, place and time (and, with a 2 behind, others of the same kind)."""
+    `sentences` have the fields person, verb, thing, place and time (and, with suffix 2, others of the same kind)."""
 
     code: str
     colours: tuple[str, ...]
@@ -86,7 +86,7 @@ class Language:
     between: str = " "
 
     def values(self, picture: Picture) -> dict[str, str]:
-        """The words for what a picture shows."""
+        """The words for what an image shows."""
         return {
             "colour": self.colours[picture.colour],
             "shape": self.shapes[picture.shape],
@@ -95,7 +95,7 @@ class Language:
         }
 
     def caption(self, rng: random.Random, picture: Picture) -> Words:
-        """A sentence or a few that name every attribute once."""
+        """One or more sentences that name every attribute once."""
         return fill(rng.choice(self.captions), self.values(picture))
 
     def repeat(self, rng: random.Random, picture: Picture) -> Words:
@@ -112,7 +112,7 @@ class Language:
         return slots
 
     def prose(self, rng: random.Random, sentences: int, lists: dict[str, tuple[str, ...]] | None = None) -> Words:
-        """So many sentences about nothing that a picture shows, with the words of `lists` (default: all there are)."""
+        """`sentences` sentences unrelated to any image, with the words of `lists` (default: all)."""
         written = [
             fill(rng.choice(self.sentences), self.slots(rng, self.lists if lists is None else lists)).text
             for _ in range(sentences)
@@ -167,7 +167,7 @@ TIMES = (
 
 
 def english_lists() -> dict[str, tuple[str, ...]]:
-    """The open word classes of the English pages. No colour, shape or number is among them."""
+    """The open word classes of the English pages, without colours, shapes or numbers."""
     adjectives = each(
         "old new small large broken heavy light wooden paper quiet famous simple strange clean dusty borrowed lost"
         " early painted folded printed patient clever narrow"

@@ -1,4 +1,4 @@
-"""A generated web on disk: as a WARC file, or as a folder of HTML pages with their pictures."""
+"""Write a generated web to disk: as a WARC file, or as a folder of HTML pages with their images."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ CHUNK = 1000
 
 
 def write_warc(web: Web, path: Path, gzip: bool = True) -> None:
-    """The captures as WARC/1.1 (ISO 28500:2017): warcinfo, then response and request for each; a picture whose bytes
-    came before is a revisit record. `gzip` compresses record by record. The same web gives the same bytes."""
+    """Write the captures as WARC/1.1 (ISO 28500:2017): warcinfo, then response and request for each; an image whose
+    bytes came before is a revisit record. `gzip` compresses each record. Deterministic."""
     with path.open("wb") as file:
         for record in warc_records(web):
             file.write(compressed(record) if gzip else record)
 
 
 def compressed(record: bytes) -> bytes:
-    """One gzip member without a time in it."""
+    """One gzip member without a timestamp."""
     packer = zlib.compressobj(6, wbits=16 + zlib.MAX_WBITS)
     return packer.compress(record) + packer.flush()
 
@@ -73,7 +73,7 @@ def warc_records(web: Web) -> Iterator[bytes]:
 
 
 def record(kind: str, headers: dict[str, str], block: bytes) -> bytes:
-    """One record. Its id is made from its content, so that it never changes."""
+    """One record. Its id is derived from its content, so it never changes."""
     named = hashlib.sha256(repr((kind, sorted(headers.items()))).encode() + block).hexdigest()
     digest = b32encode(hashlib.sha1(block, usedforsecurity=False).digest()).decode()
     lines = {
@@ -103,7 +103,7 @@ def chunked(body: bytes) -> bytes:
 
 
 def target(url: str) -> str:
-    """Path and query, as a request line has them."""
+    """Path and query, as in a request line."""
     split = urlsplit(url)
     return (split.path or "/") + (f"?{split.query}" if split.query else "")
 
@@ -116,17 +116,18 @@ def write_truth(truth: list[PageTruth], path: Path) -> None:
 
 
 def folder_base(host: str) -> str:
-    """Where a web that is to be a folder has its hosts: folders of one host."""
+    """Base of the hosts of a web written to a folder: one directory per host."""
     return f"https://miniweb.example/{host}"
 
 
 def write_folder(web: Web, folder: Path) -> list[PageTruth]:
-    """The pages and pictures as files, HOST/PATH, with truth.jsonl beside; the truth about what was written.
+    """Write pages and images as files, HOST/PATH, with truth.jsonl beside them; returns the truth about what was
+    written.
 
     A folder has no statuses, headers, queries, redirects or older captures: pages that need one of them are left out.
-    The web must have been generated with `folder_base`, and the folder be read with the base URL
-    https://miniweb.example/, so that a file's URL is the one that pages refer to.
-    Raises ValueError for another base."""
+    The web must have been generated with `folder_base`, and the folder must be read with the base URL
+    https://miniweb.example/, so that file URLs match the references on the pages. Raises ValueError for another
+    base."""
     resources = web.resources
     if any(not url.startswith(folder_base("")) for url in resources):
         raise ValueError("only a web generated with base=folder_base can be read from a folder")
@@ -145,7 +146,7 @@ def write_folder(web: Web, folder: Path) -> list[PageTruth]:
 
 
 def page_fits(page: PageTruth, resources: dict[str, Resource]) -> bool:
-    """Whether a folder can hold this page and what it shows."""
+    """Whether a folder can hold this page and its images."""
     resource = resources[page.url]
     if resource.status != 200 or resource.date != page.date or resource.headers != (("Content-Type", "text/html"),):
         return False
@@ -163,8 +164,8 @@ def file_url(url: str) -> str:
 
 
 def write_task(output: Path, pictures: int, seed: int) -> None:
-    """Drawings as a task for few-shot learning, COLOUR/NUMBER.jpg, as many of each colour; their other attributes are
-    free. None of them is a drawing of the web with this seed."""
+    """Write drawings as a few-shot task, COLOUR/NUMBER.jpg, equally many per colour; the other attributes vary. None of
+    them occurs in the web with this seed."""
     for number in range(pictures):
         colour = number % len(COLOURS)
         rng = random.Random(f"{seed}/task/{number}")

@@ -127,13 +127,13 @@ def test_a_folder_holds_pages_with_their_pictures(tmp_path: Path) -> None:
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-o", str(tmp_path / "web"), "--pages", "5"]) == 1
-    assert capsys.readouterr().err == "miniweb: 5 pages are too few: from 120 on every case occurs\n"
+    assert capsys.readouterr().err == "miniweb: 5 pages are too few: all cases need at least 120\n"
     (tmp_path / "file").write_text("")
     assert main(["-o", str(tmp_path / "file"), "--pages", "120"]) == 1
     assert "file" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["-o", str(tmp_path / "web"), "--format", "serve", "--port", "99999"])
-    assert "--port is from 1 to 65535" in capsys.readouterr().err
+    assert "--port must be from 1 to 65535" in capsys.readouterr().err
 
 
 def test_a_task_has_as_many_drawings_of_each_colour_and_none_of_the_web(tmp_path: Path) -> None:
