@@ -1,7 +1,8 @@
 """From the bytes of a picture on the web to the JPEG that a corpus keeps: upright, RGB on white, bounded.
 
 The order is what keeps hostile files cheap: size in bytes, header, number of pixels, and only then a decoder.
-Decoding is strict: a file that is cut off or damaged is dropped, where a browser would show half of it and grey below.
+Decoding is strict about pixels: a file that is cut off or damaged is dropped, where a browser would show half of it and
+grey below. It is lenient about what is around them, as browsers are.
 Colours are taken for sRGB, except in CMYK, which without its ICC profile is a guess.
 """
 
@@ -30,6 +31,7 @@ from pipeline.images.header import (
     reason,
     webp_chunks,
 )
+from pipeline.images.jpeg import rewrapped
 
 __all__ = ["DecodedImage", "ImageDropped", "ImageOptions", "decode"]
 
@@ -37,6 +39,7 @@ __all__ = ["DecodedImage", "ImageDropped", "ImageOptions", "decode"]
 # these two settings for the whole process alone; no result depends on them.
 cv2.setNumThreads(1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # files are judged by results
 
 Pixels = NDArray[np.uint8]
 """Height x width (grey), height x width x 3 (BGR) or x 4 (BGR and alpha)."""
@@ -134,11 +137,6 @@ def check_pixels(header: Header, max_pixels: int) -> None:
         raise ImageDropped(TOO_MANY_PIXELS, f"{header.width} x {header.height}{scans}")
 
 
-# What libjpeg calls a damaged file. Its other warnings (odd scan parameters, an unknown Adobe transform) are about
-# files that every browser shows whole.
-_DAMAGE = ("Premature end", "Corrupt JPEG data")
-
-
 def _jpeg(data: bytes, header: Header, max_side: int) -> Pixels:
     # libjpeg halves, quarters or eighths while it decodes, at a fraction of the time. One and a half times the size
     # wanted is left to the area mean: nearer to it, the picture would differ visibly from one resized at once.
@@ -151,16 +149,20 @@ def _jpeg(data: bytes, header: Header, max_side: int) -> Pixels:
         return _pillow(data, header, max_side)  # a subsampling that TurboJPEG has no name for, or a broken header
     colourspace = "CMYK" if colours in ("CMYK", "YCCK") else "BGR"
 
-    def pixels_of(strict: bool) -> Pixels:
-        # The accurate DCT and smooth chroma: what browsers and Pillow show.
+    def decoded(data: bytes, strict: bool = True) -> Pixels:
+        # Strict: a warning of libjpeg is an error. The accurate DCT and smooth chroma: what browsers and Pillow show.
         return simplejpeg.decode_jpeg(data, colourspace, False, False, height, width, strict=strict)
 
     try:
-        pixels = pixels_of(strict=True)
-    except ValueError as error:
-        if str(error).startswith(_DAMAGE):
-            raise
-        pixels = pixels_of(strict=False)
+        pixels = decoded(data)
+    except ValueError:
+        data = rewrapped(data)
+        try:
+            pixels = decoded(data)
+        except ValueError as error:
+            if not str(error).startswith("Inconsistent progression"):  # an odd order of scans, which all browsers show
+                raise
+            pixels = decoded(data, strict=False)
     if colourspace == "CMYK":
         return _from_cmyk(_resize(pixels, header, max_side), data)
     return pixels
@@ -192,19 +194,25 @@ def _jpeg_profile(data: bytes) -> bytes:
     return b"".join(parts[number] for number in sorted(parts))
 
 
+_IEND = b"\0\0\0\0IEND\xaeB`\x82"
+
+
 def _png(data: bytes, header: Header, max_side: int) -> Pixels:
     # Only what makes pixels reaches the decoder: no compressed text or profile to inflate, no gamma, no animation.
     kept = [data[:8]]
     depth = data[24]
-    transparent_grey = None
+    transparent_grey, ended = None, False
     for kind, start, end in png_chunks(data):
         if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
             kept.append(data[start - 8 : end + 4])
             # libpng checks it too, but tells the process's standard error.
             if zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4]):
                 raise ValueError(f"the checksum of {kind.decode()} at byte {start} is wrong")
+            ended = kind == b"IEND"
         if kind == b"tRNS" and end - start == 2:
             transparent_grey = int.from_bytes(data[start:end]) & (1 << depth) - 1
+    if not ended:
+        kept.append(_IEND)  # browsers do not need it; libpng says whether the pixels before it are whole
     pixels = _opencv(b"".join(kept), header.width, header.height)
     if pixels.ndim == 2 and transparent_grey is not None:
         # OpenCV knows transparency in palettes and colours only. It has spread the levels of 1, 2 and 4 bits over 8.

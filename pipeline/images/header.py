@@ -109,23 +109,24 @@ def exif_orientation(tiff: bytes) -> int:
 
 # JPEG (ITU-T T.81, annex B)
 
-_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SOS, _EOI = 0xDA, 0xD9
-_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+SOS, EOI = 0xDA, 0xD9
+JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
 
 def jpeg_segments(data: bytes, start: int = 2) -> Iterator[tuple[int, int, int]]:
-    """(marker code, start and end of its payload) of each segment in order, up to and without the end of the image.
+    """(marker code, start and end of its payload) of each segment in order, the end of the image (EOI) last.
 
     Entropy-coded data, restart markers and stray bytes between segments are passed over, as libjpeg does. Raises
     ImageDropped image.undecodable for more than MAX_SEGMENTS."""
     position = start
     for _ in range(MAX_SEGMENTS):
-        match = _JPEG_MARKER.search(data, position)
+        match = JPEG_MARKER.search(data, position)
         if match is None:
             return
         code, position = match[1][0], match.end()
-        if code == _EOI:
+        if code == EOI:
+            yield code, position, position
             return
         if code in (0x01, 0xD8):
             continue
@@ -139,11 +140,11 @@ def _jpeg(data: bytes) -> Header:
     width = height = 0
     orientation: int | None = None
     for code, start, end in jpeg_segments(data):
-        if code in _SOF and not width:
+        if code in SOF and not width:
             height, width = struct.unpack_from(">HH", data, start + 1)
         elif code == 0xE1 and orientation is None and data.startswith(b"Exif\0\0", start):
             orientation = exif_orientation(data[start:end])
-        elif code == _SOS:
+        elif code == SOS:
             return Header("jpeg", width, height, orientation or 1, scans=_jpeg_scans(data, start))
     raise ImageDropped(UNDECODABLE, "a JPEG file without image data")
 
@@ -152,30 +153,30 @@ def _jpeg_scans(data: bytes, first: int) -> int:
     """The number of scans, given the payload of the first."""
     # Counting the marker's bytes is a fast upper bound; only where it is high are segments worth walking.
     bound = 1 + data.count(b"\xff\xda", first)
-    return bound if bound <= 20 else 1 + sum(code == _SOS for code, _, _ in jpeg_segments(data, first))
+    return bound if bound <= 20 else 1 + sum(code == SOS for code, _, _ in jpeg_segments(data, first))
 
 
 # PNG (ISO/IEC 15948)
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start and end of its data) of each chunk, IEND last.
+    """(type, start and end of its data) of each whole chunk, up to IEND or the end of the file.
 
-    Raises ImageDropped image.undecodable where the file ends before IEND or has more than MAX_SEGMENTS."""
+    Raises ImageDropped image.undecodable for more than MAX_SEGMENTS."""
     position = 8
     for _ in range(MAX_SEGMENTS):
         if position + 12 > len(data):
-            break
+            return
         length = int.from_bytes(data[position : position + 4])
         kind = data[position + 4 : position + 8]
         end = position + 8 + length
         if end + 4 > len(data):
-            break
+            return
         yield kind, position + 8, end
         if kind == b"IEND":
             return
         position = end + 4
-    raise ImageDropped(UNDECODABLE, "a PNG file without its end")
+    raise ImageDropped(UNDECODABLE, f"more than {MAX_SEGMENTS} chunks")
 
 
 def _png(data: bytes) -> Header:
@@ -192,6 +193,8 @@ def _png(data: bytes) -> Header:
             orientation = exif_orientation(data[start:end])
         elif kind == b"acTL" and end - start == 8:
             frames = max(1, int.from_bytes(data[start : start + 4]))
+    if not width:
+        raise ImageDropped(UNDECODABLE, "a PNG file without a header")
     return Header("png", width, height, orientation, frames)
 
 
