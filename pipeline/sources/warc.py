@@ -1,4 +1,4 @@
-"""Reading WARC files: whole, clipped, damaged, gzipped by record, gzipped as one stream, or not at all.
+"""Reading WARC files: whole, clipped, damaged, compressed by record, compressed as one stream, or not at all.
 
 fastwarc frames the records. Where it stops in the middle of a file, reading goes on at the next record that can be
 recognised, and the gap is reported as a record of its own with the rule record.corrupt. What fastwarc does not read
@@ -7,21 +7,23 @@ recognised, and the gap is reported as a record of its own with the rule record.
 
 import gzip
 import hashlib
+import io
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
+import zstandard
 from fastwarc.warc import ArchiveIterator
 from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from pipeline.errors import BuildError
 from pipeline.media_type import essence
-from pipeline.sources.framing import GZIP, LZ4, blank, end_of, next_record
+from pipeline.sources.framing import GZIP, LZ4, begins_member, blank, end_of, next_record
 from pipeline.sources.http import (
     HEAD_BYTES,
     Damaged,
@@ -34,6 +36,7 @@ from pipeline.sources.http import (
     whole,
 )
 from pipeline.sources.record import Record
+from pipeline.sources.section import DICTIONARY, ZSTD, Section, opened, unzstd
 from pipeline.sources.source import SHARE, Part, SourceEntry
 from pipeline.urls import resolve
 
@@ -59,7 +62,7 @@ class WarcIndex:
 
 @dataclass(frozen=True)
 class WarcFile:
-    """A WARC or ARC file. One that is not `seekable` (a single gzip member, ARC) is read from its start."""
+    """A WARC or ARC file. One that is not `seekable` (compressed as a whole, ARC) is read from its start."""
 
     kind: ClassVar[str] = "warc"
     path: Path
@@ -105,42 +108,62 @@ def index(path: Path, part_bytes: int) -> WarcIndex:
 
     Raises BuildError where the file cannot be read or holds no record."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            reader = _reader_for(file)
+        with opened(path) as file:
+            cuts, reader, seekable = cuts_of(file, part_bytes)
+            return WarcIndex(cuts, file.stop, sha256_of(path), reader, seekable)
     except OSError as error:
         raise BuildError(f"{path}: {error.strerror}") from None
-    if reader is None:
-        raise BuildError(f"{path}: neither WARC nor ARC, plain or gzip")
-    if reader == "warcio":
-        return WarcIndex((0, size), size, sha256, reader, False)
-    cuts, last, seekable = [0], -1, True
+    except ValueError as error:
+        raise BuildError(f"{path}: {error}") from None
+
+
+def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
-        for offset in _offsets(file, size):
-            if offset <= last:
-                seekable = False
-                break
-            if offset - cuts[-1] >= part_bytes:
-                cuts.append(offset)
-            last = offset
-    if not seekable:
-        cuts = [0]
-    return WarcIndex((*cuts, size), size, sha256, reader, seekable)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cuts_of(file: Section, part_bytes: int) -> tuple[tuple[int, ...], str, bool]:
+    """The cuts, the reader and whether it is seekable, as `WarcIndex` has them.
+
+    Raises ValueError where the file holds no record."""
+    reader = _reader_for(file)
+    if reader is None:
+        raise ValueError("neither WARC nor ARC, plain or compressed with gzip, LZ4 or zstd")
+    whole = (file.start, file.stop)
+    if reader == "warcio":
+        return whole, reader, False
+    cuts, last, seekable = [file.start], -1, True
+    compressed = file.peek(file.start, 4) != b"WARC"
+    for raw, offset, _ in _frames(file, file.start, file.stop, 0):
+        if raw is None:
+            continue
+        if compressed and raw.unseen_length and not _alone(file, offset, raw):
+            return whole, "warcio", False
+        # a member may hold several records
+        seekable = seekable and offset > last and (not compressed or begins_member(file, offset))
+        if offset - cuts[-1] >= part_bytes:
+            cuts.append(offset)
+        last = offset
+    return ((*cuts, file.stop) if seekable else whole), reader, seekable
 
 
 def read(
-    path: Path, start: int, stop: int, reader: str, limit: int, skip: Callable[[int], bool] = lambda number: False
+    path: Path,
+    start: int,
+    stop: int,
+    reader: str,
+    limit: int,
+    skip: Callable[[int], bool] = lambda number: False,
+    within: tuple[int, int] | None = None,
 ) -> Iterator[Record]:
-    """The records that begin in [start, stop), payloads up to `limit` bytes.
+    """The records that begin in [start, stop), payloads up to `limit` bytes, of a file or of the bytes `within` it.
 
     `skip` names records (by number in the part) that are not to be touched: they come as record.crashed."""
-    with path.open("rb") as file:
+    with opened(path, within) as file:
         if reader == "warcio":
             yield from _read_with_warcio(file, limit, skip)
             return
-        size = path.stat().st_size
-        for number, (raw, offset, length) in enumerate(_frames(file, start, stop, size, limit)):
+        for number, (raw, offset, length) in enumerate(_frames(file, start, stop, limit)):
             if raw is None:
                 yield Record(number, offset, length, "gap", rule="record.corrupt", detail="unreadable bytes")
             elif skip(number):
@@ -149,41 +172,48 @@ def read(
                 yield _record(raw, number, offset, length, limit)
 
 
-def read_at(path: Path, offset: int, limit: int) -> Record:
+def read_at(path: Path, offset: int, limit: int, within: tuple[int, int] | None = None) -> Record:
     """The one record that begins at an offset of a seekable file.
 
     Raises BuildError where there is none."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        for raw in ArchiveIterator(file, parse_http=False, auto_decode="none"):
-            return _record(_raw(raw, file, offset, limit), 0, offset, 0, limit)
+    try:
+        with opened(path, within) as file:
+            for raw, _ in _records(file, offset):
+                return _record(_raw(raw, file, offset, limit), 0, offset, 0, limit)
+    except (OSError, ValueError):
+        pass  # no record that can be read
     raise BuildError(f"{path}: no record at offset {offset}; has the file changed during the build?")
 
 
-def _reader_for(file: BinaryIO) -> str | None:
-    file.seek(0)
-    head = file.read(1 << 16)
-    if head[:3] == GZIP:
-        try:
+def _records(file: Section, position: int) -> Iterator[tuple[Any, int]]:
+    """fastwarc's records from a position on, and the offset of each."""
+    stream, shift = file.from_record(position)
+    for raw in ArchiveIterator(stream, parse_http=False, auto_decode="none"):
+        yield raw, max(raw.stream_pos, 0) + shift
+
+
+def _reader_for(file: Section) -> str | None:
+    head = file.peek(file.start, 1 << 16)
+    try:
+        if head[:3] == GZIP:
             head = zlib.decompressobj(31).decompress(head, 4096)
-        except zlib.error:
-            return None
-    elif head[:4] == LZ4:
-        return "fastwarc"
+        elif head[:4] in (ZSTD, DICTIONARY):
+            head = unzstd(file, file.start).read(4096)
+        elif head[:4] == LZ4:
+            return "fastwarc"
+    except zlib.error:
+        return None
+    except zstandard.ZstdError as error:
+        raise ValueError(f"cannot be decompressed: {error}") from None
     if head.startswith(b"WARC/"):
         return "fastwarc" if head.split(b"\n", 1)[0].endswith(b"\r") else "warcio"
     return "warcio" if head.startswith(b"filedesc:") else None
 
 
-def _offsets(file: BinaryIO, size: int) -> Iterator[int]:
-    for raw, offset, _ in _frames(file, 0, size, size, 0):
-        if raw is not None:
-            yield offset
-
-
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """What a reader's record holds, out of its stream. `body` is what follows the head of an HTTP message."""
+    """What a reader's record holds, out of its stream. `body` is what follows the head of an HTTP message;
+    `unseen_length`: fastwarc, which knows one spelling of its name, does not see how long the record is."""
 
     kind: str
     headers: dict[str, str]
@@ -191,21 +221,20 @@ class _Raw:
     body: bytes
     missing: bool
     too_large: bool
+    unseen_length: bool = False
 
 
-def _frames(file: BinaryIO, start: int, stop: int, size: int, limit: int) -> Iterator[tuple[_Raw | None, int, int]]:
+def _frames(file: Section, start: int, stop: int, limit: int) -> Iterator[tuple[_Raw | None, int, int]]:
     """(record, offset, bytes on disk) of each record that begins in [start, stop); None for unreadable bytes.
 
     With limit 0 the records' contents are not read. A record is handed out when the next one is known, which gives its
     length on disk."""
-    position = start
+    position, size = start, file.stop
     while position < stop:
-        file.seek(position)
         held: tuple[_Raw, int] | None = None
         last = position
         try:
-            for raw in ArchiveIterator(file, parse_http=False, auto_decode="none"):
-                last = max(raw.stream_pos, 0)
+            for raw, last in _records(file, position):
                 if held is not None:
                     yield held[0], held[1], max(last - held[1], 0)
                     held = None
@@ -219,8 +248,8 @@ def _frames(file: BinaryIO, start: int, stop: int, size: int, limit: int) -> Ite
             if type(error).__name__ != "PanicException":
                 raise
         # a page may hold what looks like a record: where the last one is whole, nothing is looked for inside it
-        whole = end_of(file, last, size)
-        following = next_record(file, last + 1 if whole is None else whole[0], size)
+        whole = end_of(file, last)
+        following = next_record(file, last + 1 if whole is None else whole[0])
         end = size if following is None else following
         if held is None:
             yield None, last, end - last
@@ -232,35 +261,68 @@ def _frames(file: BinaryIO, start: int, stop: int, size: int, limit: int) -> Ite
         position = end
 
 
-def _raw(raw: Any, file: BinaryIO, offset: int, limit: int) -> _Raw:
+def _raw(raw: Any, file: Section, offset: int, limit: int) -> _Raw:
     headers = first_values(raw.headers.items())
     kind = str(raw.record_type).rpartition(".")[2]
     if kind not in KINDS:  # fastwarc knows the names of fields in one spelling only
         kind = next((known for known in KINDS if known == headers.get("warc-type", "").strip().lower()), kind)
     if limit == 0 or kind not in ("response", "resource", "revisit"):
-        return _Raw(kind, headers, None, b"", False, False)
+        return _Raw(kind, headers, None, b"", False, False, raw.content_length == 0 and _declared(headers) > 0)
     expected, most = raw.content_length, _most(limit)
-    declared = headers.get("content-length", "0").strip()
-    if expected == 0 and re.fullmatch("[0-9]{1,18}", declared) and int(declared) > 0:
-        expected = int(declared)
+    if expected == 0 and (expected := _declared(headers)) > 0:
         block = _block_at(file, offset, min(expected, most), headers.get("warc-record-id", ""))
     else:
         block = raw.reader.read(most)
     return _with_head(kind, headers, block, len(block) < min(expected, most), expected > most)
 
 
-def _block_at(file: BinaryIO, offset: int, length: int, identity: str) -> bytes:
+def _declared(headers: dict[str, str]) -> int:
+    """The length that a record's headers name, in whichever case."""
+    declared = headers.get("content-length", "").strip()
+    return int(declared) if re.fullmatch("[0-9]{1,18}", declared) else 0
+
+
+def _block_at(file: Section, offset: int, length: int, identity: str) -> bytes:
     """The block of the record of this WARC-Record-ID that begins at an offset, b"" where another one does."""
-    file.seek(offset)
-    zipped = file.read(3) == GZIP
-    file.seek(offset)
-    stream = gzip.GzipFile(fileobj=file) if zipped else file
+    stream = _plain(file, offset)
     try:
-        lines = islice(iter(lambda: stream.readline(8192).rstrip(b"\r\n"), b""), 1000)
-        found = identity != "" and identity.encode("latin-1", "replace") in b"".join(lines)
-        return stream.read(length) if found else b""
-    except (OSError, EOFError, zlib.error):
+        return stream.read(length) if _passes_head(stream, identity) else b""
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError):
         return b""
+
+
+def _passes_head(stream: io.BufferedIOBase, identity: str) -> bool:
+    """Reads the head of a record, and says whether it is the one of this WARC-Record-ID."""
+    lines = islice(iter(lambda: stream.readline(8192).rstrip(b"\r\n"), b""), 1000)
+    return identity != "" and identity.encode("latin-1", "replace") in b"".join(lines)
+
+
+def _alone(file: Section, offset: int, raw: _Raw) -> bool:
+    """Whether a record is all that its compressed member holds."""
+    end = end_of(file, offset)
+    if end is None:
+        return False
+    member = file.copy(offset)
+    member.stop = end[0]
+    stream, left = _plain(member, offset), _declared(raw.headers)
+    try:
+        if not _passes_head(stream, raw.headers.get("warc-record-id", "")):
+            return False
+        while left > 0 and (piece := stream.read(min(left, 1 << 20))):
+            left -= len(piece)
+        return left == 0 and not stream.read(1024).strip()
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError):
+        return False
+
+
+def _plain(file: Section, position: int) -> io.BufferedIOBase:
+    """What lies compressed from a position on, or the file itself where it is plain."""
+    head = file.peek(position, 4)
+    if head[:3] == GZIP:
+        return gzip.GzipFile(fileobj=file.copy(position))
+    if head in (ZSTD, DICTIONARY):
+        return io.BufferedReader(unzstd(file, position, across_frames=True))
+    return io.BufferedReader(file.copy(position))
 
 
 def _most(limit: int) -> int:
@@ -327,11 +389,11 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
     return Record(number, offset, length, raw.kind, *about)
 
 
-def _read_with_warcio(file: BinaryIO, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
-    file.seek(0)
+def _read_with_warcio(file: Section, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
     number = -1
+    stream = _plain(file, file.start)
     try:
-        for number, raw in enumerate(WarcioIterator(file, no_record_parse=True, arc2warc=True)):
+        for number, raw in enumerate(WarcioIterator(stream, no_record_parse=True, arc2warc=True)):
             if skip(number):
                 yield Record(number, 0, 0, "crashed", rule="record.crashed")
                 continue
@@ -340,5 +402,5 @@ def _read_with_warcio(file: BinaryIO, limit: int, skip: Callable[[int], bool]) -
                 raw.rec_type, first_values(raw.rec_headers.headers), block, False, len(block) > _most(limit)
             )
             yield _record(fields, number, 0, 0, limit)
-    except (ArchiveLoadFailed, OSError, ValueError, EOFError) as error:
+    except (ArchiveLoadFailed, OSError, ValueError, EOFError, zlib.error, zstandard.ZstdError) as error:
         yield Record(number + 1, 0, 0, "gap", rule="record.corrupt", detail=str(error)[:200])

@@ -1,0 +1,135 @@
+"""Bytes of a file that are a WARC file: all of it, or a member of a zip. What zstd wrote with a dictionary is read from
+any record on (IIPC, "Use of the Zstandard compression format with WARC files")."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import zstandard
+
+ZSTD = b"\x28\xb5\x2f\xfd"
+DICTIONARY = b"\x5d\x2a\x4d\x18"
+"""Begins the skippable frame that holds a dictionary."""
+DICTIONARY_BYTES = 16 << 20
+"""The most that a dictionary may hold. Those of published collections have about 100 kB."""
+WINDOW_BYTES = 128 << 20
+"""The most memory that a frame may ask for: that of the zstd program, and of fastwarc."""
+
+
+class DictionaryRefused(ValueError):
+    """The dictionary of a zstd file is damaged or too large."""
+
+
+class Section(io.RawIOBase):
+    """Bytes [start, stop) of a file, at positions as in the file. It moves nothing but itself."""
+
+    def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
+        self.start, self.stop, self._fd, self._at = start, stop, file.fileno(), start
+
+    def copy(self, position: int) -> "Section":
+        """The same bytes, at a position of its own."""
+        other = Section.__new__(Section)
+        other.start, other.stop, other._fd, other._at = self.start, self.stop, self._fd, position
+        return other
+
+    def peek(self, position: int, size: int) -> bytes:
+        """Up to `size` bytes from a position on."""
+        return os.pread(self._fd, max(0, min(size, self.stop - position)), position)
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = self.peek(self._at, self.stop - self._at if size is None or size < 0 else size)
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.stop}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def from_record(self, position: int) -> tuple["Section", int]:
+        """What a reader of records gets that begins at a position, and the position of its first byte here. The
+        dictionary comes first: fastwarc looks for it at position 0 alone."""
+        frame = dictionary_frame(self)
+        if not frame:
+            return self.copy(position), 0
+        position = max(position, self.start + len(frame))
+        return _Behind(self, frame, position), position - len(frame)
+
+
+class _Behind(Section):
+    """A section from a position on, with a dictionary before: positions are those of a file that begins with it."""
+
+    def __init__(self, section: Section, frame: bytes, position: int) -> None:
+        self.start, self.stop, self._fd, self._at = section.start, section.stop, section._fd, position
+        self._frame, self._shift = frame, position - len(frame)
+
+    def read(self, size: int | None = -1) -> bytes:
+        size = -1 if size is None else size
+        data, self._frame = (self._frame, b"") if size < 0 else (self._frame[:size], self._frame[size:])
+        return data + super().read(size - len(data) if size >= 0 else -1)
+
+    def tell(self) -> int:
+        return self._at - self._shift - len(self._frame)
+
+
+@contextmanager
+def opened(path: Path, within: tuple[int, int] | None = None) -> Iterator[Section]:
+    """A whole file, or the bytes `within` it."""
+    with path.open("rb") as file:
+        start, stop = within or (0, os.fstat(file.fileno()).st_size)
+        yield Section(file, start, stop)
+
+
+def dictionary_frame(section: Section) -> bytes:
+    """The frame that holds the dictionary, b"" without one. Raises DictionaryRefused over DICTIONARY_BYTES."""
+    head = section.peek(section.start, 8)
+    if head[:4] != DICTIONARY or len(head) < 8:
+        return b""
+    size = int.from_bytes(head[4:], "little")
+    if size > DICTIONARY_BYTES:
+        raise DictionaryRefused(f"its dictionary is larger than {DICTIONARY_BYTES >> 20} MB")
+    frame = section.peek(section.start, 8 + size)
+    if len(frame) < 8 + size:
+        raise DictionaryRefused("it ends inside its dictionary")
+    return frame
+
+
+def _dictionary(section: Section) -> zstandard.ZstdCompressionDict | None:
+    data = dictionary_frame(section)[8:]
+    if data[:4] == ZSTD:
+        try:
+            reader = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES).stream_reader(data)
+            data = reader.read(DICTIONARY_BYTES + 1)
+        except zstandard.ZstdError as error:
+            raise DictionaryRefused(f"its dictionary is damaged ({error})") from None
+        if len(data) > DICTIONARY_BYTES:
+            raise DictionaryRefused(f"its dictionary is larger than {DICTIONARY_BYTES >> 20} MB")
+    return zstandard.ZstdCompressionDict(data) if data else None
+
+
+def unzstd(section: Section, position: int, across_frames: bool = False) -> Any:
+    """What the zstd frame at a position holds, or with `across_frames` all frames from there on.
+
+    Reading raises zstandard.ZstdError. Raises DictionaryRefused."""
+    frame = dictionary_frame(section)
+    dictionary = _dictionary(section)
+    decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=WINDOW_BYTES)
+    begin = section.start + len(frame) if position == section.start else position
+    source: Any = section.copy(begin)
+    return decompressor.stream_reader(source, read_across_frames=across_frames)
