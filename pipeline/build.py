@@ -135,7 +135,7 @@ def build(
     Networks.parse(network.allow_private)
     if not inputs:
         raise BuildError("no input: name WARC files or folders of HTML")
-    paths = parts.resolve(inputs)
+    paths = parts.resolve(inputs, progress.note)
     corpus = Corpus(root.resolve())
     claim(corpus, recipe, paths)
     with corpus.locked():

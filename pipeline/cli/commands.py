@@ -44,13 +44,17 @@ Contact = Annotated[str | None, typer.Option(help="Your URL or mail address, sen
 AllowPrivate = Annotated[
     list[str] | None, typer.Option(metavar="CIDR", help="Private network the crawler may reach (repeatable).")
 ]
+INPUTS = (
+    "WARC and WACZ files, folders of them or of HTML, single .html or .mhtml files, globs, a crawl's directory, "
+    "*.paths lists, lists of URLs."
+)
 CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")]
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
 def build(
     context: typer.Context,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="WARC files, globs, or folders of HTML.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="CORPUS", help="Output directory.")],
     recipe: Annotated[str, typer.Option(help="Name of a preset, or a TOML file.")] = "web",
     settings: Settings = None,
@@ -74,6 +78,8 @@ def build(
     from pipeline.crawl.inputs import with_lists
     from pipeline.engine.corpus import Corpus
     from pipeline.engine.progress import Progress
+    from pipeline.errors import BuildError
+    from pipeline.inspect.empty import why_empty
     from pipeline.recipe import load
     from pipeline.stages.fetch import Network
     from shards.enough import too_few_held_out
@@ -89,6 +95,12 @@ def build(
             typer.echo(line)
         return
     corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
+    if (empty := why_empty(corpus.root)) is not None:
+        text = f"{corpus.root} holds no document: {empty.reason}"
+        if empty.pages == 0:
+            raise BuildError(text)
+        typer.echo(f"built, but {text}")
+        return
     typer.echo(f"built {corpus.root}")
     if resolved.windows.validation and (
         reason := too_few_held_out(sorted((corpus.root / "documents").glob("*.parquet")))

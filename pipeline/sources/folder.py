@@ -4,15 +4,19 @@ import hashlib
 import json
 import mimetypes
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
+
+from lxml import etree, html
 
 from pipeline.errors import BuildError
 from pipeline.sources.record import Record
 from pipeline.sources.source import SHARE, Part, SourceEntry
+from pipeline.urls import MAX_URL, resolve
 
 PART_FILES, FEWEST_FILES = 1000, 20
 """A part of a folder holds at most and at least this many files."""
@@ -32,6 +36,9 @@ MEDIA_TYPES = mimetypes.types_map | {
     ".bmp": "image/bmp",
     ".svg": "image/svg+xml",
 }
+PAGES = (".html", ".htm", ".xhtml", ".shtml")
+PAGE_BYTES = 20 << 20
+"""In a larger page that is an input by itself no pictures are looked for."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,14 @@ class Folder:
     @classmethod
     def at(cls, path: Path) -> "Folder | None":
         return cls(path, tuple(files(path))) if path.is_dir() else None
+
+    @classmethod
+    def of_pages(cls, pages: Sequence[Path]) -> "Folder":
+        """Single pages with the files that they name, as a part of the folder that they share."""
+        root = Path(os.path.commonpath([page.parent for page in pages]))
+        found = {name for page in pages for name in (page.relative_to(root).as_posix(), *_named_by(page, root))}
+        stats = ((name, (root / name).stat()) for name in found)
+        return cls(root, tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)))
 
     def state(self) -> list[list[str | int]]:
         return [list(item) for item in self.listing]
@@ -99,6 +114,31 @@ def files(folder: Path) -> list[tuple[str, int, int]]:
                 stat = path.lstat()
             found.append((path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns))
     return sorted(found)
+
+
+def _named_by(page: Path, root: Path) -> Iterator[str]:
+    """The files below a folder that attributes of a page name, as paths below the folder."""
+    with page.open("rb") as file:
+        data = file.read(PAGE_BYTES + 1)
+    if not data.strip() or len(data) > PAGE_BYTES:
+        return
+    try:
+        tree = html.document_fromstring(data)
+    except (etree.LxmlError, ValueError):
+        return
+    base = url_of("file:///", page.relative_to(root).as_posix())
+    values = (value for element in tree.iter() for value in element.attrib.values())
+    for text in dict.fromkeys(text for value in values for text in (value.strip(), *re.split(r"[\s,]+", value))):
+        url = resolve(text, base) if 0 < len(text) <= MAX_URL else None
+        path = unquote_to_bytes(url.removeprefix("file:///").partition("?")[0]) if url else b""
+        if url and url.startswith("file:///") and path and b"\0" not in path and not path.startswith(b"/"):
+            name = os.fsdecode(path)
+            try:
+                found = (root / name).is_file()
+            except OSError:  # names that are too long
+                continue
+            if found:
+                yield Path(name).as_posix()
 
 
 def url_of(base_url: str, name: str) -> str:

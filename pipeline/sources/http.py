@@ -67,15 +67,20 @@ def read_head(message: bytes) -> Head | None:
         if blank is None and len(message) > HEAD_BYTES:
             return None
         end = len(message) if blank is None else blank.end()
-        first, _, rest = FOLD.sub(b" ", message[start:end]).partition(b"\n")
+        first, _, rest = message[start:end].partition(b"\n")
         found = STATUS_LINE.match(first)
         status = 0 if found is None else int(found[1])
         if not (100 <= status < 200 and status != 101 and STATUS_LINE.match(message, end)):
             break
         start = end
-    lines = (line.partition(b":") for line in rest.split(b"\n"))
-    fields = ((name.strip(), value.strip()) for name, colon, value in lines if colon)
-    return Head(status, first_values((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields), end)
+    return Head(status, fields_of(rest), end)
+
+
+def fields_of(lines: bytes) -> dict[str, str]:
+    """The fields that lines hold, as `first_values` gives them."""
+    found = (line.partition(b":") for line in FOLD.sub(b" ", lines).split(b"\n"))
+    fields = ((name.strip(), value.strip()) for name, colon, value in found if colon)
+    return first_values((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields)
 
 
 def whole(status: int, headers: Mapping[str, str]) -> bool:

@@ -44,6 +44,10 @@ class Source(Protocol):
 
     kind: ClassVar[str]
 
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+
     @classmethod
     def at(cls, path: Path) -> Self | None:
         """The source at a path, or None if it is of another kind. Reads as little as possible."""

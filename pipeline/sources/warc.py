@@ -62,16 +62,18 @@ class WarcIndex:
 
 @dataclass(frozen=True)
 class WarcFile:
-    """A WARC or ARC file. One that is not `seekable` (compressed as a whole, ARC) is read from its start."""
+    """A WARC or ARC file. One that is not `seekable` (compressed as a whole, ARC) is read from its start. `within`
+    are the bytes of the file that are read, where it is not all of it."""
 
     kind: ClassVar[str] = "warc"
     path: Path
     reader: str = "fastwarc"
     seekable: bool = True
+    within: tuple[int, int] | None = None
 
     @classmethod
     def at(cls, path: Path) -> "WarcFile | None":
-        return None if path.is_dir() else cls(path)
+        return cls(path) if path.is_file() else None
 
     def state(self) -> list[list[str | int]]:
         return []
@@ -88,7 +90,7 @@ class WarcFile:
         return WarcFile(self.path, entry.reader, entry.seekable)
 
     def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
-        return read(self.path, part.start, part.stop, self.reader, limit, skip)
+        return read(self.path, part.start, part.stop, self.reader, limit, skip, self.within)
 
     def bodies(
         self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
@@ -96,7 +98,7 @@ class WarcFile:
         if self.seekable:
             at = offsets()
             for number in numbers:
-                yield number, read_at(self.path, at[number], limit).body
+                yield number, read_at(self.path, at[number], limit, self.within).body
             return
         for record in self.read(part, "", limit, lambda number: False):
             if record.number in numbers:

@@ -11,12 +11,14 @@ from pipeline import urls
 from pipeline.engine.corpus import Corpus
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
-from pipeline.sources.folder import Folder, printable
+from pipeline.sources.folder import PAGES, Folder, files, printable
+from pipeline.sources.mhtml import Mhtml
 from pipeline.sources.record import Record
 from pipeline.sources.source import Part, Source, SourceEntry
+from pipeline.sources.wacz import WARC_NAMES, Wacz
 from pipeline.sources.warc import WarcFile
 
-SOURCES: tuple[type[Source], ...] = (Folder, WarcFile)
+SOURCES: tuple[type[Source], ...] = (Folder, Wacz, Mhtml, WarcFile)
 """The kinds of input; the first that recognises a path reads it."""
 NO_BASE = "file:///"
 """The base of a folder's URLs where none is given."""
@@ -75,8 +77,9 @@ class Input:
         return self.sources[part.source].bodies(part, records, offsets, limit)
 
 
-def resolve(inputs: Sequence[str]) -> list[Path]:
-    """The files and folders that the arguments name, globs expanded, each once, in order of path.
+def resolve(inputs: Sequence[str], note: Callable[[str], None] = lambda text: None) -> list[Path]:
+    """The files and folders that the arguments name, each once, in order of path: globs expanded, and for a folder that
+    holds WARC files those files. `note` gets a line on what else it holds.
 
     Raises BuildError for one that names nothing."""
     paths: dict[Path, None] = {}
@@ -86,8 +89,29 @@ def resolve(inputs: Sequence[str]) -> list[Path]:
         if not found:
             raise BuildError(f"{text}: no such file or folder")
         for path in found:
-            paths[path.resolve()] = None
+            for archive in _archives(path, note) or [path]:
+                paths[archive.resolve()] = None
     return sorted(paths)
+
+
+def _archives(path: Path, note: Callable[[str], None]) -> list[Path]:
+    """The WARC files below a folder, else its MHTML files where it holds no pages; none where it is a mirror."""
+    if not path.is_dir():
+        return []
+    names = [(name, size) for name, size, _ in files(path)]
+    pages = sum(name.lower().endswith(PAGES) for name, _ in names)
+    warcs = [(name, size) for name, size in names if name.lower().endswith((*WARC_NAMES, ".wacz", ".warc.wet.gz"))]
+    if not warcs and pages:
+        return []
+    found = warcs or [(name, size) for name, size in names if name.lower().endswith((".mhtml", ".mht"))]
+    filled = [path / name for name, size in found if size]
+    if found and pages:
+        note(f"{path}: reads its WARC files ({len(filled):,}), not the HTML files beside them ({pages:,})")
+    if len(filled) < len(found):
+        note(f"{path}: leaves out empty files ({len(found) - len(filled):,})")
+    if found and not filled:
+        raise BuildError(f"{path}: all its WARC files are empty")
+    return filled
 
 
 def cut(corpus: Corpus | None, paths: Sequence[Path], base_url: str) -> Input:
@@ -96,7 +120,8 @@ def cut(corpus: Corpus | None, paths: Sequence[Path], base_url: str) -> Input:
     Raises BuildError if a source cannot be read or holds nothing that this program reads, and if `base_url` is no URL
     of a folder or several folders would share it."""
     base_url = _base(base_url)
-    sources = [_source(path) for path in paths]
+    sources = _sources(paths)
+    paths = [source.path for source in sources]
     if base_url != NO_BASE and sum(source.kind == Folder.kind for source in sources) > 1:
         raise BuildError(
             f"--base-url {base_url} cannot be the URL of several folders: build each into a corpus of its own, "
@@ -119,6 +144,13 @@ def cut(corpus: Corpus | None, paths: Sequence[Path], base_url: str) -> Input:
             write_json(corpus.work("parts.json"), {"state": state, "base_url": base_url} | cut)
     known = (source.known(entry) for source, entry in zip(sources, parts.sources, strict=True))
     return Input(parts, tuple(known))
+
+
+def _sources(paths: Sequence[Path]) -> list[Source]:
+    """The sources at some paths. All single pages are one, so that thousands of them are no thousands of parts."""
+    pages = [path for path in paths if path.name.lower().endswith(PAGES) and path.is_file()]
+    found = [_source(path) for path in paths if path not in set(pages)]
+    return [*found, Folder.of_pages(pages)] if pages else found
 
 
 def _source(path: Path) -> Source:

@@ -1,0 +1,35 @@
+"""Why a finished corpus holds no document."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from filters.rules import explained
+from pipeline.inspect.finished import open_corpus
+from pipeline.inspect.funnel import funnel
+
+
+class Empty(NamedTuple):
+    """`reason` names the rule that dropped most; `pages` counts those of the input."""
+
+    reason: str
+    pages: int
+
+
+def why_empty(root: Path) -> Empty | None:
+    """Why a corpus holds no document, None where it holds one."""
+    corpus = open_corpus(root)
+    if any(entry.rows for entry in corpus.files("documents")):
+        return None
+    levels = {level["level"]: level for level in funnel(corpus)["levels"]}
+    pages, records = levels["pages"], levels["records"]
+    if pages["in"]:
+        return Empty(f"of {pages['in']:,} pages {_most(pages['rules'])}", pages["in"])
+    dropped = f", of which {_most(records['rules'])}" if records["rules"] else ""
+    return Empty(f"there is no page among {records['in']:,} records{dropped}", 0)
+
+
+def _most(rows: list[dict[str, int | str]]) -> str:
+    """What the rule with the highest count did."""
+    row = max(rows, key=lambda row: row["count"])
+    what = explained("record", "page")[str(row["rule"])]
+    return f"{row['count']:,} {'was' if row['count'] == 1 else 'were'} dropped under {row['rule']} ({what})"

@@ -1,0 +1,122 @@
+"""WACZ files (https://specs.webrecorder.net/wacz/), and other zip files that hold WARC files. Records are read where
+they lie in the zip, so that offsets are those of the zip file and parts can be cut."""
+
+import io
+import os
+import struct
+import zipfile
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipeline.errors import BuildError
+from pipeline.sources import warc
+from pipeline.sources.record import Record
+from pipeline.sources.section import Section
+from pipeline.sources.source import SHARE, Part, SourceEntry
+
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+WARC_NAMES = (".warc", ".warc.gz", ".warc.zst", ".warc.lz4", ".arc", ".arc.gz")
+"""How names of WARC files end, in lower case."""
+LIST_BYTES = 32 << 20
+"""The most that the list of a zip's members may hold: enough for 300,000 of them."""
+LOCAL_HEADER = struct.Struct("<4s22xHH")
+"""PKWARE APPNOTE 4.3.7: signature, length of the name and of the extra field."""
+
+
+@dataclass(frozen=True)
+class Wacz:
+    """A zip file of WARC files. `members` are the bytes [start, stop) of each in the zip; `readers` as `WarcIndex` has
+    them, one a member."""
+
+    kind: ClassVar[str] = "wacz"
+    path: Path
+    members: tuple[tuple[int, int], ...] = ()
+    readers: tuple[str, ...] = ()
+    seekable: bool = True
+
+    @classmethod
+    def at(cls, path: Path) -> "Wacz | None":
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return cls(path) if file.read(4) in ZIP else None
+
+    def state(self) -> list[list[str | int]]:
+        return []
+
+    def amount(self) -> int:
+        return self.path.stat().st_size
+
+    def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
+        size = max(warc.FEWEST_BYTES, min(warc.PART_BYTES, total // SHARE))
+        readers: list[str] = []
+        bounds: list[tuple[int, int, int]] = []
+        seekable = True
+        with self.path.open("rb") as file:
+            for member, start, stop in members_of(self.path):
+                try:
+                    cuts, reader, found = warc.cuts_of(Section(file, start, stop), size)
+                except ValueError as error:
+                    raise BuildError(f"{self.path}: {member}: {error}") from None
+                readers.append(reader)
+                seekable = seekable and found
+                bounds += [(one, other, other - one) for one, other in pairwise(cuts)]
+        entry = SourceEntry(name, self.kind, self.amount(), warc.sha256_of(self.path), " ".join(readers), seekable)
+        return entry, bounds
+
+    def known(self, entry: SourceEntry) -> "Wacz":
+        members = tuple((start, stop) for _, start, stop in members_of(self.path))
+        return Wacz(self.path, members, tuple(entry.reader.split(" ")), entry.seekable)
+
+    def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
+        return self._member(part).read(part, root_url, limit, skip)
+
+    def bodies(
+        self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
+    ) -> Iterator[tuple[int, bytes]]:
+        return self._member(part).bodies(part, numbers, offsets, limit)
+
+    def _member(self, part: Part) -> warc.WarcFile:
+        number = bisect_right(self.members, part.start, key=lambda member: member[0]) - 1
+        return warc.WarcFile(self.path, self.readers[number], self.seekable, self.members[number])
+
+
+class _Bounded(io.FileIO):
+    """A file of which no more than LIST_BYTES are read at once: what lists the members of a zip is read at once."""
+
+    def read(self, size: int | None = -1) -> Any:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        if (left if size is None or size < 0 else min(size, left)) > LIST_BYTES:
+            raise zipfile.BadZipFile(f"the list of its members is larger than {LIST_BYTES >> 20} MB")
+        return super().read(size)
+
+
+def members_of(path: Path) -> list[tuple[str, int, int]]:
+    """Name and bytes [start, stop) of each WARC file of a zip, in the order in which they lie there.
+
+    Raises BuildError where the zip is damaged or holds no WARC file, or where one is compressed a second time."""
+    found: list[tuple[str, int, int]] = []
+    try:
+        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+            infos = [one for one in archive.infolist() if one.filename.lower().endswith(WARC_NAMES) and one.file_size]
+            end = 0
+            for info in sorted(infos, key=lambda info: info.header_offset):
+                if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+                    how = "encrypted" if info.flag_bits & 1 else "compressed a second time"
+                    raise BuildError(f"{path}: {info.filename} is {how} inside the zip: unzip it and pass the folder")
+                file.seek(info.header_offset)
+                signature, *lengths = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+                start = info.header_offset + LOCAL_HEADER.size + sum(lengths)
+                stop = start + info.compress_size
+                if signature != ZIP[0] or info.header_offset < end or stop > os.fstat(file.fileno()).st_size:
+                    raise zipfile.BadZipFile(f"{info.filename} does not lie where the list says")
+                found.append((info.filename, start, end := stop))
+    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:
+        raise BuildError(f"{path}: a damaged zip file: {error}") from None
+    if not found:
+        raise BuildError(f"{path}: a zip file without WARC files")
+    return found
