@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.stages.references import NEED, REFUSED, ROW, SUPPLY, _meet
+from pipeline.stages.references import LINK, NEED, REFUSED, ROW, SUPPLY, find
 from tests.corpora import build_here
 from tests.records import record
 from tests.stages.test_folders import digest, page, picture, shown
@@ -56,22 +56,11 @@ def test_a_page_shows_the_captures_of_its_own_time(tmp_path: Path) -> None:
 
 
 def test_the_nearest_capture_is_met_unless_one_opted_out() -> None:
-    random = np.random.default_rng(1)
-    rows = np.zeros(400, ROW)
-    for name, most in (("low", 40), ("kind", 4), ("part", 3), ("index", 9), ("time", 12)):
-        rows[name] = random.integers(0, most, len(rows))
-    rows["kind"][(rows["kind"] == REFUSED) & (rows["low"] > 10)] = SUPPLY
-    rows = np.unique(rows)
-    expected = {}
-    for place in np.flatnonzero(rows["kind"] == NEED):
-        same = rows["low"] == rows["low"][place]
-        refused, supplies = (
-            np.flatnonzero(same & (rows["kind"] == REFUSED)),
-            np.flatnonzero(same & (rows["kind"] == SUPPLY)),
-        )
-        apart = [(abs(rows["time"][at] - rows["time"][place]), rows["time"][at], at) for at in supplies]
-        if len(refused) or apart:
-            expected[place] = refused[0] if len(refused) else min(apart)[2]
-    met, supply = _meet(rows, NEED)
-    assert dict(zip(met, supply, strict=True)) == expected and len(expected) > 50
-    assert [len(found) for found in _meet(rows[:0], NEED)] == [0, 0]
+    rows = np.zeros(8, ROW)
+    rows["low"] = [1, 1, 1, 2, 2, 2, 2, 3]
+    rows["kind"] = [REFUSED, SUPPLY, NEED, SUPPLY, SUPPLY, LINK, NEED, NEED]
+    rows["time"] = [0, 9, 9, 1, 8, 6, 3, 0]
+    rows["index"] = rows["other_low"] = np.arange(8)
+    assert find(NEED, rows)[["index", "kind", "record", "low"]].tolist() == [(2, REFUSED, 0, 0), (6, SUPPLY, 3, 3)]
+    assert find(LINK, rows)[["index", "kind", "record", "low"]].tolist() == [(5, SUPPLY, 4, 4)]
+    assert len(find(NEED, rows[:0])) == 0
