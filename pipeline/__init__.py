@@ -1,1 +1,1 @@
-"""From web pages to a corpus: the Beam jobs and what only they need."""
+"""The pipeline from web pages to a corpus: Beam jobs and their supporting modules."""

@@ -1,4 +1,4 @@
-"""The build: its stages in order, each with the stages that it comes after."""
+"""The build: its stages in order, each with the stages it depends on."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -116,7 +116,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         tasks=lambda b: assign_shards(b.corpus, len(b.part_tasks), b.recipe.seed, b.recipe.windows.shard_bytes),
     ),
 )
-"""The stages in the order in which they run."""
+"""The stages in execution order."""
 
 
 def build(
@@ -128,25 +128,23 @@ def build(
     progress: Progress,
     network: Network = OFFLINE,
 ) -> Corpus:
-    """Builds a corpus at `root`, or resumes one that was begun.
+    """Build a corpus at `root`, or resume one.
 
-    Raises BuildError for everything that is wrong outside of this program."""
+    Raises BuildError for every error outside of this program."""
     user_agent(network.contact)
     Networks.parse(network.allow_private)
     if not inputs:
-        raise BuildError("no input: name WARC files or folders of HTML")
+        raise BuildError("no input: give WARC files or folders of HTML")
     paths = parts.resolve(inputs, progress.note)
     corpus = Corpus(root.resolve())
     claim(corpus, recipe, paths)
     with corpus.locked():
-        for left_over in corpus.root.rglob(".*.tmp"):  # of a writer that was killed
+        for left_over in corpus.root.rglob(".*.tmp"):  # left by a killed writer
             left_over.unlink()
         log, cores = corpus.work("worker.log"), os.cpu_count() or 1
         with Runner.from_options(beam_options, log, cores, "pipeline.stages.preload") as runner:
             if runner.remote or not runner.workers:
-                progress.note(
-                    "limits.record_seconds acts on worker processes of this machine alone: there are none here"
-                )
+                progress.note("limits.record_seconds has no effect: it needs worker processes on this machine")
             cut = parts.cut(corpus, paths, base_url)
             check_input(corpus, cut)
             with atomic(corpus.root / "recipe.toml") as file:

@@ -1,4 +1,4 @@
-"""Whether a directory may become this corpus: empty, or begun with the same input and recipe."""
+"""Check that a directory may hold this corpus: it must be empty, or started with the same input and recipe."""
 
 import tomllib
 from pathlib import Path
@@ -18,7 +18,7 @@ OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images",
 
 
 def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
-    """Makes the directory ours. Raises BuildError as `may_claim` does."""
+    """Claim the directory. Raises BuildError like `may_claim`."""
     may_claim(corpus, recipe, paths)
     try:
         corpus.work("lock").parent.mkdir(parents=True, exist_ok=True)
@@ -27,18 +27,18 @@ def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
 
 
 def may_claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
-    """Raises BuildError where the directory is something else's or another recipe's, or where a model that the recipe
-    names is not installed."""
+    """Raises BuildError if the directory holds something else or was built with another recipe, or if a model named by
+    the recipe is not installed."""
     try:
         check(recipe.values())
     except ScorerError as error:
         raise BuildError(str(error)) from None
     root = corpus.root
     if printable(str(root)) != str(root):
-        raise BuildError(f"{printable(str(root))}: pyarrow opens no path that is not UTF-8: choose another -o")
-    own = {root / "warc", root / "work" / "warc"}  # what lists were crawled and downloaded into
+        raise BuildError(f"{printable(str(root))}: pyarrow cannot open paths that are not UTF-8: choose another -o")
+    own = {root / "warc", root / "work" / "warc"}  # downloads and crawls of list inputs
     if any(path == root or (root in path.parents and own.isdisjoint(path.parents)) for path in paths):
-        raise BuildError(f"{root} holds the input itself: choose another -o")
+        raise BuildError(f"{root} contains the input: choose another -o")
     try:
         if root.exists() and not root.is_dir():
             raise BuildError(f"{root} is a file: choose another -o")
@@ -67,7 +67,7 @@ def _check_recipe(root: Path, recipe: Recipe) -> None:
     if before.hash() != recipe.hash():
         changed = sorted(_flat(before.table()).items() ^ _flat(recipe.table()).items())
         raise BuildError(
-            f"{root} was built with another recipe ({changed[0][0]} differs): choose another -o, or remove it first"
+            f"{root} was built with another recipe ({changed[0][0]} differs): choose another -o, or delete it first"
         )
 
 
@@ -86,5 +86,5 @@ def check_input(corpus: Corpus, cut: Input) -> None:
     names = [[source.name, source.kind, source.size, source.identity] for source in cut.parts.sources]
     before = read_json(path)
     if before is not None and before != names:
-        raise BuildError(f"{corpus.root} was built from another input: choose another -o, or remove it first")
+        raise BuildError(f"{corpus.root} was built from another input: choose another -o, or delete it first")
     write_json(path, names)

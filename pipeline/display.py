@@ -1,4 +1,4 @@
-"""How far long work is: one line with a bar on a terminal, a plain line every ten seconds elsewhere."""
+"""Progress of long work: one line with a bar on a terminal, a plain line every ten seconds elsewhere."""
 
 import sys
 import threading
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TextIO
 
 INTERVAL = 10.0
-"""Seconds between two plain lines."""
+"""Seconds between plain lines."""
 REDRAW = 0.5
-"""Seconds between two looks at the work on a terminal."""
+"""Seconds between updates on a terminal."""
 
 
 class Status(NamedTuple):
-    """What is done. `text` says what and how many of how many, `detail` what is only true for now; `done` of `total`
-    gives rate and time left, and `rate` writes a rate per second."""
+    """Progress. `text` says what and how many of how many, `detail` is transient; `done` of `total` gives rate and time
+    left, and `rate` formats a rate per second."""
 
     text: str
     done: float
@@ -43,7 +43,7 @@ def duration(seconds: float) -> str:
 
 @dataclass
 class Display:
-    """Writes to a stream, by default the terminal's error stream."""
+    """Writes to a stream, by default standard error."""
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 
@@ -53,7 +53,7 @@ class Display:
 
     @contextmanager
     def watch(self, look: Callable[[], Status]) -> Iterator[None]:
-        """Shows what `look` sees while the block runs, and what it sees last."""
+        """Show the result of `look` while the block runs, and once at its end."""
         pace = _Pace(look().done)
         over = threading.Event()
         show = self._draw if self.stream.isatty() else self._print
@@ -79,7 +79,7 @@ class Display:
         columns = [TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[details]}")]
         console = Console(file=self.stream)
         with Progress(*columns, console=console, auto_refresh=False, transient=True) as bars:
-            console.show_cursor()  # a process that is killed leaves a terminal that can be used
+            console.show_cursor()  # if the process is killed, the terminal stays usable
             status = look()
             task = bars.add_task(status.text, details="")
             while not over.wait(REDRAW):
@@ -90,7 +90,7 @@ class Display:
 
 
 class _Pace:
-    """Rate and time left since a beginning at which `before` was done already."""
+    """Rate and time left since the start, at which `before` was already done."""
 
     def __init__(self, before: float) -> None:
         self._before, self._begin = before, time.monotonic()

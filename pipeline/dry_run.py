@@ -1,4 +1,4 @@
-"""`m3w build --dry-run`: what a build would read, and about how long and how large it would be. Nothing is written."""
+"""`m3w build --dry-run`: what a build would read, and its expected time and disk space. Nothing is written."""
 
 import os
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from pipeline.stages import parts
 from pipeline.stages.pages import use_of
 
 SAMPLE = 256 << 20
-"""A larger input is judged by a sample of its parts of about this many bytes."""
+"""Larger inputs are estimated from a sample of parts of about this many bytes."""
 START, PER_MB, PER_ITEM = 4.0, 0.37, 0.003
-"""Seconds before anything is read (assumed), and of one worker for a MB of input, and for a page or picture. These two
+"""Seconds before anything is read (assumed), and worker seconds per MB of input and per page or image. The latter two
 solve two builds measured with 2 workers on 2 cores (docs/results/build.md): three sites, 99 MB with 433 pages and 761
-pictures, in 24.0 s; and miniweb's 800 pages, 17.7 MB with 990 pages and 4,156 pictures, in 15 s."""
+images, in 24.0 s; and miniweb's 800 pages, 17.7 MB with 990 pages and 4,156 images, in 15 s."""
 DISK = (1.1, 2.9)
-"""Bytes on disk, at most and in the end, for a byte of pictures in the input: measured on the same two inputs, of which
-the first has large pictures, which are made smaller."""
+"""Final and peak bytes on disk per byte of images in the input: measured on the same two inputs; the first has large
+images, which are scaled down."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What an input holds. `records`, `pages`, `images` and `image_bytes` are counts where `sampled` (bytes that were
-    read) is all of `bytes`, else estimates. `workers` is None on a cluster."""
+    """Contents of an input. `records`, `pages`, `images` and `image_bytes` are counts if `sampled` (bytes read) equals
+    `bytes`, else estimates. `workers` is None on a cluster."""
 
     parts: int
     bytes: int
@@ -41,7 +41,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float | None:
-        """For the whole build on this machine without fetching; None on a cluster."""
+        """Seconds of the whole build on this machine without fetching; None on a cluster."""
         if self.workers is None:
             return None
         return START + (PER_MB * self.bytes / 1e6 + PER_ITEM * (self.pages + self.images)) / self.workers
@@ -57,14 +57,14 @@ class Forecast:
             f"parts    {self.parts:,}",
             f"records  {about}{self.records:,} ({how})",
             f"pages    {about}{self.pages:,}",
-            f"images   {about}{self.images:,} in the input ({_size(self.image_bytes)}); fetched ones come on top",
+            f"images   {about}{self.images:,} in the input ({_size(self.image_bytes)}); plus fetched ones",
             f"time     {time}",
             f"disk     about {low} to {high}",
         ]
 
 
 def dry_run(inputs: Sequence[str], root: Path, recipe: Recipe, base_url: str, beam_options: list[str]) -> Forecast:
-    """Reads an input, or a sample of it. Raises BuildError where the build would at its start."""
+    """Read an input, or a sample of it. Raises the same BuildError as the start of a build."""
     paths = parts.resolve(inputs)
     corpus = Corpus(root.resolve())
     may_claim(corpus, recipe, paths)

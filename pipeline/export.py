@@ -1,4 +1,4 @@
-"""`m3w export`: a corpus in the formats of other projects."""
+"""`m3w export`: convert a corpus to other projects' formats."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +13,9 @@ from shards.tar import read_member
 
 
 def export(corpus: Path, to: str, output: Path, report: Callable[[str], Any]) -> None:
-    """Write `corpus` in the format `to` into the folder `output`. Raises BuildError if it cannot be done."""
+    """Write `corpus` in the format `to` into the folder `output`. Raises BuildError if that is not possible."""
     if to not in EXPORTERS:
-        raise BuildError(f"no format {to!r}: {', '.join(EXPORTERS)}")
+        raise BuildError(f"unknown format {to!r}: use {', '.join(EXPORTERS)}")
     opened = open_corpus(corpus)
     if output.exists() and any(output.iterdir()):
         raise BuildError(f"{output} is not empty: choose another -o")

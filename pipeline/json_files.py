@@ -1,4 +1,4 @@
-"""Small JSON files that are whole or absent at any moment."""
+"""Small JSON files, written atomically."""
 
 import json
 from pathlib import Path
@@ -9,21 +9,21 @@ from shards.files import atomic
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value whole or not at all, with sorted keys.
+    """Write a value atomically, with sorted keys.
 
-    File names that are not UTF-8 hold lone surrogates, for which Python's escape and JSON's are the same."""
+    File names that are not UTF-8 contain lone surrogates, which Python and JSON escape in the same way."""
     with atomic(path) as file:
         text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> Any:
-    """The value in a file, or None if there is no such file.
+    """The value in a file, or None if the file does not exist.
 
-    Raises BuildError if it is not JSON: something else wrote it."""
+    Raises BuildError if it is not JSON, which this program did not write."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise BuildError(f"{path} is damaged ({error}): remove it and rerun the command") from None
+        raise BuildError(f"{path} is damaged ({error}): delete it and rerun the command") from None

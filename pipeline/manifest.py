@@ -1,4 +1,4 @@
-"""What makes a directory a corpus: its manifest, written last."""
+"""The manifest of a corpus, written last; it makes a directory a corpus."""
 
 import platform
 import re
@@ -21,17 +21,17 @@ PAGE_PACKAGES = (
 )
 PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "simplejpeg")
 PACKAGES = tuple(sorted({*PAGE_PACKAGES, *PICTURE_PACKAGES, "apache-beam", "pyarrow", "tokenizers"}))
-"""Packages whose version can change what a corpus holds; the manifest names them."""
+"""Packages whose version can change the contents of a corpus; recorded in the manifest."""
 WRITTEN = {
     "documents": re.compile(r"\d{5,}\.parquet"),
     "images": re.compile(r"\d{5,}\.(parquet|tar)"),
     "windows": re.compile(r"(train|validation)-\d{5,}\.(parquet|tar)"),
 }
-"""The names that stages give to the files of a corpus, by folder."""
+"""The prefixes of a corpus' files, by folder."""
 
 
 def write_manifest(corpus: Corpus, recipe: Recipe, parts: Parts, stages: dict[str, list[FileEntry]]) -> None:
-    """Writes manifest.json, after files of earlier builds that it does not name were deleted."""
+    """Write manifest.json after deleting files of earlier builds that it does not list."""
     kept = [
         entry for name in ("documents", "distinct_images", "images", "tokenizer", "shards") for entry in stages[name]
     ]

@@ -1,20 +1,20 @@
-"""What a body is: its bytes decide, its labels advise.
+"""Media type of a body: its bytes decide, its labels are hints.
 
-After the MIME Sniffing standard (WHATWG), which looks at a body as browsers do, with two differences: no body is run,
-so the bytes of a picture win over any label; and a doctype makes a page of anything but a picture.
+Follows the MIME Sniffing standard (WHATWG), as browsers do, with two differences: nothing is executed here, so the
+bytes of an image override any label; and a doctype makes anything but an image a page.
 """
 
 import re
 
 SNIFF_BYTES = 1445
-"""How much of a body is looked at (MIME Sniffing standard, section 5.2, "resource header")."""
+"""Bytes of a body that are examined (MIME Sniffing standard, section 5.2, "resource header")."""
 HTML = ("text/html", "application/xhtml+xml")
 XML = ("application/xml", "text/xml")
 UNKNOWN = ("", "application/octet-stream", "binary/octet-stream", "unknown/unknown", "application/unknown", "*/*")
-"""Labels that say nothing: servers give them where they know no better."""
+"""Uninformative labels that servers use as defaults."""
 
 _ESSENCE = re.compile(r"[\s\"']*([\w!#$&^.+*-]+/[\w!#$&^.+*-]+)")
-# Labels of the other types are said by servers that mean them
+# Servers use labels of other types on purpose
 _VAGUE = re.compile(
     r"application/(?!vnd\.|.*(?:script|json|xml|zip|gzip|tar|compress|rar|7z|pdf|rtf|font|flash|java|archive|package|msword"
     r"|ogg|mp4|mpeg|iso9660|epub|wasm|protobuf))"
@@ -63,8 +63,8 @@ _TAG = re.compile(
 
 
 def essence(label: str) -> str:
-    """The media type of a Content-Type, lower-case, without parameters; "" for what is none. Of several the first, and
-    what follows a blank is no part of it."""
+    """The media type of a Content-Type, lower-case, without parameters; "" if invalid. The first of several; anything
+    after a space is ignored."""
     found = _ESSENCE.match(label)
     return found[1].lower() if found else ""
 
@@ -75,8 +75,7 @@ def vague(known: str) -> bool:
 
 
 def picture_format(body: bytes) -> str | None:
-    """The name of the format of pictures that a body begins like, None where it does not. SVG is text: it has no such
-    beginning."""
+    """The image format whose signature a body starts with, or None. SVG is text and has no signature."""
     for magic, name in _PICTURES:
         if body.startswith(magic):
             return name
@@ -92,22 +91,22 @@ def picture_format(body: bytes) -> str | None:
 
 
 def media_type(label: str, body: bytes, identified: str = "") -> str:
-    """What a body is: one of HTML for a page, image/... for a picture, else anything.
+    """The media type of a body: one of HTML for a page, image/... for an image, else anything.
 
-    `label` is the value of Content-Type, `identified` that of WARC-Identified-Payload-Type, which counts where the
-    first leaves the type open."""
+    `label` is the value of Content-Type, `identified` that of WARC-Identified-Payload-Type, which is used if the first
+    leaves the type open."""
     head = body[:SNIFF_BYTES]
     known = essence(label)
     if vague(known) and known != "text/plain":
         known = essence(identified) or known
     picture = picture_format(head)
-    # a text may begin with BM or GIF89a
+    # text may start with BM or GIF89a
     text = known.startswith("text/") or known in HTML
     if picture is not None and not (text and (_BINARY.search(head) is None or (known in HTML and head[:2] == b"BM"))):
         return f"image/{picture}"
     if known.startswith("image/"):
         return known
-    if known not in HTML:  # extraction tells files that call themselves pages from pages
+    if known not in HTML:  # extraction separates real pages from files that only claim to be pages
         for magic, name in _FILES:
             if head.startswith(magic):
                 return name
@@ -115,7 +114,7 @@ def media_type(label: str, body: bytes, identified: str = "") -> str:
 
 
 def _markup(known: str, head: bytes) -> str:
-    """What a body that is no picture and no archive is."""
+    """The media type of a body that is neither an image nor an archive."""
     start = _PROLOG.match(head)
     root = _ROOT.match(head, start.end() if start else 0)
     named = _ROOTS.get(root[1].lower(), "") if root else ""

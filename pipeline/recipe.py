@@ -1,8 +1,8 @@
-"""A recipe: everything that decides what a corpus holds, as typed data read from one TOML file.
+"""A recipe: everything that determines the contents of a corpus, as typed data read from one TOML file.
 
-A preset is complete as data (pipeline/recipes/*.toml). `--set section.key=value` changes single keys. The resolved
-recipe and its hash are stamped on what it produced. The keys of rules come from the table of rules (filters.rules),
-the others stand here.
+A preset is complete (pipeline/recipes/*.toml). `--set section.key=value` changes single keys. The resolved recipe and
+its hash are recorded in what it produced. The keys of rules come from the table of rules (filters.rules), the others
+are declared here.
 """
 
 import difflib
@@ -31,46 +31,46 @@ class Section(BaseModel):
 
 
 def _setting(default: Any, what: str, **limits: Any) -> Any:
-    """A key: its default, what it means, and the limits of a number (ge, le)."""
+    """A key: its default, its meaning, and the limits of a number (ge, le)."""
     options: dict[str, Any] = {"default": default, "description": what, **limits}
     if isinstance(default, tuple):
-        options["strict"] = False  # TOML's lists become tuples; nothing else changes its type
+        options["strict"] = False  # TOML's lists become tuples; all other types stay
     if isinstance(default, float):
         options["allow_inf_nan"] = False
     return Field(**options)
 
 
 class Limits(Section):
-    """What a page may cost before it is dropped. Bytes are those after decompression."""
+    """What a page may cost before it is dropped. Bytes are after decompression."""
 
     page_bytes: int = _setting(20_000_000, "Maximum bytes of a page", ge=1)
-    page_depth: int = _setting(2_000, "Maximum depth of a page's elements", ge=1, le=10_000)
-    record_seconds: float = _setting(120.0, "Seconds that a record may take", ge=0.1, le=86_400)
+    page_depth: int = _setting(2_000, "Maximum nesting depth of a page's elements", ge=1, le=10_000)
+    record_seconds: float = _setting(120.0, "Maximum seconds per record", ge=0.1, le=86_400)
 
 
 class Extract(Section):
     """How pages become nodes; see pipeline.extract.ExtractOptions."""
 
-    engine: Literal["openm3w", "trafilatura"] = _setting("openm3w", "What chooses a page's main content")
-    comments: bool = _setting(False, "Keep the comments of readers")
-    css_backgrounds: bool = _setting(False, "Keep pictures that style attributes name")
-    max_image_width: int = _setting(1024, "Pixels of width up to which the largest offered size is taken", ge=1)
+    engine: Literal["openm3w", "trafilatura"] = _setting("openm3w", "Method that selects a page's main content")
+    comments: bool = _setting(False, "Keep readers' comments")
+    css_backgrounds: bool = _setting(False, "Keep background images of style attributes")
+    max_image_width: int = _setting(1024, "Preferred width: the widest candidate up to this many pixels", ge=1)
 
 
 class Storage(Section):
-    """How images are read and stored; rules on them come from the table."""
+    """How images are decoded and stored; rules on them come from the table."""
 
-    max_pixels: int = _setting(64_000_000, "Maximum pixels of a picture that is decoded", ge=1)
-    max_bytes: int = _setting(20_000_000, "Maximum bytes of a picture", ge=1)
-    # JPEG's side is at most 65,500 pixels
-    max_side: int = _setting(512, "Pixels of the longer side as stored", ge=1, le=65_500)
+    max_pixels: int = _setting(64_000_000, "Maximum pixels of an image", ge=1)
+    max_bytes: int = _setting(20_000_000, "Maximum bytes of an image", ge=1)
+    # JPEG's maximum side is 65,500 pixels
+    max_side: int = _setting(512, "Maximum pixels of the longer side as stored", ge=1, le=65_500)
     quality: int = _setting(90, "JPEG quality as stored", ge=1, le=100)
-    store: Literal["jpeg", "original"] = _setting("jpeg", "What is stored: a JPEG, or the bytes as they came")
+    store: Literal["jpeg", "original"] = _setting("jpeg", "What is stored: a JPEG, or the original bytes")
 
 
 def _distinct(formats: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(formats)) < len(formats):
-        raise ValueError("names a format twice")
+        raise ValueError("contains a format twice")
     return formats
 
 
@@ -80,20 +80,20 @@ Formats = Annotated[tuple[Literal["parquet", "tar"], ...], Field(min_length=1), 
 class Windows(Section):
     """How documents are cut; see shards.windows."""
 
-    policy: Literal["random", "tile"] = _setting("random", "Windows drawn at random, or laid one after another")
-    tokens: int = _setting(256, "Maximum tokens of a window, markers among them", ge=8, le=1_000_000)
+    policy: Literal["random", "tile"] = _setting("random", "Draw windows at random, or tile the document")
+    tokens: int = _setting(256, "Maximum tokens of a window, including markers", ge=8, le=1_000_000)
     images: int = _setting(5, "Maximum images of a window", ge=1, le=1_000)
-    draws: int = _setting(8, "Maximum windows that policy random draws from a document", ge=1, le=1_000_000)
+    draws: int = _setting(8, "Maximum windows per document with policy random", ge=1, le=1_000_000)
     tokenizer: str = _setting("corpus", "corpus, a tokenizer.json, a GGUF file, or a Hugging Face name")
-    # 300 entries hold all bytes and the special tokens
-    vocabulary: int = _setting(8192, "Entries of the corpus' own tokenizer", ge=300, le=1_000_000)
-    validation: float = _setting(0.05, "Share of sites that is held out", ge=0, le=1)
-    formats: Formats = _setting(("parquet", "tar"), "Formats that windows are written in")
-    shard_bytes: int = _setting(256_000_000, "Bytes of a shard, on average", ge=1)
+    # 300 entries cover all bytes and the special tokens
+    vocabulary: int = _setting(8192, "Vocabulary size of the corpus' own tokenizer", ge=300, le=1_000_000)
+    validation: float = _setting(0.05, "Share of sites held out", ge=0, le=1)
+    formats: Formats = _setting(("parquet", "tar"), "Formats of windows/")
+    shard_bytes: int = _setting(256_000_000, "Average bytes of a shard", ge=1)
 
 
 def _of_rules(name: str, base: type[Section] = Section) -> type[Section]:
-    """A section with the keys that the table of rules has in it."""
+    """A section with its keys from the table of rules."""
     fields: dict[str, Any] = {}
     for key in rule_keys().values():
         section, _, field = key.name.partition(".")
@@ -114,7 +114,7 @@ def _limits(key: Key) -> dict[str, float]:
     return {"ge": key.low} | ({"le": key.high} if key.high < math.inf else {})
 
 
-# their fields are data, which a type checker does not see
+# their fields are data that type checkers cannot see
 if TYPE_CHECKING:
     Text = Any
     Image = Any
@@ -130,8 +130,8 @@ else:
 class Recipe(Section):
     """A resolved recipe."""
 
-    name: str = _setting("web", "What the recipe is called")
-    seed: int = _setting(0, "What decides every random choice", ge=0, le=2**63 - 1)
+    name: str = _setting("web", "Name of the recipe")
+    seed: int = _setting(0, "Seed of every random choice", ge=0, le=2**63 - 1)
     limits: Limits = Field(default_factory=Limits)
     extract: Extract = Field(default_factory=Extract)
     text: Text = Field(default_factory=Text)
@@ -142,7 +142,7 @@ class Recipe(Section):
 
     @property
     def body_bytes(self) -> int:
-        """The most bytes that are read of a page or a picture, whichever may have more."""
+        """The larger of the byte limits of pages and images."""
         return max(self.limits.page_bytes, int(self.image.max_bytes))
 
     def values(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Recipe(Section):
         }
 
     def table(self) -> dict[str, Any]:
-        """As nested plain values, the way TOML and JSON write it."""
+        """As nested plain values, as in TOML and JSON."""
         return self.model_dump(mode="json")
 
     def toml(self) -> str:
@@ -183,7 +183,7 @@ def settings() -> dict[str, Key]:
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:
-    """The values of a Literal, also of one within a tuple."""
+    """The values of a Literal, or of one within a tuple."""
     inside = getattr(annotation, "__args__", ())
     if getattr(annotation, "__origin__", None) is Literal:
         return inside
@@ -195,15 +195,15 @@ def presets() -> list[str]:
 
 
 def load(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
-    """A preset's name or the path of a TOML file, with `section.key=value` settings on top.
+    """Load a preset by name or a TOML file by path, then apply `section.key=value` settings.
 
-    Raises BuildError for an unknown name, section or key, or a value of the wrong type or out of its range."""
+    Raises BuildError for an unknown name, section or key, or a value of the wrong type or out of range."""
     path = Path(name_or_path)
     if not name_or_path.endswith(".toml"):
         path = PRESETS / f"{name_or_path}.toml"
         if not path.exists():
             raise BuildError(
-                f"there is no recipe {name_or_path!r}{nearest(name_or_path, presets())}; the presets are"
+                f"unknown recipe {name_or_path!r}{nearest(name_or_path, presets())}; the presets are"
                 f" {', '.join(presets())}, or give a .toml file"
             )
     try:
@@ -236,7 +236,7 @@ def _set(table: dict[str, Any], setting: str) -> None:
 
 
 def from_table(table: dict[str, Any]) -> Recipe:
-    """A recipe from nested plain values. Raises BuildError for what does not belong in one."""
+    """A recipe from nested plain values. Raises BuildError for invalid keys or values."""
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
@@ -244,7 +244,7 @@ def from_table(table: dict[str, Any]) -> Recipe:
 
 
 def _message(error: ErrorDetails) -> str:
-    """What is wrong, in one line."""
+    """The problem in one line."""
     known = settings()
     place = [str(step) for step in error["loc"] if isinstance(step, str)]
     name, value = ".".join(place[:2]), error["input"]
@@ -266,7 +266,7 @@ def _message(error: ErrorDetails) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A question for the one name that is spelt nearly like `name`: by its last part too, in whichever section."""
+    """A "did you mean" question for the closest known name, also compared by its last part in any section."""
     by_end = {full.rpartition(".")[2]: full for full in known}
     found = difflib.get_close_matches(name, list(by_end.values()), 1, 0.7)
     if not found:

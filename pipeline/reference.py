@@ -1,4 +1,4 @@
-"""What recipes and rules say of themselves: `m3w recipe`, and docs/recipes.md.
+"""The reference of recipes and rules: `m3w recipe`, and docs/recipes.md.
 
 python -m pipeline.reference > docs/recipes.md"""
 
@@ -37,7 +37,7 @@ def written(value: object) -> str:
 
 
 def limits(key: Key) -> str:
-    """The values that a key may have."""
+    """The allowed values of a key."""
     if key.choices:
         kind = "list of " if isinstance(key.default, tuple) else ""
         return kind + ", ".join(written(choice) for choice in key.choices)
@@ -52,9 +52,9 @@ def keys_of(rule: Rule) -> tuple[Key, ...]:
 
 
 def explain(name: str) -> str:
-    """What a rule drops, by what, and where it comes from; also by the name of one of its keys.
+    """Explain a rule: what it drops, its metric, keys and source. `name` may also be one of its keys.
 
-    Raises BuildError for a name that is neither a rule's nor a key's."""
+    Raises BuildError if `name` is neither a rule nor a key."""
     found = [rule for rule in rules.RULES if name == rule.id or name in (key.name for key in keys_of(rule))]
     known = settings()
     if not found and name in known:
@@ -77,7 +77,7 @@ def _explained(rule: Rule) -> Iterator[str]:
 
 
 def differences(one: Recipe, other: Recipe) -> str:
-    """The keys in which two recipes differ, one a line."""
+    """The keys that differ between two recipes, one per line."""
     theirs = other.values()
     rows = [
         (name, written(value), written(theirs[name])) for name, value in one.values().items() if value != theirs[name]
@@ -87,13 +87,13 @@ def differences(one: Recipe, other: Recipe) -> str:
 
 
 def reference() -> str:
-    """docs/recipes.md."""
+    """The text of docs/recipes.md."""
     by_key = {key.name: rule for rule in rules.RULES for key in keys_of(rule)}
     lines = [
         "# Recipes: keys and rules",
         "",
         "Generated from the code by `python -m pipeline.reference > docs/recipes.md`. `m3w recipe show web` prints a",
-        "recipe, `m3w recipe explain RULE` one of the rules below, `m3w recipe diff A B` what two recipes differ in.",
+        "recipe, `m3w recipe explain RULE` one of the rules below, `m3w recipe diff A B` how two recipes differ.",
         "",
         "Beside the sections: `name` (of the recipe) and `seed` (0; determines every random choice).",
         "",

@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM end a program with one line and the status 128 + number.
+"""End a program on SIGINT and SIGTERM with one line and status 128 + number.
 
-The handler ends the process itself and raises nothing: an exception that is raised while numpy or torch are being
-imported is swallowed there and comes out as another one. `handle` is called before anything heavy is imported, and this
-module imports nothing that takes time.
+The handler ends the process itself and raises nothing: an exception raised while numpy or torch are being imported
+would be swallowed there and replaced by another one. `handle` is called before anything heavy is imported, and this
+module imports nothing slow.
 """
 
 import os
@@ -21,7 +21,8 @@ _ending = threading.Lock()
 
 
 def handle(program: str) -> None:
-    """From now on SIGINT and SIGTERM end this process. Of several that torchrun started only the first says so."""
+    """End this process on SIGINT and SIGTERM from now on. Of several processes started by torchrun only the first
+    prints."""
 
     global _program
     _program = program
@@ -36,19 +37,19 @@ def handle(program: str) -> None:
 
 
 def fail(message: str) -> None:
-    """Ends the program with one line and status 1, from any thread. Does nothing in a program that `handle` was not
-    called for: another program that uses this one as a library is not ours to end."""
+    """End the program with one line and status 1, from any thread. Does nothing unless `handle` was called: a program
+    that uses this one as a library must not be ended."""
     if _program is not None:
         _end(message, 1)
 
 
 def _end(message: str, status: int) -> None:
     if not _ending.acquire(blocking=False):
-        return  # another thread is ending the program
+        return  # another thread is already ending the program
     if os.environ.get("RANK", "0") == "0":
         _say(f"{_program}: {message}\n")
-    # Files are whole or absent at any moment, and workers end with this process. Only multiprocessing, where it is
-    # in use, has something to remove: the folder of its socket and its semaphores.
+    # Files are written atomically, and workers end with this process. Only multiprocessing, if used, leaves something
+    # to remove: its socket's folder and its semaphores.
     if util := sys.modules.get("multiprocessing.util"):
         util._exit_function()
     os._exit(status)
@@ -61,14 +62,14 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 def _say(line: str) -> None:
     try:
         os.write(2, (f"\n{line}" if os.isatty(2) else line).encode())
-    except OSError:  # nobody reads it
+    except OSError:  # stderr is closed
         pass
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """SIGINT and SIGTERM reach their handlers at the end of the block. A signal mask would not do: threads that
-    libraries have started still take them."""
+    """Delay SIGINT and SIGTERM until the end of the block. A signal mask would not suffice: threads started by
+    libraries still receive them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

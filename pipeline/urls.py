@@ -1,6 +1,5 @@
-"""URLs: what pages write becomes absolute, after the WHATWG URL standard (ada-url), and its parts: host, site, keys
-under which equal names of one thing meet. http, https and file only, without the fragment, which names a part of what
-the URL without it fetches."""
+"""URLs: resolve references as in the WHATWG URL standard (ada-url), and split and normalise URLs. http, https and file
+only, without the fragment, which is never sent to a server."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +13,14 @@ from ada_url import check_url, join_url, normalize_url
 if TYPE_CHECKING:
     from tldextract import TLDExtract
 
-# What most pages write and what needs no parser (1.1 µs instead of 1.8): a lower-case host that is no number and not
-# internationalised, no dot segment, nothing to escape
+# Most URLs on pages need no parser (1.1 µs instead of 1.8): a lower-case host that is not a number and not
+# internationalised, no dot segments, nothing to escape
 _CLEAN = re.compile(
     r"https?://(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*(?::(?!80/|443/)[1-9][0-9]{1,3})?"
     r"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-]+)*/"
     r"(?:[A-Za-z0-9_~!$&()*+,;=:@-]+(?:\.[A-Za-z0-9]{1,5})?)?(?:\?[A-Za-z0-9/_~!$&()*+,;=:@.%-]*)?\Z"
 )
-# The parts of a URL that `resolve` returned, or of an origin
+# The parts of a URL returned by `resolve`, or of an origin
 _PARTS = re.compile(r"(https?|file)://(?:[^/]*@)?((\[[^\]]*\]|[^/:]*)(?::(\d+))?)(/.*)?", re.DOTALL)
 _CREDENTIALS = re.compile(r"(https?://)[^/]*@")
 _DEFAULT_PORT = {"http": 80, "https": 443, "file": 0}
@@ -30,7 +29,7 @@ MAX_URL = 8192
 
 
 def resolve(reference: str, base: str) -> str | None:
-    """The absolute http, https or file URL that `reference` means on a page at `base`, without its fragment.
+    """The absolute http, https or file URL of `reference` on a page at `base`, without its fragment.
 
     None for anything else: other schemes, an invalid host or port, more than 8192 characters."""
     if _CLEAN.match(reference) and len(reference) <= MAX_URL:
@@ -48,7 +47,7 @@ def resolve(reference: str, base: str) -> str | None:
 
 
 def _resolve_odd(reference: str, base: str) -> str:
-    """What the parser takes only without the base, or without surrogates; "" where it takes nothing."""
+    """Resolve what the parser accepts only without the base, or without surrogates; "" if it accepts neither."""
     reference, base = (text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in (reference, base))
     try:
         return join_url(base, reference) if check_url(base) else normalize_url(reference)
@@ -57,8 +56,8 @@ def _resolve_odd(reference: str, base: str) -> str:
 
 
 class Parts(NamedTuple):
-    """The parts of a URL: the host without brackets, the port that is connected to, `authority` as host and port are
-    written, without credentials, path and query."""
+    """The parts of a URL: host without brackets, port to connect to, `authority` (host and port as written, without
+    credentials), path and query."""
 
     scheme: str
     host: str
@@ -77,7 +76,7 @@ def split(url: str) -> Parts | None:
 
 
 def normal(url: str) -> str | None:
-    """The URL under which a page is known, without credentials; None where it is no http or https URL."""
+    """The URL that identifies a page, without credentials; None if it is not an http or https URL."""
     found = resolve(url, "")
     if found is None or found.startswith("file:"):
         return None
@@ -86,14 +85,14 @@ def normal(url: str) -> str | None:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL that `resolve` returned."""
+    """Scheme, host and port of a URL returned by `resolve`."""
     match = _PARTS.match(url)
     return f"{match[1]}://{match[2]}" if match else ""
 
 
 def host_of(url: str) -> str:
-    """The name under which a server is asked politely, whatever the port and scheme, of a URL that `resolve` returned;
-    "" without a host."""
+    """The host name used for politeness, for any port and scheme, of a URL returned by `resolve`; "" if there is
+    none."""
     match = _PARTS.match(url)
     return match[3].strip("[]") if match else ""
 
@@ -105,17 +104,17 @@ def partition_of(host: str, partitions: int) -> int:
 
 @cache
 def _suffixes() -> "TLDExtract":
-    from tldextract import TLDExtract  # imports requests
+    from tldextract import TLDExtract  # this imports requests
 
-    return TLDExtract(suffix_list_urls=(), cache_dir=None)  # the list that comes with the package: no network, no cache
+    return TLDExtract(suffix_list_urls=(), cache_dir=None)  # use the list in the package: no network, no cache
 
 
 def site_of(url: str) -> str:
-    """The registrable domain of a URL in lower case (Public Suffix List), or its address; "" without a host."""
+    """The registrable domain of a URL in lower case (Public Suffix List), or its IP address; "" without a host."""
     parts = _suffixes()(url.lower())
     if parts.suffix or not parts.subdomain:
         return parts.top_domain_under_public_suffix or parts.domain or parts.suffix
-    # a top-level domain that the list does not know counts as a public suffix (its rule "*")
+    # a top-level domain missing from the list counts as a public suffix (its rule "*")
     return f"{parts.subdomain.rpartition('.')[2]}.{parts.domain}"
 
 
@@ -123,8 +122,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.~!$&'()*+,;=:@/-]*")
 
 
 def spelling(url: str) -> str:
-    """One spelling for all that differ in which characters of the path are escaped, and how: pages and files disagree
-    on brackets, blanks, the case of hex digits. Escaped slashes stay apart from slashes. No URL to fetch: a key."""
+    """One spelling for URLs that differ only in how characters of the path are escaped: pages and files disagree on
+    brackets, spaces and the case of hex digits. Escaped slashes stay different from slashes. Not a URL to fetch: a
+    key."""
     path, mark, query = url.partition("?")
     if not _PLAIN.fullmatch(path):
         pieces = re.split(b"%2[Ff]", path.encode("utf-8", "surrogatepass"))
@@ -133,14 +133,14 @@ def spelling(url: str) -> str:
 
 
 def key_of(url: str) -> str:
-    """What equal names of one thing have in common: the spelling of the URL as references are resolved, or of the text
-    where it is no such URL. WARC files name captures as crawlers wrote them: with ports, upper case, any escapes."""
+    """The key under which a URL is looked up: its spelling after resolving references, or that of the text if it is not
+    a URL. WARC files contain URLs as crawlers wrote them: with ports, upper case, any escapes."""
     return spelling(resolve(url, "") or url.partition("#")[0])
 
 
 def unescaped_spellings(url: str) -> Iterator[str]:
-    """What references come to that name a path whose bytes are not UTF-8 without escapes, on pages in windows-1252:
-    as much of the end of the path as they may name is read as windows-1252."""
+    """Possible spellings of a path whose bytes are not UTF-8 and were not escaped, on pages in windows-1252: as much of
+    the end of the path as may be meant is decoded as windows-1252."""
     segments = url.split("/")
     for index in reversed(range(len(segments))):
         segment = unquote_to_bytes(segments[index])

@@ -48,7 +48,7 @@ def test_what_does_not_belong_in_a_recipe(setting: str) -> None:
 
 
 def test_a_format_named_twice_is_refused() -> None:
-    with pytest.raises(BuildError, match=r"^windows\.formats names a format twice: "):
+    with pytest.raises(BuildError, match=r"^windows\.formats contains a format twice: "):
         load("web", ["windows.formats=['tar', 'tar']"])
 
 

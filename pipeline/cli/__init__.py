@@ -1,4 +1,4 @@
-"""The m3w command. Only signals are handled here: what the commands import comes after."""
+"""The m3w command. Only signals are handled here, before the commands are imported."""
 
 
 def main() -> None:
@@ -6,7 +6,7 @@ def main() -> None:
     import os
     import sys
 
-    os.environ["PYTHONSAFEPATH"] = "1"  # processes started from here never import from the current folder
+    os.environ["PYTHONSAFEPATH"] = "1"  # child processes never import from the current folder
     from pipeline import signals
 
     signals.handle("m3w")

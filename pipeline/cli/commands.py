@@ -1,4 +1,4 @@
-"""The commands of m3w. Everything heavy is imported inside the commands, so that --help answers at once."""
+"""The commands of m3w. Heavy packages are imported inside the commands, so that --help is fast."""
 
 import sys
 from functools import partial
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Interleaved image-text corpora from the web.",
 )
-recipes = typer.Typer(no_args_is_help=True, help="The recipes that come with openm3w.")
+recipes = typer.Typer(no_args_is_help=True, help="Show, compare and explain recipes.")
 app.add_typer(recipes, name="recipe")
 
 
@@ -72,7 +72,7 @@ def build(
     _check_system()
     import logging
 
-    logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
+    logging.getLogger().addHandler(logging.NullHandler())  # otherwise Beam logs to the terminal
     from pipeline.build import build as run
     from pipeline.claim import claim
     from pipeline.crawl.inputs import with_lists
@@ -226,13 +226,13 @@ def evaluate(
     shots: Annotated[
         list[int] | None, typer.Option(help="Number of examples in the prompt (repeatable) [0 4 8 16 32].")
     ] = None,
-    episodes: Annotated[int | None, typer.Option(help="Questions per number of shots [100].")] = None,
+    episodes: Annotated[int | None, typer.Option(help="Episodes per number of shots [100].")] = None,
     mode: Annotated[str, typer.Option(help="Decoding: `closed` (score the labels), `greedy` or `beam`.")] = "closed",
     rices: Annotated[bool, typer.Option(help="Choose similar images as shots instead of random ones (RICES).")] = False,
     permute: Annotated[bool, typer.Option(help="Permute the labels in each episode.")] = True,
     prefix: Annotated[str, typer.Option(help="Text between an image and its label.")] = "Output:",
 ) -> None:
-    """Few-shot accuracy of a run on a folder of labelled pictures."""
+    """Measure the few-shot accuracy of a run on a folder of labelled images."""
     try:
         from train_min.measuring.evaluate import EvaluateOptions, run_evaluate
     except ImportError as error:
@@ -281,7 +281,7 @@ def diff_recipes(
 
 
 def _check_system() -> None:
-    """Raises BuildError where file locks (fcntl) are missing."""
+    """Raises BuildError if file locks (fcntl) are missing."""
     if sys.platform == "win32":
         from pipeline.errors import BuildError
 
@@ -292,7 +292,7 @@ _beam_options: list[str] = []
 
 
 def run(arguments: list[str]) -> None:
-    """Run the command that `arguments` name."""
+    """Run the command given by `arguments`."""
     if "--" in arguments:
         at = arguments.index("--")
         _beam_options[:] = arguments[at + 1 :]

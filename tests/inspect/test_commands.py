@@ -132,7 +132,7 @@ def test_pairs_are_exported_and_what_cannot_be_is_one_line(corpus: Path, tmp_pat
     assert names.split()[:3] == ["000000000.jpg", "000000000.txt", "000000000.json"]
     for arguments, says in (
         ((corpus, "--to", "pairs", "-o", tmp_path / "pairs"), "is not empty"),
-        ((corpus, "--to", "parts", "-o", tmp_path / "parts"), "no format 'parts'"),
+        ((corpus, "--to", "parts", "-o", tmp_path / "parts"), "unknown format 'parts'"),
         ((tmp_path, "--to", "pairs", "-o", tmp_path / "parts"), "is not a corpus"),
     ):
         done = m3w("export", *arguments)

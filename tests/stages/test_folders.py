@@ -104,7 +104,7 @@ def test_names_as_file_systems_have_them(tmp_path: Path) -> None:
         "last.html": [5, 6, 4],
     }  # a picture that a page shows again is dropped
     folder = tmp_path / os.fsdecode(b"mir\xe9")
-    with pytest.raises(BuildError, match=r"mir\\xe9: pyarrow opens no path that is not UTF-8: choose another -o"):
+    with pytest.raises(BuildError, match=r"mir\\xe9: pyarrow cannot open paths that are not UTF-8: choose another -o"):
         build_here([tmp_path], folder)
     write(folder, {name: picture(seed) for seed, name in enumerate(names)})
     write(folder, {name: page(seed, *named) for seed, (name, named) in enumerate(references.items())})
