@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote, unquote_to_bytes
@@ -36,6 +37,8 @@ MEDIA_TYPES = mimetypes.types_map | {
     ".bmp": "image/bmp",
     ".svg": "image/svg+xml",
 }
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif")
+"""Endings that mirrors add to the names of pictures that have none of their own."""
 PAGES = (".html", ".htm", ".xhtml", ".shtml")
 PAGE_BYTES = 20 << 20
 """In a larger page that is an input by itself no pictures are looked for."""
@@ -89,6 +92,35 @@ class Folder:
         names = self._names(part)
         for number in numbers:
             yield number, (self.path / names[number]).read_bytes()
+
+    def file_for(self, root_url: str, url: str) -> str | None:
+        """The URL of the file that stands for a reference whose URL names none: programs that mirror sites write
+        queries, endings and letter case as their file systems want them, and each host into a folder of its name.
+
+        None where the URL names a file, or where none stands for it."""
+        path, mark, query = url.partition("?")
+        if own := path.startswith(root_url):
+            path = path[len(root_url) :]
+        elif path.startswith(("http://", "https://")):
+            path = path.partition("//")[2]
+        else:
+            return None
+        plain = os.fsdecode(unquote_to_bytes(path))
+        if own and not mark and self._by_name.get(plain) == plain:
+            return None
+        asked = dict.fromkeys((query, os.fsdecode(unquote_to_bytes(query)))) if mark else ()
+        names = [*(plain + sign + text for text in asked for sign in ("?", "@", "%3F")), plain]
+        for name in [*names, *(name + ending for name in names for ending in PICTURE_ENDINGS)]:
+            found = self._by_name.get(name) or self._by_name.get(name.lower())
+            if found is not None:
+                return url_of(root_url, found)
+        return None
+
+    @cached_property
+    def _by_name(self) -> dict[str, str]:
+        """The names of files, by themselves and in lower case."""
+        names = [name for name, _, _ in reversed(self.listing)]  # of several that differ in case the first counts
+        return {name.lower(): name for name in names} | {name: name for name in names}
 
     def _names(self, part: Part) -> list[str]:
         return [name for name, _, _ in self.listing[part.start : part.stop]]

@@ -1,7 +1,8 @@
 """Stage pages: the records of a part become pages: extracted, measured, judged one by one."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipeline.sources.record import Record
 from pipeline.stages.parts import Input
 from pipeline.stages.schemas import PAGES, RECORDS
 from pipeline.urls import site_of
-from shards.records import Document, Text, document_id
+from shards.records import Document, Node, Text, document_id
 
 
 @dataclass(eq=False)
@@ -46,13 +47,14 @@ class ExtractPages(EachTask):
         journal = Journal(self.corpus.journal("pages", task.number))
         source = self.input.parts.sources[self.input.part(task.number).source]
         records, pages = Rows(RECORDS), Rows(PAGES)
+        file_for = self.input.file_for(task.number)
         journal.begin(0)
         for record in self.input.read(task.number, recipe.body_bytes, journal.set_aside.__contains__):
             use, rule = use_of(record)
             if use == "page" and len(record.body) > recipe.limits.page_bytes:
                 pages.add(self._dropped(record, source.name, "page.too_large"))
             elif use == "page":
-                pages.add(self._page(record, source.name, options))
+                pages.add(self._page(record, source.name, options, file_for))
             records.add(
                 {
                     **{name: getattr(record, name) for name in COPIED},
@@ -70,7 +72,9 @@ class ExtractPages(EachTask):
             pages.write(self.corpus, self.corpus.part("pages", task.number)),
         ]
 
-    def _page(self, record: Record, source: str, options: ExtractOptions) -> dict[str, Any]:
+    def _page(
+        self, record: Record, source: str, options: ExtractOptions, file_for: Callable[[str], str | None] | None
+    ) -> dict[str, Any]:
         """A row of work/pages."""
         rule = consent.refusal(record.headers, "")
         if rule is not None:
@@ -84,6 +88,8 @@ class ExtractPages(EachTask):
         rule = consent.refusal(record.headers, document.metadata.robots)
         if rule is not None:
             return self._dropped(record, source, rule)
+        if file_for is not None:
+            document = replace(document, nodes=tuple(_with_file(node, file_for) for node in document.nodes))
         row = self._dropped(record, source, None) | _content(document)
         return row | {"rule": first_failure(PAGES_JUDGED, row, self.values)}
 
@@ -136,6 +142,14 @@ def classify(record: Record) -> tuple[str | None, str | None]:
         # of a page what there is can be read, half a picture is none; a missing last chunk alone says little
         return (None, "record.truncated") if record.truncated not in ("", "last chunk") else ("image", None)
     return None, "record.media_type"
+
+
+def _with_file(node: Node, file_for: Callable[[str], str | None]) -> Node:
+    """An image with the file of a mirror that stands for one of its URLs as its last alternative."""
+    if isinstance(node, Text):
+        return node
+    files = [found for url in (node.url, *node.alternatives) if (found := file_for(url)) is not None]
+    return replace(node, alternatives=tuple(dict.fromkeys((*node.alternatives, *files)))) if files else node
 
 
 def _content(document: Document) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -66,8 +67,16 @@ class Input:
     def read(self, number: int, limit: int, skip: Callable[[int], bool] = lambda number: False) -> Iterator[Record]:
         """The records of a part, payloads up to `limit` bytes."""
         part = self.part(number)
-        root_url = self.parts.root_url(part.source) if self.parts.sources[part.source].kind == Folder.kind else ""
-        return self.sources[part.source].read(part, root_url, limit, skip)
+        return self.sources[part.source].read(part, self._root_url(number), limit, skip)
+
+    def _root_url(self, number: int) -> str:
+        source = self.part(number).source
+        return self.parts.root_url(source) if self.parts.sources[source].kind == Folder.kind else ""
+
+    def file_for(self, number: int) -> Callable[[str], str | None] | None:
+        """For a part of a folder, what `Folder.file_for` says of a URL."""
+        source = self.sources[self.part(number).source]
+        return partial(source.file_for, self._root_url(number)) if isinstance(source, Folder) else None
 
     def bodies(
         self, number: int, records: Collection[int], offsets: Callable[[], dict[int, int]], limit: int

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,3 +68,44 @@ def test_what_is_no_readable_file_is_counted(tmp_path: Path) -> None:
         "file:///page.html": None,
         "file:///pipe.html": "record.not_a_file",
     }
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("pic.jpg", None),
+        ("upper.jpg", None),
+        ("PIC.JPG", "pic.jpg"),
+        ("IMG/Pic.jpg", "img/pic.JPG"),
+        ("pic.jpg?ver=2", "pic.jpg"),
+        ("img.php?id=3", "img.php%3Fid=3"),
+        ("img.php?id=4", None),
+        ("a.png?w=1&h=2", "a.png@w=1&h=2"),
+        ("b.png?a%20b", "b.png%3Fa%20b"),
+        ("c.png?x=1", "c.png%253Fx=1"),
+        ("show?id=7", "show%3Fid=7.jpg"),
+        ("https://host.example/pic.jpg?ver=2", "pic.jpg"),
+        ("https://cdn.example/p/q.png", "cdn.example/p/q.png"),
+        ("https://other.example/p/q.png", None),
+        ("../../pic.jpg?x", "pic.jpg"),
+        ("gone.jpg", None),
+    ],
+)
+def test_files_of_mirrors_stand_for_references(tmp_path: Path, reference: str, expected: str | None) -> None:
+    names = [
+        "pic.jpg",
+        "upper.jpg",
+        "UPPER.JPG",
+        "img/pic.JPG",
+        "img.php?id=3",
+        "a.png@w=1&h=2",
+        "b.png?a b",
+        "c.png%3Fx=1",
+    ]
+    for name in [*names, "show?id=7.jpg", "cdn.example/p/q.png"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"x")
+    source, root = folder.Folder.at(tmp_path), "https://host.example/"
+    assert source is not None
+    found = source.file_for(root, resolve(reference, root + "page.html") or "")
+    assert found == (expected and root + expected)

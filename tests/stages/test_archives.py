@@ -65,10 +65,12 @@ def test_every_kind_of_archive_is_built(tmp_path: Path) -> None:
             "notes/other.png": picture(9),
             "notes/more/two.htm": page(5, "two.png"),
             "notes/more/two.png": picture(5),
+            "mirror/seven.html": page(7, "I.PNG?ver=2"),
+            "mirror/i.png": picture(7),
             "saved.mhtml": mhtml(6),
         },
     )
-    inputs = ["a.warc.zst", "b.wacz", "coll", "notes/one.html", "notes/more/two.htm", "saved.mhtml"]
+    inputs = ["a.warc.zst", "b.wacz", "coll", "mirror", "notes/one.html", "notes/more/two.htm", "saved.mhtml"]
     root = build_here([tmp_path / name for name in inputs], tmp_path / "corpus")
     assert shown(root) == {
         url: [digest(picture(seed))]
@@ -76,15 +78,16 @@ def test_every_kind_of_archive_is_built(tmp_path: Path) -> None:
             "http://zstd.org/": 1,
             "http://zip.org/": 2,
             "http://coll.org/": 3,
-            "file:///one.html": 4,
-            "file:///more/two.htm": 5,
+            "file:///notes/one.html": 4,
+            "file:///notes/more/two.htm": 5,
+            "file:///mirror/seven.html": 7,
             "http://saved.org/": 6,
         }.items()
     }
     records = [
         row for path in sorted((root / "work/records").glob("*.parquet")) for row in pq.read_table(path).to_pylist()
     ]
-    assert len(records) == 12, "files that no page names are no input"
+    assert len(records) == 14, "files that no page names are no input"
     captures = {
         row["url"]: row["capture"]
         for path in sorted((root / "documents").glob("*.parquet"))
