@@ -1,14 +1,17 @@
-"""One host's queue: what is next, when it may be asked for, and what the host allows."""
+"""One host's queue: what is next, when it may be asked for, and what the host allows; and the loop over all hosts."""
 
 import asyncio
 import heapq
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.crawl.frontier import Entry
 from pipeline.fetch.rights import Rights
 
+CONNECTIONS = 256
+"""Requests in flight at once in one partition."""
 MARGIN = 1.05
 """A delay is kept this many times over: what leaves here with a second between may arrive with a little less."""
 LONGEST_DELAY = 120.0
@@ -89,3 +92,53 @@ class Host:
         if self._head or not self._over:
             return self.next_time
         return max(self.next_time, self._again[0][0]) if self._again else None
+
+
+class HostLoop:
+    """Takes a step with each host whenever it may be asked again, with at most `CONNECTIONS` hosts at once."""
+
+    def __init__(self, step: Callable[[Host], Coroutine[None, None, None]]) -> None:
+        self._step = step
+        self._left = 0
+        self._waiting: deque[Host] = deque()
+        self._flying: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    async def run(self, hosts: Sequence[Host]) -> None:
+        """Until the queues of all hosts are empty. Raises what a step raises."""
+        self._left = len(hosts)
+        for host in hosts:
+            asyncio.get_running_loop().call_at(host.next_time, self._wake, host)
+        if hosts:
+            await self._over.wait()
+        for task in list(self._flying):
+            task.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    def _wake(self, host: Host) -> None:
+        if len(self._flying) >= CONNECTIONS:
+            self._waiting.append(host)
+            return
+        task = asyncio.ensure_future(self._step(host))
+        self._flying.add(task)
+        task.add_done_callback(lambda task: self._landed(host, task))
+
+    def _landed(self, host: Host, task: "asyncio.Task[None]") -> None:
+        self._flying.discard(task)
+        if task.cancelled():
+            return
+        if task.exception() is not None:
+            self._failure = task.exception()
+            self._over.set()
+            return
+        when = host.wake()
+        if when is None:
+            self._left -= 1
+            if self._left == 0:
+                self._over.set()
+        else:
+            asyncio.get_running_loop().call_at(when, self._wake, host)
+        if self._waiting:
+            self._wake(self._waiting.popleft())

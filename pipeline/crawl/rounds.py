@@ -20,9 +20,10 @@ import apache_beam as beam
 import numpy as np
 
 from pipeline.crawl import frontier, lists
+from pipeline.crawl.fetcher import Allowance
 from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, pack
 from pipeline.crawl.options import CrawlOptions
-from pipeline.crawl.partition import Allowance, PartitionRound
+from pipeline.crawl.partition import PartitionRound
 from pipeline.crawl.progress import RoundLog
 from pipeline.crawl.store import CrawlStore
 from pipeline.display import Display

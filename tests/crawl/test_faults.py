@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl import partition
+from pipeline.crawl import fetcher
 from pipeline.crawl.frontier import Entry
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.rounds import crawl
@@ -256,14 +256,14 @@ def test_a_host_that_goes_down_is_given_up(tmp_path: Path) -> None:
 
 def test_one_response_or_host_does_not_end_a_crawl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Feeds that are slow to read or that json refuses, a defect of this program, a delay of years."""
-    judge = partition.judge
+    judge = fetcher.judge
 
     def defective(entry: Entry, *rest):
         if entry.url.endswith("/odd"):
             raise IndexError("list index out of range")
         return judge(entry, *rest)
 
-    monkeypatch.setattr(partition, "judge", defective)
+    monkeypatch.setattr(fetcher, "judge", defective)
     digits = b'{"items": [], "n": ' + b"1" * 5000 + b"}"
     kind = (("Content-Type", "application/feed+json"),)
     web = Web(

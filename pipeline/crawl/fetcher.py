@@ -1,0 +1,129 @@
+"""What is asked of a host next, and what the answer means."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from pipeline.crawl.discover import Scope, judge, wanted
+from pipeline.crawl.exchange import exchange, failure, pause
+from pipeline.crawl.frontier import Entry
+from pipeline.crawl.hosts import DOWN, Asking, Host
+from pipeline.crawl.ledger import Ledger
+from pipeline.crawl.outbox import Outbox
+from pipeline.crawl.rights import RightsFiles
+from pipeline.fetch import Client, FetchFailed, Response
+from pipeline.fetch.response import CONNECTION_REASONS
+from pipeline.urls import origin_of
+
+ROUND_SECONDS = 300.0
+"""After this a partition begins no request and hands what is left to the next round: one slow host does not hold up
+all others."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a partition may use up in a round. `deadline` is in seconds since the epoch."""
+
+    pages: int
+    bytes: int
+    deadline: float | None
+
+
+@dataclass(eq=False)
+class Fetcher:
+    """Works off the queues of hosts, a request at a time, and writes down what comes of it. `begin` is when the round
+    began, by the event loop's clock."""
+
+    client: Client
+    rights: RightsFiles
+    ledger: Ledger
+    scope: Scope
+    outbox: Outbox
+    allowance: Allowance
+    begin: float
+
+    async def step(self, host: Host) -> None:
+        """At most one request to a host."""
+        loop = asyncio.get_running_loop()
+        count = 0
+        while (taken := host.take(loop.time())) is not None:
+            entry, attempts = taken
+            count += 1
+            if count % 100 == 0:
+                await asyncio.sleep(0)
+            if self._time_is_up(loop.time()):
+                self._carry_over(host, entry)
+                return
+            skipped = self._skipped(host, entry)
+            if skipped is not None:
+                self.ledger.add(entry, *skipped)
+                continue
+            origin = origin_of(entry.url)
+            asking = host.origins.setdefault(origin, Asking())
+            if asking.rights.missing is not None:
+                host.put_back(entry, attempts)
+                host.sent()
+                await self.rights.ask(host, origin, asking)
+                return
+            refused = asking.rights.refusal(entry.url)
+            if refused is not None:
+                self.ledger.add(entry, "disallowed", refused)
+                continue
+            host.sent()
+            await self._fetch(host, entry, attempts + 1)
+            return
+
+    def _time_is_up(self, now: float) -> bool:
+        deadline = self.allowance.deadline
+        return now - self.begin > ROUND_SECONDS or (deadline is not None and time.time() > deadline)
+
+    def _carry_over(self, host: Host, entry: Entry) -> None:
+        """Leaves all of a host to the next round."""
+        for left in [entry, *host.drain()]:
+            self.ledger.add(left, "carried", owner=left.owner)
+            self.outbox.hand_on(left._replace(known=True))
+
+    def _skipped(self, host: Host, entry: Entry) -> tuple[str, str] | None:
+        """(outcome, rule) of an entry that is not asked for, whatever the host allows."""
+        if entry.left:
+            return "left", entry.left
+        if self.ledger.counts.get("bytes", 0) >= self.allowance.bytes:
+            return "left", "limit.bytes"
+        if host.too_slow:
+            return "left", "limit.delay"
+        return ("failed", "host_down") if host.failures >= DOWN else None
+
+    async def _fetch(self, host: Host, entry: Entry, attempts: int) -> None:
+        answer = await exchange(self.client, host, entry.url, wanted)
+        if isinstance(answer, Response):
+            host.failures = 0
+        else:
+            host.failures += answer.reason in (*CONNECTION_REASONS, "timeout", "reset")
+        wait = pause(host, entry.url, attempts, answer)
+        if wait is not None:
+            when = asyncio.get_running_loop().time() + wait
+            if isinstance(answer, Response) and answer.status in (429, 503):  # the server as a whole wants rest
+                host.rest = max(host.rest, when)
+            host.later(entry, attempts, when)
+        elif isinstance(answer, Response):
+            self._take(entry, answer)
+        else:
+            self._fail(entry, answer)
+
+    def _take(self, entry: Entry, response: Response) -> None:
+        try:
+            verdict = judge(entry, response, response.body, self.scope)
+        except FetchFailed as error:  # its body cannot be decoded
+            self._fail(entry, error)
+            return
+        except Exception as error:
+            # not stored either: whether it opts out is not known
+            self._fail(entry, failure(error), response)
+            return
+        place = self.ledger.store(entry, response) if verdict.stored else {}
+        self.outbox.add(verdict.further)
+        about = {"canonical": verdict.canonical, "target": verdict.target}
+        self.ledger.add(entry, verdict.outcome, verdict.rule, response, **place, **about)
+
+    def _fail(self, entry: Entry, error: FetchFailed, response: Response | None = None) -> None:
+        self.ledger.add(entry, "failed", error.reason, response, detail=error.detail[:200])

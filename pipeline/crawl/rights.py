@@ -1,0 +1,77 @@
+"""What hosts allow: asking for the files that say so, one request at a time."""
+
+import asyncio
+from dataclasses import dataclass
+
+from pipeline.crawl.exchange import exchange, pause
+from pipeline.crawl.frontier import SITEMAP, Entry
+from pipeline.crawl.hosts import LONGEST_DELAY, Asking, Host
+from pipeline.crawl.ledger import Ledger
+from pipeline.crawl.options import CrawlOptions
+from pipeline.crawl.outbox import Outbox
+from pipeline.fetch import Client, FetchFailed, Response
+from pipeline.fetch.client import redirect_target
+from pipeline.fetch.response import CONNECTION_REASONS
+from pipeline.fetch.rights import ROBOTS, Rights
+from pipeline.urls import normal
+
+
+@dataclass(eq=False)
+class RightsFiles:
+    """Asks for robots.txt and the files like it. `first_round`: sitemaps that a robots.txt names are followed, those
+    of the seeds' hosts alone."""
+
+    client: Client
+    options: CrawlOptions
+    ledger: Ledger
+    outbox: Outbox
+    first_round: bool
+
+    def recall(self, host: Host, origin: str) -> None:
+        """Takes over what an earlier round was told."""
+        host.origins[origin] = Asking(self.ledger.rights[origin])
+        _set_delay(host, host.origins[origin].rights)
+
+    async def ask(self, host: Host, origin: str, asking: Asking) -> None:
+        """One request for the next file of an origin. A redirect or a second attempt is another step."""
+        name = asking.rights.missing
+        assert name is not None
+        url = asking.url or f"{origin}/{name}"
+        asking.attempts += 1
+        answer = await exchange(self.client, host, url)
+        if isinstance(answer, Response):
+            target = redirect_target(answer)
+            if target is not None and asking.hops < self.options.limits.redirects:
+                asking.url, asking.hops, asking.attempts = target, asking.hops + 1, 0
+                self.ledger.add_asked(name, url, answer)
+                return
+        else:
+            host.failures += answer.reason in CONNECTION_REASONS
+        wait = pause(host, url, asking.attempts, answer)
+        if wait is not None:
+            host.rest = max(host.rest, asyncio.get_running_loop().time() + wait)
+            return
+        self.ledger.add_asked(name, url, answer)
+        self._learn(host, origin, asking, name, url, answer)
+
+    def _learn(
+        self, host: Host, origin: str, asking: Asking, name: str, url: str, answer: Response | FetchFailed
+    ) -> None:
+        asking.rights.learn(name, answer)
+        asking.url, asking.hops, asking.attempts = "", 0, 0
+        if name == ROBOTS:
+            _set_delay(host, asking.rights)
+            if self.first_round and self.options.sitemaps and self.options.depth:
+                # `url` is where this robots.txt lies: a seed may have moved as a whole
+                found = filter(None, map(normal, asking.rights.robots.sitemaps[:100]))
+                self.outbox.add([Entry(named, SITEMAP, 0, 0, f"{origin}/{ROBOTS}", owner=url) for named in found])
+        if asking.rights.lasting:
+            self.ledger.remember(origin, asking.rights)
+
+
+def _set_delay(host: Host, rights: Rights) -> None:
+    asked = rights.robots.delay
+    if asked is not None and asked > LONGEST_DELAY:
+        host.too_slow = True
+    elif asked is not None:
+        host.delay = asked if len(host.origins) == 1 else max(host.delay, asked)
