@@ -265,7 +265,6 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     losses: dict[str, list[Losses]] = {"a": [], "b": []}
     for _, side, seed in variants:
         losses[side].append(setting.losses(f"{side}-{seed}"))
-    progress.file.close()
     data = against_data(held_out, clusters, losses)
     data["corpora"] = {side: opened.folder.name for side, opened in corpora.items()}
     data["tokens"] = {side: tokens_trained(setting, side) for side in corpora}

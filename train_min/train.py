@@ -54,7 +54,6 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     setting, places, progress = begin(corpus, out, options, report)
     prepared = time.monotonic() - started
     losses = train_arms(setting, variants, progress)
-    progress.file.close()
     tokenizer = run_tokenizer(open_corpus(corpus), options)
     data = summarise(corpus.name, tokenizer, setting, losses, places, read_log(out / "log.jsonl"))
     data["captions"] = captions(setting, tokenizer)

@@ -15,10 +15,9 @@ from pipeline.cli import commands
 from pipeline.miniweb import generate
 from pipeline.miniweb.serve import Addresses, Server, answer_from
 from pipeline.miniweb.web import Web
+from tests.ports import PORT
 
 ROOT = Path(__file__).resolve().parents[2]
-# pytest-xdist runs files side by side: each of its workers has servers of its own
-PORT = 8731 + 40 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 PRIVATE = ("--allow-private", "127.0.0.0/8")
 
 
@@ -66,7 +65,10 @@ def m3w(*arguments: str | Path, status: int = 0) -> str:
 def here(*arguments: str | Path) -> None:
     """The m3w command in this process and with one worker, which spares seconds of imports. Raises BuildError."""
     commands._beam_options[:] = ["--direct_num_workers=1"]
-    commands.app([*map(str, arguments)], standalone_mode=False)
+    try:
+        commands.app([*map(str, arguments)], standalone_mode=False)
+    finally:
+        commands._beam_options.clear()
 
 
 def build(*arguments: str | Path) -> None:
@@ -84,5 +86,5 @@ def documents(corpus: Path) -> dict[str, tuple]:
 
 def kill(process: subprocess.Popen) -> None:
     """SIGKILL to the main process alone: workers must end by themselves."""
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with process:  # which closes its pipes
+        os.kill(process.pid, signal.SIGKILL)

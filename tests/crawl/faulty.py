@@ -1,7 +1,6 @@
 """A web whose hosts answer as a test tells them, and a crawl of it in one process."""
 
 import itertools
-import os
 import re
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from pipeline.crawl.store import CrawlStore
 from pipeline.fetch import Limits
 from pipeline.miniweb.serve import Asked, Server
 from pipeline.miniweb.web import Resource
+from tests.ports import PORT
 
-PORT = 8761 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-"""Test files that run side by side use the same hosts."""
 QUICK = Limits(body_bytes=200_000, header_bytes=8192, total_seconds=2, connect_seconds=1, grace=0.5, min_rate=2000)
 
 

@@ -22,8 +22,9 @@ from pipeline.miniweb.web import Resource, Web
 from pipeline.miniweb.write import write_warc
 from pipeline.stages import fetch
 from pipeline.stages.fetch import Network
+from tests.ports import PORT
 
-from .conftest import PORT, PRIVATE, Miniweb, build, documents, kill, m3w, start
+from .conftest import PRIVATE, Miniweb, build, documents, kill, m3w, start
 
 
 def index(corpus: Path) -> dict[str, dict]:

@@ -13,8 +13,9 @@ from pipeline.crawl.store import CrawlStore, warcs_of
 from pipeline.errors import BuildError
 from pipeline.fetch.rights import FILES
 from pipeline.sources import warc
+from tests.ports import PORT
 
-from .conftest import PORT, PRIVATE, Miniweb, here, kill, m3w, start
+from .conftest import PRIVATE, Miniweb, here, kill, m3w, start
 
 
 def rows_of(folder: Path) -> list[dict]:

@@ -16,7 +16,8 @@ from pipeline.crawl.store import CrawlStore, warcs_of
 from pipeline.miniweb.serve import Server
 from pipeline.miniweb.web import Resource
 from pipeline.sources import warc
-from tests.crawl.faulty import PORT, QUICK, Web, answer_with, page, picture, run
+from tests.crawl.faulty import QUICK, Web, answer_with, page, picture, run
+from tests.ports import PORT
 
 
 def records(path: Path) -> list[warc.Record]:

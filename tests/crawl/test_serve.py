@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 from pipeline.fetch import Client, Networks
+from tests.ports import PORT
 
 from .conftest import ROOT
 
 
 def test_the_miniweb_is_served_on_loopback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.miniweb", "-o", str(tmp_path), "--format", "serve", "--pages", "120"]
-    process = subprocess.Popen([*command, "--port", "8733"], cwd=ROOT)
+    process = subprocess.Popen([*command, "--port", str(PORT)], cwd=ROOT)
     try:
         seeds = tmp_path / "seeds.txt"
         while not seeds.exists():

@@ -4,7 +4,8 @@ import gzip
 from pathlib import Path
 
 from pipeline.miniweb.web import Resource
-from tests.crawl.faulty import PORT, Web, page, run
+from tests.crawl.faulty import Web, page, run
+from tests.ports import PORT
 
 
 def test_sitemaps_and_feeds(tmp_path: Path) -> None:

@@ -214,6 +214,6 @@ def test_workers_do_not_outlive_a_killed_run(corpus_folder: Path, tmp_path: Path
     pids += [pid for server in pids for pid in children(server)]
     assert len(pids) >= 4  # a server that forks, a tracker of semaphores, and two workers
     process.kill()
-    process.wait()
+    process.communicate()
     time.sleep(2)
     assert not any(Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text() for pid in pids)

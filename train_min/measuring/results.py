@@ -21,12 +21,13 @@ class Progress:
     """Writes rows to log.jsonl, and now and then a line for the user."""
 
     def __init__(self, path: Path, report: Report, total: int):
-        self.file = path.open("a", encoding="utf-8")
+        self.path = path
         self.report, self.total, self.done, self.what = report, total, 0, "steps"
         self.started = self.last = time.monotonic()
 
     def __call__(self, row: dict[str, Any]) -> None:
-        self.file.write(json.dumps(row, sort_keys=True) + "\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, sort_keys=True) + "\n")
         self.done += row.get("n", 1)
         now = time.monotonic()
         if now - self.last >= 5:
@@ -40,7 +41,6 @@ class Progress:
             # before that, the time is mostly spent on starting processes
             parts += [f"{duration(left)} left"] if now - self.started > 15 else []
             self.report(", ".join(parts))
-            self.file.flush()
 
     def trainings(self, losses: list[Path], steps: int, workers: int) -> None:
         """Start the phase that trains to these loss files; existing files count as done."""
