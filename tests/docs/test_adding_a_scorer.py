@@ -1,0 +1,62 @@
+"""docs/adding-a-scorer.md: its code, applied to a copy of the tree, scores images and drops them by its rule."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tests.stages.test_folders import page, picture
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"```\w+\n# (\S+): (before|in) (\S+)\n(.*?)```", re.DOTALL)
+
+
+def insert(text: str, where: str, name: str, code: str) -> str:
+    """`code` before the assignment to `name`, or as the last value of its literal or TOML table."""
+    if name.startswith("["):
+        return text.replace(f"{name}\n", f"{name}\n{code}")
+    node = next(
+        node for node in ast.parse(text).body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+    )
+    lines = text.splitlines(keepends=True)
+    if where == "before":
+        return "".join([*lines[: node.lineno - 1], code, "\n\n", *lines[node.lineno - 1 :]])
+    value = "".join(lines[node.lineno - 1 : node.end_lineno]).rstrip()
+    comma = "" if value[:-1].rstrip().endswith(",") else ","
+    return text.replace(value, f"{value[:-1].rstrip()}{comma}\n{code}{value[-1]}")
+
+
+def test_its_code_works(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for folder in ("dedup", "filters", "openm3w", "pipeline", "shards"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    blocks = BLOCK.findall((ROOT / "docs/adding-a-scorer.md").read_text("utf8"))
+    assert len(blocks) == 5
+    for name, where, target, code in blocks:
+        path = tree / name
+        path.write_text(insert(path.read_text("utf8"), where, target, code), "utf8")
+
+    web = tmp_path / "web"
+    web.mkdir()
+    # a smooth ramp, and coarse noise
+    (web / "ramp.png").write_bytes(cv2.imencode(".png", np.tile(np.arange(160, dtype=np.uint8), (160, 1)))[1].tobytes())
+    (web / "noise.png").write_bytes(picture(0))
+    (web / "index.html").write_bytes(page(0, "ramp.png", "noise.png"))
+
+    def m3w(*arguments: str) -> str:
+        command = [sys.executable, "-m", "openm3w", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tree, env={"PYTHONPATH": str(tree)})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    settings = ["--set", "image.sharpness_model=laplacian", "--set", "image.min_sharpness=5"]
+    m3w("build", str(web), "-o", str(tmp_path / "corpus"), "--no-fetch", *settings, "--", "--direct_num_workers=1")
+    levels = json.loads(m3w("inspect", str(tmp_path / "corpus"), "--json"))["funnel"]["levels"]
+    (images,) = (level for level in levels if level["level"] == "images")
+    assert images["out"] == {"kept": 1} and images["rules"] == [{"rule": "image.blurred", "count": 1}]
