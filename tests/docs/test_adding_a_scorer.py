@@ -10,26 +10,29 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 
 from tests.stages.test_folders import page, picture
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"```\w+\n# (\S+): (before|in) (\S+)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"```\w+\n# ([\w./]+)(?:, above (\w+))?\n(.*?)```", re.DOTALL)
 
 
-def insert(text: str, where: str, name: str, code: str) -> str:
-    """`code` before the assignment to `name`, or as the last value of its literal or TOML table."""
-    if name.startswith("["):
-        return text.replace(f"{name}\n", f"{name}\n{code}")
-    node = next(
-        node for node in ast.parse(text).body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+def insert(text: str, above: str, block: str) -> str:
+    """A file with a block of the page: above an assignment, in a TOML table, or for the ... of a literal."""
+    if block.startswith("["):
+        table, rows = block.split("\n", 1)
+        return text.replace(f"{table}\n", f"{table}\n{rows}")
+    name = above or block.partition(" =")[0]
+    (node,) = (
+        node for node in ast.parse(text).body if isinstance(node, ast.Assign) and name in ast.unparse(node.targets)
     )
     lines = text.splitlines(keepends=True)
-    if where == "before":
-        return "".join([*lines[: node.lineno - 1], code, "\n\n", *lines[node.lineno - 1 :]])
-    value = "".join(lines[node.lineno - 1 : node.end_lineno]).rstrip()
-    comma = "" if value[:-1].rstrip().endswith(",") else ","
-    return text.replace(value, f"{value[:-1].rstrip()}{comma}\n{code}{value[-1]}")
+    head, value, tail = lines[: node.lineno - 1], lines[node.lineno - 1 : node.end_lineno], lines[node.end_lineno :]
+    if above:
+        return "".join([*head, block, "\n\n", *value, *tail])
+    old = "".join(value).rstrip()[:-1].rstrip().removesuffix(",")
+    return "".join([*head, old, block.partition("...")[2], *tail])
 
 
 def test_its_code_works(tmp_path: Path) -> None:
@@ -38,9 +41,9 @@ def test_its_code_works(tmp_path: Path) -> None:
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     blocks = BLOCK.findall((ROOT / "docs/adding-a-scorer.md").read_text("utf8"))
     assert len(blocks) == 5
-    for name, where, target, code in blocks:
+    for name, above, block in blocks:
         path = tree / name
-        path.write_text(insert(path.read_text("utf8"), where, target, code), "utf8")
+        path.write_text(insert(path.read_text("utf8"), above, block), "utf8")
 
     web = tmp_path / "web"
     web.mkdir()
@@ -60,3 +63,5 @@ def test_its_code_works(tmp_path: Path) -> None:
     levels = json.loads(m3w("inspect", str(tmp_path / "corpus"), "--json"))["funnel"]["levels"]
     (images,) = (level for level in levels if level["level"] == "images")
     assert images["out"] == {"kept": 1} and images["rules"] == [{"rule": "image.blurred", "count": 1}]
+    (row,) = pq.read_table(tmp_path / "corpus/documents/00000.parquet").to_pylist()
+    assert [image["url"] for image in row["images"] if image] == ["file:///noise.png"]
