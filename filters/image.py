@@ -140,6 +140,22 @@ def columns(pictures: pa.Table) -> dict[str, Any]:
     }
 
 
+OF_HEADER = tuple(rule for rule in RULES if rule.fails and {"format", "shorter_side"}.issuperset(rule.metrics))
+"""The rules that the header of a picture decides."""
+OF_HEADER_COLUMNS = ("format", "shorter_side", "unusable")
+
+
+def usable(pictures: pa.Table, values: Mapping[str, Any]) -> np.ndarray:
+    """Whether each image (n) passes what is known of it before it is decoded: the columns `OF_HEADER_COLUMNS`, of which
+    `unusable` is the rule under which it cannot be decoded."""
+    metrics = {
+        "format": pictures["format"].combine_chunks().fill_null(""),
+        "shorter_side": np.asarray(pc.fill_null(pictures["shorter_side"], 0)),
+    }
+    found: np.ndarray = judge(OF_HEADER, metrics, values, np.array([*pictures["unusable"].to_pylist(), None])[:-1])
+    return np.asarray(found == None)  # noqa: E711
+
+
 def with_scores(pictures: pa.Table, contents: pa.ChunkedArray, scores: pa.Table) -> pa.Table:
     """Images (n) with the columns of `scores`, looked up by content (n); null if missing."""
     at = pc.index_in(contents, scores["content"].combine_chunks())

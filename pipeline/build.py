@@ -24,7 +24,7 @@ from pipeline.stages.fetch import OFFLINE, Network
 from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.missing import fetch_missing, note_missing
 from pipeline.stages.pages import ExtractPages
-from pipeline.stages.references import FindImages, has_links
+from pipeline.stages.references import FindImages, has_links, header_values
 from pipeline.stages.scores import score_images
 from pipeline.stages.shards import WriteShards, assign_shards
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
@@ -42,9 +42,9 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         lambda b: [
             b.input.parts.identity(),
             [section.model_dump() for section in (b.recipe.limits, b.recipe.extract, b.recipe.text)],
-            b.recipe.image.max_bytes,
+            [b.recipe.image.max_bytes, b.recipe.image.max_pixels],
         ],
-        PAGE_PACKAGES,
+        (*PAGE_PACKAGES, *PICTURE_PACKAGES),
     ),
     Step(
         "dedup",
@@ -58,9 +58,11 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "references",
         ("dedup",),
         lambda b: FindImages(
-            b.corpus, has_links(b.corpus, b.part_tasks), parts=len(b.part_tasks), lists=len(b.files["fetched"])
+            *(b.corpus, has_links(b.corpus, b.part_tasks), header_values(b.recipe)),
+            parts=len(b.part_tasks),
+            lists=len(b.files["fetched"]),
         ),
-        lambda b: [entry.sha256 for entry in b.files["fetched"]],
+        lambda b: [[entry.sha256 for entry in b.files["fetched"]], header_values(b.recipe)],
         join=True,
     ),
     note_missing,

@@ -23,6 +23,7 @@ from pipeline.fetch.client import Client
 from pipeline.fetch.images import ImageFetcher
 from pipeline.fetch.img2dataset import download_shard
 from pipeline.fetch.response import FetchFailed
+from pipeline.images.probe import probe
 from shards.files import atomic, write_table
 from shards.tar import TarWriter, read_member
 from shards.writers import image_extension
@@ -43,9 +44,12 @@ COLUMNS = pa.schema(
         ("tar", pa.string()),
         ("offset", pa.int64()),
         ("length", pa.int32()),
+        ("format", pa.string()),
+        ("shorter_side", pa.int32()),
+        ("unusable", pa.string()),
     ]
 )
-"""img2dataset's columns, and where the bytes lie."""
+"""img2dataset's columns, where the bytes lie, and what `pipeline.images.probe` finds in them."""
 
 
 class Spool:
@@ -95,10 +99,8 @@ class Spool:
 class OrderedTar:
     """img2dataset's writer protocol: rows as they come, a tar in the order of the list at the end."""
 
-    def __init__(
-        self, spool: Spool, stem: Path, shard: int, folder: str, captions: bool, digits: int, schema: Any, form: str
-    ) -> None:
-        self._spool, self._stem = spool, stem
+    def __init__(self, spool: Spool, stem: Path, max_pixels: int, shard: int, folder: str, *options: Any) -> None:
+        self._spool, self._stem, self._max_pixels = spool, stem, max_pixels
         self._rows: list[dict[str, Any]] = []
 
     def write(self, image: bytes | None, key: str, caption: str | None, meta: dict[str, Any]) -> None:
@@ -114,6 +116,7 @@ class OrderedTar:
                     data = self._spool.read(row["url"])
                     name = f"{row['key']}.{image_extension(data)}"
                     row |= {"tar": tar_path.name, "offset": tar.add(name, data), "length": len(data)}
+                    row |= probe(data, self._max_pixels)
             tar.close()
         table = pa.table({name: [row.get(name) for row in self._rows] for name in COLUMNS.names}, schema=COLUMNS)
         write_table(self._stem.with_suffix(".parquet"), table)
@@ -129,6 +132,7 @@ class FetchShards:
     number: int
     run: str
     client: Callable[[], Client]
+    max_pixels: int
 
     def fetch(self, urls: list[str], before: dict[str, dict[str, Any]]) -> pa.Table:
         tables = []
@@ -172,7 +176,7 @@ class FetchShards:
                 table = pa.table({"url": pa.array(urls, pa.string())})
                 with pa.ipc.new_file(file, table.schema) as arrow:
                     arrow.write_table(table)
-            writer = partial(OrderedTar, spool, stem)
+            writer = partial(OrderedTar, spool, stem, self.max_pixels)
             download_shard(fetch_one, writer, self.folder, self.number * 1000 + shard, listing)
             asyncio.run_coroutine_threadsafe(_close(fetcher.client), loop).result()
         spool.remove()

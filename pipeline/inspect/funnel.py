@@ -20,6 +20,8 @@ from pipeline.json_files import write_json
 from shards.windows import LEAK, Coverage
 
 CARRIED, UNCOVERED = "image.page_dropped", "window.uncovered"
+LATER = "later candidate"
+"""Kept, by another URL than the first that the page offers: the first was absent or unusable."""
 SPLITS = ("train", "validation", "mixed", "leak")
 
 
@@ -79,11 +81,12 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         rule = corpus.table(entry, ["rule"])["rule"]
         picture_rules.update(tally(rule))
         stored += rule.null_count
-    image_rules, shown = pages.pictures_lost, 0
+    image_rules, shown, later = pages.pictures_lost, 0, 0
     for entry in corpus.work("decisions"):
-        rule = corpus.table(entry, ["rule"])["rule"]
-        image_rules.update(tally(rule))
-        shown += rule.null_count
+        table = corpus.table(entry, ["rule", "candidate"])
+        image_rules.update(tally(table["rule"]))
+        shown += table["rule"].null_count
+        later += pc.sum(pc.greater(table["candidate"].filter(table["rule"].is_null()), 0)).as_py() or 0
     window_rules, windows, asked = Counter[str](), Counter[str](), 0
     for entry in corpus.work("windows"):
         table = corpus.table(entry, ["rule", "split", "count"])
@@ -104,7 +107,15 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
         _level("words", pages.words, pages.words_kept, SPLITS, pages.words_lost, "page"),
         _level("pictures", distinct, {"stored": stored}, ("stored",), picture_rules, "image"),
-        _level("images", pages.pictures, {"kept": shown}, ("kept",), image_rules, "reference", "image"),
+        _level(
+            "images",
+            pages.pictures,
+            {"kept": shown - later, LATER: later},
+            ("kept", LATER),
+            image_rules,
+            "reference",
+            "image",
+        ),
         tokens,
         images,
         _level("windows", asked, windows, ("train", "validation"), window_rules, "window"),

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from filters import rules
 from pipeline.inspect import plots
 from pipeline.inspect.finished import Finished
+from pipeline.inspect.funnel import LATER
 from pipeline.inspect.pictures import SIDE, Pictures, Place, places
 from pipeline.inspect.runs import Ranked, Run, latest_run
 from pipeline.inspect.samples import (
@@ -166,7 +167,13 @@ def shown_level(level: dict[str, Any]) -> dict[str, Any]:
             | {"left": left, "why": rules.EXPLAINED.get(row["rule"], "")}
             | {"share": percent(row["count"], level["in"]), "left_share": percent(left, level["in"])}
         )
-    names = {"page": "pages", "image": "images", "link": "redirects and revisits", "leak": "left out as leaks"}
+    names = {
+        "page": "pages",
+        "image": "images",
+        "link": "redirects and revisits",
+        "leak": "left out as leaks",
+        LATER: "of a later candidate",
+    }
     parts = ", ".join(f"{count:,} {names.get(name, name)}" for name, count in level["out"].items())
     return {
         "title": title,

@@ -3,21 +3,24 @@
 Their URLs are dealt by host into lists, so that one task has a host to itself and can be polite to it. What was fetched
 is a further supply of pictures to stage references, beside the records of the input."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters import image
 from pipeline.engine import tables
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.fetch import Client, Limits, Networks
 from pipeline.json_files import read_json, write_json
+from pipeline.recipe import Recipe
 from pipeline.urls import host_of, partition_of
 from shards.files import atomic
 
@@ -87,31 +90,21 @@ def _lines(path: Path) -> Iterator[list[str]]:
             yield line.rstrip("\n").split("\t")
 
 
-def missing(corpus: Corpus, part: int) -> Iterator[list[str]]:
-    """The pictures on the open web that a part is the first to need and that nothing held: the URL and what the page
-    offers besides, best first."""
-    table = tables.read(corpus.part("wanted", part), ["row", "node", "url", "first", "rule"])
-    table = table.filter(_nowhere(table))
-    pages = tables.read(corpus.part("pages", part), ["images"])["images"]
-    for wanted in table.to_pylist():
-        image = pages[wanted["row"]].as_py()[wanted["node"]]
-        offered = dict.fromkeys([wanted["url"], image["url"], *image["alternatives"]])
-        if wanted["url"].startswith(WEB):
-            yield [url for url in offered if url.startswith(WEB)]
+def missing(corpus: Corpus, part: int, stage: str = "wanted") -> Iterator[list[str]]:
+    """The images on the open web that a part is the first to need and that nothing held in a usable form: the URLs that
+    the page offers, best first."""
+    table = tables.read(corpus.part(stage, part), ["first", "ask"])
+    for asked in table["ask"].filter(table["first"]).to_pylist():
+        if asked and asked[0].startswith(WEB):
+            yield [url for url in dict.fromkeys(asked) if url.startswith(WEB)]
 
 
 def count_missing(corpus: Corpus, parts: Sequence[int], stage: str = "references") -> int:
-    """How many pictures on the open web nothing held."""
+    """How many images on the open web nothing held in a usable form."""
     count = 0
     for part in parts:
-        table = tables.read(corpus.part(stage, part), ["url", "first", "rule"])
-        count += pc.sum(pc.and_(_nowhere(table), pc.match_substring_regex(table["url"], "^https?://"))).as_py() or 0
+        count += sum(1 for _ in missing(corpus, part, stage))
     return count
-
-
-def _nowhere(references: pa.Table) -> pa.ChunkedArray:
-    """Which references are the first to a picture that nothing holds; one that opted out is not asked for again."""
-    return pc.and_(references["first"], pc.fill_null(pc.equal(references["rule"], NOT_FETCHED), False))
 
 
 def attempt_of(corpus: Corpus, wanted: str, retry: bool) -> int:
@@ -149,32 +142,31 @@ class FetchImages(EachTask):
 
     corpus: Corpus
     network: Network
-    max_bytes: int
+    recipe: Recipe
     run: str
     lists: int
 
     def work(self, task: Task) -> list[FileEntry]:
         from pipeline.fetch.shards import COLUMNS, FetchShards
 
-        network, number = self.network, task.number
-        client = partial(
-            Client, network.contact, Networks.parse(network.allow_private), Limits(body_bytes=self.max_bytes)
-        )
+        network, number, rules = self.network, task.number, self.recipe.image
+        limits = Limits(body_bytes=rules.max_bytes)
+        client = partial(Client, network.contact, Networks.parse(network.allow_private), limits)
         folder = self.corpus.work("fetched")
         before = {row["url"]: row for row in fetched(self.corpus, number) if row["status"] == "success"}
-        status: dict[str, str] = {}
+        usable: dict[str, bool] = {}
         for earlier in range(number - self.lists, -1, -self.lists):  # of the same hosts
-            status |= {row["url"]: row["status"] for row in fetched(self.corpus, earlier, ["url", "status"])}
+            usable |= self._usable(_table(self.corpus, earlier))
         waiting = list(_lines(self.corpus.part("fetched", number, "urls")))
         left: list[list[str]] = []
         done: list[pa.Table] = []
         while waiting:
-            urls = _in_turns({offered[0] for offered in waiting} - status.keys())
+            urls = _in_turns({offered[0] for offered in waiting} - usable.keys())
             if urls:
-                shards = FetchShards(folder, number, f"{self.run}{len(done)}", client)
+                shards = FetchShards(folder, number, f"{self.run}{len(done)}", client, rules.max_pixels)
                 done.append(shards.fetch(urls, before))
-                status |= zip(done[-1]["url"].to_pylist(), done[-1]["status"].to_pylist(), strict=True)
-            waiting, failed = [], [offered for offered in waiting if status[offered[0]] != "success"]
+                usable |= self._usable(done[-1])
+            waiting, failed = [], [offered for offered in waiting if not usable[offered[0]]]
             for first, *others in failed:
                 # the next on this host; another host is another list's
                 here = [url for url in others if host_of(url) == host_of(first)]
@@ -192,6 +184,11 @@ class FetchImages(EachTask):
                 path.unlink()
         return [entry]
 
+    def _usable(self, rows: pa.Table) -> dict[str, bool]:
+        """Whether what each URL gave can be used; where not, the next one that the page offers is asked for."""
+        usable = image.usable(rows, self.recipe.values()) & np.equal(rows["status"].to_numpy(), "success")
+        return dict(zip(rows["url"].to_pylist(), usable.tolist(), strict=True))
+
 
 def _in_turns(urls: set[str]) -> list[str]:
     """One URL of each host, then another of each: a slow host holds few threads."""
@@ -206,16 +203,27 @@ def _in_turns(urls: set[str]) -> list[str]:
 
 def fetched(corpus: Corpus, number: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """The rows of a list's table; none where nothing was fetched."""
+    return _table(corpus, number, columns).to_pylist()
+
+
+def _table(corpus: Corpus, number: int, columns: list[str] | None = None) -> pa.Table:
+    from pipeline.fetch.shards import COLUMNS  # img2dataset takes long to import
+
     path = corpus.part("fetched", number)
-    return tables.read(path, columns).to_pylist() if path.exists() else []
+    return tables.read(path, columns) if path.exists() else COLUMNS.empty_table()
 
 
-def supply(corpus: Corpus, part: int, parts: int, lists: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """(list, its rows with `number`) of the pictures fetched that `part` tells the others of, and of those that opted
-    out, with their `rule`."""
+def supply(
+    corpus: Corpus, values: Mapping[str, Any], part: int, parts: int, lists: int
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """(list, its rows with `number`) of the images fetched that `part` tells the others of, each with `usable`, and of
+    those that opted out, with their `rule`. `values` are the recipe's."""
+    columns = ["url", "status", "sha256", "error_message", *image.OF_HEADER_COLUMNS]
     for number in range(part, lists, parts):
         told = []
-        for index, row in enumerate(fetched(corpus, number, ["url", "status", "sha256", "error_message"])):
+        table = _table(corpus, number, columns)
+        table = table.append_column("usable", pa.array(image.usable(table, values)))
+        for index, row in enumerate(table.to_pylist()):
             message = row["error_message"] or ""
             rule = message.removeprefix(DISALLOWED) if message.startswith(DISALLOWED) else None
             if row["status"] == "success" or rule is not None:

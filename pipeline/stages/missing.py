@@ -1,13 +1,18 @@
-"""Stages wanted and fetched: pictures that the input does not hold are asked for, where the network may be."""
+"""Stages wanted and fetched: pictures that the input does not hold, or not in a usable form, are asked for, where the
+network may be."""
 
 from pipeline.engine.tasks import FileEntry, stage_key
 from pipeline.stages import fetch
 from pipeline.stages.fetch import FetchImages
-from pipeline.stages.references import FindImages, has_links
+from pipeline.stages.references import FindImages, has_links, header_values
 from pipeline.stages.step import Build, Step
 
 WANTED = Step(
-    "wanted", ("dedup",), lambda b: FindImages(b.corpus, has_links(b.corpus, b.part_tasks), "wanted"), join=True
+    "wanted",
+    ("dedup",),
+    lambda b: FindImages(b.corpus, has_links(b.corpus, b.part_tasks), header_values(b.recipe), "wanted"),
+    lambda b: header_values(b.recipe),
+    join=True,
 )
 
 
@@ -28,7 +33,7 @@ def fetch_missing(build: Build) -> None:
         if not any(task.weight for task in tasks):
             break
         name = f"fetched-{turn}" if turn else "fetched"
-        transform = FetchImages(corpus, network, build.recipe.image.max_bytes, run, lists)
+        transform = FetchImages(corpus, network, build.recipe, run, lists)
         build.run_step(
             Step(name, ("wanted",), lambda build: transform, lambda build: attempt, tasks=lambda build: tasks)  # noqa: B023
         )

@@ -17,6 +17,7 @@ from pipeline.engine.run import EachTask
 from pipeline.engine.tables import Rows, short_hash, url_hash
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import ExtractOptions, PageDropped, extract
+from pipeline.images.probe import probe
 from pipeline.media_type import HTML, media_type, vague
 from pipeline.recipe import Recipe
 from pipeline.sources.record import Record
@@ -61,6 +62,7 @@ class ExtractPages(EachTask):
                     "bytes": len(record.body),
                     "use": use,
                     "sha256": hashlib.sha256(record.body).digest() if use == "image" else None,
+                    **(probe(record.body, recipe.image.max_pixels) if use == "image" else {}),
                     "rule": rule,
                 }
             )

@@ -2,9 +2,10 @@
 it.
 
 URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Of several
-captures a page gets the one nearest in time. Each distinct content is stored once, by the lowest part that needs it."""
+captures a page gets the one nearest in time. Of the URLs of an image the first that leads to something usable stands
+for it. Each distinct content is stored once, by the lowest part that needs it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,12 +16,14 @@ import pyarrow as pa
 
 from dedup.exact import first_of_each
 from filters import consent
+from filters.image import OF_HEADER, OF_HEADER_COLUMNS, usable
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.joins import Block, Join
-from pipeline.engine.nearest import nearest
+from pipeline.engine.nearest import NONE, nearest
 from pipeline.engine.tables import short_hash, url_hash
 from pipeline.engine.tasks import FileEntry, Task
+from pipeline.recipe import Recipe
 from pipeline.sources.record import seconds
 from pipeline.stages import fetch
 from pipeline.stages.schemas import REFERENCES
@@ -40,11 +43,13 @@ ROW = np.dtype(
         ("other_high", "<u8"),
         ("other_low", "<u8"),
         ("time", "<i8"),
+        ("usable", "?"),
     ]
 )
 """A key with what it means: REFUSED: it opted out under consent.RULES[`index`]; SUPPLY: record `index` of `part` has
 content `other`; LINK: row `index` of the links of `part`, itself named `other`, leads to this key; NEED: candidate
-`index` of `part` has this URL. `time` is that of the capture, or of the page that needs it."""
+`index` of `part` has this URL. `time` is that of the capture, or of the page that needs it. `usable`: nothing that is
+known of it before it is decoded drops it."""
 FOUND = np.dtype(
     [
         ("part", "<u4"),
@@ -54,6 +59,7 @@ FOUND = np.dtype(
         ("record", "<u4"),
         ("high", "<u8"),
         ("low", "<u8"),
+        ("usable", "?"),
     ]
 )
 """Candidate or link `index` of `part` leads to a record with content `high`, `low`, or to an opt-out, as `kind`
@@ -72,6 +78,7 @@ class Name(NamedTuple):
     number: int
     other: bytes = bytes(16)
     time: int = 0
+    usable: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ class FindImages(beam.PTransform):
 
     corpus: Corpus
     links: bool
+    values: Mapping[str, Any]
     stage: str = "references"
     parts: int = 1
     lists: int = 0
@@ -98,7 +106,7 @@ class FindImages(beam.PTransform):
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus
         # Output: (part, State)
-        state = parts | "Load" >> beam.Map(partial(_load, corpus, self.parts, self.lists))
+        state = parts | "Load" >> beam.Map(partial(_load, corpus, self.values, self.parts, self.lists))
         for hop in range(HOPS if self.links else 0):
             state = (
                 state
@@ -123,10 +131,17 @@ def has_links(corpus: Corpus, parts: Sequence[Task]) -> bool:
     )
 
 
-def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State]:
-    columns = ["use", "number", "url", "date", "sha256", "digest", "target", "rule", "kind"]
-    records = tables.read(corpus.part("records", part), columns).to_pylist()
-    fetched = list(fetch.supply(corpus, part, parts, lists))
+def header_values(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's keys by which an image is usable before it is decoded."""
+    values = recipe.values()
+    return {key.name: values[key.name] for rule in OF_HEADER for key in rule.keys}
+
+
+def _load(corpus: Corpus, values: Mapping[str, Any], parts: int, lists: int, part: int) -> tuple[int, State]:
+    columns = ["use", "number", "url", "date", "sha256", "digest", "target", "rule", "kind", *OF_HEADER_COLUMNS]
+    table = tables.read(corpus.part("records", part), columns)
+    records = table.append_column("usable", pa.array(usable(table, values))).to_pylist()
+    fetched = list(fetch.supply(corpus, values, part, parts, lists))
     refused = [row for row in (*records, *(row for _, rows in fetched for row in rows)) if row["rule"] in consent.RULES]
     supply = [
         _block(REFUSED, part, (Name(url_hash(row["url"]), consent.RULES.index(row["rule"])) for row in refused)),
@@ -147,11 +162,11 @@ def _capture(row: dict[str, Any]) -> Iterator[Name]:
         # a file whose name is what such a spelling says comes first in a listing, so it is found first
         keys += map(url_hash, unescaped_spellings(row["url"]))
     for key in keys:
-        yield Name(key, row["number"], row["sha256"][:16], seconds(row["date"]))
+        yield Name(key, row["number"], row["sha256"][:16], seconds(row["date"]), row["usable"])
 
 
 def _fetched(row: dict[str, Any]) -> Name:
-    return Name(url_hash(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16])
+    return Name(url_hash(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16], usable=row["usable"])
 
 
 def _link(row: dict[str, Any]) -> Iterator[Name]:
@@ -183,7 +198,7 @@ def _block(kind: int, part: int, names: Iterable[Name]) -> Block:
     block["high"], block["low"] = key["high"], key["low"]
     block["other_high"], block["other_low"] = other["high"], other["low"]
     block["index"], block["time"] = [row.number for row in rows], [row.time for row in rows]
-    block["kind"], block["part"] = kind, part
+    block["kind"], block["part"], block["usable"] = kind, part, [row.usable for row in rows]
     return block
 
 
@@ -199,17 +214,20 @@ def _supply_and_needs(part: int, state: State) -> Block:
 
 def find(kind: int, rows: Block) -> Block:
     """What the rows of a kind lead to (FOUND), those that lead to nothing left out: to an opt-out where any capture of
-    their key opted out, else to the capture that is nearest in time. Of two as near the older counts, of two of one
-    time that of the lowest part and record: a page and its pictures were captured together."""
-    keys = rows[["high", "low"]]
+    their key opted out, else to the usable capture that is nearest in time, else to the nearest. Of two as near the
+    older counts, of two of one time that of the lowest part and record: a page and its pictures were captured
+    together."""
+    keys, captures = rows[["high", "low"]], rows["kind"] == SUPPLY
     first = first_of_each(keys)
-    supply = np.where(rows["kind"][first] == REFUSED, first, nearest(keys, rows["time"], rows["kind"] == SUPPLY))
+    supply = nearest(keys, rows["time"], captures & rows["usable"])
+    supply = np.where(supply == NONE, nearest(keys, rows["time"], captures), supply)
+    supply = np.where(rows["kind"][first] == REFUSED, first, supply)
     met = np.flatnonzero((rows["kind"] == kind) & (supply >= 0))
     from_, to = rows[met], rows[supply[met]]
     found = np.zeros(len(met), FOUND)
     found["part"], found["index"] = from_["part"], from_["index"]
     found["kind"], found["record_part"], found["record"] = to["kind"], to["part"], to["index"]
-    found["high"], found["low"] = to["other_high"], to["other_low"]
+    found["high"], found["low"], found["usable"] = to["other_high"], to["other_low"], to["usable"]
     return found
 
 
@@ -222,22 +240,27 @@ def _add_supply(part: int, both: tuple[State, Block]) -> tuple[int, State]:
     supply = np.zeros(len(found), ROW)
     supply["high"], supply["low"], supply["time"] = links["other_high"], links["other_low"], links["time"]
     supply["kind"], supply["part"], supply["index"] = found["kind"], found["record_part"], found["record"]
-    supply["other_high"], supply["other_low"] = found["high"], found["low"]
+    supply["other_high"], supply["other_low"], supply["usable"] = found["high"], found["low"], found["usable"]
     return part, replace(state, supply=np.unique(np.concatenate([state.supply, supply])))
 
 
 def _choose(part: int, both: tuple[State, Block]) -> tuple[int, pa.Table]:
-    """Of the URLs of a picture the first that was found stands for it, else the first that opted out, else the
-    first."""
+    """Of the URLs of an image the first that was found and is usable stands for it, else the first that was found, else
+    the first that opted out, else the first."""
     state, met = both
     table = state.candidates
     found = np.zeros(len(table), FOUND)
     found["kind"] = NEED
     if len(met):  # a join that met nothing knows no fields
         found[met["index"]] = met
-    places = np.rec.fromarrays([np.asarray(table["row"]), np.asarray(table["node"])])
-    order = np.lexsort([np.choose(found["kind"], (1, 0, 2, 2)), first_of_each(places)])
-    chosen = order[np.unique(first_of_each(places))]
+    place = first_of_each(np.rec.fromarrays([np.asarray(table["row"]), np.asarray(table["node"])]))
+    order = np.lexsort([np.where(found["usable"], 0, np.choose(found["kind"], (2, 1, 3, 3))), place])
+    chosen = order[np.unique(place)]
+    unsettled = chosen[~found["usable"][chosen] & (found["kind"][chosen] != REFUSED)]
+    open_ = (found["kind"] == NEED) & np.isin(place, place[unsettled])
+    ask: dict[int, list[str]] = {}
+    for at, url in zip(place[open_].tolist(), table["url"].filter(pa.array(open_)).to_pylist(), strict=True):
+        ask.setdefault(at, []).append(url)
     found = found[chosen]
     missing = found["kind"] != SUPPLY
     contents = np.stack([found["high"], found["low"]], axis=1)
@@ -252,6 +275,8 @@ def _choose(part: int, both: tuple[State, Block]) -> tuple[int, pa.Table]:
         "record": pa.array(found["record"], pa.int32(), mask=missing),
         "content": pa.array([content.tobytes() for content in contents], pa.binary(16), mask=missing),
         "rule": pa.array(rules, pa.string()),
+        "candidate": pa.array(chosen - place[chosen], pa.int16()),
+        "ask": pa.array([ask.get(at, []) for at in place[chosen].tolist()], REFERENCES.field("ask").type),
     }
     return part, pa.table(columns)
 

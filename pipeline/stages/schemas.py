@@ -25,11 +25,14 @@ RECORDS = pa.schema(
         ("truncated", pa.string()),
         ("rule", pa.string()),
         ("detail", pa.string()),
+        ("format", pa.string()),
+        ("shorter_side", pa.int32()),
+        ("unusable", pa.string()),
     ]
 )
 """work/records: every record of the input. `use` is page, image or link (a redirect or revisit: another name of what it
 leads to), null for a dropped record; `sha256` is of an image's bytes. `truncated` is not "" where the body may lack its
-end: the value of WARC-Truncated, or "last chunk"."""
+end: the value of WARC-Truncated, or "last chunk". Of an image, what `pipeline.images.probe` finds in its bytes."""
 
 PAGE_IMAGE = pa.struct(
     [
@@ -83,12 +86,15 @@ REFERENCES = pa.schema(
         ("content", pa.binary(16)),
         ("owner", pa.int32()),
         ("rule", pa.string()),
+        ("candidate", pa.int16()),
+        ("ask", pa.list_(pa.string())),
     ]
 )
 """work/references: every image reference of a part's surviving pages: page row, node index, the URL that stands for it
-(of all that the page offers, the first that the input holds), whether this is the corpus' first reference to that URL,
-which record holds it, its content's hash and the part that stores it; of what was not found, whether nothing holds it
-or it opted out."""
+(of all that the page offers, the first that was found and can be used), whether this is the corpus' first reference to
+that URL, which record holds it, its content's hash and the part that stores it; of what was not found, whether nothing
+holds it or it opted out. `candidate` is the URL's position in what the page offers; `ask` are the URLs that may be
+fetched in its place, where it was not found or cannot be used."""
 
 DISTINCT_IMAGES = pa.schema(
     [("content", pa.binary(16)), ("rule", pa.string()), ("detail", pa.string()), ("spread", pa.float64()), *STORED]
@@ -105,7 +111,10 @@ IMAGES = pa.schema(
 stored once: their rows name the same tar and offset."""
 
 DECISIONS = pa.schema(
-    [("row", pa.int32()), ("node", pa.int32()), ("rule", pa.string()), ("content", pa.binary(16)), ("url", pa.string())]
+    [
+        *(("row", pa.int32()), ("node", pa.int32()), ("rule", pa.string())),
+        *(("content", pa.binary(16)), ("url", pa.string()), ("candidate", pa.int16())),
+    ]
 )
 """work/decisions, row by row beside work/references: the first image rule that a reference fails."""
 

@@ -120,7 +120,7 @@ def fetch_ours(lists: list[list[str]], folder: Path, number: int) -> None:
 
     client = partial(Client, None, Networks.parse(["127.0.0.0/8"]))
     begin = time.monotonic()
-    table = FetchShards(folder, number, "run", client).fetch(lists[number], {})
+    table = FetchShards(folder, number, "run", client, 64_000_000).fetch(lists[number], {})
     counts = collections.Counter(table["status"].to_pylist())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     print(

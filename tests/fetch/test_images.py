@@ -233,7 +233,7 @@ def test_every_url_of_a_list_has_a_row(tmp_path: Path) -> None:
             "http://nowhere.invalid/",
         ]
         quick = lambda: Client(private=NAMED, limits=QUICK)  # noqa: E731
-        table = FetchShards(tmp_path, 0, "r", quick).fetch(urls, {})
+        table = FetchShards(tmp_path, 0, "r", quick, 1_000_000).fetch(urls, {})
     rows = table.to_pylist()
     assert [row["url"] for row in rows] == urls
     said = [(row["status"], (row["error_message"] or "").partition(" at ")[0].split(": ")[:2]) for row in rows]
@@ -253,6 +253,6 @@ def test_a_picture_at_which_the_fetch_itself_fails_is_one_picture_less(tmp_path:
     with Server(["127.6.0.1"], 0, lambda asked: picture() if asked.target == "/a.png" else MISSING) as server:
         urls = [f"http://{host}.example:{server.port}/a.png" for host in ("odd", "good")]
         client = lambda: Client(private=NAMED, limits=QUICK, resolve=resolve)  # noqa: E731
-        odd, good = FetchShards(tmp_path, 0, "r", client).fetch(urls, {}).to_pylist()
+        odd, good = FetchShards(tmp_path, 0, "r", client, 1_000_000).fetch(urls, {}).to_pylist()
     assert (odd["status"], good["status"]) == ("failed_to_download", "success")
     assert odd["error_message"] == "unreadable: ZeroDivisionError: division by zero"
