@@ -8,6 +8,7 @@ import re
 from lxml import etree
 
 from pipeline.extract import images
+from pipeline.extract.blocks import CONTROL, BlockBuilder
 from pipeline.extract.hints import HIDDEN_CLASS, NUMBERING, bits
 from pipeline.extract.page import (
     BLOCK_LEVEL,
@@ -31,11 +32,9 @@ from pipeline.extract.page import (
     SPECIAL,
     TAGS,
     TITLE,
-    Block,
     Page,
-    Picture,
 )
-from pipeline.extract.runs import pieces_of, trimmed
+from pipeline.extract.pictures import PictureReader
 
 # How far up the open elements an end tag is looked for
 MAX_UNCLOSED = 128
@@ -43,7 +42,6 @@ MAX_UNCLOSED = 128
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
 _BREAK = "\n"
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # what links of headings to themselves show
-CONTROL = 4  # characters; a link that shows so few signs and no word is a control
 _MARKUP = re.compile("<img", re.I)
 
 
@@ -74,18 +72,16 @@ class PageReader:
         self.tags, self.parents, self.states, self.hints = page.tags, page.parents, page.states, page.hints
         self.inherited, self.depths, self.first, self.last = page.inherited, page.depths, page.first, page.last
         self.ends, self.blocks = page.ends, page.blocks
+        self.building = BlockBuilder(page)
+        self.pictures = PictureReader(self.building, max_image_width)
+        self.run = self.building.run
+        self.max_depth, self.max_elements, self.css_backgrounds = max_depth, max_elements, css_backgrounds
         self.block_of: list[int] = []  # the innermost block element at each element
-        self.max_depth, self.max_elements = max_depth, max_elements
-        self.max_image_width, self.css_backgrounds = max_image_width, css_backgrounds
+        self.block = 0  # the innermost block element
         # open elements: tag, number (-1 for inline ones, which have none), and the state outside
         self.stack: list[tuple[str, int, int]] = []
         self.top = -1  # the innermost open element that has a number
         self.state = 0
-        self.run: list[str | int] = []
-        self.pictured = False  # whether the run holds a picture
-        self.link_chars = 0.0
-        self.sources: list[tuple[str, float, str]] | None = None
-        self.link, self.link_start = "", 0
         self.raw: list[str] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -110,14 +106,13 @@ class PageReader:
         hints = 0
         if kind == BLOCK_LEVEL:
             if self.run:
-                self.flush()
-            self.block_of.append(element)
+                self.building.flush(self.block, self.state)
+            self.block = element
             if tag == "noscript":
                 self.raw = []
             elif tag == "html":
                 self.page.head.root(attributes)
-        else:
-            self.block_of.append(self.block_of[top] if top >= 0 else 0)
+        self.block_of.append(self.block)
         if attributes:
             state, hints = self.marked(tag, kind, attributes, state)
         if kind == SPECIAL:
@@ -186,13 +181,9 @@ class PageReader:
             if not state & SKIP or state & NOSCRIPT:
                 self.image(attributes)
         elif tag == "hr":
-            self.flush()
+            self.building.flush(self.block, self.state)
         elif tag == "source":
-            if self.sources is not None and len(self.sources) < images.MAX_SOURCES:
-                for name in ("srcset", *images.LAZY_SETS, "data-src", "src"):
-                    if value := attributes.get(name):
-                        self.sources += images.srcset(value[:100_000])
-                del self.sources[images.MAX_SOURCES :]
+            self.pictures.source(attributes)
         elif tag in ("meta", "link", "base"):
             self.page.head.element(tag, attributes)
 
@@ -201,7 +192,7 @@ class PageReader:
         href = attributes.get("href")
         if href is None:
             return state & ~(IN_LINK | IN_LOCAL_LINK)
-        self.link, self.link_start = href, len(self.run)
+        self.pictures.link, self.building.link_start = href, len(self.run)
         if ("rel" in attributes and "license" in attributes["rel"].lower()) or "creativecommons.org/" in href:
             self.page.head.licence_link(href)
         return state | (IN_LINK | IN_LOCAL_LINK if href[:1] == "#" else IN_LINK)
@@ -214,7 +205,7 @@ class PageReader:
             self.page.head.time(attributes)
             return state
         if tag == "picture":
-            self.sources = []
+            self.pictures.sources = []
         elif tag in IMAGE_TAGS:
             if not state & SKIP:
                 self.image(attributes)
@@ -251,8 +242,8 @@ class PageReader:
         stack = self.stack
         if stack and stack[-1][0] == tag:
             if stack[-1][1] < 0:
-                if tag == "a" and 0 < len(self.run) - self.link_start <= CONTROL:
-                    self.control()
+                if tag == "a" and 0 < len(self.run) - self.building.link_start <= CONTROL:
+                    self.building.end_link(self.state)
                 self.state = stack.pop()[2]
             else:
                 self.leave()
@@ -276,7 +267,7 @@ class PageReader:
         kind = KINDS[tag]
         if kind == BLOCK_LEVEL:
             if self.run:
-                self.flush()
+                self.building.flush(self.block, self.state)
             if tag == "noscript" and self.raw:
                 self.noscript_source()
         elif kind == SPECIAL:
@@ -285,7 +276,7 @@ class PageReader:
                 if state & RUBY:
                     self.run.append(")")
             elif tag == "picture":
-                self.sources = None
+                self.pictures.sources = None
             elif state & (JSON_LD | TITLE) and self.raw:
                 text = "".join(self.raw)
                 self.raw = []
@@ -296,17 +287,9 @@ class PageReader:
         self.last[element] = len(self.blocks)
         self.ends[element] = len(self.tags)
         self.stack.pop()
-        self.top = self.parents[element]
+        self.top = top = self.parents[element]
+        self.block = self.block_of[top] if top >= 0 else 0
         self.state = outside
-
-    def control(self) -> None:
-        """Takes back the text of a link that shows a sign and no word: it is there to be clicked on, not to be read."""
-        pieces = self.run[self.link_start :]
-        text = "".join(piece for piece in pieces if isinstance(piece, str)).strip()
-        if 0 < len(text) <= CONTROL and not any(character.isalnum() for character in text):
-            self.run[self.link_start :] = [piece for piece in pieces if not isinstance(piece, str)]
-            if self.state & IN_LINK:
-                self.link_chars -= len(text) * (LOCAL_LINK if self.state & IN_LOCAL_LINK else 1)
 
     def data(self, text: str) -> None:
         state = self.state
@@ -325,67 +308,17 @@ class PageReader:
             return
         self.run.append(text)
         if state & IN_LINK:
-            self.link_chars += len(text.strip()) * (LOCAL_LINK if state & IN_LOCAL_LINK else 1)
+            self.building.link_chars += len(text.strip()) * (LOCAL_LINK if state & IN_LOCAL_LINK else 1)
 
     def close(self) -> Page:
         while self.stack:
             self.leave()
-        self.flush()
+        self.building.flush(self.block, self.state)
         return self.page
 
     def image(self, attributes: dict[str, str]) -> None:
-        state = self.state
-        alt = " ".join(attributes.get("alt", "")[:10_000].split())
-        label = f"{attributes.get('class', '')} {attributes.get('id', '')}"
-        if alt and images.stands_for_text(alt, label):
-            self.data(alt)
-            return
-        picture = Picture(
-            max(self.top, 0),
-            images.offered(attributes, self.sources or [], self.max_image_width),
-            alt,
-            images.dimension(attributes, "width"),
-            images.dimension(attributes, "height"),
-            noscript=bool(state & NOSCRIPT),
-            hidden=bool(state & HIDDEN),
-            link=self.link if state & IN_LINK and images.is_picture_file(self.link) else "",
-            hints=bits(label) if label != " " else 0,
-        )
-        self.sources = None  # a picture element shows its first img
-        previous = self.last_picture()
-        if previous is not None and self.twins(previous, picture):
-            previous.merge(picture)
-            return
-        self.run.append(len(self.page.pictures))
-        self.pictured = True
-        self.page.pictures.append(picture)
-
-    def last_picture(self) -> Picture | None:
-        """The picture before this place if no word stands between."""
-        for piece in reversed(self.run):
-            if isinstance(piece, int):
-                return self.page.pictures[piece]
-            if piece.strip():
-                return None
-        if (
-            self.page.blocks
-            and self.page.blocks[-1].pieces
-            and isinstance(piece := self.page.blocks[-1].pieces[-1], int)
-        ):
-            return self.page.pictures[piece]
-        return None
-
-    def twins(self, one: Picture, other: Picture) -> bool:
-        """Whether two pictures in a row are one, given once more for browsers without scripts."""
-        if one.noscript == other.noscript:
-            return False
-        if not one.urls or not other.urls or set(one.urls) & set(other.urls):
-            return True
-        inside, beside = (one, other) if one.noscript else (other, one)
-        element = inside.element
-        while element >= 0 and self.tags[element] != "noscript":
-            element = self.parents[element]
-        return element >= 0 and self.parents[element] == beside.element
+        if text := self.pictures.read(attributes, max(self.top, 0), self.state):
+            self.data(text)
 
     def noscript_source(self) -> None:
         """Images that stand in a noscript element as escaped markup."""
@@ -395,34 +328,7 @@ class PageReader:
             return
         for attributes in images.elements(source):
             self.image(attributes)
-        self.flush()
-
-    def flush(self) -> None:
-        """End a block."""
-        run = self.run
-        if not run:
-            return
-        self.run, link_chars, self.link_chars = [], self.link_chars, 0.0
-        preformatted = bool(self.state & PREFORMATTED)
-        pieces: list[str | int]
-        if self.pictured:
-            self.pictured = False
-            pieces, text = pieces_of(run, preformatted)
-        else:
-            text = trimmed("".join(run), preformatted)  # type: ignore[arg-type]
-            if not text:
-                return
-            pieces = [text]
-        page = self.page
-        if len(pieces) > 1 or isinstance(pieces[0], int):
-            for piece in pieces:
-                if isinstance(piece, int):
-                    page.pictures[piece].block = len(page.blocks)
-        element = self.block_of[self.top] if self.top >= 0 else 0
-        state = self.states[element] if self.states else 0
-        if self.state & NOSCRIPT:
-            state |= NOSCRIPT
-        page.blocks.append(Block(element, pieces, len(text), min(int(link_chars), len(text)), state, text))
+        self.building.flush(self.block, self.state)
 
 
 def read(
