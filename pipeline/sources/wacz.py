@@ -19,7 +19,10 @@ from pipeline.sources.section import Section
 from pipeline.sources.source import SHARE, Part, SourceEntry
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-WARC_NAMES = (".warc", ".warc.gz", ".warc.zst", ".warc.lz4", ".arc", ".arc.gz")
+WARC_NAMES = (
+    *(".warc", ".warc.gz", ".warc.zst", ".warc.lz4", ".arc", ".arc.gz"),
+    *(".warc.wet", ".warc.wet.gz", ".warc.wat", ".warc.wat.gz"),
+)
 """How names of WARC files end, in lower case."""
 LIST_BYTES = 32 << 20
 """The most that the list of a zip's members may hold: enough for 300,000 of them."""

@@ -109,7 +109,7 @@ def _archives(path: Path, note: Callable[[str], None]) -> list[Path]:
         return []
     names = [(name, size) for name, size, _ in files(path)]
     pages = sum(name.lower().endswith(PAGES) for name, _ in names)
-    warcs = [(name, size) for name, size in names if name.lower().endswith((*WARC_NAMES, ".wacz", ".warc.wet.gz"))]
+    warcs = [(name, size) for name, size in names if name.lower().endswith((*WARC_NAMES, ".wacz"))]
     if not warcs and pages:
         return []
     found = warcs or [(name, size) for name, size in names if name.lower().endswith((".mhtml", ".mht"))]

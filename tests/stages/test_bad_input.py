@@ -1,5 +1,6 @@
 """What goes wrong outside of the program ends in one line that says what and what to do."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import BuildError
+from pipeline.inspect.funnel import funnel
 from tests.corpora import M3W, build_here, digests, start_build
 from tests.records import record
 from tests.stages.test_folders import page, picture
@@ -133,14 +135,24 @@ def test_a_second_build_of_the_same_directory_is_refused(web_warc: Path, tmp_pat
     assert first.returncode == 0
 
 
-def test_odd_warcs_build_with_every_record_counted(shared: Path, tmp_path: Path) -> None:
-    odd = sorted(path for path in (shared / "data/warc/odd").iterdir() if path.name != "bad.arc")
-    root = build_here(odd, tmp_path / "corpus", ["text.min_words=1"])
-    kinds = Counter(column(root, "records", "kind"))
-    rules = Counter(column(root, "records", "rule"))
-    assert sum(kinds.values()) == sum(rules.values())
-    assert rules["record.truncated"] == 1 and rules["record.corrupt"] == 2
-    assert rules[None] == sum(use is not None for use in column(root, "records", "use"))
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_funnel_of_every_archive_adds_up(shared: Path, tmp_path: Path, whole: bool) -> None:
+    """Odd ones, and a folder of WARC, WET and WAT files; with `whole` all that lie there."""
+    warcs = shared / "data/warc"
+    inputs = sorted(path for path in (warcs / "odd").iterdir() if path.name != "bad.arc")
+    inputs += [warcs / "whirlwind", *(warcs.glob("*.warc.gz") if whole else [warcs / "iana.warc.gz"])]
+    root = build_here(inputs, tmp_path / "corpus", ["text.min_words=1"])
+    levels = {level["level"]: level for level in funnel(root)["levels"]}
+    rules = {row["rule"]: row["count"] for row in levels["records"]["rules"]}
+    assert rules["record.truncated"] == 1 and rules["record.corrupt"] == 2 and rules["record.conversion"] == 2
+    assert Counter(column(root, "records", "rule")) == rules | {None: sum(levels["records"]["out"].values())}
+    assert levels["pages"]["in"] > 30 and bool(levels["pages"]["out"]) == whole
+    cut = json.loads((root / "work/parts.json").read_text())
+    for number, source in enumerate(cut["sources"]):
+        if source["name"].count("/") == 0 and source["name"].endswith(".warc.gz"):
+            parts = [part["number"] for part in cut["parts"] if part["source"] == number]
+            tables = [pq.read_table(root / f"work/records/{part:05d}.parquet", columns=["length"]) for part in parts]
+            assert sum(sum(table["length"].to_pylist()) for table in tables) == source["size"]
 
 
 def test_headers_and_metadata_that_make_no_sense_end_no_build(tmp_path: Path) -> None:
