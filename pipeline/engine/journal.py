@@ -18,13 +18,19 @@ CRASHES = 2
 
 @dataclass(frozen=True)
 class InHand:
-    """What a task is at: a record's number (-1: none), how many are done, since when (seconds since the epoch), and in
-    which process."""
+    """What a task is at: a record's number (-1: none), how many are done, since when, and in which process.
+
+    `since` is of the monotonic clock, which all processes of a machine share and which stands still while the machine
+    is suspended."""
 
     record: int
     done: int
     since: float
     pid: int
+
+    def stuck(self, patience: float) -> bool:
+        """Whether a record has been in hand for more than `patience` seconds."""
+        return self.record >= 0 and time.monotonic() - self.since > patience
 
 
 class Journal:
@@ -52,7 +58,7 @@ class Journal:
         os.close(self._file)
 
     def _write(self, record: int) -> None:
-        os.pwrite(self._file, self.FORMAT.pack(record, self._done, time.time(), os.getpid()), 0)
+        os.pwrite(self._file, self.FORMAT.pack(record, self._done, time.monotonic(), os.getpid()), 0)
 
     @classmethod
     def peek(cls, path: Path) -> InHand | None:

@@ -9,7 +9,6 @@ import os
 import signal
 import struct
 import threading
-import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -152,8 +151,7 @@ class Engine:
                 pids = self.runner.worker_pids()
                 for task in tasks if pids else ():
                     journal = Journal.peek(self.corpus.journal(stage.name, task.number))
-                    stuck = journal is not None and journal.record >= 0 and time.time() - journal.since > self.patience
-                    if journal is not None and stuck and journal.pid in pids:
+                    if journal is not None and journal.pid in pids and journal.stuck(self.patience):
                         os.kill(journal.pid, signal.SIGABRT)
 
         thread = threading.Thread(target=watch, name="watchdog", daemon=True)

@@ -78,9 +78,9 @@ class WorkerPool:
         if not self._send({"start": worker, "address": address}):
             self._ended(worker, self._process.wait())
 
-    def kill(self, worker: str, with_signal: int = signal.SIGKILL) -> None:
+    def kill(self, worker: str) -> None:
         """Ends a worker if it still runs."""
-        self._send({"kill": worker, "signal": int(with_signal)})
+        self._send({"kill": worker})
 
     def close(self) -> None:
         """Ends the forking process and with it every worker."""
@@ -172,7 +172,7 @@ def _obey(message: dict[str, Any], workers: dict[int, str]) -> None:
     if "kill" in message:
         for pid, worker in workers.items():
             if worker == message["kill"]:
-                os.kill(pid, message["signal"])
+                os.kill(pid, signal.SIGKILL)
         return
     pid = os.fork()
     if pid == 0:

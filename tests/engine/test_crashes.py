@@ -95,6 +95,23 @@ def test_a_record_that_cannot_be_passed_over_ends_the_build(tmp_path: Path) -> N
         blame(corpus, "pages", [task], os.getpid())
 
 
+def test_a_record_is_not_stuck_because_the_machine_slept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock goes on in a suspended machine, the monotonic clock does not."""
+    path = tmp_path / "journal"
+    Journal(path).begin(3)
+
+    def stuck() -> bool:
+        journal = Journal.peek(path)
+        assert journal is not None and journal.record == 3
+        return journal.stuck(60)
+
+    now, since_start = time.time, time.monotonic
+    monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    assert not stuck()
+    monkeypatch.setattr(time, "monotonic", lambda: since_start() + 61)
+    assert stuck()
+
+
 @dataclass(eq=False)
 class CrashBehind(EachTask):
     """Work whose worker crashes `times` with nothing in hand, once task 0 is done."""
