@@ -84,5 +84,5 @@ def test_the_command_refuses_what_the_build_refuses(small_corpus: Path, tmp_path
     assert status == 1 and errors.startswith("m3w: --no-fetch or --dry-run, but") and errors.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in small_corpus.rglob("*")} == before
     assert not (tmp_path / "none").exists()
-    with pytest.raises(BuildError, match="no such file"):
+    with pytest.raises(BuildError, match="not found"):
         look(tmp_path / "missing", tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Stage decisions: which images of which pages stay."""
+"""Stage decisions: which images are kept on which pages."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from pipeline.stages.schemas import DECISIONS, DISTINCT_IMAGES, SCORES
 
 NO_SCORES = SCORES.empty_table()
 USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4"), ("index", "<u4")])
-"""Reference `index` of page `row` of `part` shows this content."""
+"""Reference `index` of page `row` of `part` uses this content."""
 
 
 @dataclass(eq=False)
@@ -33,7 +33,7 @@ class DecideImages(beam.PTransform):
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
             parts
-            # Output: (part, the rule of each reference, null where it stays)
+            # Output: (part, the rule of each reference, null if kept)
             | "Judge" >> beam.Map(partial(_judge, self.corpus, self.recipe))
             | "Count copies" >> Join(partial(_uses, self.corpus), partial(_too_common, self.recipe.image.max_documents))
             | "Write" >> beam.MapTuple(partial(_write, self.corpus))
@@ -52,8 +52,7 @@ def _judge(corpus: Corpus, recipe: Recipe, part: int) -> tuple[int, pa.Dictionar
 
 
 def pictures_of(corpus: Corpus, references: pa.Table, scored: bool) -> pa.Table:
-    """Columns `content`, `rule`, and what image rules read of the picture of each reference, nulls where nothing was
-    found."""
+    """Columns `content`, `rule`, and what image rules read of each reference's image; null if it was not found."""
     owners = np.unique(references["owner"].drop_null()).tolist()
     columns = ["content", "rule", *image.STORED]
     known = [tables.read(corpus.part("distinct_images", owner), columns) for owner in owners]
@@ -78,8 +77,7 @@ def _uses(corpus: Corpus, part: int, verdicts: pa.DictionaryArray) -> Block:
 
 
 def _too_common(most: int, rows: Block) -> Block:
-    """References to pictures that stand in more than `most` pages; a page shows a picture once, or the copy was
-    dropped."""
+    """References to images used by more than `most` pages; a page counts once, since its copies were dropped."""
     bounds = joins.groups(rows, ("high", "low"))
     counts = np.diff(bounds)
     return rows[np.repeat(counts > most, counts)][["part", "index"]] if len(rows) else rows

@@ -1,6 +1,6 @@
-"""Stage dedup: which pages are copies of another. Rules in order: the same capture twice, a URL of which another
-capture or a redirect opted out, an older capture of the same URL, the same text, nearly the same text. Only pages that
-passed every rule before take part."""
+"""Stage dedup: which pages are copies of others. Rules in order: the same capture twice, a URL that opted out in
+another capture or redirect, an older capture of the same URL, the same text, nearly the same text. Only pages that
+passed all earlier rules are compared."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ KEPT, REJECTED = 0, 255
 @dataclass
 class Verdicts:
     """The state of a part: for each page an index into RULES (REJECTED: it failed an earlier stage) and the id of the
-    page it is a copy of, zeros for none."""
+    page it is a copy of, zeros if none."""
 
     rules: np.ndarray
     originals: np.ndarray
@@ -55,7 +55,7 @@ class FindCopies(beam.PTransform):
                 state = joined | f"{rule} verdicts" >> beam.MapTuple(partial(_judged, rule))
         near_copies = (
             state
-            # Output: (partition, rows), one row a band and page
+            # Output: (partition, rows), one row per band and page
             | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, corpus)))
             | "Same band" >> beam.GroupByKey()
             # Output: edges between pages that share a band
@@ -83,7 +83,7 @@ def _load(corpus: Corpus, part: int) -> tuple[int, Verdicts]:
 
 
 def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
-    """The pages of a part that are still kept, keyed by a column; by URL also what opted out."""
+    """The pages of a part that are still kept, keyed by a column; by URL also those that opted out."""
     pages = tables.read(corpus.part("pages", part), list(dict.fromkeys([column, "doc_id", "capture", "rule"])))
     taking_part = np.flatnonzero(state.rules == KEPT)
     if column == "url_hash":
@@ -98,7 +98,7 @@ def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
     rows["part"], rows["row"] = part, taking_part
     rows["refusal"] = NO_REFUSAL
     if column == "url_hash":
-        # the newest capture is the least aged
+        # the newest capture has the lowest age
         dates = [seconds(capture["date"]) if capture else 0 for capture in pages["capture"].to_pylist()]
         rows["age"] = np.iinfo(np.uint64).max - np.asarray(dates, np.uint64)
         rows["refusal"] = [
@@ -109,7 +109,7 @@ def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
 
 
 def _refusals(corpus: Corpus, part: int) -> Block:
-    """A row for each record that is no page and opted out, by its URL: a redirect, or what repeats another capture."""
+    """A row by URL for each record that is not a page and opted out: a redirect or a revisit."""
     records = tables.read(corpus.part("records", part), ["url", "rule"])
     records = records.filter(pc.is_in(records["rule"], pa.array(consent.RULES)))
     rows = np.zeros(len(records), PAGE)
@@ -120,7 +120,7 @@ def _refusals(corpus: Corpus, part: int) -> Block:
 
 
 def _judged(rule: str, part: int, both: tuple[Verdicts, Block]) -> tuple[int, Verdicts]:
-    """The state after `copies` went under a rule; under "" they stay, and only their original is noted."""
+    """The state after dropping `copies` under a rule; under "" they are kept, and only their original is recorded."""
     state, copies = both
     rules, originals = state.rules.copy(), state.originals.copy()
     if len(copies):
@@ -142,7 +142,7 @@ def _bands(corpus: Corpus, part: int, state: Verdicts) -> Block:
 
 
 def _clusters(corpus: Corpus, threshold: float, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
-    """(part, copies): of each cluster of nearly equal pages all but the first, in the order of parts and rows."""
+    """(part, copies): all but the first page of each near-duplicate cluster, in the order of parts and rows."""
     edges = joins.merged(blocks)
     if not len(edges):
         return []

@@ -1,4 +1,4 @@
-"""Stage documents: pages that passed become documents, in the OBELICS layout."""
+"""Stage documents: kept pages become documents, in the OBELICS layout."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from shards.records import DOCUMENTS, STORED_FIELDS
 
 @dataclass(eq=False)
 class WriteDocuments(EachTask):
-    """Input: tasks, one a part. Output: (part, files): documents/P.parquet."""
+    """Input: tasks, one per part. Output: (part, files): documents/P.parquet."""
 
     corpus: Corpus
 

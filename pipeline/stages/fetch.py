@@ -1,7 +1,7 @@
-"""Stage fetched: pictures that pages show and the input does not hold come from the network.
+"""Stage fetched: images used by pages but missing from the input are fetched from the network.
 
-Their URLs are dealt by host into lists, so that one task has a host to itself and can be polite to it. What was fetched
-is a further supply of pictures to stage references, beside the records of the input."""
+Their URLs are grouped by host into lists, so one task has a host to itself and can be polite to it. Fetched images are
+a further supply for stage references, beside the records of the input."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,18 +25,17 @@ from pipeline.urls import host_of, partition_of
 from shards.files import atomic
 
 LISTS, MOST_LISTS, LIST_URLS = 16, 512, 100_000
-"""The lists of URLs hold about `LIST_URLS` each, so that memory does not grow with their number; there are at least
-`LISTS`, so that all workers have some, and so few that all can be open at once. The cut does not depend on the
-machine."""
+"""The lists hold about `LIST_URLS` URLs each, so memory does not grow with the total; at least `LISTS`, to give every
+worker some, and at most `MOST_LISTS`, to keep all open at once. The grouping does not depend on the machine."""
 
 
 HOSTS = 3
-"""Hosts that are asked for one picture, where the page offers it on several."""
+"""Maximum hosts tried for one image if the page offers it on several."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a build may ask the network. `fetch` without a contact or a private network asks nothing."""
+    """Network permissions of a build. `fetch` without a contact or a private network requests nothing."""
 
     fetch: bool = True
     retry_failed: bool = False
@@ -51,26 +50,26 @@ class Network:
 WEB = ("http://", "https://")
 NOT_FETCHED = "image.not_fetched"
 DISALLOWED = "disallowed: "
-"""How the message of a picture begins that was not fetched because it, or its host, opted out; its rule follows."""
+"""Prefix of the message of an image that was not fetched because of an opt-out by it or its host; the rule follows."""
 OFFLINE = Network(fetch=False)
 
 
 def write_lists(corpus: Corpus, parts: Sequence[int]) -> tuple[Task, ...]:
-    """Deals the pictures of work/wanted into lists by the host of their first URL. A task for each list."""
+    """Group the images of work/wanted into lists by the host of their first URL; one task per list."""
     corpus.work("fetched").mkdir(parents=True, exist_ok=True)
     lists = min(MOST_LISTS, max(LISTS, -(-count_missing(corpus, parts, "wanted") // LIST_URLS)))
     return _deal(corpus, (offered for part in parts for offered in missing(corpus, part)), range(lists))
 
 
 def write_further_lists(corpus: Corpus, before: Sequence[Task]) -> tuple[Task, ...]:
-    """Deals the pictures that the hosts of earlier lists did not give, by the next host that the page offers."""
+    """Group the images that the hosts of earlier lists did not deliver, by the next host the page offers."""
     left = (offered for task in before for offered in _lines(corpus.part("fetched", task.number, "left")))
     first = before[-1].number + 1
     return _deal(corpus, left, range(first, first + len(before)))
 
 
 def _deal(corpus: Corpus, pictures: Iterable[list[str]], numbers: range) -> tuple[Task, ...]:
-    """Writes work/fetched/LIST.urls: a line a picture, the URLs of it."""
+    """Write work/fetched/LIST.urls: one line per image, with its URLs."""
     counts = [0] * len(numbers)
     paths = [corpus.part("fetched", number, "urls") for number in numbers]
     files: list[IO[str]] = [path.with_suffix(".urls.tmp").open("w", encoding="utf-8") for path in paths]
@@ -108,8 +107,8 @@ def count_missing(corpus: Corpus, parts: Sequence[int], stage: str = "references
 
 
 def attempt_of(corpus: Corpus, wanted: str, retry: bool) -> int:
-    """The number of the attempt that this run makes, or goes on with. A retry that was asked for begins only when the
-    attempt before it is complete."""
+    """Number of the attempt that this run starts or continues. A requested retry starts only when the previous attempt
+    is complete."""
     path = corpus.work("fetched/attempt.json")
     saved = read_json(path)
     if saved is None or saved["wanted"] != wanted:
@@ -124,21 +123,21 @@ RESULT = "fetched/result.json"
 
 
 def write_result(corpus: Corpus, lists: int, files: Sequence[FileEntry]) -> None:
-    """Notes that an attempt is complete, and the tables of all its lists; `lists` hosts were dealt into."""
+    """Record that an attempt is complete, with the tables of all its lists; `lists`: number of lists."""
     attempt = read_json(corpus.work("fetched/attempt.json"))
     write_json(corpus.work(RESULT), {"attempt": attempt, "lists": lists, "files": [vars(entry) for entry in files]})
 
 
 def read_result(corpus: Corpus) -> list[FileEntry]:
-    """The tables of the last attempt that was complete; none where there was none."""
+    """The tables of the last complete attempt; empty if there is none."""
     result = read_json(corpus.work(RESULT))
     return [] if result is None else [FileEntry(**entry) for entry in result["files"]]
 
 
 @dataclass(eq=False)
 class FetchImages(EachTask):
-    """Input: tasks, one a list. Output: (list, files): work/fetched/LIST.parquet, a row for each URL, and the bytes
-    beside it."""
+    """Input: tasks, one per list. Output: (list, files): work/fetched/LIST.parquet, a row per URL, and the bytes beside
+    it."""
 
     corpus: Corpus
     network: Network
@@ -168,7 +167,7 @@ class FetchImages(EachTask):
                 usable |= self._usable(done[-1])
             waiting, failed = [], [offered for offered in waiting if not usable[offered[0]]]
             for first, *others in failed:
-                # the next on this host; another host is another list's
+                # the next URL on this host; other hosts belong to other lists
                 here = [url for url in others if host_of(url) == host_of(first)]
                 elsewhere = [url for url in others if host_of(url) != host_of(first)]
                 if here:
@@ -191,7 +190,7 @@ class FetchImages(EachTask):
 
 
 def _in_turns(urls: set[str]) -> list[str]:
-    """One URL of each host, then another of each: a slow host holds few threads."""
+    """One URL per host, then the next of each: a slow host holds few threads."""
     rank: dict[str, int] = {}
     keyed = []
     for url in sorted(urls):
@@ -232,7 +231,7 @@ def supply(
 
 
 def failures(corpus: Corpus, urls: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """(status, error) of those of the URLs that were asked for in vain."""
+    """(status, error) of those URLs whose request failed."""
     result = read_json(corpus.work(RESULT)) or {"lists": 0, "files": []}
     wanted: dict[int, list[str]] = {}
     for url in urls if result["files"] else ():

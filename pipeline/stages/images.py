@@ -1,5 +1,5 @@
-"""Stages distinct_images and images: each distinct picture is decoded and stored once, then every URL gets its row in
-the index."""
+"""Stages distinct_images and images: each distinct image is decoded and stored once, then every URL gets its row in the
+index."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from shards.writers import image_extension
 
 @dataclass(eq=False)
 class StoreImages(EachTask):
-    """Input: tasks, one a part. Output: (part, files): images/P.tar and work/distinct_images."""
+    """Input: tasks, one per part. Output: (part, files): images/P.tar and work/distinct_images."""
 
     corpus: Corpus
     input: Input
@@ -65,10 +65,10 @@ class StoreImages(EachTask):
         ]
 
     def _bodies(self, part: int) -> Iterator[tuple[bytes, bytes]]:
-        """(content hash, bytes) of each picture that a part stores, in the order of the input."""
+        """(content hash, bytes) of each image that a part stores, in input order."""
         columns = ["found", "record_part", "record", "content", "owner"]
         references = tables.read(self.corpus.part("references", part), columns).to_pylist()
-        # of several captures of one content the first is read
+        # of several captures with the same content the first is read
         places: dict[bytes, tuple[int, int]] = {}
         for row in references:
             if row["found"] and row["owner"] == part:
@@ -87,12 +87,12 @@ class StoreImages(EachTask):
                 path = self.corpus.work("fetched") / rows[number]["tar"]
                 yield content, read_member(path, rows[number]["offset"], rows[number]["length"])
             return
-        limit = self.recipe.body_bytes  # that of stage pages: what it found is found again
+        limit = self.recipe.body_bytes  # the same limit as in stage pages, to find the same records
         for number, body in self.input.bodies(part, wanted, partial(self._offsets, part), limit):
             yield wanted[number], body
 
     def _offsets(self, part: int) -> dict[int, int]:
-        """The offset of each record of a part by its number."""
+        """The offset of each record of a part, by its number."""
         table = tables.read(self.corpus.part("records", part), ["number", "offset"])
         return dict(zip(table["number"].to_pylist(), table["offset"].to_pylist(), strict=True))
 
@@ -115,7 +115,7 @@ def image_options(rules: Storage) -> ImageOptions:
 
 
 def contents_of(corpus: Corpus, part: int, columns: list[str] | None = None) -> dict[bytes, dict[str, Any]]:
-    """Rows of work/distinct_images for every picture that the references of a part name, by content hash."""
+    """Rows of work/distinct_images for every image referenced by a part, by content hash."""
     references = tables.read(corpus.part("references", part), ["content", "owner"])
     found = {}
     for owner in np.unique(references["owner"].drop_null()).tolist():
@@ -128,8 +128,8 @@ def contents_of(corpus: Corpus, part: int, columns: list[str] | None = None) -> 
 
 @dataclass(eq=False)
 class IndexImages(EachTask):
-    """Input: tasks, one a part. Output: (part, files): images/P.parquet, a row for each URL that this part is the first
-    to need."""
+    """Input: tasks, one per part. Output: (part, files): images/P.parquet, a row for each URL that this part is the
+    first to need."""
 
     corpus: Corpus
 

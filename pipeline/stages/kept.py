@@ -1,4 +1,4 @@
-"""What of a page stays: its images by the decisions, its nodes with only these images."""
+"""The kept images of a page, and its nodes with only these images."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pipeline.engine.corpus import Corpus
 
 
 def kept_images(corpus: Corpus, part: int) -> dict[int, dict[int, bytes]]:
-    """Page row -> node -> content hash of the images that stay."""
+    """Page row -> node -> content hash of the kept images."""
     kept: dict[int, dict[int, bytes]] = {}
     for verdict in tables.read(corpus.part("decisions", part), ["row", "node", "rule", "content"]).to_pylist():
         if verdict["rule"] is None:
@@ -19,7 +19,7 @@ def kept_nodes(
     texts: list[str | None], images: list[dict[str, Any] | None], kept: dict[int, bytes]
 ) -> tuple[list[str | None], list[bytes | None]]:
     """The nodes of a page with only the images `kept` (node -> content): parallel lists of texts and contents. Texts
-    that come to stand side by side become one: two paragraphs, or one where a picture stood inside it."""
+    that become adjacent are joined: as two paragraphs, or as one if an image inside a line was removed."""
     out_texts: list[str | None] = []
     out_contents: list[bytes | None] = []
     gone: list[str | None] = []
@@ -37,6 +37,6 @@ def kept_nodes(
 
 
 def _joint(gone: list[str | None]) -> str:
-    """What stands between two texts in the place of pictures; `gone` are their `Image.within`."""
+    """The separator between two texts in place of images; `gone` are their `Image.within`."""
     inside = [within for within in gone if within is not None]
     return max(inside, key=("", " ", "\n").index) if inside and len(inside) == len(gone) else "\n\n"

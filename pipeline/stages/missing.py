@@ -17,8 +17,7 @@ WANTED = Step(
 
 
 def fetch_missing(build: Build) -> None:
-    """Asks the network for pictures that the input does not hold, host by host; without a network, takes what an
-    earlier run fetched."""
+    """Fetch images missing from the input, host by host; without a network, use what an earlier run fetched."""
     corpus, network = build.corpus, build.network
     if not network.open:
         build.files["fetched"] = fetch.read_result(corpus)
@@ -44,10 +43,10 @@ def fetch_missing(build: Build) -> None:
 
 
 def note_missing(build: Build) -> None:
-    """Says how many pictures could be fetched, where nobody said whether they should be."""
+    """Report how many images could be fetched, unless the user chose."""
     if build.network.fetch and not build.network.open:
         count = fetch.count_missing(build.corpus, range(len(build.part_tasks)))
         if count:
             build.engine.progress.note(
-                f"{count} pictures on the web are not in the input: --contact URL fetches them, --no-fetch leaves them"
+                f"{count} images on the web are not in the input: fetch with --contact URL, or skip with --no-fetch"
             )

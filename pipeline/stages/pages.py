@@ -1,4 +1,4 @@
-"""Stage pages: the records of a part become pages: extracted, measured, judged one by one."""
+"""Stage pages: extract, measure and judge each page record of a part."""
 
 import hashlib
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from shards.records import Document, Node, Text, document_id
 
 @dataclass(eq=False)
 class ExtractPages(EachTask):
-    """Input: tasks, one a part. Output: (part, files): work/records and work/pages."""
+    """Input: tasks, one per part. Output: (part, files): work/records and work/pages."""
 
     corpus: Corpus
     input: Input
@@ -66,7 +66,7 @@ class ExtractPages(EachTask):
                     "rule": rule,
                 }
             )
-            # reading the next record may be what a worker dies of
+            # a worker may crash while reading the next record
             journal.begin(record.number + 1)
         journal.end()
         return [
@@ -100,7 +100,7 @@ class ExtractPages(EachTask):
         key = url_hash(record.url)
         if rule is not None and rule.startswith("consent."):
             return {"url": record.url, "rule": rule, "bytes": 0, "url_hash": key}
-        # a file of a folder has no capture date: its contents stand for it
+        # a file of a folder has no capture date: its contents identify it
         doc_id = document_id(record.url, record.date or hashlib.sha256(record.body).hexdigest())
         return {
             "doc_id": doc_id,
@@ -120,7 +120,7 @@ COPIED = (
 
 
 def use_of(record: Record) -> tuple[str | None, str | None]:
-    """As `classify`, but an image or link whose headers opt out is dropped."""
+    """Like `classify`, but an image or link whose headers opt out is dropped."""
     use, rule = classify(record)
     if use in ("image", "link") and (refusal := consent.refusal(record.headers, "")) is not None:
         return None, refusal
@@ -128,9 +128,9 @@ def use_of(record: Record) -> tuple[str | None, str | None]:
 
 
 def classify(record: Record) -> tuple[str | None, str | None]:
-    """What a record is used as (page, image, link), or the rule under which it is dropped."""
+    """The use of a record (page, image, link), or the rule under which it is dropped."""
     if record.rule is not None:
-        # a film that is too large is no loss: that it is a film says more
+        # a video that is too large is no loss: its media type says more
         known = record.media_type
         wanted = known in HTML or known.startswith("image/") or vague(known)
         other = record.rule in ("record.too_large", "record.empty") and not wanted
@@ -141,7 +141,7 @@ def classify(record: Record) -> tuple[str | None, str | None]:
     if found in HTML:
         return "page", None
     if found.startswith("image/"):
-        # of a page what there is can be read, half a picture is none; a missing last chunk alone says little
+        # a truncated page can be read, half an image cannot; a missing last chunk alone means little
         return (None, "record.truncated") if record.truncated not in ("", "last chunk") else ("image", None)
     return None, "record.media_type"
 
@@ -155,7 +155,7 @@ def _with_file(node: Node, file_for: Callable[[str], str | None]) -> Node:
 
 
 def _content(document: Document) -> dict[str, Any]:
-    """What extraction found, and the metrics of it, as columns of work/pages."""
+    """Content and metrics of a page, as columns of work/pages."""
     nodes = document.nodes
     words = "\n\n".join(node.text for node in nodes if isinstance(node, Text))
     folded = " ".join(words.lower().split())

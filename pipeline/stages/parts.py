@@ -1,4 +1,4 @@
-"""The cut of the input into parts, before anything else runs. It depends on the input alone."""
+"""Cut the input into parts, before anything else runs. The cut depends only on the input."""
 
 import glob
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -20,9 +20,9 @@ from pipeline.sources.wacz import WARC_NAMES, Wacz
 from pipeline.sources.warc import WarcFile
 
 SOURCES: tuple[type[Source], ...] = (Folder, Wacz, Mhtml, WarcFile)
-"""The kinds of input; the first that recognises a path reads it."""
+"""The input kinds; the first that recognises a path reads it."""
 NO_BASE = "file:///"
-"""The base of a folder's URLs where none is given."""
+"""Default base of a folder's URLs."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Parts:
     base_url: str
 
     def identity(self) -> list[Any]:
-        """What a stage that reads the input depends on."""
+        """The input's part of a stage's key."""
         return [[asdict(source) for source in self.sources], [asdict(part) for part in self.parts], self.base_url]
 
     def root_url(self, source: int) -> str:
-        """The URL of a folder's root. Of several folders each has its name, numbered where it is taken, as the first
-        segment of the path, so that no two files have one URL."""
+        """The URL of a folder's root. With several folders each has its name, numbered if taken, as the first path
+        segment, so that no two files have the same URL."""
         folders = [number for number, other in enumerate(self.sources) if other.kind == "folder"]
         if len(folders) == 1:
             return self.base_url
@@ -65,7 +65,7 @@ class Input:
         return self.parts.parts[number]
 
     def read(self, number: int, limit: int, skip: Callable[[int], bool] = lambda number: False) -> Iterator[Record]:
-        """The records of a part, payloads up to `limit` bytes."""
+        """The records of a part, with payloads up to `limit` bytes."""
         part = self.part(number)
         return self.sources[part.source].read(part, self._root_url(number), limit, skip)
 
@@ -74,7 +74,7 @@ class Input:
         return self.parts.root_url(source) if self.parts.sources[source].kind == Folder.kind else ""
 
     def file_for(self, number: int) -> Callable[[str], str | None] | None:
-        """For a part of a folder, what `Folder.file_for` says of a URL."""
+        """For a part of a folder, `Folder.file_for`."""
         source = self.sources[self.part(number).source]
         return partial(source.file_for, self._root_url(number)) if isinstance(source, Folder) else None
 
@@ -87,16 +87,16 @@ class Input:
 
 
 def resolve(inputs: Sequence[str], note: Callable[[str], None] = lambda text: None) -> list[Path]:
-    """The files and folders that the arguments name, each once, in order of path: globs expanded, and for a folder that
-    holds WARC files those files. `note` gets a line on what else it holds.
+    """The files and folders given as arguments, each once, in order of path: globs expanded, and folders with WARC
+    files replaced by those files. `note` receives a line about anything left out.
 
-    Raises BuildError for one that names nothing."""
+    Raises BuildError for an argument that matches nothing."""
     paths: dict[Path, None] = {}
     for text in inputs:
         named = Path(text).exists()
         found = [Path(text)] if named else [Path(name) for name in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
         if not found:
-            raise BuildError(f"{text}: no such file or folder")
+            raise BuildError(f"{text}: file or folder not found")
         for path in found:
             for archive in _archives(path, note) or [path]:
                 paths[archive.resolve()] = None
@@ -104,7 +104,7 @@ def resolve(inputs: Sequence[str], note: Callable[[str], None] = lambda text: No
 
 
 def _archives(path: Path, note: Callable[[str], None]) -> list[Path]:
-    """The WARC files below a folder, else its MHTML files where it holds no pages; none where it is a mirror."""
+    """The WARC files below a folder, or its MHTML files if it has no pages; none if it is a mirror."""
     if not path.is_dir():
         return []
     names = [(name, size) for name, size, _ in files(path)]
@@ -115,26 +115,26 @@ def _archives(path: Path, note: Callable[[str], None]) -> list[Path]:
     found = warcs or [(name, size) for name, size in names if name.lower().endswith((".mhtml", ".mht"))]
     filled = [path / name for name, size in found if size]
     if found and pages:
-        note(f"{path}: reads its WARC files ({len(filled):,}), not the HTML files beside them ({pages:,})")
+        note(f"{path}: reading its WARC files ({len(filled):,}), not the HTML files beside them ({pages:,})")
     if len(filled) < len(found):
-        note(f"{path}: leaves out empty files ({len(found) - len(filled):,})")
+        note(f"{path}: skipping empty files ({len(found) - len(filled):,})")
     if found and not filled:
         raise BuildError(f"{path}: all its WARC files are empty")
     return filled
 
 
 def cut(corpus: Corpus | None, paths: Sequence[Path], base_url: str) -> Input:
-    """Cuts the input, or reads the cut that an earlier run made of the same files (none where there is no corpus).
+    """Cut the input, or read the cut that an earlier run made of the same files (none if `corpus` is None).
 
-    Raises BuildError if a source cannot be read or holds nothing that this program reads, and if `base_url` is no URL
-    of a folder or several folders would share it."""
+    Raises BuildError if a source cannot be read or contains nothing supported, and if `base_url` is not the URL of a
+    folder or would be shared by several folders."""
     base_url = _base(base_url)
     sources = _sources(paths)
     paths = [source.path for source in sources]
     if base_url != NO_BASE and sum(source.kind == Folder.kind for source in sources) > 1:
         raise BuildError(
-            f"--base-url {base_url} cannot be the URL of several folders: build each into a corpus of its own, "
-            "or give the folder above them"
+            f"--base-url {base_url} cannot be the URL of several folders: build each separately, "
+            "or give their parent folder"
         )
     shared = paths[0].parent if len(paths) == 1 else _common(paths)
     state: list[list[str | int]] = [
@@ -156,7 +156,8 @@ def cut(corpus: Corpus | None, paths: Sequence[Path], base_url: str) -> Input:
 
 
 def _sources(paths: Sequence[Path]) -> list[Source]:
-    """The sources at some paths. All single pages are one, so that thousands of them are no thousands of parts."""
+    """The sources at some paths. All single pages form one source, so thousands of them do not make thousands of
+    parts."""
     pages = [path for path in paths if path.name.lower().endswith(PAGES) and path.is_file()]
     found = [_source(path) for path in paths if path not in set(pages)]
     return [*found, Folder.of_pages(pages)] if pages else found
@@ -167,11 +168,11 @@ def _source(path: Path) -> Source:
         source = kind.at(path)
         if source is not None:
             return source
-    raise BuildError(f"{path}: neither a folder nor a file that can be read")
+    raise BuildError(f"{path}: not a folder or a readable file")
 
 
 def _base(url: str) -> str:
-    """The base as resolved references will spell it, with a slash at its end."""
+    """The base as resolved references spell it, with a trailing slash."""
     base = urls.resolve(url, "") if "#" not in url else None
     if base is None or "?" in base:
         raise BuildError(f"--base-url {url}: not the URL of a folder, such as https://example.org/docs/")

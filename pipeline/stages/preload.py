@@ -1,4 +1,4 @@
-"""Imported once by the process that forks workers, which then share what is in memory."""
+"""Imported once by the process that forks workers, so that workers share its memory."""
 
 import cv2
 import pyarrow.parquet

@@ -1,5 +1,4 @@
-"""Stage references: for every image of every surviving page, which capture of the input holds it and which part stores
-it.
+"""Stage references: for every image of every kept page, which capture of the input holds it and which part stores it.
 
 URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Of several
 captures a page gets the one nearest in time. Of the URLs of an image the first that leads to something usable stands
@@ -30,9 +29,9 @@ from pipeline.stages.schemas import REFERENCES
 from pipeline.urls import unescaped_spellings
 
 HOPS = 5
-"""Redirects followed from an image's URL to a capture."""
+"""Maximum redirects followed from an image's URL to a capture."""
 
-REFUSED, SUPPLY, LINK, NEED = 0, 1, 2, 3  # in this order: where one capture of a URL opted out, no other counts
+REFUSED, SUPPLY, LINK, NEED = 0, 1, 2, 3  # in this order: if one capture of a URL opted out, the others do not count
 ROW = np.dtype(
     [
         ("high", "<u8"),
@@ -62,17 +61,17 @@ FOUND = np.dtype(
         ("usable", "?"),
     ]
 )
-"""Candidate or link `index` of `part` leads to a record with content `high`, `low`, or to an opt-out, as `kind`
-says."""
+"""Candidate or link `index` of `part` leads to a record with content `high`, `low`, or to an opt-out, according to
+`kind`."""
 SHARED = np.dtype([("high", "<u8"), ("low", "<u8"), ("kind", "u1"), ("part", "<u4"), ("index", "<u4")])
 OWNED = np.dtype([("part", "<u4"), ("kind", "u1"), ("index", "<u4"), ("owner", "<u4"), ("first", "?")])
 BY_URL, BY_CONTENT = 0, 1
 CANDIDATES = pa.schema([("row", pa.int32()), ("node", pa.int32()), ("url", pa.string()), ("time", pa.int64())])
-"""Every URL of every picture of the surviving pages, in the order of pages, nodes and preference."""
+"""Every URL of every image of the kept pages, in the order of pages, nodes and preference."""
 
 
 class Name(NamedTuple):
-    """A row of ROW but for its kind and part: `key` with what it means."""
+    """A row of ROW without kind and part: `key` and its meaning."""
 
     key: bytes
     number: int
@@ -83,7 +82,7 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """What a part knows: captures and opt-outs by name (ROW blocks of kind SUPPLY and REFUSED), its links and its
+    """The state of a part: captures and opt-outs by name (ROW blocks of kind SUPPLY and REFUSED), its links and its
     CANDIDATES."""
 
     supply: Block
@@ -93,8 +92,8 @@ class State:
 
 @dataclass(eq=False)
 class FindImages(beam.PTransform):
-    """Input: part numbers. Output: (part, files): work/STAGE. List i of `lists` lists of fetched pictures is
-    record part `parts` + i."""
+    """Input: part numbers. Output: (part, files): work/STAGE. List i of `lists` lists of fetched images is record part
+    `parts` + i."""
 
     corpus: Corpus
     links: bool
@@ -124,7 +123,7 @@ class FindImages(beam.PTransform):
 
 
 def has_links(corpus: Corpus, parts: Sequence[Task]) -> bool:
-    """Whether any record of the input is a redirect or a revisit."""
+    """Whether the input has any redirect or revisit record."""
     return any(
         "link" in tables.read(corpus.part("records", part.number), ["use"])["use"].unique().to_pylist()
         for part in parts
@@ -159,7 +158,7 @@ def _load(corpus: Corpus, values: Mapping[str, Any], parts: int, lists: int, par
 def _capture(row: dict[str, Any]) -> Iterator[Name]:
     keys = [url_hash(row["url"]), *_digest(row)]
     if row["kind"] == "file":
-        # a file whose name is what such a spelling says comes first in a listing, so it is found first
+        # a file that literally has this spelling comes first in a listing, so it is found first
         keys += map(url_hash, unescaped_spellings(row["url"]))
     for key in keys:
         yield Name(key, row["number"], row["sha256"][:16], seconds(row["date"]), row["usable"])
@@ -232,7 +231,7 @@ def find(kind: int, rows: Block) -> Block:
 
 
 def _add_supply(part: int, both: tuple[State, Block]) -> tuple[int, State]:
-    """What links lead to becomes a capture under their own URL."""
+    """The targets of links become captures under the links' own URLs."""
     state, found = both
     if not len(found):
         return part, state
@@ -251,7 +250,7 @@ def _choose(part: int, both: tuple[State, Block]) -> tuple[int, pa.Table]:
     table = state.candidates
     found = np.zeros(len(table), FOUND)
     found["kind"] = NEED
-    if len(met):  # a join that met nothing knows no fields
+    if len(met):  # the result of an empty join has no fields
         found[met["index"]] = met
     place = first_of_each(np.rec.fromarrays([np.asarray(table["row"]), np.asarray(table["node"])]))
     order = np.lexsort([np.where(found["usable"], 0, np.choose(found["kind"], (2, 1, 3, 3))), place])

@@ -1,4 +1,5 @@
-"""What the stages hand each other under work/, one Parquet file a part. Hashes are cut sha256 values."""
+"""Schemas of the files that stages pass on under work/, one Parquet file per part. Hashes are truncated sha256
+values."""
 
 import pyarrow as pa
 
@@ -67,12 +68,12 @@ PAGES = pa.schema(
         ("minhash", pa.binary()),
     ]
 )
-"""work/pages: every page record. `rule` is the first rule of the page or its text that it fails; a page that opted out
-has its URL with its hash, and the rule, nothing else. `left_out`: how many pictures extraction left out, by rule."""
+"""work/pages: every page record. `rule` is the first page or text rule it fails; of a page that opted out only its URL,
+the URL's hash and the rule are stored. `left_out`: number of images left out by extraction, by rule."""
 
 DEDUP = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
-"""work/dedup, row by row beside work/pages: the page's rule so far, duplicates now among them; the doc_id of the page
-that was kept in its place; the near-duplicate cluster, named by its first page."""
+"""work/dedup, row by row like work/pages: the page's rule so far, now including duplicates; the doc_id of the page kept
+instead; the near-duplicate cluster, named by its first page."""
 
 REFERENCES = pa.schema(
     [
@@ -99,16 +100,16 @@ fetched in its place, where it was not found or cannot be used."""
 DISTINCT_IMAGES = pa.schema(
     [("content", pa.binary(16)), ("rule", pa.string()), ("detail", pa.string()), ("spread", pa.float64()), *STORED]
 )
-"""work/distinct_images: each distinct image that a part stores, or the rule under which it could not be."""
+"""work/distinct_images: each distinct image that a part stores, or the rule under which it was dropped."""
 
 SCORES = pa.schema([("content", pa.binary(16)), *((metric.name, metric.type) for metric in SCORE_METRICS)])
-"""work/scores: the scores of each picture that a part stores, by content; null where no model was named."""
+"""work/scores: the scores of each image that a part stores, by content; null if no model was named."""
 
 IMAGES = pa.schema(
     [("url", pa.string()), ("key", pa.string()), ("status", pa.string()), ("error_message", pa.string()), *STORED]
 )
-"""images/*.parquet: one row per distinct URL, with img2dataset's column names. A picture that several URLs lead to is
-stored once: their rows name the same tar and offset."""
+"""images/*.parquet: one row per distinct URL, with img2dataset's column names. An image with several URLs is stored
+once: their rows name the same tar and offset."""
 
 DECISIONS = pa.schema(
     [
@@ -116,11 +117,11 @@ DECISIONS = pa.schema(
         *(("content", pa.binary(16)), ("url", pa.string()), ("candidate", pa.int16())),
     ]
 )
-"""work/decisions, row by row beside work/references: the first image rule that a reference fails."""
+"""work/decisions, row by row like work/references: the first image rule that a reference fails."""
 
 SPLIT = pa.schema([("rule", pa.string()), ("split", pa.string()), ("held_out", DOCUMENTS.field("held_out").type)])
-"""work/split, row by row beside work/pages: the page's final rule (null: it becomes a document), its split and what of
-it is held out."""
+"""work/split, row by row like work/pages: the page's final rule (null: it becomes a document), its split, and its
+held-out node ranges."""
 
 CUTS = pa.schema(
     [
@@ -133,9 +134,8 @@ CUTS = pa.schema(
         ("images", pa.list_(IMAGE)),
     ]
 )
-"""work/windows: the windows of a part, in the order of its documents, their pictures by reference (`bytes` counts
-them). A row with a rule stands for `count` windows of one document that were dropped under it. `run` numbers the runs
-of 64 documents."""
+"""work/windows: the windows of a part, in the order of its documents, their images by reference (`bytes` is their total
+size). A row with a rule stands for `count` dropped windows of one document. `run` numbers the runs of 64 documents."""
 
 COVERAGE = pa.schema(
     [
@@ -144,5 +144,5 @@ COVERAGE = pa.schema(
         *((name, pa.int32()) for name in Coverage._fields),
     ]
 )
-"""work/coverage: of each document, or each part of one that is split, the text tokens and images, and how many of them
-stand in a window at least."""
+"""work/coverage: for each document, or each part of a split one, its text tokens and images, and how many of them are
+in at least one window."""

@@ -1,4 +1,4 @@
-"""Stage scores: what models say of each distinct picture. It runs only where a recipe names a model."""
+"""Stage scores: model scores of each distinct image. It runs only if a recipe names a model."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +22,7 @@ from shards.tar import read_member
 
 @dataclass(eq=False)
 class ScoreImages(EachTask):
-    """Input: tasks, one a part. Output: (part, files): work/scores."""
+    """Input: tasks, one per part. Output: (part, files): work/scores."""
 
     corpus: Corpus
     recipe: Recipe
@@ -49,7 +49,7 @@ class ScoreImages(EachTask):
         return [tables.write(self.corpus, self.corpus.part("scores", task.number), table)]
 
     def _picture(self, row: dict[str, Any]) -> bytes:
-        """A stored picture as JPEG, upright and on white, whatever the recipe stores."""
+        """A stored image as JPEG, upright and on white, whatever format the recipe stores."""
         data = read_member(self.corpus.root / "images" / row["tar"], row["offset"], row["length"])
         if self.recipe.image.store == "jpeg":
             return data
@@ -57,12 +57,12 @@ class ScoreImages(EachTask):
 
 
 def scorer_packages(recipe: Recipe) -> tuple[str, ...]:
-    """Packages of the models that a recipe names."""
+    """Packages of the models named by a recipe."""
     return tuple(package for name in named(recipe.values()) for package in SCORERS[name].packages)
 
 
 def score_images(build: Build) -> None:
-    """Where the recipe names models, has them score every distinct picture."""
+    """Score every distinct image with the models named by the recipe, if any."""
     models, packages = named(build.recipe.values()), scorer_packages(build.recipe)
     if models:
         scores = ScoreImages(build.corpus, build.recipe)

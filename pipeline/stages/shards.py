@@ -1,4 +1,4 @@
-"""Stage shards: windows are assigned to shards, which are written with their pictures."""
+"""Stage shards: assign windows to shards, and write these with their images."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,8 +21,7 @@ from shards.writers import write_windows
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard to be written: its split, its number among the shards of that split, and the runs (part, run) it
-    holds."""
+    """A shard to write: its split, its number within the split, and its runs (part, run)."""
 
     split: str
     number: int
@@ -34,8 +33,8 @@ class Shard:
 
 
 def assign_shards(corpus: Corpus, parts: int, seed: int, shard_bytes: int) -> tuple[Task, ...]:
-    """One task a shard: runs of documents dealt to shards by hash, so many shards that they have `shard_bytes` on
-    average."""
+    """One task per shard. Runs of documents are assigned to shards by hash, with as many shards as give an average of
+    `shard_bytes`."""
     sizes: dict[str, dict[tuple[int, int], int]] = {"train": {}, "validation": {}}
     for part in range(parts):
         columns = tables.read(corpus.part("windows", part), ["run", "split", "rule", "bytes", "input_ids"])
@@ -60,7 +59,7 @@ def assign_shards(corpus: Corpus, parts: int, seed: int, shard_bytes: int) -> tu
 
 @dataclass(eq=False)
 class WriteShards(EachTask):
-    """Input: tasks, one a shard. Output: (task number, files): windows/SPLIT-NNNNN.parquet and .tar."""
+    """Input: tasks, one per shard. Output: (task number, files): windows/SPLIT-NNNNN.parquet and .tar."""
 
     corpus: Corpus
     formats: tuple[str, ...]

@@ -20,18 +20,18 @@ from pipeline.stages.kept import kept_images, kept_nodes
 from pipeline.stages.schemas import SPLIT
 
 FEWEST_SITES = 40
-"""With fewer sites than this a split by site would hold out none or too much (DESIGN: a split)."""
+"""With fewer sites, a split by site would hold out nothing or too much."""
 LARGEST_SHARE = 0.2
 CHUNK_BYTES = 20 * 256 * 4
-"""Text of about 20 windows, at four bytes a token: what a book-length page is held out by."""
+"""Text bytes of about 20 windows, at four bytes per token: the chunks in which book-length pages are held out."""
 BOOK_BYTES = 3 * CHUNK_BYTES
-"""A page with more text than this is split by chunks where pages are the unit."""
+"""If pages are the unit, a page with more text than this is split by chunks."""
 WHOLE = np.iinfo(np.uint32).max
 
 
 @dataclass(frozen=True)
 class SiteCounts:
-    """What decides the unit of the split: the documents of each site (by hash of its name)."""
+    """Documents of each site (by hash of its name), which decide the unit of the split."""
 
     sites: int
     documents: int
@@ -71,7 +71,7 @@ class CountSites(beam.PTransform):
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
             parts
-            # Output: (0, (site hashes, documents of each, held out?))
+            # Output: (0, (site hashes, documents per site, held out?))
             | "Sites" >> beam.Map(partial(_sites, self.corpus, self.split))
             | "All" >> beam.GroupByKey()
             | "Count" >> beam.MapTuple(partial(_write_counts, self.corpus))
@@ -126,13 +126,13 @@ def _write_counts(
 
 
 USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4"), ("row", "<u4"), ("chunk", "<u4")])
-"""Chunk `chunk` (WHOLE: all) of page `row` of `part`, held out or not, shows this picture or is of this cluster."""
+"""Chunk `chunk` (WHOLE: all) of page `row` of `part`, held out or not, uses this image or belongs to this cluster."""
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """The splits of a part before leaks are known (a table of SPLIT), and for each page that is held out in chunks,
-    which chunk shows which image: page row -> content -> number of the chunk."""
+    """The splits of a part before leaks are known (a table of SPLIT), and for each page held out in chunks, which chunk
+    uses which image: page row -> content -> number of the chunk."""
 
     splits: pa.Table
     chunks: dict[int, dict[bytes, int]]
@@ -201,7 +201,7 @@ def _held_out_chunks(split: Split, doc_id: str, texts: list[str | None]) -> list
 
 
 def _uses(corpus: Corpus, part: int, assigned: Assigned) -> Block:
-    """Every kept image and every cluster of the part's documents, with the split of the place that shows it."""
+    """Every kept image and every cluster of the part's documents, with the split of the place that uses it."""
     images = kept_images(corpus, part)
     clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
     keys: list[bytes] = []
@@ -227,7 +227,7 @@ def _uses(corpus: Corpus, part: int, assigned: Assigned) -> Block:
 
 
 def _leaks(rows: Block) -> Block:
-    """Held-out uses of what another page's training text shows too: a book is alike to itself. Training sorts before
+    """Held-out uses that also occur in another page's training text; a book may resemble itself. Training sorts before
     held out within a key."""
     if not len(rows):
         return rows[["part", "row", "chunk"]]

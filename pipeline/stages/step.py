@@ -1,4 +1,4 @@
-"""One build, and a stage of it as data: what it comes after, what it reads, which transform does it."""
+"""A build, and its stages as data: what each depends on, what it reads, and its transform."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from shards.files import remove
 
 @dataclass
 class Build:
-    """An input, a recipe, and the directory that the corpus goes to; `keys` and `files` of the stages so far."""
+    """An input, a recipe, and the output directory; `keys` and `files` of the stages so far."""
 
     corpus: Corpus
     recipe: Recipe
@@ -32,7 +32,7 @@ class Build:
         return tuple(Task(part.number, part.weight) for part in self.input.parts.parts)
 
     def run(self, steps: Iterable["Step | Callable[[Build], None]"]) -> None:
-        """Runs every step that is not complete yet."""
+        """Run every step that is not complete."""
         self.corpus.prepare(("records", "documents", "images", "coverage"))
         for step in steps:
             if isinstance(step, Step):
@@ -41,7 +41,7 @@ class Build:
                 step(self)
 
     def run_step(self, step: "Step") -> None:
-        """From the first stage that is not complete on there is no manifest: files that it names are written again."""
+        """Run a step. The first incomplete stage deletes the manifest, because files it lists will be rewritten."""
         key = stage_key(step.name, [self.keys[name] for name in step.after], step.reads(self), packages=step.packages)
         stage = Stage(step.name, key, step.tasks(self))
         manifest = self.corpus.root / "manifest.json"
@@ -59,9 +59,8 @@ class Build:
 class Step:
     """A stage of a build.
 
-    Its result depends on the stages `after` which it comes, on what it `reads` besides, and on versions of `packages`.
-    A join takes the numbers of all parts at once; every other stage takes its `tasks`, one a part if not said
-    otherwise."""
+    Its result depends on the stages `after` which it comes, on what else it `reads`, and on versions of `packages`. A
+    join takes the numbers of all parts at once; every other stage takes its `tasks`, by default one per part."""
 
     name: str
     after: tuple[str, ...]

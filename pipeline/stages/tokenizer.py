@@ -1,4 +1,4 @@
-"""Stage tokenizer: trained on training text, or loaded."""
+"""Stage tokenizer: train it on training text, or load it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from shards.tokenizer import TokenizerError, load_tokenizer, tokenizer_file, tra
 from shards.windows import pieces
 
 SAMPLE_BYTES = 50_000_000
-"""Training text that the corpus tokenizer sees, at most about this much."""
+"""Approximate maximum of training text for the corpus tokenizer."""
 
 
 def tokenizer_digest(source: str) -> str | None:
-    """sha256 (hex) of the file that a recipe's `windows.tokenizer` names, None where it names none: "corpus", or a
-    Hugging Face name. Raises BuildError where it cannot be read."""
+    """sha256 (hex) of the file given by a recipe's `windows.tokenizer`; None if it is not a file: "corpus", or a
+    Hugging Face name. Raises BuildError if it cannot be read."""
     path = None if source == "corpus" else tokenizer_file(source)
     if path is None:
         return None
@@ -36,7 +36,7 @@ def tokenizer_digest(source: str) -> str | None:
 
 @dataclass(eq=False)
 class MakeTokenizer(EachTask):
-    """Input: tasks, one a task. Output: (task number, files): tokenizer.json."""
+    """Input: tasks, one per task. Output: (task number, files): tokenizer.json."""
 
     corpus: Corpus
     recipe: Recipe
@@ -57,7 +57,7 @@ class MakeTokenizer(EachTask):
         return [FileEntry(self.corpus.relative(path), 1, output.size, output.sha256)]
 
     def _sample(self) -> Iterator[str]:
-        """Training texts, drawn by hash of (seed, doc_id) so that about SAMPLE_BYTES come together."""
+        """Training texts, drawn by hash of (seed, doc_id), about SAMPLE_BYTES in total."""
         total = 0
         for row in self._documents(["texts", "split", "images", "held_out", "doc_id"]):
             total += sum(len(text) for text in _training_texts(row))

@@ -1,4 +1,4 @@
-"""Stage windows: documents are cut into windows, their pictures by reference."""
+"""Stage windows: documents are cut into windows, their images by reference."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +17,12 @@ from shards.windows import Window, WindowOptions, document_windows
 from shards.writers import window_columns
 
 RUN = 64
-"""Consecutive documents of a part that go to the same shard, so that its pictures lie together in the store."""
+"""Consecutive documents of a part that go to the same shard, so that its images are stored close together."""
 
 
 @dataclass(eq=False)
 class CutWindows(EachTask):
-    """Input: tasks, one a part. Output: (part, files): work/windows and work/coverage."""
+    """Input: tasks, one per part. Output: (part, files): work/windows and work/coverage."""
 
     corpus: Corpus
     recipe: Recipe

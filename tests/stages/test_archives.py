@@ -112,8 +112,8 @@ def test_what_a_folder_is_read_as(tmp_path: Path) -> None:
     assert names("mirror") == ["mirror"] and names("saved") == ["saved/a.mht", "saved/b.mhtml"] and not said
     assert names("both") == ["both/x.warc"]
     assert said == [
-        f"{tmp_path / 'both'}: reads its WARC files (1), not the HTML files beside them (2)",
-        f"{tmp_path / 'both'}: leaves out empty files (1)",
+        f"{tmp_path / 'both'}: reading its WARC files (1), not the HTML files beside them (2)",
+        f"{tmp_path / 'both'}: skipping empty files (1)",
     ]
     with pytest.raises(BuildError, match="nothing: all its WARC files are empty"):
         names("nothing")

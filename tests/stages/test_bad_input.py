@@ -23,7 +23,7 @@ def column(root: Path, stage: str, name: str) -> list:
 
 
 def test_what_cannot_be_built_is_said_in_one_line(web_warc: Path, tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="missing: no such file"):
+    with pytest.raises(BuildError, match="missing: file or folder not found"):
         build_here([tmp_path / "missing"], tmp_path / "a")
     text = tmp_path / "notes.warc"
     text.write_text("just text")
