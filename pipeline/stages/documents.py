@@ -8,8 +8,11 @@ from pipeline.engine.corpus import Corpus
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.stages.images import contents_of
-from pipeline.stages.kept import kept_images, kept_nodes
+from pipeline.stages.kept import kept_images, kept_pages
 from shards.records import DOCUMENTS, STORED_FIELDS
+
+COPIED = ("doc_id", "url", "site", "metadata", "language", "capture")
+"""Columns that a document has from its page as they are."""
 
 
 @dataclass(eq=False)
@@ -21,30 +24,22 @@ class WriteDocuments(EachTask):
     def work(self, task: Task) -> list[FileEntry]:
         corpus, part = self.corpus, task.number
         contents = contents_of(corpus, part)
-        kept = kept_images(corpus, part)
-        urls = {
-            (verdict["row"], verdict["node"]): verdict["url"]
-            for verdict in tables.read(corpus.part("decisions", part), ["row", "node", "url"]).to_pylist()
-        }
         clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
-        splits = tables.read(corpus.part("split", part)).to_pylist()
+        splits = tables.read(corpus.part("split", part))
+        rules, kept = splits["rule"].to_pylist(), kept_images(corpus, part)
         rows = tables.Rows(DOCUMENTS)
-        pages = tables.read(corpus.part("pages", part))
-        for row, assigned in enumerate(splits):
-            if assigned["rule"] is not None:
-                continue
-            page = pages.slice(row, 1).to_pylist()[0]
-            texts, stored = kept_nodes(page["texts"], page["images"], kept[row])
-            places = iter(sorted(kept[row]))
+        for page in kept_pages(corpus, part, rules, kept, [*COPIED, "texts", "images"]):
+            texts, nodes = page.nodes()
             images = [
                 None
-                if content is None
-                else _image(page["images"][node := next(places)], urls[row, node], contents[content])
-                for content in stored
+                if node is None
+                else _image(page.columns["images"][node], page.images[node].url, contents[page.images[node].content])
+                for node in nodes
             ]
+            assigned = splits.slice(page.row, 1).to_pylist()[0]
             rows.add(
-                {name: page[name] for name in ("doc_id", "url", "site", "metadata", "language", "capture")}
-                | {"texts": texts, "images": images, "cluster": clusters[row]}
+                {name: page.columns[name] for name in COPIED}
+                | {"texts": texts, "images": images, "cluster": clusters[page.row]}
                 | {"split": assigned["split"], "held_out": assigned["held_out"]}
             )
         return [rows.write(corpus, corpus.part("documents", part))]

@@ -1,39 +1,72 @@
-"""The kept images of a page, and its nodes with only these images."""
+"""The kept pages: their kept images, and their nodes with only these images."""
 
-from typing import Any
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from pipeline.engine import tables
 from pipeline.engine.corpus import Corpus
 
 
-def kept_images(corpus: Corpus, part: int) -> dict[int, dict[int, bytes]]:
-    """Page row -> node -> content hash of the kept images."""
-    kept: dict[int, dict[int, bytes]] = {}
-    for verdict in tables.read(corpus.part("decisions", part), ["row", "node", "rule", "content"]).to_pylist():
-        if verdict["rule"] is None:
-            kept.setdefault(verdict["row"], {})[verdict["node"]] = verdict["content"]
+class KeptImage(NamedTuple):
+    """A kept image: the hash of its content, and the URL that was found."""
+
+    content: bytes
+    url: str
+
+
+def kept_images(corpus: Corpus, part: int) -> dict[int, dict[int, KeptImage]]:
+    """Page row -> node -> image. A page keeps each content once: its other references failed `image.repeated`."""
+    kept: dict[int, dict[int, KeptImage]] = {}
+    for row in tables.read(corpus.part("decisions", part), ["row", "node", "rule", "content", "url"]).to_pylist():
+        if row["rule"] is None:
+            kept.setdefault(row["row"], {})[row["node"]] = KeptImage(row["content"], row["url"])
     return kept
 
 
+@dataclass(frozen=True)
+class KeptPage:
+    """A kept page: its row in work/pages, columns of it, and its kept images by node."""
+
+    row: int
+    columns: dict[str, Any]
+    images: dict[int, KeptImage]
+
+    def nodes(self) -> tuple[list[str | None], list[int | None]]:
+        """`kept_nodes` of the columns `texts` and `images`."""
+        return kept_nodes(self.columns["texts"], self.columns["images"], self.images)
+
+
+def kept_pages(
+    corpus: Corpus, part: int, rules: Sequence[str | None], images: dict[int, dict[int, KeptImage]], columns: list[str]
+) -> Iterator[KeptPage]:
+    """The pages of a part whose rule is None (`rules`: one per row), one at a time."""
+    pages = tables.read(corpus.part("pages", part), columns)
+    for row, rule in enumerate(rules):
+        if rule is None:
+            yield KeptPage(row, pages.slice(row, 1).to_pylist()[0], images[row])
+
+
 def kept_nodes(
-    texts: list[str | None], images: list[dict[str, Any] | None], kept: dict[int, bytes]
-) -> tuple[list[str | None], list[bytes | None]]:
-    """The nodes of a page with only the images `kept` (node -> content): parallel lists of texts and contents. Texts
-    that become adjacent are joined: as two paragraphs, or as one if an image inside a line was removed."""
+    texts: list[str | None], images: list[dict[str, Any] | None], kept: Container[int]
+) -> tuple[list[str | None], list[int | None]]:
+    """The nodes of a page with only the images at the nodes `kept`: parallel lists of texts, and of the nodes of
+    images. Texts that become adjacent are joined: as two paragraphs, or as one if an image inside a line was
+    removed."""
     out_texts: list[str | None] = []
-    out_contents: list[bytes | None] = []
+    out_nodes: list[int | None] = []
     gone: list[str | None] = []
     for node, (text, image) in enumerate(zip(texts, images, strict=True)):
         if text is not None and out_texts and out_texts[-1] is not None:
             out_texts[-1] += _joint(gone) + text
         elif text is not None or node in kept:
             out_texts.append(text)
-            out_contents.append(None if text is not None else kept[node])
+            out_nodes.append(None if text is not None else node)
         elif image is not None:
             gone.append(image["within"])
             continue
         gone = []
-    return out_texts, out_contents
+    return out_texts, out_nodes
 
 
 def _joint(gone: list[str | None]) -> str:

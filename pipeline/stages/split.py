@@ -1,7 +1,7 @@
 """Stages site_counts and split: which pages become documents, and which of them are held out."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
 from pipeline.json_files import read_json
 from pipeline.recipe import Recipe
-from pipeline.stages.kept import kept_images, kept_nodes
+from pipeline.stages.kept import kept_images, kept_pages
 from pipeline.stages.schemas import SPLIT
 
 FEWEST_SITES = 40
@@ -82,24 +82,19 @@ def read_site_counts(corpus: Corpus) -> SiteCounts:
     return SiteCounts(**read_json(corpus.part("site_counts", 0, "json")))
 
 
-def _survivors(corpus: Corpus, part: int) -> dict[int, str | None]:
-    """The final rule of each page of a part, by row."""
-    rules = dict(enumerate(tables.read(corpus.part("dedup", part), ["rule"])["rule"].to_pylist()))
-    left = {
-        verdict["row"]
-        for verdict in tables.read(corpus.part("decisions", part), ["row", "rule"]).to_pylist()
-        if verdict["rule"] is None
-    }
-    return {row: "page.no_image_left" if rule is None and row not in left else rule for row, rule in rules.items()}
+def _final_rules(corpus: Corpus, part: int, kept: Container[int]) -> list[str | None]:
+    """The final rule of each page of a part; `kept` are the rows with a kept image."""
+    rules = tables.read(corpus.part("dedup", part), ["rule"])["rule"].to_pylist()
+    return ["page.no_image_left" if rule is None and row not in kept else rule for row, rule in enumerate(rules)]
 
 
 def _sites(corpus: Corpus, split: Split, part: int) -> tuple[int, tuple[list[bytes], list[int], list[bool]]]:
-    rules = _survivors(corpus, part)
+    rules = _final_rules(corpus, part, kept_images(corpus, part))
     sites = tables.read(corpus.part("pages", part), ["site"])["site"].to_pylist()
     counts: dict[str, int] = {}
-    for row, rule in rules.items():
+    for site, rule in zip(sites, rules, strict=True):
         if rule is None:
-            counts[sites[row]] = counts.get(sites[row], 0) + 1
+            counts[site] = counts.get(site, 0) + 1
     names = sorted(counts)
     return 0, (
         [tables.short_hash(name) for name in names],
@@ -132,7 +127,8 @@ USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4")
 @dataclass(frozen=True)
 class Assigned:
     """The splits of a part before leaks are known (a table of SPLIT), and for each page held out in chunks, which chunk
-    uses which image: page row -> content -> number of the chunk."""
+    uses which image: page row -> content -> number of the chunk. One number is enough, because a page keeps each
+    content once (`kept_images`)."""
 
     splits: pa.Table
     chunks: dict[int, dict[bytes, int]]
@@ -157,31 +153,32 @@ class AssignSplits(beam.PTransform):
 
 def _assign(corpus: Corpus, split: Split, part: int) -> tuple[int, Assigned]:
     by_page = split.unit == "page"
-    pages = tables.read(corpus.part("pages", part), ["site", "doc_id", *(["texts", "images"] if by_page else [])])
+    kept = kept_images(corpus, part)
+    rules = _final_rules(corpus, part, kept)
     clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
-    images = kept_images(corpus, part) if by_page else {}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [{"rule": rule, "split": None, "held_out": None} for rule in rules]
     shown: dict[int, dict[bytes, int]] = {}
-    for (row, rule), page in zip(_survivors(corpus, part).items(), pages.to_pylist(), strict=True):
-        assigned: dict[str, Any] = {"rule": rule, "split": None, "held_out": None}
-        if rule is None and by_page and _is_book(page["texts"]):
-            texts, contents = kept_nodes(page["texts"], page["images"], images[row])
-            chunks = _held_out_chunks(split, page["doc_id"], texts)
-            assigned |= {"split": "mixed", "held_out": chunks} if chunks else {"split": "train"}
-            shown[row] = {
-                content: number
+    columns = ["doc_id", "texts", "images"] if by_page else ["site"]
+    for page in kept_pages(corpus, part, rules, kept, columns):
+        if by_page and is_book(page.columns["texts"]):
+            texts, nodes = page.nodes()
+            chunks = _held_out_chunks(split, page.columns["doc_id"], texts)
+            rows[page.row] |= {"split": "mixed", "held_out": chunks} if chunks else {"split": "train"}
+            shown[page.row] = {
+                page.images[node].content: number
                 for number, chunk in enumerate(chunks)
-                for content in contents[chunk["start"] : chunk["stop"]]
-                if content is not None
+                for node in nodes[chunk["start"] : chunk["stop"]]
+                if node is not None
             }
-        elif rule is None:
-            held_out = split.holds_out(clusters[row] if by_page else page["site"])
-            assigned["split"] = "validation" if held_out else "train"
-        rows.append(assigned)
+        else:
+            held_out = split.holds_out(clusters[page.row] if by_page else page.columns["site"])
+            rows[page.row]["split"] = "validation" if held_out else "train"
     return part, Assigned(pa.Table.from_pylist(rows, schema=SPLIT), shown)
 
 
-def _is_book(texts: list[str | None]) -> bool:
+def is_book(texts: Iterable[str | None]) -> bool:
+    """Judged by the texts as extracted, so that it does not depend on which images are kept: white space that joins
+    two texts in place of an image does not count. A page over `BOOK_BYTES` by that alone is held out as a whole."""
     return sum(len(text.encode()) for text in texts if text) > BOOK_BYTES
 
 
@@ -213,7 +210,7 @@ def _uses(corpus: Corpus, part: int, assigned: Assigned) -> Block:
         chunks = range(len(document["held_out"] or ()))
         keys += [tables.short_hash(f"cluster {clusters[row]}")] * (1 + len(chunks))
         uses += [(held_out, row, WHOLE), *((True, row, chunk) for chunk in chunks)]
-        for content in images[row].values():
+        for content, _ in images[row].values():
             chunk = assigned.chunks.get(row, {}).get(content, WHOLE)
             keys.append(content)
             uses.append((held_out or chunk != WHOLE, row, chunk))

@@ -10,6 +10,7 @@ import pytest
 from pipeline.extract import extract
 from pipeline.stages.kept import kept_nodes
 from pipeline.stages.pages import _content
+from pipeline.stages.split import BOOK_BYTES
 from tests.corpora import build_here
 
 LINES = "A lighthouse stands on the rock, and its keeper climbs the stairs twice a day to clean its lamp. " * 3
@@ -22,7 +23,7 @@ def kept(middle: str, *pictures: int) -> list[str | None]:
     assert document is not None
     row = _content(document)
     nodes = [node for node, image in enumerate(row["images"]) if image is not None]
-    return kept_nodes(row["texts"], row["images"], {nodes[number]: b"picture" for number in pictures})[0]
+    return kept_nodes(row["texts"], row["images"], {nodes[number] for number in pictures})[0]
 
 
 ICON = '<img src="{}.png" alt="">'
@@ -74,7 +75,8 @@ def test_copies_that_are_kept_never_stand_on_both_sides(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_book_leak_where_training_documents_hold_a_copy(tmp_path: Path) -> None:
-    """Two copies of one book that differ in their last words, and another book that is held out against nothing."""
+    """Two copies of one book that differ in their last words, another book that is held out against nothing and shows
+    its first picture again at its end, and a page that is a book's length only with the joints of pictures that go."""
     site = tmp_path / "site"
     site.mkdir()
     pixels = np.random.default_rng(3)
@@ -86,12 +88,21 @@ def test_parts_of_a_book_leak_where_training_documents_hold_a_copy(tmp_path: Pat
             body += (
                 f"<p>Numbers: {' '.join(map(str, words.integers(0, 99_999, 4000)))}.</p><img src={name}{number}.png>"
             )
-        (site / f"{name}.html").write_text(f"<html><body><article>{body}<p>The {last} end.</p></article></body></html>")
+        body += f"<p>The {last} end.</p>" + "<img src=other0.png><p>Again.</p>" * (name == "other")
+        (site / f"{name}.html").write_text(f"<html><body><article>{body}</article></body></html>")
+    lines = [" ".join(map(str, words.integers(10_000, 99_999, 512))) + "." for _ in range(20)]
+    body = "<img src=other1.png>" + "<img src=gone.png>".join(f"<p>{line}</p>" for line in lines)
+    (site / "short.html").write_text(f"<html><body><article>{body}</article></body></html>")
     settings = ["dedup.near_text=false", "text.min_mean_word_length=0", "windows.validation=0.4"]
     root = build_here([site], tmp_path / "corpus", settings, "https://example.org/")
     found = {row["url"].rpartition("/")[2]: row for row in pq.read_table(root / "documents").to_pylist()}
+    short = found.pop("short.html")
+    assert short["held_out"] is None and short["split"] != "mixed"
+    assert sum(map(len, lines)) == BOOK_BYTES < sum(len(text) for text in short["texts"] if text)
     assert {name: row["split"] for name, row in found.items()} == dict.fromkeys(
         ["a.html", "b.html", "other.html"], "mixed"
     )
     sides = {name: {part["split"] for part in row["held_out"]} for name, row in found.items()}
     assert sides == {"a.html": {"leak"}, "b.html": {"leak"}, "other.html": {"validation"}}
+    shown = [image["sha256"] for image in found["other.html"]["images"] if image]
+    assert len(shown) == len(set(shown)) == 10, "split relies on a page showing a content once"
