@@ -1,1 +1,1 @@
-"""The stages of a build. Each is a Beam job that reads finished files and writes finished files."""
+"""Runs the stages of a build. Each is a Beam job that reads finished files and writes finished files."""

@@ -1,6 +1,6 @@
-"""The one place, with harness.py, that reaches into Beam's private names: a local pipeline on workers of our own.
+"""The only place, with harness.py, that uses Beam's private names: a local pipeline on our own workers.
 
-tests/engine/test_beam_internals.py says what is relied on; pyproject.toml pins Beam's minor version for it.
+tests/engine/test_beam_internals.py lists what is relied on; pyproject.toml pins Beam's minor version for it.
 """
 
 import threading
@@ -22,7 +22,7 @@ WARM_WORKER = "openm3w:env:warm_worker:v1"
 
 @environments.Environment.register_urn(WARM_WORKER, bytes)
 class WarmWorkerEnvironment(environments.Environment):
-    """Beam's name for workers that come from a `WorkerPool` of this process."""
+    """Beam's environment type for workers of this process' `WorkerPool`."""
 
     def __init__(self) -> None:
         super().__init__(capabilities=environments.python_sdk_capabilities(), artifacts=())
@@ -39,9 +39,9 @@ class WarmWorkerEnvironment(environments.Environment):
 
 @worker_handlers.WorkerHandler.register_environment(WARM_WORKER, bytes)
 class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
-    """Starts one worker of the pool, and fails the pipeline in the moment that worker dies."""
+    """Starts a worker of the pool, and fails the pipeline as soon as that worker dies."""
 
-    pool: WorkerPool  # Beam constructs handlers from an URN alone: `Runner.run` sets it for the time of a run
+    pool: WorkerPool  # Beam constructs handlers from a URN only: `Runner.run` sets this during a run
 
     def __init__(self, payload: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
         super().__init__(state, provision_info, grpc_server)
@@ -58,8 +58,8 @@ class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
 
     def close(self) -> None:
         self._closing = True
-        # Beam closes the control stream first, upon which the worker ends and may break the data stream off: an error
-        # that is logged or not as the threads happen to run
+        # Beam closes the control stream first; the worker then ends and may break the data stream, which may or may not
+        # be logged as an error
         try:
             self.data_conn.close()
         except Exception:
@@ -80,20 +80,20 @@ class WarmWorkerHandler(worker_handlers.GrpcWorkerHandler):
             self.pool.kill(worker)
 
     def _fail(self, message: str) -> None:
-        """Fails what the runner waits for and what it will still ask of this worker."""
+        """Fail everything the runner waits for from this worker, now and later."""
 
         def refuse(request: Any) -> Any:
             if request is not worker_handlers.BeamFnControlServicer._DONE_MARKER:
                 raise RuntimeError(message)
 
         self.control_conn.push = refuse  # type: ignore[method-assign,assignment]
-        # not control_conn.abort: a thread that waits for a bundle's output does not look at an aborted future
+        # not control_conn.abort: a thread waiting for a bundle's output does not notice an aborted future
         for future in list(self.control_conn._futures_by_id.values()):
             future.set(beam_fn_api_pb2.InstructionResponse(error=message))
 
 
 def local_pipeline(options: list[str], workers: int, pool: WorkerPool | None) -> beam.Pipeline:
-    """A pipeline on `workers` processes of the pool; on none of them, in this process."""
+    """A pipeline on `workers` processes of the pool; with 0, in this process."""
     if workers:
         assert pool is not None
         WarmWorkerHandler.pool = pool
@@ -108,7 +108,7 @@ def local_pipeline(options: list[str], workers: int, pool: WorkerPool | None) ->
 
 @contextmanager
 def quiet_threads() -> Iterator[None]:
-    """Beam's reader threads end with a traceback when a worker dies; the failure itself is raised in the main
+    """Silence the tracebacks of Beam's reader threads when a worker dies; the failure itself is raised in the main
     thread."""
     before = threading.excepthook
 

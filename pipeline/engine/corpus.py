@@ -1,4 +1,4 @@
-"""Where things lie in a corpus directory, and how a file of it comes to be whole."""
+"""The paths in a corpus directory."""
 
 import fcntl
 from collections.abc import Iterable, Iterator
@@ -11,12 +11,12 @@ from pipeline.errors import BuildError
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus directory. Parts and shards are numbered from 0; file names have five digits, more where needed."""
+    """A corpus directory. Parts and shards are numbered from 0; file names have at least five digits."""
 
     root: Path
 
     def part(self, stage: str, part: int, suffix: str = "parquet") -> Path:
-        """A file of one part: of documents/ and images/ at the top, of every other stage under work/."""
+        """A file of one part: documents/ and images/ at the top level, other stages under work/."""
         folder = self.root / stage if stage in ("documents", "images") else self.root / "work" / stage
         return folder / f"{part:05d}.{suffix}"
 
@@ -27,7 +27,7 @@ class Corpus:
         return path.relative_to(self.root).as_posix()
 
     def marker(self, stage: str, task: int) -> Path:
-        """Written when a task is done; names its files."""
+        """Written when a task is done; lists its files."""
         return self.work(f"{stage}/{task:05d}.done.json")
 
     def journal(self, stage: str, task: int) -> Path:
@@ -40,7 +40,7 @@ class Corpus:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second build out of the directory. Raises BuildError where one is running."""
+        """Lock the directory against a second build. Raises BuildError if one is running."""
         with (self.root / "work" / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

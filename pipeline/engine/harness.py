@@ -1,8 +1,8 @@
-"""Beam's worker, one of its internal names (see beam_internals.py): what a forked process runs."""
+"""Beam's worker harness, a private name (see beam_internals.py), which forked processes run."""
 
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 
 
 def run_harness(address: str, worker: str) -> None:
-    """Serves as a worker of the pipeline at an address until it is over."""
+    """Serve the pipeline at an address as a worker until it ends."""
     SdkHarness(address, worker_id=worker).run()

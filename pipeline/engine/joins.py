@@ -1,8 +1,8 @@
-"""Corpus-wide joins in Beam that shuffle numpy blocks of fixed-width rows, never one Python element a row.
+"""Corpus-wide joins in Beam that shuffle numpy blocks of fixed-width rows, not one Python element per row.
 
-The local runner keeps 300 to 700 bytes for every element it shuffles; a block of a million rows of 32 bytes is one
-element. Every join here has the same form: each part emits rows with a key; rows of equal keys meet in one partition,
-where a function decides on all of them at once; what it decides goes back to the parts that the rows came from.
+The local runner needs 300 to 700 bytes for every element it shuffles; a block of a million rows of 32 bytes is one
+element. All joins have the same form: each part emits rows with a key; rows with equal keys meet in one partition,
+where a function decides on all of them at once; the decisions return to the parts that the rows came from.
 """
 
 import itertools
@@ -15,14 +15,14 @@ import apache_beam as beam
 import numpy as np
 
 PARTITIONS = 64
-"""The rows of a partition are sorted in memory: 64 hold 100 million rows of 32 bytes at 50 MB each. The result does not
-depend on this number."""
+"""Rows of a partition are sorted in memory: 64 partitions hold 100 million rows of 32 bytes at 50 MB each. The result
+does not depend on this number."""
 
 Block = np.ndarray
 """A one-dimensional structured array."""
 
 KEY = np.dtype([("high", "<u8"), ("low", "<u8")])
-"""A 16-byte hash as two integers, which numpy sorts and compares fast."""
+"""A 16-byte hash as two integers, which numpy sorts and compares quickly."""
 
 
 def keys(hashes: Iterable[bytes]) -> np.ndarray:
@@ -31,7 +31,7 @@ def keys(hashes: Iterable[bytes]) -> np.ndarray:
 
 
 def groups(block: Block, fields: tuple[str, ...]) -> np.ndarray:
-    """The start of each run of rows that agree in `fields`, in a block sorted by them; then its length."""
+    """The start of each group of rows with equal `fields` in a block sorted by them, followed by its length."""
     if len(block) == 0:
         return np.zeros(1, np.int64)
     changed = np.zeros(len(block) - 1, bool)
@@ -42,12 +42,11 @@ def groups(block: Block, fields: tuple[str, ...]) -> np.ndarray:
 
 @dataclass(eq=False)
 class Join(beam.PTransform):
-    """Brings rows of equal key together and what is decided about them back to their parts.
+    """Brings rows with equal keys together, and returns the decisions about them to their parts.
 
-    Input: (part, state) for every part. `emit(part, state)` gives a block with fields `high` and `low` (the key) and
-    `part`.
-    `decide(block)` sees all rows of some keys, sorted by all fields in their order, and gives a block with a field
-    `part`. Output: (part, (state, block)) with the decisions for that part, sorted likewise."""
+    Input: (part, state) for every part. `emit(part, state)` returns a block with fields `high` and `low` (the key) and
+    `part`. `decide(block)` sees all rows of some keys, sorted by all fields in their order, and returns a block with a
+    field `part`. Output: (part, (state, block)) with the decisions for that part, sorted likewise."""
 
     emit: Callable[[int, Any], Block]
     decide: Callable[[Block], Block]
@@ -69,7 +68,7 @@ class Join(beam.PTransform):
 
 
 def merged(blocks: Iterable[Block]) -> Block:
-    """All rows of some blocks, sorted by all fields: the order of arrival differs from run to run."""
+    """All rows of some blocks, sorted by all fields, since the order of arrival varies."""
     found = [block for block in blocks if len(block)]
     if not found:
         return np.zeros(0, [("part", "<u4")])

@@ -1,4 +1,4 @@
-"""Which record a task is working on, so that it is known what a worker died of."""
+"""Records which record a task is working on, to attribute worker crashes."""
 
 import os
 import struct
@@ -13,15 +13,15 @@ from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
 
 CRASHES = 2
-"""A record that was in hand when its worker crashed this often is set aside under record.crashed."""
+"""Number of worker crashes on a record after which it is dropped under record.crashed."""
 
 
 @dataclass(frozen=True)
 class InHand:
-    """What a task is at: a record's number (-1: none), how many are done, since when, and in which process.
+    """Current state of a task: a record's number (-1: none), how many are done, since when, and in which process.
 
-    `since` is of the monotonic clock, which all processes of a machine share and which stands still while the machine
-    is suspended."""
+    `since` is of the monotonic clock, which all processes of a machine share and which stops while the machine is
+    suspended."""
 
     record: int
     done: int
@@ -29,12 +29,12 @@ class InHand:
     pid: int
 
     def stuck(self, patience: float) -> bool:
-        """Whether a record has been in hand for more than `patience` seconds."""
+        """Whether the current record has taken more than `patience` seconds."""
         return self.record >= 0 and time.monotonic() - self.since > patience
 
 
 class Journal:
-    """Names the record that a task has in hand: an `InHand`, written in place with one system call a record.
+    """Stores the current record of a task: an `InHand`, written in place with one system call per record.
 
     `set_aside` are the records at which workers crashed too often (`blame`)."""
 
@@ -48,12 +48,12 @@ class Journal:
         self._write(-1)
 
     def begin(self, record: int) -> None:
-        """Before a record is touched."""
+        """Call before touching a record."""
         self._write(record)
         self._done += 1
 
     def end(self) -> None:
-        """After the last record: later crashes are not attributed to a record."""
+        """Call after the last record: later crashes are not attributed to a record."""
         self._write(-1)
         os.close(self._file)
 
@@ -62,7 +62,7 @@ class Journal:
 
     @classmethod
     def peek(cls, path: Path) -> InHand | None:
-        """What a journal says, or None if there is none."""
+        """The content of a journal, or None if there is none."""
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -71,10 +71,10 @@ class Journal:
 
 
 def blame(corpus: Corpus, stage: str, tasks: Sequence[Task], pid: int) -> bool:
-    """Counts the record that a worker which died had in hand. False if it had none.
+    """Attribute a worker's crash to the record it was working on. False if there was none.
 
-    Only a death that was seen counts: when the whole build is killed, no record is to blame.
-    Raises BuildError if the record was set aside before: another attempt would end no better."""
+    Only observed crashes count: if the whole build is killed, no record is blamed. Raises BuildError if the record was
+    already skipped: another attempt would fail too."""
     for task in tasks:
         path = corpus.journal(stage, task.number)
         journal = Journal.peek(path)

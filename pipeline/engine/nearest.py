@@ -1,4 +1,4 @@
-"""The join nearest in time: for each row, which of the supplies of its key is the one nearest to it."""
+"""The join nearest in time: for each row, the supply of its key that is nearest in time."""
 
 import numpy as np
 
@@ -8,15 +8,15 @@ NONE = -1
 
 
 def nearest(keys: np.ndarray, times: np.ndarray, supplies: np.ndarray) -> np.ndarray:
-    """For each row, the index of the supply of its key that is nearest in time, NONE where its key has no supply.
+    """For each row, the index of the supply of its key that is nearest in time, NONE if its key has no supply.
 
-    `keys` are sorted, `times` are integers, `supplies` says which rows are supplies. Of two supplies as near the older
-    counts, of several of one time the first."""
+    `keys` are sorted, `times` are integers, `supplies` marks the rows that are supplies. Ties go to the older supply,
+    then to the first."""
     if not supplies.any():
         return np.full(len(keys), NONE)
     moments, rank = np.unique(times, return_inverse=True)
     group = first_of_each(keys)
-    place = group * len(moments) + rank  # one number in the order of key and time
+    place = group * len(moments) + rank  # one number that sorts by key and time
     sorted_supplies = np.flatnonzero(supplies)
     sorted_supplies = sorted_supplies[np.argsort(place[sorted_supplies], kind="stable")]
     places = place[sorted_supplies]

@@ -1,4 +1,4 @@
-"""How far a build is, read from the markers and journals of its stages."""
+"""Progress of a build, read from the markers and journals of its stages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from pipeline.engine.tasks import Stage, Task
 
 
 class Progress(Display):
-    """Writes a line a stage."""
+    """Writes one line per stage."""
 
     def skip(self, name: str, tasks: int) -> None:
         self.note(f"{name:<10} already complete ({tasks} parts)")
 
     @contextmanager
     def stage(self, stage: Stage, corpus: Corpus, pending: list[Task]) -> Iterator[None]:
-        """Watches the markers of a stage while the block runs."""
+        """Watch the markers of a stage while the block runs."""
         pending = list(pending)
         total = sum(task.weight for task in stage.tasks)
         before = total - sum(task.weight for task in pending)
@@ -32,7 +32,7 @@ class Progress(Display):
                 before + sum(task.weight for task in done),
                 total,
                 _pictures if stage.name.startswith("fetched") else _megabytes,
-                f"{records} records in hand" if records else "",
+                f"{records} records in progress" if records else "",
             )
 
         with self.watch(look):
@@ -40,7 +40,7 @@ class Progress(Display):
 
 
 def _pictures(rate: float) -> str:
-    return f"{rate:.1f} pictures/s"  # the work of fetching is counted in pictures, that of every other stage in bytes
+    return f"{rate:.1f} images/s"  # fetching is measured in images, other stages in bytes
 
 
 def _megabytes(rate: float) -> str:

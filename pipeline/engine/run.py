@@ -1,7 +1,7 @@
-"""Runs a stage: tasks in, finished files and one marker a task out, and a manifest at the end.
+"""Run a stage: tasks in, finished files and one marker per task out, and a manifest at the end.
 
-A stage is a PTransform from tasks (or, for a join, part numbers) to (task number, files). A task whose marker is there
-for the same key is skipped, so a build that was killed resumes where it stopped.
+A stage is a PTransform from tasks (or part numbers, for a join) to (task number, files). A task whose marker has the
+same key is skipped, so a killed build resumes where it stopped.
 """
 
 import fcntl
@@ -28,13 +28,13 @@ from pipeline.errors import BuildError
 
 
 class EachTask(beam.PTransform):
-    """A stage that works task by task. Input: tasks. Output: (task number, the files that `work` wrote).
+    """A stage that works task by task. Input: tasks. Output: (task number, files written by `work`).
 
-    What the operating system refuses (a full disk) is raised as BuildError."""
+    Errors of the operating system (a full disk) are raised as BuildError."""
 
     @abstractmethod
     def work(self, task: Task) -> list[FileEntry]:
-        """Does one task and returns its files, each of which is whole."""
+        """Do one task and return its files, each complete."""
 
     def expand(self, tasks: beam.PCollection) -> beam.PCollection:
         return tasks | beam.Map(partial(_numbered, self.work))
@@ -49,8 +49,8 @@ def _numbered(work: Callable[[Task], list[FileEntry]], task: Task) -> tuple[int,
 
 @dataclass(frozen=True)
 class Engine:
-    """Runs the stages of one corpus. A local worker that has one record in hand for more than `patience` seconds is
-    ended, which counts as a crash."""
+    """Runs the stages of one corpus. A local worker that spends more than `patience` seconds on one record is killed,
+    which counts as a crash."""
 
     corpus: Corpus
     runner: Runner
@@ -58,14 +58,14 @@ class Engine:
     patience: float
 
     def run_tasks(self, stage: Stage, transform: beam.PTransform) -> list[FileEntry]:
-        """Runs the tasks that have no marker yet and returns the files of all of them, in the order of tasks.
+        """Run the tasks without a marker and return the files of all tasks, in order.
 
         Raises WorkerDied, or BuildError if a task failed for a reason outside the program."""
         files = self._begun(stage)
         if files is not None:
             return files
         pending = self._pending(stage, stage.tasks)
-        # the longest first: the last task to end is then a short one
+        # longest first, so that the last task to end is a short one
         pending.sort(key=lambda task: (-task.weight, task.number))
         with self.progress.stage(stage, self.corpus, pending), self._watchdog(stage, pending):
             while pending:
@@ -73,8 +73,8 @@ class Engine:
                     self._run_pending(stage, pending, transform)
                     break
                 except WorkerDied as death:
-                    # a crash of the worker's own is retried: the journal tells which record was in hand, or tasks were
-                    # finished since and the worker crashed between two
+                    # a worker's own crash is retried: the journal knows the record, or tasks were finished and the
+                    # worker crashed between two
                     left = self._pending(stage, pending)
                     blamed = blame(self.corpus, stage.name, left, death.pid)
                     if not death.crashed or not (blamed or len(left) < len(pending)):
@@ -83,7 +83,7 @@ class Engine:
         return self._complete(stage)
 
     def run_join(self, stage: Stage, transform: beam.PTransform, parts: int) -> list[FileEntry]:
-        """Runs a stage that joins all parts and returns its files. It is complete or run again: joins are short.
+        """Run a stage that joins all parts and return its files. Joins are short and never resumed halfway.
 
         `transform` takes the part numbers."""
         files = self._begun(stage)
@@ -99,7 +99,7 @@ class Engine:
         return self._complete(stage)
 
     def _begun(self, stage: Stage) -> list[FileEntry] | None:
-        """The files of a stage that is complete already; else its folder is made."""
+        """The files of a stage that is already complete; otherwise create its folder."""
         files = stage.finished(self.corpus)
         if files is not None:
             self.progress.skip(stage.name, len(stage.tasks))
@@ -111,12 +111,14 @@ class Engine:
         return [task for task in tasks if stage.done(self.corpus, task.number) is None]
 
     def _complete(self, stage: Stage) -> list[FileEntry]:
-        """The files of all tasks, in their order, after the stage's manifest was written."""
+        """Write the stage's manifest and return the files of all tasks, in order."""
         files: list[FileEntry] = []
         for task in stage.tasks:
             entries = stage.done(self.corpus, task.number)
             if entries is None:
-                raise BuildError(f"stage {stage.name} ended without its part {task.number}; rerun the same command")
+                raise BuildError(
+                    f"stage {stage.name} ended without its part {task.number}; rerun the command to resume"
+                )
             files += entries
         stage.complete(self.corpus, files)
         return files
@@ -142,8 +144,8 @@ class Engine:
 
     @contextmanager
     def _watchdog(self, stage: Stage, tasks: list[Task]) -> Iterator[None]:
-        """Ends workers that are stuck at a record, by SIGABRT: a crash of their own, for which the record is to
-        blame."""
+        """Kill workers that are stuck at a record, with SIGABRT: it counts as a crash of theirs, attributed to the
+        record."""
         over = threading.Event()
 
         def watch() -> None:
@@ -172,9 +174,10 @@ def _mark(corpus: Corpus, stage: str, key: str, task: int, files: list[FileEntry
 
 
 def pull(slot: int, queue: Path, tasks: list[Task]) -> Iterator[Task]:
-    """Takes tasks off a list that all local workers share, one at a time, until none is left.
+    """Yield tasks from a list shared by all local workers, one at a time, until none is left.
 
-    The local runner splits a list once, before it starts; a worker with slow tasks would end long after its sibling."""
+    The local runner splits a list once, before it starts; a worker with slow tasks would finish long after the
+    others."""
     while True:
         with queue.open("r+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
-"""Where a stage's pipeline runs: in this process, on warm local workers, or on the runner that the user names.
+"""Chooses where a stage's pipeline runs: in this process, on warm local workers, or on the user's Beam runner.
 
-Never Beam's DirectRunner, named or by default: since 2.68 it tries Prism first, which downloads a program at run time
-and runs all Python in one process. See docs/ARCHITECTURE.md.
+Never on Beam's DirectRunner: since 2.68 it tries Prism first, which downloads a program at run time and runs all Python
+in one process. See docs/ARCHITECTURE.md.
 """
 
 import re
@@ -35,10 +35,10 @@ BUILD_ERROR = re.compile(r"^pipeline\.errors\.BuildError: (.*?)(?: \[while runni
 
 @dataclass
 class Runner:
-    """Runs pipelines as the user's Beam options say.
+    """Runs pipelines according to the user's Beam options.
 
-    `workers` is the number of local worker processes, 0 for none (everything in this process); `remote` is set when a
-    Beam runner was named, which then gets every option. `preload` is the module that workers find imported.
+    `workers` is the number of local worker processes, 0 for none (everything in this process); `remote` is set if a
+    Beam runner was named, which then gets all options. `preload` is the module that workers have already imported.
     """
 
     options: list[str]
@@ -50,22 +50,22 @@ class Runner:
 
     @classmethod
     def from_options(cls, options: list[str], log: Path, cores: int, preload: str) -> "Runner":
-        """Raises BuildError for options that Beam does not know, that would lead to Prism, or that lead nowhere, for
-        words that belong to no option, and for workers on a system that has none."""
-        for before, word in pairwise(["", *options]):  # an option of Beam's takes one value, its own after a "="
+        """Raises BuildError for options that Beam does not know, that would lead to Prism, or whose endpoint does not
+        answer, for words that are not options, and for worker processes on a system without support."""
+        for before, word in pairwise(["", *options]):  # a Beam option takes one value, after a space or a "="
             if not word.startswith("-") and (not before.startswith("-") or "=" in before):
-                raise BuildError(f"{word} after -- belongs to no option: what is no option of Beam's goes before --")
+                raise BuildError(f"{word} after -- is not a Beam option; put m3w's own options before --")
         parsed = PipelineOptions(options)
         name = parsed.view_as(StandardOptions).runner
-        if name is None:  # a cluster's job service may know options that Beam does not
+        if name is None:  # a cluster's job service may have options that Beam does not know
             unknown = parsed.get_all_options(retain_unknown_options=True).keys() - parsed.get_all_options().keys()
             if unknown:
-                raise BuildError(f"Beam has no option --{min(unknown)}")
+                raise BuildError(f"unknown Beam option --{min(unknown)}")
         else:
             _check_runner(name, parsed.view_as(PortableOptions).job_endpoint)
         if name in ("DirectRunner", "PrismRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner"):
             raise BuildError(
-                f"--runner={name} is not used here: leave --runner out to run on this machine "
+                f"--runner={name} is not supported: leave --runner out to run on this machine "
                 "(--direct_num_workers=N sets the number of processes), or name a cluster's runner"
             )
         asked = None
@@ -78,7 +78,7 @@ class Runner:
         return cls(options, 0 if asked == 1 else asked or cores, name is not None, log, preload)
 
     def warm(self) -> None:
-        """Starts the forking process, which then imports while this process does other things."""
+        """Start the forking process, which then imports modules in parallel."""
         if self.workers and not self.remote and self._pool is None:
             self._pool = WorkerPool(self.log, self.preload)
 
@@ -95,18 +95,18 @@ class Runner:
             self._pool = None
 
     def _check_pool(self, cause: Exception | None = None) -> None:
-        """Raises WorkerDied where a worker died at its work, or the process that forks them at any time."""
+        """Raises WorkerDied if a worker died during its work, or the forking process at any time."""
         if self._pool is not None and self._pool.death is not None:
             death, self._pool.death = self._pool.death, None
             raise WorkerDied(*death) from cause
 
     def worker_pids(self) -> set[int]:
-        """The local worker processes that run now."""
+        """The local worker processes now running."""
         return set(self._pool.pids.values()) if self._pool is not None else set()
 
     @contextmanager
     def pipeline(self, workers: int) -> Iterator[beam.Pipeline]:
-        """A pipeline that runs when the block ends, locally on at most `workers` processes; 0 is this process itself.
+        """A pipeline that runs when the block ends, locally on at most `workers` processes; 0 means this process.
 
         Raises WorkerDied, or what a DoFn raised."""
         self._check_pool()
@@ -129,8 +129,8 @@ class Runner:
 
 
 def _build_error(error: Exception) -> BuildError | None:
-    """The BuildError that a DoFn raised: Beam passes a worker's exception on as the text of its traceback, and adds to
-    the text of this process' own."""
+    """The BuildError raised by a DoFn: Beam passes on a worker's exception as the text of its traceback, and adds to
+    the message of one in this process."""
     text = f"pipeline.errors.BuildError: {error}" if isinstance(error, BuildError) else str(error)
     found = BUILD_ERROR.findall(text)
     return BuildError(found[-1]) if found else None
@@ -140,21 +140,21 @@ def _check_runner(name: str, endpoint: str | None) -> None:
     try:
         create_runner(name)
     except ValueError:
-        raise BuildError(f"Beam has no runner {name}: see its documentation for their names") from None
+        raise BuildError(f"unknown Beam runner {name}: see Beam's documentation for the names") from None
     if endpoint is None or endpoint == "embed":
         return
     host, _, port = endpoint.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, ValueError, OverflowError) as error:
-        # Beam itself would wait for 5 minutes and then end with a traceback
+        # Beam would wait 5 minutes and then end with a traceback
         raise BuildError(f"no job service answers at --job_endpoint={endpoint} ({error})") from None
 
 
 def _run_to_its_end(pipeline: beam.Pipeline) -> None:
-    """A signal that ends this program ends its job on the cluster too: it would go on writing there.
+    """Cancel the job on the cluster when a signal ends this program; it would go on writing otherwise.
 
-    While the job is being submitted it has no name to cancel it by: the signal waits for that, a second does not.
+    While the job is being submitted it has no id to cancel: the signal waits for that, a second one does not.
     """
     job: PipelineResult | None = None
     waiting: int | None = None
@@ -166,7 +166,7 @@ def _run_to_its_end(pipeline: beam.Pipeline) -> None:
             waiting = number
             return
         if job is not None:
-            # in a thread of its own: the interrupted one may be inside of gRPC
+            # in a separate thread: the interrupted one may be inside gRPC
             cancelling = threading.Thread(target=job.cancel, daemon=True)
             cancelling.start()
             cancelling.join(4)

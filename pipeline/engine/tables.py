@@ -1,4 +1,4 @@
-"""Rows on their way into a Parquet file, and files on their way back into columns."""
+"""Convert rows to Parquet files and back to columns."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -20,18 +20,18 @@ BATCH = 512
 
 
 def short_hash(text: str) -> bytes:
-    """16 bytes of sha256: enough that 10^15 different values hold no two equal ones with any likelihood."""
+    """16 bytes of sha256: collisions are unlikely even among 10^15 values."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def url_hash(url: str) -> bytes:
-    """Equal for all names of one thing: URLs that differ in the fragment alone, or in how they are written."""
+    """A hash that is equal for all spellings of a URL, including different fragments."""
     return short_hash(key_of(url))
 
 
 @dataclass
 class Rows:
-    """Collects rows of a schema, as Arrow batches so that Python objects do not pile up."""
+    """Collects rows of a schema as Arrow batches, so that Python objects do not accumulate."""
 
     schema: pa.Schema
     _rows: list[dict[str, Any]] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Rows:
 
 
 def write(corpus: Corpus, path: Path, table: pa.Table) -> FileEntry:
-    """Writes a table whole or not at all, the same bytes for the same rows."""
+    """Write a table atomically; the same rows give the same bytes."""
     try:
         written = write_table(path, table)
     except OSError as error:
@@ -69,7 +69,7 @@ def write(corpus: Corpus, path: Path, table: pa.Table) -> FileEntry:
 
 
 def write_value(corpus: Corpus, path: Path, value: Any) -> FileEntry:
-    """Writes a small value as JSON, the same bytes for the same value."""
+    """Write a small value as JSON; the same value gives the same bytes."""
     write_json(path, value)
     data = path.read_bytes()
     return FileEntry(corpus.relative(path), 1, len(data), hashlib.sha256(data).hexdigest())

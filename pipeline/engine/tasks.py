@@ -1,4 +1,4 @@
-"""Tasks, the files they write, and the key and manifest of a stage. Knows no Beam."""
+"""Tasks, the files they write, and the key and manifest of a stage. Does not import Beam."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ from pipeline.json_files import read_json, write_json
 
 @dataclass(frozen=True)
 class Task:
-    """One unit of work of a stage: a part or a shard. `weight` is its size in bytes, or the number of pictures to
-    fetch, for order and progress."""
+    """One unit of work of a stage: a part or a shard. `weight`, its bytes or number of images to fetch, is used for
+    order and progress."""
 
     number: int
     weight: int
@@ -24,7 +24,7 @@ class Task:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A finished file as manifests name it: `path` relative to the corpus, sha256 in hex."""
+    """A finished file as listed in manifests: `path` relative to the corpus, sha256 in hex."""
 
     path: str
     rows: int
@@ -33,16 +33,16 @@ class FileEntry:
 
 
 def stage_key(name: str, *what: Any, packages: Sequence[str] = ()) -> str:
-    """A hash of everything that a stage's result depends on; `packages` by installed version."""
+    """A hash of everything a stage's result depends on; `packages` by installed version."""
     value = [name, what, [(package, version(package)) for package in packages]]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A named set of tasks with the key of what they depend on.
+    """A named set of tasks with the key of their dependencies.
 
-    A task whose marker holds this key is done. The manifest, written last, makes the stage complete."""
+    A task whose marker has this key is done. The manifest, written last, makes the stage complete."""
 
     name: str
     key: str
@@ -60,7 +60,7 @@ class Stage:
         return self._entries(corpus, corpus.marker(self.name, task))
 
     def complete(self, corpus: Corpus, files: list[FileEntry]) -> None:
-        """Writes the manifest, after every file it names."""
+        """Write the manifest, after every file it lists."""
         write_json(self.manifest(corpus), {"key": self.key, "files": [vars(entry) for entry in files]})
 
     def _entries(self, corpus: Corpus, path: Path) -> list[FileEntry] | None:
@@ -72,7 +72,7 @@ class Stage:
 
 
 def mark(corpus: Corpus, stage: str, key: str, task: int, files: list[FileEntry]) -> None:
-    """Writes the marker of a task, after all of its files."""
+    """Write the marker of a task, after all of its files."""
     write_json(corpus.marker(stage, task), {"key": key, "files": [vars(entry) for entry in files]})
 
 

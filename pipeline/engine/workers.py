@@ -1,8 +1,8 @@
-"""Warm local workers for Beam: one process imports everything once and forks a worker whenever a pipeline asks for one.
+"""Warm local workers for Beam: one process imports everything once and forks a worker for every request.
 
-A forked worker is up in a fraction of a second, where Beam's own subprocess worker imports for 1.4 to 3.5 s at every
-run. The processes die with their parent, whatever kills it, and the parent learns at once when a worker dies (Beam's
-stock handler waits for ever for a worker that was killed).
+A forked worker starts in a fraction of a second; Beam's own subprocess worker imports for 1.4 to 3.5 s on every run.
+The processes die with their parent, whatever kills it, and the parent notices at once when a worker dies (Beam's stock
+handler waits forever for a killed worker).
 """
 
 import ctypes
@@ -32,30 +32,30 @@ SINGLE_THREADED = dict.fromkeys(
 
 
 class WorkerDied(BuildError):
-    """A worker process, or (`pid` 0) the one that forks workers, ended before its work was done. `crashed` tells a
-    crash of a worker's own from a kill from outside."""
+    """A worker process, or (`pid` 0) the forking process, ended before its work was done. `crashed` distinguishes a
+    crash of its own from a kill from outside."""
 
     def __init__(self, status: int, pid: int) -> None:
         what = "a worker process" if pid else "the process that starts workers"
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-        hint = " (is memory short?)" if status == -signal.SIGKILL else " (work/worker.log)" if status > 0 else ""
+        hint = " (out of memory?)" if status == -signal.SIGKILL else " (work/worker.log)" if status > 0 else ""
         super().__init__(f"{what} {how}{hint}; rerun the command to resume")
         self.pid = pid
         self.crashed = -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
 class WorkerPool:
-    """The forking process, as its parent sees it. `death` are the exit status and the process id of the first
-    worker that died at its work; the id is 0 where it was the forking process itself. The latter ends the m3w command
-    at once, whatever that is doing.
+    """The forking process, as seen by its parent. `death` holds the exit status and process id of the first worker that
+    died during its work; the id is 0 for the forking process itself, whose death ends the m3w command at once.
 
-    `start` asks for a worker; `on_exit` given with it is called with the worker's exit status, negative for a signal,
-    and its process id when it ends: on a thread of the pool, or at once where the forking process is gone.
+    `start` requests a worker; its `on_exit` is called with the worker's exit status, negative for a signal, and process
+    id when it ends: on a thread of the pool, or at once if the forking process is gone.
     """
 
     def __init__(self, log: Path, preload: str) -> None:
-        # Workers import from where this process does, in the same order: the standard library before site-packages,
-        # and (-P) not from the user's current directory, which may hold a folder named dedup or a file typing.py.
+        # Workers import from the same paths as this process, in the same order: the standard library before
+        # site-packages, and (-P) never from the current directory, which may contain a folder named dedup or a file
+        # typing.py.
         program = f"import sys; sys.path[:] = {sys.path!r}; from pipeline.engine.workers import main; main({preload!r})"
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
@@ -64,7 +64,7 @@ class WorkerPool:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=os.environ | SINGLE_THREADED,
-                start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the workers
+                start_new_session=True,  # Ctrl-C reaches only the parent, which then ends the workers
             )
         self._on_exit: dict[str, Callable[[int, int], None]] = {}
         self.pids: dict[str, int] = {}
@@ -79,22 +79,22 @@ class WorkerPool:
             self._ended(worker, self._process.wait())
 
     def kill(self, worker: str) -> None:
-        """Ends a worker if it still runs."""
+        """Kill a worker if it is still running."""
         self._send({"kill": worker})
 
     def close(self) -> None:
-        """Ends the forking process and with it every worker."""
+        """End the forking process and with it every worker."""
         self._closing = True
         self._process.kill()
         self._process.wait()
         self._reader.join(5)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None and not self._reader.is_alive():
-                with suppress(BrokenPipeError):  # a request that was never read
+                with suppress(BrokenPipeError):  # the request was never read
                     pipe.close()
 
     def _send(self, message: dict[str, Any]) -> bool:
-        """False where the forking process is gone."""
+        """Send a request. False if the forking process is gone."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
@@ -111,7 +111,7 @@ class WorkerPool:
                 self.pids[message["started"]] = message["pid"]
             else:
                 self._ended(message["ended"], message["status"])
-        # the forking process itself has ended, and every worker with it
+        # the forking process itself has ended, and all workers with it
         status = self._process.wait()
         if not self._closing:
             self.death = self.death or (status, 0)
@@ -127,19 +127,19 @@ class WorkerPool:
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process when the one that started it ends."""
+    """Make the kernel kill this process when its parent ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(preload: str) -> None:
-    """The forking process: imports `preload`, reads requests from stdin, one JSON object a line, and
-    reports on stdout. Ends when stdin closes."""
+    """The forking process: imports `preload`, reads requests from stdin, one JSON object per line, and reports on
+    stdout. Ends when stdin closes."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     import logging
 
-    logging.getLogger().addHandler(logging.NullHandler())  # before Beam is imported: it would log to the terminal
-    importlib.import_module("pipeline.engine.harness")  # Beam, once, before the first fork
+    logging.getLogger().addHandler(logging.NullHandler())  # before importing Beam, which would log to the terminal
+    importlib.import_module("pipeline.engine.harness")  # import Beam once, before the first fork
     importlib.import_module(preload)
     workers: dict[int, str] = {}
     wake_read, wake_write = os.pipe()
@@ -165,7 +165,7 @@ def main(preload: str) -> None:
 
 
 def _wake(number: int, frame: FrameType | None) -> None:
-    """A handler must be set for set_wakeup_fd to be told of SIGCHLD; the work is done in the loop."""
+    """set_wakeup_fd only reports SIGCHLD if a handler is set; the work is done in the loop."""
 
 
 def _obey(message: dict[str, Any], workers: dict[int, str]) -> None:
@@ -194,7 +194,7 @@ def _report(message: dict[str, Any]) -> None:
 
 
 def _work(worker: str, address: str) -> None:
-    """A worker, in the forked child: runs Beam's harness until the pipeline is over. Never returns."""
+    """A worker in the forked child: runs Beam's harness until the pipeline ends. Never returns."""
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

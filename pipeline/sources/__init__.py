@@ -1,1 +1,1 @@
-"""What a build reads: WARC files and folders of HTML, cut into parts before anything else runs."""
+"""Input kinds: WARC, WACZ and MHTML files and folders of HTML, cut into parts before anything else runs."""

@@ -1,4 +1,4 @@
-"""A folder of HTML with its images beside the pages."""
+"""A folder of HTML with its images."""
 
 import hashlib
 import json
@@ -20,9 +20,9 @@ from pipeline.sources.source import SHARE, Part, SourceEntry
 from pipeline.urls import MAX_URL, resolve
 
 PART_FILES, FEWEST_FILES = 1000, 20
-"""A part of a folder holds at most and at least this many files."""
+"""Maximum and minimum number of files in a part of a folder."""
 
-# What a web server would say; the mimetypes module alone reads tables of the machine it runs on.
+# What a web server would send; the mimetypes module alone depends on tables of the machine.
 MEDIA_TYPES = mimetypes.types_map | {
     ".htm": "text/html",
     ".html": "text/html",
@@ -38,15 +38,15 @@ MEDIA_TYPES = mimetypes.types_map | {
     ".svg": "image/svg+xml",
 }
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif")
-"""Endings that mirrors add to the names of pictures that have none of their own."""
+"""Extensions that mirroring tools add to image names that have none."""
 PAGES = (".html", ".htm", ".xhtml", ".shtml")
 PAGE_BYTES = 20 << 20
-"""In a larger page that is an input by itself no pictures are looked for."""
+"""Image files are not looked up for larger single pages."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder with all that lies below it; `listing` as `files` gives it."""
+    """A folder and everything below it; `listing` as returned by `files`."""
 
     kind: ClassVar[str] = "folder"
     path: Path
@@ -58,7 +58,7 @@ class Folder:
 
     @classmethod
     def of_pages(cls, pages: Sequence[Path]) -> "Folder":
-        """Single pages with the files that they name, as a part of the folder that they share."""
+        """Single pages with the files they name, as part of their common folder."""
         root = Path(os.path.commonpath([page.parent for page in pages]))
         found = {name for page in pages for name in (page.relative_to(root).as_posix(), *_named_by(page, root))}
         stats = ((name, (root / name).stat()) for name in found)
@@ -94,10 +94,10 @@ class Folder:
             yield number, (self.path / names[number]).read_bytes()
 
     def file_for(self, root_url: str, url: str) -> str | None:
-        """The URL of the file that stands for a reference whose URL names none: programs that mirror sites write
-        queries, endings and letter case as their file systems want them, and each host into a folder of its name.
+        """The URL of the file that stands for a reference without a file of that name: mirroring tools rewrite queries,
+        extensions and letter case, and put each host into a folder of its name.
 
-        None where the URL names a file, or where none stands for it."""
+        None if the URL has a file, or if no file stands for it."""
         path, mark, query = url.partition("?")
         if own := path.startswith(root_url):
             path = path[len(root_url) :]
@@ -118,8 +118,8 @@ class Folder:
 
     @cached_property
     def _by_name(self) -> dict[str, str]:
-        """The names of files, by themselves and in lower case."""
-        names = [name for name, _, _ in reversed(self.listing)]  # of several that differ in case the first counts
+        """File names, as they are and in lower case."""
+        names = [name for name, _, _ in reversed(self.listing)]  # of several that differ only in case, the first counts
         return {name.lower(): name for name in names} | {name: name for name in names}
 
     def _names(self, part: Part) -> list[str]:
@@ -128,9 +128,9 @@ class Folder:
 
 def files(folder: Path) -> list[tuple[str, int, int]]:
     """(path below the folder with forward slashes, size, mtime in ns) of every file, and of every link to a folder,
-    which is not entered, sorted by path.
+    which is not followed, sorted by path.
 
-    Raises BuildError where the folder cannot be read."""
+    Raises BuildError if the folder cannot be read."""
     found = []
 
     def refuse(error: OSError) -> None:
@@ -149,7 +149,7 @@ def files(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def _named_by(page: Path, root: Path) -> Iterator[str]:
-    """The files below a folder that attributes of a page name, as paths below the folder."""
+    """Files below a folder that a page's attributes name, as paths below the folder."""
     with page.open("rb") as file:
         data = file.read(PAGE_BYTES + 1)
     if not data.strip() or len(data) > PAGE_BYTES:
@@ -179,14 +179,14 @@ def url_of(base_url: str, name: str) -> str:
 
 
 def printable(name: str) -> str:
-    r"""A name as text that can be written: bytes that are not UTF-8 become \xNN."""
+    r"""A name as printable text: bytes that are not UTF-8 become \xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read(
     folder: Path, names: Sequence[str], base_url: str, limit: int, skip: Callable[[int], bool] = lambda number: False
 ) -> Iterator[Record]:
-    """The files of a part as records, contents up to `limit` bytes."""
+    """The files of a part as records, with contents up to `limit` bytes."""
     root = folder.resolve()
     for number, name in enumerate(names):
         url = url_of(base_url, name)
@@ -202,7 +202,7 @@ def _record(root: Path, name: str, number: int, url: str, limit: int) -> Record:
     try:
         real = path.resolve()
         if not real.is_relative_to(root) or not real.is_file():
-            detail = "a link to a folder" if real.is_dir() else "no regular file inside the folder"
+            detail = "a link to a folder" if real.is_dir() else "not a regular file inside the folder"
             return Record(number, 0, 0, "file", url, rule="record.not_a_file", detail=detail)
         size = real.stat().st_size
         if size > limit:

@@ -10,16 +10,16 @@ import pyarrow as pa
 
 GZIP = 31
 """zlib's window bits for the gzip format."""
-BROKEN_OFF = "the body breaks off inside its coding"
+BROKEN_OFF = "the body ends inside its coding"
 HEX = re.compile(rb"[0-9A-Fa-f]+")
 HEAD_BYTES = 256 << 10
-"""The most that the heads of a response may hold (Chromium's limit, net/http/http_stream_parser.h)."""
+"""Maximum bytes of the heads of a response (Chromium's limit, net/http/http_stream_parser.h)."""
 END_OF_HEAD = re.compile(rb"\n\r?\n")
-"""The first blank line, however lines end (RFC 9112, section 2.2; browsers and h11 look for the same)."""
+"""The first blank line, with any line ends (RFC 9112, section 2.2; as in browsers and h11)."""
 STATUS_LINE = re.compile(rb"HTTP\S{0,16}[ \t]+([1-9][0-9]{2})(?![0-9])", re.IGNORECASE)
 FOLD = re.compile(rb"\r?\n[ \t]+")
 LISTS = ("x-robots-tag", "tdm-reservation", "tdm-policy", "content-encoding", "transfer-encoding")
-"""Fields all of whose values count: what refuses must be heard, and codings are undone one after the other."""
+"""Fields of which all values count: every refusal must be respected, and codings are undone one after another."""
 RANGE = re.compile(r"bytes[ \t]+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 
 
@@ -28,17 +28,17 @@ class TooLarge(Exception):
 
 
 class Damaged(Exception):
-    """The payload cannot be decoded as its headers say."""
+    """The payload cannot be decoded as declared in its headers."""
 
 
 class Truncated(Damaged):
-    """The payload breaks off inside a coding."""
+    """The payload ends inside a coding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a response: `status` 0 where it has none, `headers` as `first_values` gives them, and where the body
-    begins."""
+    """The head of a response: `status` 0 if there is none, `headers` as returned by `first_values`, and where the body
+    starts."""
 
     status: int
     headers: dict[str, str]
@@ -46,7 +46,7 @@ class Head:
 
 
 def first_values(items: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Header fields by lower-case name. Of a repeated one the first value that says anything, of LISTS all, joined by
+    """Header fields by lower-case name. Of a repeated field the first non-empty value, of LISTS all values, joined by
     ", "."""
     headers: dict[str, str] = {}
     for name, value in items:
@@ -59,8 +59,8 @@ def first_values(items: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def read_head(message: bytes) -> Head | None:
-    """The head of an HTTP response; interim ones before it (RFC 9110, section 15.2) are passed over. A message without
-    a blank line is all head. None where no blank line comes within HEAD_BYTES."""
+    """The head of an HTTP response; interim ones before it (RFC 9110, section 15.2) are skipped. A message without a
+    blank line is all head. None if there is no blank line within HEAD_BYTES."""
     start = 0
     while True:
         blank = END_OF_HEAD.search(message, start, HEAD_BYTES)
@@ -77,22 +77,20 @@ def read_head(message: bytes) -> Head | None:
 
 
 def fields_of(lines: bytes) -> dict[str, str]:
-    """The fields that lines hold, as `first_values` gives them."""
+    """The fields in some lines, as returned by `first_values`."""
     found = (line.partition(b":") for line in FOLD.sub(b" ", lines).split(b"\n"))
     fields = ((name.strip(), value.strip()) for name, colon, value in found if colon)
     return first_values((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields)
 
 
 def whole(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether a response holds all of what was asked for: 200, 203 (a proxy has changed it), or a 206 whose range is
-    everything."""
+    """Whether a response is complete: 200, 203 (modified by a proxy), or a 206 whose range is everything."""
     found = RANGE.fullmatch(headers.get("content-range", "").strip()) if status == 206 else None
     return status in (200, 203) or (found is not None and int(found[1]) + 1 == int(found[2]))
 
 
 def payload(headers: dict[str, str], body: bytes, limit: int) -> bytes:
-    """The bytes that the server meant, from those that it sent. Raises as `payload_so_far` does, and Truncated where
-    the last chunk is missing."""
+    """The payload of a body as sent. Raises like `payload_so_far`, and Truncated if the last chunk is missing."""
     found, whole = payload_so_far(headers, body, limit)
     if not whole:
         raise Truncated(BROKEN_OFF)
@@ -100,12 +98,12 @@ def payload(headers: dict[str, str], body: bytes, limit: int) -> bytes:
 
 
 def payload_so_far(headers: dict[str, str], body: bytes, limit: int) -> tuple[bytes, bool]:
-    """The bytes that the server meant, from those that it sent, and whether chunked coding ends as it should: a server
-    that breaks off between two chunks may or may not have sent all.
+    """The payload of a body as sent, and whether chunked coding ends properly: a server that stops between two chunks
+    may or may not have sent everything.
 
-    Captures disagree with their headers often: a crawler may have decoded the body and kept the headers. So a coding
-    that the body does not show at its first bytes is taken as already undone.
-    Raises TooLarge over `limit` bytes, Truncated where the body ends inside a coding, Damaged where one is broken."""
+    Captures often disagree with their headers: a crawler may have decoded the body and kept the headers. A coding that
+    the body's first bytes do not show is therefore assumed to be undone already. Raises TooLarge over `limit` bytes,
+    Truncated if the body ends inside a coding, Damaged if one is broken."""
     ended = True
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body, ended = _dechunk(body)
@@ -131,13 +129,13 @@ def _markup(body: bytes) -> bool:
 
 
 def _inflate(body: bytes, window: int, limit: int) -> bytes:
-    """gzip of one member or several (RFC 1952 2.2), zlib or raw deflate; what else follows is left out."""
+    """Inflate gzip of one or more members (RFC 1952 2.2), zlib or raw deflate; anything after it is ignored."""
     pieces: list[bytes] = []
     size = position = 0
     while True:
         inflater, first = zlib.decompressobj(window), len(pieces)
         while not inflater.eof:
-            # small blocks, because what of one lies behind a member is copied
+            # small blocks, because what follows a member in a block is copied
             data = body[position : position + 4096]
             if not data:
                 if _lacks_only_checksum(inflater, window, b"".join(pieces[first:])):
@@ -157,7 +155,7 @@ def _inflate(body: bytes, window: int, limit: int) -> bytes:
 
 
 def _lacks_only_checksum(inflater: "zlib._Decompress", window: int, out: bytes) -> bool:
-    """Whether all of a stream is there but for some bytes of the checksum at its end, which some captures cut off."""
+    """Whether a stream is complete except for some bytes of its final checksum, which some captures cut off."""
     if window == GZIP:
         trailer = zlib.crc32(out).to_bytes(4, "little") + (len(out) & 0xFFFFFFFF).to_bytes(4, "little")
     else:
@@ -180,7 +178,7 @@ def _unbrotli(body: bytes, limit: int) -> bytes:
     try:
         for start in range(0, len(body), 65536):
             data = body[start : start + 65536]
-            while True:  # 77 bytes may hold 50 MB: output is asked for in pieces too
+            while True:  # 77 bytes may hold 50 MB: output is also requested in pieces
                 piece = decoder.process(data, output_buffer_limit=1 << 20)
                 data = b""
                 size += len(piece)
@@ -214,10 +212,10 @@ def _unzstd(body: bytes, limit: int) -> bytes:
 
 
 def _dechunk(body: bytes) -> tuple[bytes, bool]:
-    """RFC 9112 7.1, leniently: a body that does not begin with a chunk is as it is. False where the last chunk is
-    missing.
+    """Undo chunked coding (RFC 9112 7.1), leniently: a body that does not start with a chunk is returned unchanged.
+    False if the last chunk is missing.
 
-    Raises Truncated where the body ends inside a chunk, Damaged where something else than a chunk follows."""
+    Raises Truncated if the body ends inside a chunk, Damaged if something else follows a chunk."""
     pieces: list[bytes] = []
     position = 0
     while True:

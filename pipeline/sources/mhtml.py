@@ -1,4 +1,4 @@
-"""MHTML: a page with its pictures in one file, as browsers save it (RFC 2557)."""
+"""MHTML: a page with its images in one file, as saved by browsers (RFC 2557)."""
 
 import binascii
 import mmap
@@ -23,13 +23,13 @@ from pipeline.urls import resolve
 
 MHTML = re.compile(rb"^content-type:\s*multipart/related", re.IGNORECASE | re.MULTILINE)
 DEPTH = 4
-"""Multipart bodies inside multipart bodies that are read. Browsers write one, Word and mail programs two."""
+"""Maximum nesting of multipart bodies. Browsers write one level, Word and mail programs two."""
 CID = re.compile(rb"cid:([^\"'\s<>()]{1,500})")
 
 
 class _Piece(NamedTuple):
-    """A body of a multipart file: its fields by lower-case name, and the bytes [start, stop) of what it holds. `ended`:
-    a boundary follows; `fault`: why it cannot be read."""
+    """A body of a multipart file: its fields by lower-case name, and the bytes [start, stop) of its content. `ended`: a
+    boundary follows; `fault`: why it cannot be read."""
 
     fields: dict[str, str]
     start: int
@@ -95,7 +95,7 @@ class Mhtml:
 
 
 def _fields(data: bytes) -> tuple[dict[str, str], int]:
-    """The fields at the beginning, and where what follows the blank line begins."""
+    """The leading fields, and the position after the blank line."""
     if data[:1] == b"\n" or data[:2] == b"\r\n":
         return {}, 1 + data.index(b"\n")
     end = END_OF_HEAD.search(data, 0, HEAD_BYTES)
@@ -104,7 +104,7 @@ def _fields(data: bytes) -> tuple[dict[str, str], int]:
 
 
 def _boundary(fields: dict[str, str]) -> bytes:
-    """What separates the bodies of a multipart one, b"" where it is none."""
+    """The separator of a multipart body, b"" if it is not one."""
     message = Message()
     message["content-type"] = fields.get("content-type", "")
     if message.get_content_maintype() != "multipart":
@@ -113,14 +113,14 @@ def _boundary(fields: dict[str, str]) -> bytes:
 
 
 def _pieces(data: mmap.mmap, fields: dict[str, str], start: int, stop: int, depth: int) -> Iterator[_Piece]:
-    """The bodies between the boundaries of [start, stop), those inside nested ones too."""
+    """The bodies between the boundaries of [start, stop), including nested ones."""
     line = re.compile(rb"\n--" + re.escape(_boundary(fields)) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
     boundary = line.search(data, start - 1, stop)
     if boundary is None:
         yield _Piece(fields, start, stop, True, "its boundary is missing")
     while boundary is not None and not boundary[1]:
         begin = boundary.end()
-        # the line feed before a boundary may end the boundary's line before
+        # the line feed before a boundary may be the one that ends the previous boundary's line
         boundary = line.search(data, begin - 1, stop)
         end = stop if boundary is None else max(begin, boundary.start())
         if boundary is not None and data[end - 1 : end] == b"\r" and end > begin:
@@ -130,7 +130,7 @@ def _pieces(data: mmap.mmap, fields: dict[str, str], start: int, stop: int, dept
         if not _boundary(inside):
             yield piece
         elif depth == 0:
-            yield piece._replace(fault="nested too deep")
+            yield piece._replace(fault="nested too deeply")
         else:
             yield from _pieces(data, inside, begin + length, end, depth - 1)
 
@@ -143,7 +143,7 @@ def _url(piece: _Piece, number: int, base: str) -> str:
 
 
 def _date(text: str) -> str:
-    """A date of a mail as WARC files write it, "" without one."""
+    """A mail date in the form of WARC files, "" if there is none."""
     try:
         return parsedate_to_datetime(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, TypeError):

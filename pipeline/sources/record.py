@@ -1,4 +1,4 @@
-"""One captured response, whatever it was read from."""
+"""A captured response, from any input kind."""
 
 from dataclasses import dataclass, field
 
@@ -6,8 +6,8 @@ from pipeline.media_type import essence
 
 
 def seconds(date: str) -> int:
-    """A number that grows with a WARC date, 2026-11-21T09:20:26Z or 20261121092026, by one a second as if all months
-    had 31 days; 0 without one."""
+    """A number that increases with a WARC date, 2026-11-21T09:20:26Z or 20261121092026, by one per second as if all
+    months had 31 days; 0 without a date."""
     digits = "".join(character for character in date if character in "0123456789")[:14].ljust(14, "0")
     year, month, day, hour, minute, second = int(digits[:4]), *(int(digits[at : at + 2]) for at in range(4, 14, 2))
     return ((((year * 12 + month) * 31 + day) * 24 + hour) * 60 + minute) * 60 + second
@@ -17,12 +17,12 @@ def seconds(date: str) -> int:
 class Record:
     """A record of a WARC file, or a file of a folder, in the order of its part.
 
-    `number` counts the records of the part from 0. `offset` and `length` are bytes of the WARC file as it lies on disk;
-    length 0 where the file cannot be read from an offset. `body` is the payload after transfer and content decoding.
-    `headers` have lower-case names; of a repeated one the first value counts, as `first_values` says. `identified` is
-    the media type that who wrote the record found in the bytes. `target` is where a redirect leads
-    or which capture a revisit repeats. `truncated` says why the body may lack its end. `rule` is set where the record
-    cannot be used, and `detail` then says why.
+    `number` counts the records of the part from 0. `offset` and `length` are bytes of the WARC file on disk; length is
+    0 if the file cannot be read from an offset. `body` is the payload after transfer and content decoding. `headers`
+    have lower-case names; of a repeated one the first value counts (see `first_values`). `identified` is the media type
+    that the writer of the record found in the bytes. `target` is where a redirect leads or which capture a revisit
+    repeats. `truncated` says why the body may be incomplete. `rule` is set if the record cannot be used, and `detail`
+    then says why.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Record:
     rule: str | None = None
     detail: str = ""
     identified: str = ""  # WARC-Identified-Payload-Type
-    truncated: str = ""  # WARC-Truncated, or "last chunk" where chunked coding breaks off between two chunks
+    truncated: str = ""  # WARC-Truncated, or "last chunk" if chunked coding stops between two chunks
 
     @property
     def content_type(self) -> str:

@@ -1,5 +1,5 @@
-"""Bytes of a file that are a WARC file: all of it, or a member of a zip. What zstd wrote with a dictionary is read from
-any record on (IIPC, "Use of the Zstandard compression format with WARC files")."""
+"""The bytes of a file that form a WARC file: all of it, or a member of a zip. Files compressed by zstd with a
+dictionary can be read from any record (IIPC, "Use of the Zstandard compression format with WARC files")."""
 
 import io
 import os
@@ -12,11 +12,11 @@ import zstandard
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 DICTIONARY = b"\x5d\x2a\x4d\x18"
-"""Begins the skippable frame that holds a dictionary."""
+"""Starts the skippable frame that holds a dictionary."""
 DICTIONARY_BYTES = 16 << 20
-"""The most that a dictionary may hold. Those of published collections have about 100 kB."""
+"""Maximum bytes of a dictionary. Those of published collections have about 100 kB."""
 WINDOW_BYTES = 128 << 20
-"""The most memory that a frame may ask for: that of the zstd program, and of fastwarc."""
+"""Maximum memory of a frame, as in the zstd program and fastwarc."""
 
 
 class DictionaryRefused(ValueError):
@@ -24,19 +24,19 @@ class DictionaryRefused(ValueError):
 
 
 class Section(io.RawIOBase):
-    """Bytes [start, stop) of a file, at positions as in the file. It moves nothing but itself."""
+    """Bytes [start, stop) of a file, with the file's positions. It does not share its position."""
 
     def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
         self.start, self.stop, self._fd, self._at = start, stop, file.fileno(), start
 
     def copy(self, position: int) -> "Section":
-        """The same bytes, at a position of its own."""
+        """The same bytes with a separate position."""
         other = Section.__new__(Section)
         other.start, other.stop, other._fd, other._at = self.start, self.stop, self._fd, position
         return other
 
     def peek(self, position: int, size: int) -> bytes:
-        """Up to `size` bytes from a position on."""
+        """Up to `size` bytes from a position."""
         return os.pread(self._fd, max(0, min(size, self.stop - position)), position)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -63,8 +63,8 @@ class Section(io.RawIOBase):
         return True
 
     def from_record(self, position: int) -> tuple["Section", int]:
-        """What a reader of records gets that begins at a position, and the position of its first byte here. The
-        dictionary comes first: fastwarc looks for it at position 0 alone."""
+        """A stream for a reader of records from a position on, and the position of its first byte here. The dictionary
+        comes first: fastwarc looks for it only at position 0."""
         frame = dictionary_frame(self)
         if not frame:
             return self.copy(position), 0
@@ -73,7 +73,7 @@ class Section(io.RawIOBase):
 
 
 class _Behind(Section):
-    """A section from a position on, with a dictionary before: positions are those of a file that begins with it."""
+    """A section from a position on, preceded by a dictionary; positions are those of a file that starts with it."""
 
     def __init__(self, section: Section, frame: bytes, position: int) -> None:
         self.start, self.stop, self._fd, self._at = section.start, section.stop, section._fd, position
@@ -124,7 +124,7 @@ def _dictionary(section: Section) -> zstandard.ZstdCompressionDict | None:
 
 
 def unzstd(section: Section, position: int, across_frames: bool = False) -> Any:
-    """What the zstd frame at a position holds, or with `across_frames` all frames from there on.
+    """The content of the zstd frame at a position or, with `across_frames`, of all frames from there on.
 
     Reading raises zstandard.ZstdError. Raises DictionaryRefused."""
     frame = dictionary_frame(section)

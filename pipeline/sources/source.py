@@ -1,4 +1,4 @@
-"""What an input kind is: a source that is cut into parts, read part by part, and asked for single bodies later."""
+"""The protocol of an input kind: a source is cut into parts, read part by part, and asked for single bodies later."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import ClassVar, Protocol, Self
 from pipeline.sources.record import Record
 
 SHARE = 16
-"""A small input is cut into about this many parts, so that all workers have some."""
+"""Small inputs are cut into about this many parts, so that all workers have some."""
 
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """A source as parts.json and the manifest name it. `name` is its path below the folder that all inputs share: no
+    """A source as listed in parts.json and the manifest. `name` is its path below the common folder of all inputs: no
     absolute path enters a corpus. `identity` is the sha256 of a file's bytes, or of a folder's listing: names, sizes
-    and times of change. `reader` and `seekable` tell how to read it again."""
+    and modification times. `reader` and `seekable` say how to read it again."""
 
     name: str
     kind: str
@@ -40,36 +40,37 @@ class Part:
 class Source(Protocol):
     """An input kind. A new one is a module here and its name in `pipeline.stages.parts.SOURCES`.
 
-    The cut must depend on the input alone. Values travel to workers: they are small and can be pickled."""
+    The cut must depend only on the input. Values are sent to workers: they must be small and picklable."""
 
     kind: ClassVar[str]
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """Its path."""
 
     @classmethod
     def at(cls, path: Path) -> Self | None:
         """The source at a path, or None if it is of another kind. Reads as little as possible."""
 
     def state(self) -> list[list[str | int]]:
-        """Names, sizes and times of change: while they stay the same, so does the cut."""
+        """Names, sizes and modification times: while they are unchanged, so is the cut."""
 
     def amount(self) -> int:
-        """What parts of this kind are measured by: bytes on disk, or files."""
+        """The size of this kind: bytes on disk, or files."""
 
     def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
         """The entry of this source and (start, stop, weight) of its parts; `total` is the amount of all sources of this
-        kind. Raises BuildError if it cannot be read or holds nothing that can be."""
+        kind. Raises BuildError if it cannot be read or has no readable content."""
 
     def known(self, entry: SourceEntry) -> Self:
-        """This source with what an earlier cut found out."""
+        """This source with the findings of an earlier cut."""
 
     def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
-        """The records of a part, payloads up to `limit` bytes. `skip` names records (by number in the part) that are
-        not to be touched: they come as record.crashed."""
+        """The records of a part, with payloads up to `limit` bytes. Records for which `skip` is true (by number in the
+        part) are not touched and returned as record.crashed."""
 
     def bodies(
         self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
     ) -> Iterator[tuple[int, bytes]]:
-        """(number, body) of some records of a part. `offsets` gives the offset of each record, as `read` told it."""
+        """(number, body) of some records of a part. `offsets` holds the offset of each record, as reported by
+        `read`."""

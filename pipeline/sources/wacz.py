@@ -1,5 +1,5 @@
-"""WACZ files (https://specs.webrecorder.net/wacz/), and other zip files that hold WARC files. Records are read where
-they lie in the zip, so that offsets are those of the zip file and parts can be cut."""
+"""WACZ files (https://specs.webrecorder.net/wacz/), and other zip files with WARC files. Records are read in place, so
+offsets are those of the zip file and it can be cut into parts."""
 
 import io
 import os
@@ -23,17 +23,17 @@ WARC_NAMES = (
     *(".warc", ".warc.gz", ".warc.zst", ".warc.lz4", ".arc", ".arc.gz"),
     *(".warc.wet", ".warc.wet.gz", ".warc.wat", ".warc.wat.gz"),
 )
-"""How names of WARC files end, in lower case."""
+"""Extensions of WARC files, in lower case."""
 LIST_BYTES = 32 << 20
-"""The most that the list of a zip's members may hold: enough for 300,000 of them."""
+"""Maximum bytes of a zip's member list: enough for 300,000 members."""
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 """PKWARE APPNOTE 4.3.7: signature, length of the name and of the extra field."""
 
 
 @dataclass(frozen=True)
 class Wacz:
-    """A zip file of WARC files. `members` are the bytes [start, stop) of each in the zip; `readers` as `WarcIndex` has
-    them, one a member."""
+    """A zip file of WARC files. `members` are the bytes [start, stop) of each in the zip; `readers` as in `WarcIndex`,
+    one per member."""
 
     kind: ClassVar[str] = "wacz"
     path: Path
@@ -89,7 +89,7 @@ class Wacz:
 
 
 class _Bounded(io.FileIO):
-    """A file of which no more than LIST_BYTES are read at once: what lists the members of a zip is read at once."""
+    """A file that reads at most LIST_BYTES at once: the member list of a zip is read at once."""
 
     def read(self, size: int | None = -1) -> Any:
         left = os.fstat(self.fileno()).st_size - self.tell()
@@ -99,9 +99,9 @@ class _Bounded(io.FileIO):
 
 
 def members_of(path: Path) -> list[tuple[str, int, int]]:
-    """Name and bytes [start, stop) of each WARC file of a zip, in the order in which they lie there.
+    """Name and bytes [start, stop) of each WARC file of a zip, in the order of their positions.
 
-    Raises BuildError where the zip is damaged or holds no WARC file, or where one is compressed a second time."""
+    Raises BuildError if the zip is damaged or holds no WARC file, or if one is compressed a second time."""
     found: list[tuple[str, int, int]] = []
     try:
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
@@ -116,7 +116,7 @@ def members_of(path: Path) -> list[tuple[str, int, int]]:
                 start = info.header_offset + LOCAL_HEADER.size + sum(lengths)
                 stop = start + info.compress_size
                 if signature != ZIP[0] or info.header_offset < end or stop > os.fstat(file.fileno()).st_size:
-                    raise zipfile.BadZipFile(f"{info.filename} does not lie where the list says")
+                    raise zipfile.BadZipFile(f"{info.filename} is not where the member list says")
                 found.append((info.filename, start, end := stop))
     except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:
         raise BuildError(f"{path}: a damaged zip file: {error}") from None

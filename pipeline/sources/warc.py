@@ -1,8 +1,8 @@
-"""Reading WARC files: whole, clipped, damaged, compressed by record, compressed as one stream, or not at all.
+"""Read WARC files: whole, truncated, damaged, compressed by record, compressed as one stream, or not at all.
 
-fastwarc frames the records. Where it stops in the middle of a file, reading goes on at the next record that can be
-recognised, and the gap is reported as a record of its own with the rule record.corrupt. What fastwarc does not read
-(ARC files, WARC headers that end in a bare line feed) warcio does.
+fastwarc frames the records. If it stops in the middle of a file, reading continues at the next recognisable record, and
+the gap is reported as a record with the rule record.corrupt. warcio reads what fastwarc does not (ARC files, WARC
+headers that end in a bare line feed).
 """
 
 import gzip
@@ -43,15 +43,15 @@ from pipeline.urls import resolve
 KINDS = ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation")
 REDIRECTS = (301, 302, 303, 307, 308)
 PART_BYTES, FEWEST_BYTES = 64 << 20, 1 << 20
-"""A part of a WARC file holds about at most and at least this many bytes on disk."""
+"""Approximate maximum and minimum bytes on disk of a part of a WARC file."""
 
 
 @dataclass(frozen=True)
 class WarcIndex:
-    """What a first pass over a file found. `cuts` are the offsets at which parts begin, then the file's size.
+    """The result of a first pass over a file. `cuts` are the offsets of the parts' starts, then the file's size.
 
-    `reader` is "fastwarc", or "warcio" for a file that only that one reads, always as one part. `seekable` tells
-    whether a record can be read from its offset."""
+    `reader` is "fastwarc", or "warcio" for a file that only warcio reads, always as one part. `seekable`: a record can
+    be read from its offset."""
 
     cuts: tuple[int, ...]
     size: int
@@ -62,8 +62,8 @@ class WarcIndex:
 
 @dataclass(frozen=True)
 class WarcFile:
-    """A WARC or ARC file. One that is not `seekable` (compressed as a whole, ARC) is read from its start. `within`
-    are the bytes of the file that are read, where it is not all of it."""
+    """A WARC or ARC file. One that is not `seekable` (compressed as a whole, ARC) is read from its start. `within`: the
+    bytes of the file to read, if not all."""
 
     kind: ClassVar[str] = "warc"
     path: Path
@@ -106,9 +106,9 @@ class WarcFile:
 
 
 def index(path: Path, part_bytes: int) -> WarcIndex:
-    """Finds where a WARC file can be cut into parts of at least `part_bytes` on disk.
+    """Find where a WARC file can be cut into parts of at least `part_bytes` on disk.
 
-    Raises BuildError where the file cannot be read or holds no record."""
+    Raises BuildError if the file cannot be read or has no records."""
     try:
         with opened(path) as file:
             cuts, reader, seekable = cuts_of(file, part_bytes)
@@ -125,9 +125,9 @@ def sha256_of(path: Path) -> str:
 
 
 def cuts_of(file: Section, part_bytes: int) -> tuple[tuple[int, ...], str, bool]:
-    """The cuts, the reader and whether it is seekable, as `WarcIndex` has them.
+    """The cuts, the reader and whether it is seekable, as in `WarcIndex`.
 
-    Raises ValueError where the file holds no record."""
+    Raises ValueError if the file has no records."""
     reader = _reader_for(file)
     if reader is None:
         raise ValueError("neither WARC nor ARC, plain or compressed with gzip, LZ4 or zstd")
@@ -158,9 +158,9 @@ def read(
     skip: Callable[[int], bool] = lambda number: False,
     within: tuple[int, int] | None = None,
 ) -> Iterator[Record]:
-    """The records that begin in [start, stop), payloads up to `limit` bytes, of a file or of the bytes `within` it.
+    """The records that start in [start, stop) of a file or of the bytes `within` it, with payloads up to `limit` bytes.
 
-    `skip` names records (by number in the part) that are not to be touched: they come as record.crashed."""
+    Records for which `skip` is true (by number in the part) are not touched and returned as record.crashed."""
     with opened(path, within) as file:
         if reader == "warcio":
             yield from _read_with_warcio(file, limit, skip)
@@ -175,20 +175,20 @@ def read(
 
 
 def read_at(path: Path, offset: int, limit: int, within: tuple[int, int] | None = None) -> Record:
-    """The one record that begins at an offset of a seekable file.
+    """The record at an offset of a seekable file.
 
-    Raises BuildError where there is none."""
+    Raises BuildError if there is none."""
     try:
         with opened(path, within) as file:
             for raw, _ in _records(file, offset):
                 return _record(_raw(raw, file, offset, limit), 0, offset, 0, limit)
     except (OSError, ValueError):
-        pass  # no record that can be read
+        pass  # no readable record
     raise BuildError(f"{path}: no record at offset {offset}; has the file changed during the build?")
 
 
 def _records(file: Section, position: int) -> Iterator[tuple[Any, int]]:
-    """fastwarc's records from a position on, and the offset of each."""
+    """fastwarc's records from a position on, each with its offset."""
     stream, shift = file.from_record(position)
     for raw in ArchiveIterator(stream, parse_http=False, auto_decode="none"):
         yield raw, max(raw.stream_pos, 0) + shift
@@ -214,8 +214,8 @@ def _reader_for(file: Section) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """What a reader's record holds, out of its stream. `body` is what follows the head of an HTTP message;
-    `unseen_length`: fastwarc, which knows one spelling of its name, does not see how long the record is."""
+    """A reader's record, copied from its stream. `body` is what follows the head of an HTTP message; `unseen_length`:
+    fastwarc, which knows one spelling of the field, does not see the record's length."""
 
     kind: str
     headers: dict[str, str]
@@ -227,9 +227,9 @@ class _Raw:
 
 
 def _frames(file: Section, start: int, stop: int, limit: int) -> Iterator[tuple[_Raw | None, int, int]]:
-    """(record, offset, bytes on disk) of each record that begins in [start, stop); None for unreadable bytes.
+    """(record, offset, bytes on disk) of each record that starts in [start, stop); None for unreadable bytes.
 
-    With limit 0 the records' contents are not read. A record is handed out when the next one is known, which gives its
+    With limit 0 the records' contents are not read. A record is returned once the next one is known, which gives its
     length on disk."""
     position, size = start, file.stop
     while position < stop:
@@ -240,16 +240,16 @@ def _frames(file: Section, start: int, stop: int, limit: int) -> Iterator[tuple[
                 if held is not None:
                     yield held[0], held[1], max(last - held[1], 0)
                     held = None
-                if last >= stop < size:  # in a file that is one gzip member every offset may be its end
+                if last >= stop < size:  # in a file that is a single gzip member every offset may be its end
                     return
                 held = (_raw(raw, file, last, limit), last)
         except (OSError, ValueError):
-            pass  # the bytes behind the last record are looked at below
+            pass  # the bytes after the last record are examined below
         except BaseException as error:
-            # fastwarc's Rust core panics as a BaseException of its own
+            # fastwarc's Rust core panics with its own BaseException
             if type(error).__name__ != "PanicException":
                 raise
-        # a page may hold what looks like a record: where the last one is whole, nothing is looked for inside it
+        # a page may contain what looks like a record: if the last record is whole, its inside is not searched
         whole = end_of(file, last)
         following = next_record(file, last + 1 if whole is None else whole[0])
         end = size if following is None else following
@@ -266,7 +266,7 @@ def _frames(file: Section, start: int, stop: int, limit: int) -> Iterator[tuple[
 def _raw(raw: Any, file: Section, offset: int, limit: int) -> _Raw:
     headers = first_values(raw.headers.items())
     kind = str(raw.record_type).rpartition(".")[2]
-    if kind not in KINDS:  # fastwarc knows the names of fields in one spelling only
+    if kind not in KINDS:  # fastwarc knows field names in one spelling only
         kind = next((known for known in KINDS if known == headers.get("warc-type", "").strip().lower()), kind)
     if limit == 0 or kind not in ("response", "resource", "revisit"):
         return _Raw(kind, headers, None, b"", False, False, raw.content_length == 0 and _declared(headers) > 0)
@@ -279,13 +279,13 @@ def _raw(raw: Any, file: Section, offset: int, limit: int) -> _Raw:
 
 
 def _declared(headers: dict[str, str]) -> int:
-    """The length that a record's headers name, in whichever case."""
+    """The length declared in a record's headers, in any letter case."""
     declared = headers.get("content-length", "").strip()
     return int(declared) if re.fullmatch("[0-9]{1,18}", declared) else 0
 
 
 def _block_at(file: Section, offset: int, length: int, identity: str) -> bytes:
-    """The block of the record of this WARC-Record-ID that begins at an offset, b"" where another one does."""
+    """The block of the record with this WARC-Record-ID at an offset, b"" if another record is there."""
     stream = _plain(file, offset)
     try:
         return stream.read(length) if _passes_head(stream, identity) else b""
@@ -294,13 +294,13 @@ def _block_at(file: Section, offset: int, length: int, identity: str) -> bytes:
 
 
 def _passes_head(stream: io.BufferedIOBase, identity: str) -> bool:
-    """Reads the head of a record, and says whether it is the one of this WARC-Record-ID."""
+    """Read the head of a record; returns whether it has this WARC-Record-ID."""
     lines = islice(iter(lambda: stream.readline(8192).rstrip(b"\r\n"), b""), 1000)
     return identity != "" and identity.encode("latin-1", "replace") in b"".join(lines)
 
 
 def _alone(file: Section, offset: int, raw: _Raw) -> bool:
-    """Whether a record is all that its compressed member holds."""
+    """Whether a record is the only content of its compressed member."""
     end = end_of(file, offset)
     if end is None:
         return False
@@ -318,7 +318,7 @@ def _alone(file: Section, offset: int, raw: _Raw) -> bool:
 
 
 def _plain(file: Section, position: int) -> io.BufferedIOBase:
-    """What lies compressed from a position on, or the file itself where it is plain."""
+    """The decompressed stream from a position on, or the file itself if it is not compressed."""
     head = file.peek(position, 4)
     if head[:3] == GZIP:
         return gzip.GzipFile(fileobj=file.copy(position))
@@ -328,7 +328,7 @@ def _plain(file: Section, position: int) -> io.BufferedIOBase:
 
 
 def _most(limit: int) -> int:
-    """How much of a record's block is read: a head and chunked coding add to the payload."""
+    """How much of a record's block to read: a head and chunked coding add to the payload."""
     return limit + limit // 8 + HEAD_BYTES
 
 
@@ -340,7 +340,7 @@ def _with_head(kind: str, headers: dict[str, str], block: bytes, missing: bool, 
 
 
 def _utf8(value: str) -> str:
-    """A header's value, which fastwarc reads as Latin-1, as the UTF-8 that servers send."""
+    """Decode a header's value, which fastwarc reads as Latin-1, as the UTF-8 that servers send."""
     try:
         return value.encode("latin-1").decode()
     except UnicodeError:
@@ -368,7 +368,7 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
     elif status in REDIRECTS and headers.get("location"):
         target = resolve(_utf8(headers["location"]), url) or ""
         if not target:
-            rule, detail = "record.status", "a redirect to no URL"
+            rule, detail = "record.status", "a redirect without a valid URL"
     elif not whole(status, headers):
         rule = "record.status"
     elif raw.too_large:

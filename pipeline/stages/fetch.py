@@ -90,8 +90,8 @@ def _lines(path: Path) -> Iterator[list[str]]:
 
 
 def missing(corpus: Corpus, part: int, stage: str = "wanted") -> Iterator[list[str]]:
-    """The images on the open web that a part is the first to need and that nothing held in a usable form: the URLs that
-    the page offers, best first."""
+    """Images on the open web that a part is the first to need and that were not found in a usable form: the URLs the
+    page offers, best first."""
     table = tables.read(corpus.part(stage, part), ["first", "ask"])
     for asked in table["ask"].filter(table["first"]).to_pylist():
         if asked and asked[0].startswith(WEB):
@@ -99,7 +99,7 @@ def missing(corpus: Corpus, part: int, stage: str = "wanted") -> Iterator[list[s
 
 
 def count_missing(corpus: Corpus, parts: Sequence[int], stage: str = "references") -> int:
-    """How many images on the open web nothing held in a usable form."""
+    """Number of images on the open web that were not found in a usable form."""
     count = 0
     for part in parts:
         count += sum(1 for _ in missing(corpus, part, stage))
@@ -184,7 +184,7 @@ class FetchImages(EachTask):
         return [entry]
 
     def _usable(self, rows: pa.Table) -> dict[str, bool]:
-        """Whether what each URL gave can be used; where not, the next one that the page offers is asked for."""
+        """Whether the response of each URL can be used; if not, the next URL the page offers is fetched."""
         usable = image.usable(rows, self.recipe.values()) & np.equal(rows["status"].to_numpy(), "success")
         return dict(zip(rows["url"].to_pylist(), usable.tolist(), strict=True))
 
@@ -201,12 +201,12 @@ def _in_turns(urls: set[str]) -> list[str]:
 
 
 def fetched(corpus: Corpus, number: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    """The rows of a list's table; none where nothing was fetched."""
+    """The rows of a list's table; empty if nothing was fetched."""
     return _table(corpus, number, columns).to_pylist()
 
 
 def _table(corpus: Corpus, number: int, columns: list[str] | None = None) -> pa.Table:
-    from pipeline.fetch.shards import COLUMNS  # img2dataset takes long to import
+    from pipeline.fetch.shards import COLUMNS  # importing img2dataset is slow
 
     path = corpus.part("fetched", number)
     return tables.read(path, columns) if path.exists() else COLUMNS.empty_table()
@@ -215,8 +215,8 @@ def _table(corpus: Corpus, number: int, columns: list[str] | None = None) -> pa.
 def supply(
     corpus: Corpus, values: Mapping[str, Any], part: int, parts: int, lists: int
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """(list, its rows with `number`) of the images fetched that `part` tells the others of, each with `usable`, and of
-    those that opted out, with their `rule`. `values` are the recipe's."""
+    """(list, its rows with `number`) of the fetched images that `part` passes on, each with `usable`, and of those that
+    opted out, with their `rule`. `values` are the recipe's."""
     columns = ["url", "status", "sha256", "error_message", *image.OF_HEADER_COLUMNS]
     for number in range(part, lists, parts):
         told = []

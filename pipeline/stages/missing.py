@@ -1,5 +1,5 @@
-"""Stages wanted and fetched: pictures that the input does not hold, or not in a usable form, are asked for, where the
-network may be."""
+"""Stages wanted and fetched: fetch images that the input lacks or holds in no usable form, if the network may be
+used."""
 
 from pipeline.engine.tasks import FileEntry, stage_key
 from pipeline.stages import fetch

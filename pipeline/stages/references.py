@@ -1,8 +1,8 @@
 """Stage references: for every image of every kept page, which capture of the input holds it and which part stores it.
 
-URLs are compared by hash. A redirect or a revisit record is another name of what it leads to. Of several
-captures a page gets the one nearest in time. Of the URLs of an image the first that leads to something usable stands
-for it. Each distinct content is stored once, by the lowest part that needs it."""
+URLs are compared by hash. A redirect or a revisit record is another name of its target. Of several captures a page gets
+the one nearest in time. Of an image's URLs the first with something usable is chosen. Each distinct content is stored
+once, by the lowest part that needs it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,10 +45,10 @@ ROW = np.dtype(
         ("usable", "?"),
     ]
 )
-"""A key with what it means: REFUSED: it opted out under consent.RULES[`index`]; SUPPLY: record `index` of `part` has
-content `other`; LINK: row `index` of the links of `part`, itself named `other`, leads to this key; NEED: candidate
-`index` of `part` has this URL. `time` is that of the capture, or of the page that needs it. `usable`: nothing that is
-known of it before it is decoded drops it."""
+"""A key and its meaning: REFUSED: it opted out under consent.RULES[`index`]; SUPPLY: record `index` of `part` has
+content `other`; LINK: row `index` of the links of `part`, whose own key is `other`, leads to this key; NEED: candidate
+`index` of `part` has this URL. `time` is that of the capture, or of the page that needs it. `usable`: nothing known
+before decoding drops it."""
 FOUND = np.dtype(
     [
         ("part", "<u4"),
@@ -131,7 +131,7 @@ def has_links(corpus: Corpus, parts: Sequence[Task]) -> bool:
 
 
 def header_values(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's keys by which an image is usable before it is decoded."""
+    """The recipe's keys that decide whether an image is usable before it is decoded."""
     values = recipe.values()
     return {key.name: values[key.name] for rule in OF_HEADER for key in rule.keys}
 
@@ -212,10 +212,9 @@ def _supply_and_needs(part: int, state: State) -> Block:
 
 
 def find(kind: int, rows: Block) -> Block:
-    """What the rows of a kind lead to (FOUND), those that lead to nothing left out: to an opt-out where any capture of
-    their key opted out, else to the usable capture that is nearest in time, else to the nearest. Of two as near the
-    older counts, of two of one time that of the lowest part and record: a page and its pictures were captured
-    together."""
+    """The targets of the rows of a kind (FOUND), without rows that have none: an opt-out if any capture of their key
+    opted out, else the usable capture nearest in time, else the nearest, because a page and its images were captured
+    together. Ties go to the older capture, then to the lowest part and record."""
     keys, captures = rows[["high", "low"]], rows["kind"] == SUPPLY
     first = first_of_each(keys)
     supply = nearest(keys, rows["time"], captures & rows["usable"])
@@ -244,8 +243,8 @@ def _add_supply(part: int, both: tuple[State, Block]) -> tuple[int, State]:
 
 
 def _choose(part: int, both: tuple[State, Block]) -> tuple[int, pa.Table]:
-    """Of the URLs of an image the first that was found and is usable stands for it, else the first that was found, else
-    the first that opted out, else the first."""
+    """Choose the URL of an image: the first found and usable, else the first found, else the first that opted out, else
+    the first."""
     state, met = both
     table = state.candidates
     found = np.zeros(len(table), FOUND)

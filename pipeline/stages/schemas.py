@@ -31,9 +31,10 @@ RECORDS = pa.schema(
         ("unusable", pa.string()),
     ]
 )
-"""work/records: every record of the input. `use` is page, image or link (a redirect or revisit: another name of what it
-leads to), null for a dropped record; `sha256` is of an image's bytes. `truncated` is not "" where the body may lack its
-end: the value of WARC-Truncated, or "last chunk". Of an image, what `pipeline.images.probe` finds in its bytes."""
+"""work/records: every record of the input. `use` is page, image or link (a redirect or revisit: another name of its
+target), null for a dropped record; `sha256` is of an image's bytes. `truncated` is not "" if the body may be
+incomplete: the value of WARC-Truncated, or "last chunk". For an image, what `pipeline.images.probe` finds in its
+bytes."""
 
 PAGE_IMAGE = pa.struct(
     [
@@ -91,11 +92,11 @@ REFERENCES = pa.schema(
         ("ask", pa.list_(pa.string())),
     ]
 )
-"""work/references: every image reference of a part's surviving pages: page row, node index, the URL that stands for it
-(of all that the page offers, the first that was found and can be used), whether this is the corpus' first reference to
-that URL, which record holds it, its content's hash and the part that stores it; of what was not found, whether nothing
-holds it or it opted out. `candidate` is the URL's position in what the page offers; `ask` are the URLs that may be
-fetched in its place, where it was not found or cannot be used."""
+"""work/references: every image reference of a part's kept pages: page row, node index, its URL (of all that the page
+offers, the first that was found and can be used), whether this is the corpus' first reference to that URL, which record
+holds it, its content's hash and the part that stores it; if it was not found, whether nothing holds it or it opted out.
+`candidate` is the URL's position among those the page offers; `ask` are the URLs that may be fetched instead if it was
+not found or cannot be used."""
 
 DISTINCT_IMAGES = pa.schema(
     [("content", pa.binary(16)), ("rule", pa.string()), ("detail", pa.string()), ("spread", pa.float64()), *STORED]

@@ -17,18 +17,18 @@ def runner(tmp_path: Path, *options: str) -> Runner:
 
 @pytest.mark.parametrize("name", ["DirectRunner", "PrismRunner", "SwitchingDirectRunner"])
 def test_a_runner_that_leads_to_prism_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BuildError, match="is not used here"):
+    with pytest.raises(BuildError, match="is not supported"):
         runner(tmp_path, f"--runner={name}")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--direct_num_wrokers=2"], "no option --direct_num_wrokers"),
-        (["b.warc.gz"], "b.warc.gz after -- belongs to no option"),
-        (["--direct_num_workers=2", "b.warc.gz"], "b.warc.gz after -- belongs to no option"),
-        (["--direct_num_workers", "2", "b.warc.gz"], "b.warc.gz after -- belongs to no option"),
-        (["--runner=NoSuchRunner"], "no runner NoSuchRunner"),
+        (["--direct_num_wrokers=2"], "unknown Beam option --direct_num_wrokers"),
+        (["b.warc.gz"], "b.warc.gz after -- is not a Beam option"),
+        (["--direct_num_workers=2", "b.warc.gz"], "b.warc.gz after -- is not a Beam option"),
+        (["--direct_num_workers", "2", "b.warc.gz"], "b.warc.gz after -- is not a Beam option"),
+        (["--runner=NoSuchRunner"], "unknown Beam runner NoSuchRunner"),
         (["--runner=PortableRunner", "--job_endpoint=127.0.0.1:1"], "no job service answers at .*127.0.0.1:1"),
         (["--runner=PortableRunner", "--job_endpoint=nowhere"], "no job service answers"),
     ],

@@ -105,14 +105,14 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, monkeypatch: py
     refused(good[: entry + 8] + b"\x01\x00" + good[entry + 10 :], "encrypted inside the zip")
     # absurd sizes and offsets
     refused(
-        good[: entry + 20] + struct.pack("<II", 1 << 30, 1 << 30) + good[entry + 28 :], "does not lie where|damaged zip"
+        good[: entry + 20] + struct.pack("<II", 1 << 30, 1 << 30) + good[entry + 28 :], "is not where|damaged zip"
     )
-    refused(good[: entry + 42] + struct.pack("<I", 77) + good[entry + 46 :], "does not lie where|damaged zip")
+    refused(good[: entry + 42] + struct.pack("<I", 77) + good[entry + 46 :], "is not where|damaged zip")
     # two members that are one
     end = good.index(b"PK\x05\x06")
     twice, directory = good[entry:end].replace(b"a.warc", b"b.warc"), len(good[entry:end])
     tail = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 2, 2, 2 * directory, entry, 0)
-    refused(good[:end] + twice + tail, "does not lie where")
+    refused(good[:end] + twice + tail, "is not where")
     monkeypatch.setattr(wacz, "LIST_BYTES", 100_000)
     refused(zipped({f"{number}.warc": b"" for number in range(2000)}), "the list of its members is larger than 0 MB")
 

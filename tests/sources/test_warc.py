@@ -294,7 +294,7 @@ def test_a_page_that_breaks_off_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.warc"
     path.write_bytes(head.encode() + http + b"\r\n\r\n")
     (record,) = records(path)
-    assert (record.rule, record.body) == ("record.truncated", b"") and "breaks off" in record.detail
+    assert (record.rule, record.body) == ("record.truncated", b"") and "ends inside" in record.detail
 
 
 def test_bombs_stop_at_the_limit() -> None:

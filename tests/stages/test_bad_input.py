@@ -72,7 +72,7 @@ def test_the_command_says_what_is_wrong(web_warc: Path, tmp_path: Path) -> None:
     status, text = run("build", web_warc, "-o", tmp_path / "a", "--recipe", "obelix")
     assert status == 1 and "unknown recipe 'obelix'" in text
     status, text = run("build", web_warc, "-o", tmp_path / "a", "--", "--runner=DirectRunner")
-    assert status == 1 and "DirectRunner is not used here" in text
+    assert status == 1 and "DirectRunner is not supported" in text
 
 
 # What a full disk does to a writer: an error in the middle of a file. (The language model unpacks itself into a file.)
