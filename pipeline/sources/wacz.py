@@ -111,7 +111,7 @@ def members_of(path: Path) -> list[tuple[str, int, int]]:
                 if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
                     how = "encrypted" if info.flag_bits & 1 else "compressed a second time"
                     raise BuildError(f"{path}: {info.filename} is {how} inside the zip: unzip it and pass the folder")
-                file.seek(info.header_offset)
+                file.seek(max(0, info.header_offset))  # a damaged list may hold negative ones, refused below
                 signature, *lengths = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
                 start = info.header_offset + LOCAL_HEADER.size + sum(lengths)
                 stop = start + info.compress_size

@@ -104,9 +104,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, monkeypatch: py
     entry = good.index(b"PK\x01\x02")
     refused(good[: entry + 8] + b"\x01\x00" + good[entry + 10 :], "encrypted inside the zip")
     # absurd sizes and offsets
-    refused(
-        good[: entry + 20] + struct.pack("<II", 1 << 30, 1 << 30) + good[entry + 28 :], "is not where|damaged zip"
-    )
+    refused(good[: entry + 20] + struct.pack("<II", 1 << 30, 1 << 30) + good[entry + 28 :], "is not where|damaged zip")
     refused(good[: entry + 42] + struct.pack("<I", 77) + good[entry + 46 :], "is not where|damaged zip")
     # two members that are one
     end = good.index(b"PK\x05\x06")
