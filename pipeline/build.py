@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pipeline.claim import check_input, claim
+from pipeline.claim import claim, note
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.progress import Progress
 from pipeline.engine.run import Engine
@@ -15,7 +15,7 @@ from pipeline.errors import BuildError
 from pipeline.fetch import Networks
 from pipeline.fetch.client import user_agent
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, write_manifest
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, Storage
 from pipeline.stages import parts
 from pipeline.stages.decisions import DecideImages
 from pipeline.stages.dedup import FindCopies
@@ -24,16 +24,14 @@ from pipeline.stages.fetch import OFFLINE, Network
 from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.missing import fetch_missing, note_missing
 from pipeline.stages.pages import ExtractPages
-from pipeline.stages.references import FindImages, has_links, header_values
+from pipeline.stages.references import FindImages, header_values
 from pipeline.stages.scores import score_images
 from pipeline.stages.shards import WriteShards, assign_shards
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
 from pipeline.stages.step import Build, Step
 from pipeline.stages.tokenizer import MakeTokenizer, tokenizer_digest
 from pipeline.stages.windows import CutWindows
-from shards.files import atomic
 
-STORED = ("max_pixels", "max_bytes", "max_side", "quality", "store")
 STAGES: tuple[Step | Callable[[Build], None], ...] = (
     Step(
         "pages",
@@ -57,11 +55,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
     Step(
         "references",
         ("dedup",),
-        lambda b: FindImages(
-            *(b.corpus, has_links(b.corpus, b.part_tasks), header_values(b.recipe)),
-            parts=len(b.part_tasks),
-            lists=len(b.files["fetched"]),
-        ),
+        lambda b: FindImages(b.corpus, header_values(b.recipe), len(b.part_tasks), lists=len(b.files["fetched"])),
         lambda b: [[entry.sha256 for entry in b.files["fetched"]], header_values(b.recipe)],
         join=True,
     ),
@@ -70,7 +64,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "distinct_images",
         ("references",),
         lambda b: StoreImages(b.corpus, b.input, b.recipe),
-        lambda b: {name: getattr(b.recipe.image, name) for name in STORED},
+        lambda b: b.recipe.image.model_dump(include=set(Storage.model_fields)),
         PICTURE_PACKAGES,
     ),
     Step("images", ("distinct_images",), lambda b: IndexImages(b.corpus)),
@@ -141,16 +135,12 @@ def build(
     corpus = Corpus(root.resolve())
     claim(corpus, recipe, paths)
     with corpus.locked():
-        for left_over in corpus.root.rglob(".*.tmp"):  # left by a killed writer
-            left_over.unlink()
         log, cores = corpus.work("worker.log"), os.cpu_count() or 1
         with Runner.from_options(beam_options, log, cores, "pipeline.stages.preload") as runner:
             if runner.remote or not runner.workers:
                 progress.note("limits.record_seconds has no effect: it needs worker processes on this machine")
             cut = parts.cut(corpus, paths, base_url)
-            check_input(corpus, cut)
-            with atomic(corpus.root / "recipe.toml") as file:
-                file.write(recipe.toml().encode())
+            note(corpus, recipe, cut)
             engine = Engine(corpus, runner, progress, recipe.limits.record_seconds)
             run = Build(corpus, recipe, cut, engine, network)
             run.run(STAGES)

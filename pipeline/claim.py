@@ -12,6 +12,7 @@ from pipeline.json_files import read_json, write_json
 from pipeline.recipe import Recipe
 from pipeline.sources.folder import printable
 from pipeline.stages.parts import Input
+from shards.files import atomic
 from shards.records import other_format
 
 OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images", "windows", "work", "runs", "warc"}
@@ -80,11 +81,13 @@ def _flat(table: dict[str, Any]) -> dict[str, str]:
     } | {"seed": str(table["seed"])}
 
 
-def check_input(corpus: Corpus, cut: Input) -> None:
-    """Raises BuildError if the directory was started with another input."""
+def note(corpus: Corpus, recipe: Recipe, cut: Input) -> None:
+    """Write down the input and the recipe. Raises BuildError if the directory was started with another input."""
     path = corpus.work("input.json")
     names = [[source.name, source.kind, source.size, source.identity] for source in cut.parts.sources]
     before = read_json(path)
     if before is not None and before != names:
         raise BuildError(f"{corpus.root} was built from another input: choose another -o, or delete it first")
     write_json(path, names)
+    with atomic(corpus.root / "recipe.toml") as file:
+        file.write(recipe.toml().encode())

@@ -34,6 +34,9 @@ class Corpus:
         return self.work(f"{stage}/{task:05d}.journal")
 
     def prepare(self, stages: Iterable[str]) -> None:
+        """Makes the folders of stages, and deletes what a killed writer left."""
+        for left_over in self.root.rglob(".*.tmp"):
+            left_over.unlink()
         for stage in stages:
             self.part(stage, 0).parent.mkdir(parents=True, exist_ok=True)
         (self.root / "windows").mkdir(exist_ok=True)

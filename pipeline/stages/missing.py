@@ -4,13 +4,13 @@ used."""
 from pipeline.engine.tasks import FileEntry, stage_key
 from pipeline.stages import fetch
 from pipeline.stages.fetch import FetchImages
-from pipeline.stages.references import FindImages, has_links, header_values
+from pipeline.stages.references import FindImages, header_values
 from pipeline.stages.step import Build, Step
 
 WANTED = Step(
     "wanted",
     ("dedup",),
-    lambda b: FindImages(b.corpus, has_links(b.corpus, b.part_tasks), header_values(b.recipe), "wanted"),
+    lambda b: FindImages(b.corpus, header_values(b.recipe), len(b.part_tasks), "wanted"),
     lambda b: header_values(b.recipe),
     join=True,
 )

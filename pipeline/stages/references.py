@@ -4,7 +4,7 @@ URLs are compared by hash. A redirect or a revisit record is another name of its
 the one nearest in time. Of an image's URLs the first with something usable is chosen. Each distinct content is stored
 once, by the lowest part that needs it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from pipeline.engine.corpus import Corpus
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.nearest import NONE, nearest
 from pipeline.engine.tables import short_hash, url_hash
-from pipeline.engine.tasks import FileEntry, Task
+from pipeline.engine.tasks import FileEntry
 from pipeline.recipe import Recipe
 from pipeline.sources.record import seconds
 from pipeline.stages import fetch
@@ -96,17 +96,16 @@ class FindImages(beam.PTransform):
     `parts` + i."""
 
     corpus: Corpus
-    links: bool
     values: Mapping[str, Any]
+    parts: int
     stage: str = "references"
-    parts: int = 1
     lists: int = 0
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus
         # Output: (part, State)
         state = parts | "Load" >> beam.Map(partial(_load, corpus, self.values, self.parts, self.lists))
-        for hop in range(HOPS if self.links else 0):
+        for hop in range(HOPS if _has_links(corpus, self.parts) else 0):
             state = (
                 state
                 | f"Hop {hop + 1}" >> Join(_supply_and_links, partial(find, LINK))
@@ -122,12 +121,10 @@ class FindImages(beam.PTransform):
         )
 
 
-def has_links(corpus: Corpus, parts: Sequence[Task]) -> bool:
-    """Whether the input has any redirect or revisit record."""
-    return any(
-        "link" in tables.read(corpus.part("records", part.number), ["use"])["use"].unique().to_pylist()
-        for part in parts
-    )
+def _has_links(corpus: Corpus, parts: int) -> bool:
+    """Whether any record of the input is a redirect or a revisit."""
+    uses = (tables.read(corpus.part("records", part), ["use"])["use"] for part in range(parts))
+    return any("link" in use.unique().to_pylist() for use in uses)
 
 
 def header_values(recipe: Recipe) -> dict[str, Any]:
