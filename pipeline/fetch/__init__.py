@@ -1,4 +1,4 @@
-"""Fetching one URL from the open web without being led astray: public addresses only, every size and time bounded."""
+"""Fetch URLs from the open web safely: public addresses only, with bounds on every size and time."""
 
 from pipeline.fetch.address import Networks
 from pipeline.fetch.client import Client

@@ -1,4 +1,4 @@
-"""Which addresses may be connected to: public ones, and the private networks that the user named."""
+"""Which addresses may be connected to: public ones, and private networks the user named."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -9,20 +9,20 @@ from pipeline.errors import BuildError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Public by IANA's registries, but a metadata service that a cloud's machines reach (Azure's wire server).
+# Public by IANA's registries, but a metadata service reachable from a cloud's machines (Azure's wire server).
 METADATA_SERVICES = {ipaddress.ip_address("168.63.129.16")}
 
 # Not global by IANA's special-purpose registries, which the ipaddress module of older Pythons follows only in part:
-# IETF protocol assignments (a cloud's metadata service among them), 6to4 relays, documentation.
+# IETF protocol assignments (including a cloud's metadata service), 6to4 relays, documentation.
 NOT_GLOBAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16", "2001::/23")))
-# RFC 6052: IPv6 addresses that a translator turns into the IPv4 address in their last 32 bits.
+# RFC 6052: IPv6 prefixes that a translator maps to the IPv4 address in the last 32 bits.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 def embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that a packet to an IPv6 address would reach: IPv4-mapped (RFC 4291), IPv4-compatible (same),
-    6to4 (RFC 3056), NAT64 (RFC 6052) and ISATAP (RFC 5214)."""
+    """The IPv4 address that a packet to an IPv6 address would reach: IPv4-mapped and IPv4-compatible (RFC 4291), 6to4
+    (RFC 3056), NAT64 (RFC 6052) and ISATAP (RFC 5214)."""
     number = int(address)
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
@@ -36,7 +36,7 @@ def embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the open internet and names one host of it."""
+    """Whether an address is on the public internet and unicast."""
     if address in METADATA_SERVICES or any(address in network for network in NOT_GLOBAL):
         return False
     if address.is_multicast or not address.is_global:
@@ -51,27 +51,27 @@ def is_public(address: Address) -> bool:
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks that may be reached although they are not public."""
+    """Private networks that may be reached."""
 
     networks: tuple[Network, ...] = ()
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> "Networks":
-        """Raises BuildError for what is no network in CIDR notation."""
+        """Parse networks. Raises BuildError if one is not in CIDR notation."""
         try:
             return cls(tuple(ipaddress.ip_network(text, strict=False) for text in texts))
         except ValueError as error:
             raise BuildError(f"--allow-private: {error}") from None
 
     def named(self, text: str) -> bool:
-        """Whether an address, as the socket layer writes it, is in a network that the user named."""
+        """Whether an address, as written by the socket layer, is in a network that the user named."""
         address = _parse(text)
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         return address is not None and any(address in network for network in self.networks)
 
     def allow(self, text: str) -> bool:
-        """Whether an address, as the socket layer writes it, may be connected to."""
+        """Whether an address, as written by the socket layer, may be connected to."""
         address = _parse(text)
         return address is not None and (is_public(address) or self.named(text))
 

@@ -1,8 +1,7 @@
-"""An HTTP/1.1 client for hostile servers: h11 frames the messages, asyncio carries the bytes.
+"""An HTTP/1.1 client for hostile servers: h11 frames the messages, asyncio transports the bytes.
 
-The address that is connected to is checked, not the name: each name is resolved once per connection and the socket is
-opened to a checked address, so a name that resolves differently a moment later gains nothing. No cookies, no
-credentials, no proxies.
+The address is checked, not the name: each name is resolved once per connection and the socket is opened to a checked
+address, so DNS rebinding has no effect. No cookies, no credentials, no proxies.
 """
 
 import asyncio
@@ -27,12 +26,12 @@ from pipeline.sources.http import END_OF_HEAD, first_values
 READ = 1 << 16
 IDLE_CONNECTIONS = 256
 IDLE_SECONDS = 30.0
-"""An idle connection is kept this long; servers close theirs after 5 (Apache) to 75 (nginx) seconds."""
+"""How long an idle connection is kept; servers close theirs after 5 (Apache) to 75 (nginx) seconds."""
 NAME_SECONDS = 60.0
-"""A name's addresses are kept this long."""
+"""How long a name's addresses are cached."""
 NAMES = 10_000
 BUFFERED_BYTES = 512 << 20
-"""Bodies in the making may hold this much memory together."""
+"""Maximum memory of all unfinished bodies together."""
 PRODUCT = "openm3w"
 CONTACT = re.compile(r"[!-~]{1,300}")
 
@@ -40,15 +39,15 @@ USUAL = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate, br", "Connection": 
 NO_HEADERS: Mapping[str, str] = {}
 
 Origin = tuple[str, str, int]
-"""scheme, host, port"""
+"""Scheme, host, port."""
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""From host and port to addresses."""
+"""Maps host and port to addresses."""
 
 
 def user_agent(contact: str | None) -> str:
-    """Who asks. `contact` is a URL or mail address where a server's owner reaches whoever runs this.
+    """The User-Agent. `contact` is a URL or mail address at which server owners can reach the user.
 
-    Raises BuildError for what cannot stand in a header."""
+    Raises BuildError if `contact` is not valid in a header."""
     if contact is not None and not CONTACT.fullmatch(contact):
         raise BuildError(f"--contact {contact!r}: must be a URL or mail address in ASCII without spaces")
     return f"{PRODUCT}/0.1" + (f" (+{contact})" if contact else "")
@@ -79,9 +78,9 @@ class _Connection:
 
 @dataclass(eq=False)
 class Client:
-    """Fetches URLs on one event loop, connections kept alive. Use as an asynchronous context manager.
+    """Fetches URLs on one event loop, with keep-alive connections. Use as an asynchronous context manager.
 
-    `contact` must be set for hosts that are not in `private`: who asks the open web says who it is."""
+    `contact` is required for hosts that are not in `private`: requests to the open web must identify the user."""
 
     contact: str | None = None
     private: Networks = NO_NETWORKS
@@ -112,10 +111,9 @@ class Client:
         check: Callable[[str], Awaitable[None]] | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> tuple[Response, list[str]]:
-        """The response at the end of the redirects, and the URLs that led there, the first one first.
+        """Follow redirects. Returns the last response and the URLs that led there, in order.
 
-        `check` is awaited for each URL before it is asked for; it refuses one by raising FetchFailed. Raises
-        FetchFailed."""
+        `check` is awaited before each URL is requested and refuses it by raising FetchFailed. Raises FetchFailed."""
         path = [url]
         while True:
             if check is not None:
@@ -141,9 +139,9 @@ class Client:
     ) -> Response:
         """One request and its response, whatever its status; redirects are not followed.
 
-        `wanted` sees status and media type before the body is read: where it says no, the fetch fails with the reason
-        media_type. `sent` is called in the moment the request leaves. `headers` are sent besides, or in place of, the
-        usual ones. Raises FetchFailed."""
+        `wanted` sees status and media type before the body is read: if it returns false, the fetch fails with the
+        reason media_type. `sent` is called when the request is sent. `headers` are added to the usual ones or replace
+        them. Raises FetchFailed."""
         parts = parts_of(url)
         origin = parts.scheme, parts.host, parts.port
         fields = {"Host": parts.authority, "User-Agent": user_agent(self.contact), **USUAL, **headers}
@@ -165,14 +163,14 @@ class Client:
                         break
                     except FetchFailed as error:
                         connection.close()
-                        # a kept connection may have been closed by the server in the meantime: that is no answer
+                        # the server may have closed a kept connection in the meantime: retry on a new one
                         if fresh or error.reason != "reset" or error.detail != "closed before the response":
                             raise
                     except BaseException:
                         connection.close()
                         raise
         except TimeoutError:
-            raise FetchFailed("timeout", f"not done after {self.limits.total_seconds:g} s") from None
+            raise FetchFailed("timeout", f"not complete after {self.limits.total_seconds:g} s") from None
         self._keep(origin, connection)
         received = first_values((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.headers)
         seconds = time.monotonic() - begin
@@ -219,7 +217,7 @@ class Client:
                     if len(received) - len(head) > limits.body_bytes + limits.body_bytes // 8 + limits.header_bytes:
                         raise FetchFailed("too_large", f"over {limits.body_bytes} bytes")
                     if self._held > BUFFERED_BYTES:
-                        raise FetchFailed("overload", "too much in hand")
+                        raise FetchFailed("overload", "memory limit of unfinished bodies")
                     if seconds > limits.grace and len(received) < limits.min_rate * seconds:
                         raise FetchFailed("slow", f"{len(received) / seconds:.0f} bytes/s")
                 elif isinstance(event, h11.InformationalResponse):
@@ -227,7 +225,7 @@ class Client:
                 elif isinstance(event, h11.Response):
                     response = event
                     _check_head(event, limits, wanted)
-                    blank = END_OF_HEAD.search(received)  # h11 ends a head there too
+                    blank = END_OF_HEAD.search(received)  # as in h11, this also ends a head
                     head = bytes(received[: len(received) if blank is None else blank.end()])
                 elif isinstance(event, h11.EndOfMessage):
                     break
@@ -283,7 +281,7 @@ class Client:
         if self.contact is None:
             allowed = [address for address in allowed if self.private.named(address)]
             if not allowed:
-                raise FetchFailed("contact", "no contact was given for the User-Agent")
+                raise FetchFailed("contact", "no contact for the User-Agent (--contact)")
         last: FetchFailed | None = None
         for address in allowed[:3]:
             try:
@@ -348,7 +346,7 @@ async def _resolve(host: str, port: int) -> list[str]:
 
 
 def _check_head(head: h11.Response, limits: Limits, wanted: Callable[[int, str], bool] | None) -> None:
-    """Raises FetchFailed for a body that is declared too large, or that is not wanted."""
+    """Raises FetchFailed if the body is declared too large, or is not wanted."""
     declared = next((value for name, value in head.headers if name == b"content-length"), b"0")
     if int(declared) > limits.body_bytes:
         raise FetchFailed("too_large", f"Content-Length {int(declared)}")
@@ -359,7 +357,7 @@ def _check_head(head: h11.Response, limits: Limits, wanted: Callable[[int, str],
 
 
 def redirect_target(response: Response) -> str | None:
-    """The absolute URL that a redirect leads to; None where it names none that can be fetched."""
+    """The absolute URL of a redirect; None if it cannot be fetched."""
     target = None if response.location is None else urls.resolve(response.location, response.url)
     return target if target is not None and target.startswith(("http://", "https://")) else None
 

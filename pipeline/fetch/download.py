@@ -1,5 +1,5 @@
-"""Downloading large files piece by piece, by Range requests: a broken connection costs one piece, a killed program
-goes on at the byte where it stopped, and every request stays within the limits of the client."""
+"""Download large files in pieces, with Range requests: a broken connection costs one piece, a killed download resumes
+where it stopped, and every request stays within the client's limits."""
 
 import asyncio
 import hashlib
@@ -19,16 +19,16 @@ from pipeline.sources.http import payload
 
 AT_ONCE = 4
 PIECE = 16 << 20
-"""Bytes asked for at once; after a failure an eighth, down to `LEAST`, so that a bad line makes headway too."""
+"""Bytes per request; after a failure an eighth, down to `LEAST`, so that bad connections also make progress."""
 LEAST = 256 << 10
 ATTEMPTS = 8
-"""Failures in a row after which a file is given up."""
+"""Consecutive failures after which a file is given up."""
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes of a file from an offset on, the size of the whole, and what tells this version of it from another."""
+    """Bytes of a file from an offset, the size of the whole, and an identifier of its version."""
 
     data: bytes
     size: int
@@ -37,9 +37,9 @@ class Piece:
 
 @dataclass
 class Downloads:
-    """Downloads URLs into `folder`. `say` is told of each file that is complete.
+    """Downloads URLs into `folder`. `say` is called for each complete file.
 
-    NAME is the file; NAME.part is what there is of it so far, NAME.json its state: URL, size and version."""
+    NAME is the file; NAME.part its bytes so far, NAME.json its state: URL, size and version."""
 
     client: Client
     folder: Path
@@ -48,7 +48,8 @@ class Downloads:
     _done: int = 0
 
     async def all(self, urls: list[str]) -> list[Path]:
-        """The files, in the order of the URLs. Raises BuildError for one that cannot be had, after the others."""
+        """Download the files, in the order of the URLs. Raises BuildError for one that failed, after trying all
+        others."""
         found = await asyncio.gather(
             *(self._one(url, self.folder / _name(index, url), len(urls)) for index, url in enumerate(urls)),
             return_exceptions=True,
@@ -56,7 +57,7 @@ class Downloads:
         paths: list[Path] = []
         for url, path in zip(urls, found, strict=True):
             if isinstance(path, FetchFailed):
-                hint = "give --contact" if path.reason == "contact" else "the same command goes on where it stopped"
+                hint = "give --contact" if path.reason == "contact" else "rerun the command to resume"
                 raise BuildError(f"{url} could not be fetched ({path}): {hint}")
             if isinstance(path, BaseException):
                 raise path
@@ -68,7 +69,7 @@ class Downloads:
             if not path.exists():
                 await self._download(url, path)
             self._done += 1
-            self.say(f"{self._done} of {total} WARC files are here: {url}, {path.stat().st_size >> 20} MB")
+            self.say(f"{self._done} of {total} WARC files downloaded: {url}, {path.stat().st_size >> 20} MB")
         return path
 
     async def _download(self, url: str, path: Path) -> None:
@@ -88,7 +89,7 @@ class Downloads:
                     await asyncio.sleep(back_off(failures, url))
                     continue
                 now = {"url": url, "size": piece.size, "version": piece.version}
-                if known is not None and now != known:  # another file lies there now
+                if known is not None and now != known:  # the file at the URL has changed
                     file.truncate(0)
                     at, known = file.seek(0), None
                     continue
@@ -102,7 +103,7 @@ class Downloads:
         part.replace(path)
 
     async def _piece(self, url: str, at: int, length: int) -> Piece:
-        # coded content would have other offsets
+        # compressed content would have other offsets
         headers = {"Range": f"bytes={at}-{at + length - 1}", "Accept-Encoding": "identity"}
         try:
             response, _ = await self.client.fetch(url, headers=headers)
@@ -123,7 +124,7 @@ class Downloads:
 
 
 def _size(response: Response, at: int, length: int) -> int:
-    """The size of the whole file. Raises FetchFailed where the response is no part of it from an offset on."""
+    """The size of the whole file. Raises FetchFailed if the response is not a range from an offset on."""
     if response.status == 200 and at == 0:
         return length
     if response.status not in (200, 206):
@@ -135,6 +136,6 @@ def _size(response: Response, at: int, length: int) -> int:
 
 
 def _name(index: int, url: str) -> str:
-    """By number and hash: a file's name never comes from a URL."""
+    """A name from number and hash; URLs never become file names."""
     ending = ".warc.gz" if re.split("[?#]", url)[0].endswith(".gz") else ".warc"
     return f"{index:05d}-{hashlib.sha256(url.encode()).hexdigest()[:16]}{ending}"

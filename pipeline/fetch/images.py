@@ -1,5 +1,5 @@
-"""Fetching many pictures politely: what their hosts allow, so many at once, so long between two, again when it may
-help."""
+"""Fetch many images politely: respect the rights of hosts, limit requests and rates per host, retry temporary
+failures."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from pipeline.fetch.retry import ATTEMPTS, LONGEST_WAIT, back_off, retry_after
 from pipeline.fetch.rights import Rights
 
 PER_HOST = 8
-"""Requests to one host at once, where its robots.txt asks for no delay. Browsers open six connections to a host."""
+"""Concurrent requests per host, unless its robots.txt sets a delay. Browsers open six connections to a host."""
 
 
 @dataclass(eq=False)
@@ -24,14 +24,14 @@ class _Host:
 
 @dataclass(eq=False)
 class ImageFetcher:
-    """Fetches pictures on one event loop. Hosts must not be shared with another fetcher at the same time."""
+    """Fetches images on one event loop. Hosts must not be shared with another fetcher at the same time."""
 
     client: Client
     _hosts: dict[str, _Host] = field(default_factory=dict)
     _rights: dict[str, "asyncio.Task[Rights]"] = field(default_factory=dict)
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes of a picture. Raises FetchFailed: `http` with the status, `disallowed` with the rule."""
+        """The bytes of an image. Raises FetchFailed: `http` with the status, `disallowed` with the rule."""
         attempt = 0
         while True:
             attempt += 1
@@ -60,7 +60,7 @@ class ImageFetcher:
             await asyncio.sleep(wait)
 
     async def _follow(self, url: str) -> Response:
-        """The answer at the end of the redirects, each of which must be allowed by its own host."""
+        """The response after all redirects, each of which must be allowed by its host."""
         taken: list[asyncio.Semaphore] = []
 
         async def check(url: str) -> None:
@@ -68,7 +68,7 @@ class ImageFetcher:
                 taken.pop().release()
             await self._allowed(url)
             host = self._host(url)
-            slots = host.slots  # another origin of the host may put others in their place
+            slots = host.slots  # another origin of the host may have replaced them
             await slots.acquire()
             taken.append(slots)
             await self._turn(host)
@@ -100,7 +100,7 @@ class ImageFetcher:
             raise FetchFailed("disallowed", rule)
 
     async def _ask(self, origin: str) -> Rights:
-        """What an origin allows. A host that cannot be connected to raises FetchFailed."""
+        """The rights of an origin. Raises FetchFailed if the host cannot be connected to."""
         rights = Rights()
         while (name := rights.missing) is not None:
             attempt = 0

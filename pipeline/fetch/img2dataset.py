@@ -1,6 +1,6 @@
-"""The one place that reaches into img2dataset: its downloader of a shard, with a fetch of our own.
+"""The only place that uses img2dataset's internals: its downloader of a shard, with our own fetch.
 
-tests/fetch/test_img2dataset.py says what is relied on.
+tests/fetch/test_img2dataset.py lists what is relied on.
 """
 
 import importlib
@@ -21,7 +21,7 @@ FETCH = "download_image_with_retry"
 
 
 def downloader() -> types.ModuleType:
-    """img2dataset's downloader, without what the package's __init__ imports besides (700 MB if torch is installed)."""
+    """img2dataset's downloader, without the other imports of the package's __init__ (700 MB if torch is installed)."""
     name = "_img2dataset_parts"
     if name not in sys.modules:
         spec = importlib.util.find_spec("img2dataset")
@@ -39,10 +39,10 @@ def download_shard(
     shard: int,
     listing: Path,
 ) -> None:
-    """Runs img2dataset's `Downloader.download_shard` on a list of URLs (an Arrow file with a column `url`).
+    """Run img2dataset's `Downloader.download_shard` on a list of URLs (an Arrow file with a column `url`).
 
-    `fetch((key, url), **options)` gives (key, the bytes or None, the error or None). `writer` follows img2dataset's
-    writer protocol."""
+    `fetch((key, url), **options)` returns (key, bytes or None, error or None). `writer` follows img2dataset's writer
+    protocol."""
     module = downloader()
     work = module.Downloader(
         writer,
@@ -62,13 +62,14 @@ def download_shard(
         user_agent_token=None,
         disallowed_header_directives=None,
     )
-    # the method as it is, with our function under the name that it calls: nothing of img2dataset is patched
+    # the unchanged method, with our function under the name it calls: img2dataset is not patched
     run = types.FunctionType(type(work).download_shard.__code__, vars(module) | {FETCH: fetch})
     run(work, (shard, str(listing)))
 
 
 class HeaderOnly:
-    """img2dataset's resizer protocol: tells whether the bytes are a picture and how large, and leaves them alone."""
+    """img2dataset's resizer protocol: checks that the bytes are an image, reads its size, and leaves the bytes
+    unchanged."""
 
     def __call__(self, stream: io.BytesIO, boxes: Any = None) -> tuple[bytes | None, Any, Any, Any, Any, str | None]:
         data = stream.getvalue()
@@ -77,5 +78,5 @@ class HeaderOnly:
         except ImageDropped as dropped:
             if dropped.rule_id == "image.not_an_image":
                 return None, None, None, None, None, dropped.rule_id
-            return data, None, None, None, None, None  # a picture all the same: the image rules judge it
+            return data, None, None, None, None, None  # still an image: the image rules judge it
         return data, header.width, header.height, header.width, header.height, None

@@ -1,4 +1,4 @@
-"""What a fetch gives: a response as it came over the wire, or the reason why there is none."""
+"""The result of a fetch: a response as received, or the reason for its failure."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,19 +8,19 @@ from pipeline.sources.http import Damaged, TooLarge, payload, whole
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
-# What may be better a little later (RFC 9110, section 15, and what proxies in front of servers answer)
+# Statuses that may be temporary (RFC 9110, section 15, and common answers of proxies)
 RETRY_STATUSES = (408, 425, 429, 500, 502, 503, 504, 520, 522, 524)
 RETRY_REASONS = ("dns", "connect", "timeout", "slow", "reset", "overload")
-# Why there is no connection at all
+# Reasons for having no connection at all
 CONNECTION_REASONS = ("dns", "connect", "tls", "address", "contact")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one exchange may cost. `body_bytes` holds on the wire and after decoding.
+    """Limits of one exchange. `body_bytes` applies on the wire and after decoding.
 
-    `min_rate` (bytes/s, over the whole exchange) counts from `grace` seconds on: a server that sends a byte now and
-    then is given up long before `total_seconds`."""
+    `min_rate` (bytes/s, over the whole exchange) applies from `grace` seconds on: a server that only trickles bytes is
+    abandoned long before `total_seconds`."""
 
     header_bytes: int = 64 << 10
     body_bytes: int = 20_000_000
@@ -35,8 +35,8 @@ DEFAULT_LIMITS = Limits()
 
 
 class FetchFailed(Exception):
-    """There is no response. `reason` is a word for statistics: scheme, url, dns, address, contact, connect, tls,
-    timeout, slow, reset, protocol, header_too_large, too_large, coding, media_type, overload, redirects, redirect_loop,
+    """A failed fetch. `reason` is a word for statistics: scheme, url, dns, address, contact, connect, tls, timeout,
+    slow, reset, protocol, header_too_large, too_large, coding, media_type, overload, redirects, redirect_loop,
     disallowed, empty, range, http, unreadable."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -46,15 +46,15 @@ class FetchFailed(Exception):
 
     @property
     def may_heal(self) -> bool:
-        """Whether the same request may be answered later."""
+        """Whether the same request may succeed later."""
         return self.reason in RETRY_REASONS
 
 
 @dataclass(frozen=True)
 class Response:
-    """One HTTP exchange. `head` and `raw` are the response's bytes as they came, transfer and content coding
-    included; `headers` have lower-case names, of a repeated one the first value counts, as `first_values` says.
-    `started` is in seconds since the epoch."""
+    """One HTTP exchange. `head` and `raw` are the response's bytes as received, with transfer and content coding;
+    `headers` have lower-case names, of a repeated one the first value counts (see `first_values`). `started` is in
+    seconds since the epoch."""
 
     url: str
     address: str
@@ -73,12 +73,12 @@ class Response:
 
     @property
     def whole(self) -> bool:
-        """Whether it holds all of what was asked for."""
+        """Whether the response is complete."""
         return whole(self.status, self.headers)
 
     @property
     def location(self) -> str | None:
-        """Where a redirect leads, as written."""
+        """The target of a redirect, as written."""
         return self.headers.get("location") if self.status in REDIRECTS else None
 
     @cached_property

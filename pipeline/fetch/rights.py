@@ -1,4 +1,4 @@
-"""What an origin (scheme, host, port) allows, by the three files that say so for a whole server."""
+"""What an origin (scheme, host, port) allows, according to its three server-wide files."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,32 +12,32 @@ ROBOTS, AI, TDMREP = FILES = ("robots.txt", "ai.txt", ".well-known/tdmrep.json")
 
 @dataclass
 class Rights:
-    """The files that were asked for: `texts` by name, None for one that could not be reached.
+    """The files requested so far: `texts` by name, None for one that could not be fetched.
 
-    Fails closed: what could not be reached forbids everything."""
+    Fails closed: a file that could not be fetched forbids everything."""
 
     texts: dict[str, str | None] = field(default_factory=dict)
     _read: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def missing(self) -> str | None:
-        """The file to ask for next. Where robots.txt forbids to ask, nothing is."""
+        """The next file to request; none if robots.txt forbids it."""
         if self.unreachable:
             return None
         return next((name for name in FILES if name not in self.texts), None)
 
     @property
     def unreachable(self) -> bool:
-        """Whether the server was asked for robots.txt in vain."""
+        """Whether a request for robots.txt failed."""
         return self.texts.get(ROBOTS, "") is None
 
     @property
     def lasting(self) -> bool:
-        """Whether all files were reached: what is known then may be kept for later."""
+        """Whether all files were fetched, so that the result may be cached."""
         return self.missing is None and None not in self.texts.values()
 
     def learn(self, name: str, answer: Response | FetchFailed) -> None:
-        """Takes the answer to the request for a file as final."""
+        """Accept the response to the request for a file as final."""
         self.texts[name] = text_of(answer)
         self._read.pop(name, None)
 
@@ -46,7 +46,7 @@ class Rights:
         return self._parsed(ROBOTS, Rules)
 
     def refusal(self, url: str) -> str | None:
-        """The rule under which a URL must not be asked for, or None."""
+        """The rule that forbids a URL, or None."""
         if self.unreachable:
             return "robots.unreachable"
         if not self.robots.allows(url):

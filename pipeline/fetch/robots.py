@@ -1,4 +1,4 @@
-"""What a host allows: robots.txt (RFC 9309, read by Protego), and ai.txt, which has the same syntax."""
+"""What a host allows: robots.txt (RFC 9309, parsed by Protego), and ai.txt, which has the same syntax."""
 
 import math
 import re
@@ -10,28 +10,28 @@ from pipeline.fetch.client import PRODUCT
 from pipeline.fetch.response import FetchFailed, Response
 
 MOST_BYTES = 500 << 10
-"""RFC 9309, section 2.5: at least 500 KiB must be read."""
+"""RFC 9309, section 2.5: at least 500 KiB must be parsed."""
 LIFETIME = 24 * 3600.0
-"""RFC 9309, section 2.4: a cached copy is not used longer, in seconds."""
+"""RFC 9309, section 2.4: maximum seconds to use a cached copy."""
 
 
 FIELD = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
 KNOWN = re.compile(
     r"dis+al+o?a?w|diasllow|allow|user-?agent|crawl-delay|request-rate|visit-time|site-?maps?|host", re.IGNORECASE
 )
-"""Fields that Protego knows, misspellings among them."""
+"""Fields known to Protego, including misspellings."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules of one file of one host. `text` is None where the file could not be reached: then nothing is allowed."""
+    """The rules of one file of one host. `text` is None if the file could not be fetched: then nothing is allowed."""
 
     text: str | None
     _parsed: Protego | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str | None) -> "Rules":
-        # a line of another protocol does not end a group (RFC 9309, section 2.2.4); to Protego it does
+        # a line of another protocol does not end a group (RFC 9309, section 2.2.4), but does for Protego
         known = (line for line in (text or "").splitlines() if not _is_foreign(line))
         return cls(text, Protego.parse("\n".join(known)) if text else None)
 
@@ -42,7 +42,7 @@ class Rules:
 
     @property
     def delay(self) -> float | None:
-        """Seconds between two requests, from Crawl-delay or Request-rate; None where the file says nothing."""
+        """Seconds between requests, from Crawl-delay or Request-rate; None if the file has neither."""
         if self._parsed is None:
             return None
         delay = self._parsed.crawl_delay(PRODUCT)
@@ -50,7 +50,7 @@ class Rules:
         if rate is not None and rate.requests > 0:
             try:
                 delay = max(delay or 0.0, rate.seconds / rate.requests)
-            except OverflowError:  # numbers of hundreds of digits
+            except OverflowError:  # numbers with hundreds of digits
                 return None
         return delay if delay is not None and math.isfinite(delay) and delay >= 0 else None
 
@@ -65,10 +65,10 @@ def _is_foreign(line: str) -> bool:
 
 
 def text_of(answer: Response | FetchFailed) -> str | None:
-    """The text that the answer to a request for robots.txt, or a file like it, means (RFC 9309, section 2.3.1).
+    """The text that a response to a request for robots.txt or a similar file stands for (RFC 9309, section 2.3.1).
 
-    No file (a 4xx status): "", which allows everything. No answer (a 5xx status, 429, no connection, a timeout,
-    redirects without an end, a body that cannot be decoded): None, which allows nothing."""
+    A missing file (4xx): "", which allows everything. No usable response (5xx, 429, no connection, a timeout, endless
+    redirects, a body that cannot be decoded): None, which allows nothing."""
     if isinstance(answer, FetchFailed) or answer.status >= 500 or answer.status == 429:
         return None
     if 400 <= answer.status < 500:

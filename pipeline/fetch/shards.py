@@ -1,8 +1,8 @@
-"""img2dataset's downloader with this package's fetch of one URL: shard list in, tar and Parquet out.
+"""img2dataset's downloader with our own fetch of a URL: shard list in, tar and Parquet out.
 
-What img2dataset brings: shard lists, the thread pool with its bound on pictures in memory, the resizer and writer
-protocols, the columns and status of a row. What is ours: the fetch; a spool, so that a killed shard goes on; a tar in
-the order of the list, whatever the order of arrival.
+From img2dataset: shard lists, the thread pool with its limit on images in memory, the resizer and writer protocols, the
+columns and status of a row. Ours: the fetch; a spool, so that a killed shard resumes; a tar in the order of the list,
+whatever the order of arrival.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from shards.tar import TarWriter, read_member
 from shards.writers import image_extension
 
 SHARD = 10_000
-"""URLs of a shard: img2dataset's default."""
+"""URLs per shard: img2dataset's default."""
 COLUMNS = pa.schema(
     [
         ("url", pa.string()),
@@ -55,7 +55,7 @@ COLUMNS = pa.schema(
 class Spool:
     """What was fetched of a shard so far, in order of arrival: for each URL a line of JSON, then the bytes.
 
-    What a killed process began is cut off at opening."""
+    An incomplete entry of a killed process is cut off when the spool is opened."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -97,7 +97,7 @@ class Spool:
 
 
 class OrderedTar:
-    """img2dataset's writer protocol: rows as they come, a tar in the order of the list at the end."""
+    """img2dataset's writer protocol: rows in order of arrival, written at the end as a tar in the order of the list."""
 
     def __init__(self, spool: Spool, stem: Path, max_pixels: int, shard: int, folder: str, *options: Any) -> None:
         self._spool, self._stem, self._max_pixels = spool, stem, max_pixels
@@ -155,14 +155,14 @@ class FetchShards:
             fetcher = ImageFetcher(self.client())
 
             def fetch_one(row: tuple[int, str], **_: Any) -> tuple[int, io.BytesIO | None, str | None]:
-                """What stands in for img2dataset's download_image_with_retry."""
+                """Replaces img2dataset's download_image_with_retry."""
                 key, url = row
                 if url not in spool.rows:
                     try:
                         data, error = asyncio.run_coroutine_threadsafe(fetcher.fetch(url), loop).result(), None
                     except FetchFailed as failure:
                         data, error = b"", str(failure)[:200]
-                    except Exception as failure:  # one answer at which this program fails is one picture less
+                    except Exception as failure:  # a response at which this program fails costs only one image
                         data, error = b"", f"unreadable: {type(failure).__name__}: {failure}"[:200]
                     spool.add(url, error, data)
                 elif spool.rows[url]["error"] is None:
@@ -187,7 +187,7 @@ async def _close(client: Client) -> None:
 
 
 class _Loop:
-    """An event loop on a thread of its own."""
+    """An event loop on a separate thread."""
 
     def __enter__(self) -> asyncio.AbstractEventLoop:
         self._loop = asyncio.new_event_loop()

@@ -1,1 +1,1 @@
-"""Pictures: from the bytes a server sent to the image store."""
+"""Images: from the bytes of a server to the image store."""

@@ -1,9 +1,9 @@
-"""From the bytes of a picture on the web to the JPEG that a corpus keeps: upright, RGB on white, bounded.
+"""Convert the bytes of an image from the web to the stored JPEG: upright, RGB on white, bounded.
 
-The order is what keeps hostile files cheap: size in bytes, header, number of pixels, and only then a decoder.
-Decoding is strict about pixels: a file that is cut off or damaged is dropped, where a browser would show half of it and
-grey below. It is lenient about what is around them, as browsers are.
-Colours are taken for sRGB, except in CMYK, which without its ICC profile is a guess.
+The order keeps hostile files cheap: size in bytes, header, number of pixels, and only then a decoder. Decoding is
+strict about pixels: a truncated or damaged file is dropped, where a browser would show half of it with grey below. It
+is as lenient about everything else as browsers are. Colours are taken as sRGB, except CMYK, which needs its ICC
+profile.
 """
 
 import hashlib
@@ -35,8 +35,8 @@ from pipeline.images.jpeg import rewrapped
 
 __all__ = ["DecodedImage", "ImageDropped", "ImageOptions", "decode"]
 
-# Workers are processes, one a core: threads inside a picture would only compete with them. OpenCV and Pillow know
-# these two settings for the whole process alone; no result depends on them.
+# Workers are processes, one per core: threads within an image would only compete. OpenCV and Pillow have these two
+# settings only per process; results do not depend on them.
 cv2.setNumThreads(1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # files are judged by results
@@ -47,10 +47,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """What a picture may be and how it is kept.
+    """Limits on an image and how it is stored.
 
-    `max_side` is the longest side stored, in pixels; `quality` is JPEG's, 1 to 100. With `store = "original"` the bytes
-    are kept as they came and whoever reads them has to apply their EXIF orientation."""
+    `max_side` is the longest stored side in pixels; `quality` is JPEG's, 1 to 100. With `store = "original"` the bytes
+    are kept unchanged, and readers must apply their EXIF orientation."""
 
     max_side: int = 512
     max_pixels: int = 64_000_000
@@ -61,10 +61,10 @@ class ImageOptions:
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A picture as it is stored, and what rules and duplicates are judged by.
+    """An image as stored, and the metrics for rules and deduplication.
 
-    `format` is that of the source. All sizes are upright: `width` and `height` of the picture in `data`, `original_*`
-    of the source. `sha256` is the digest of the source, `stored_sha256` that of `data`. `phash` has 64 bits (see
+    `format` is that of the source. All sizes are upright: `width` and `height` of the image in `data`, `original_*` of
+    the source. `sha256` is the hash of the source, `stored_sha256` that of `data`. `phash` has 64 bits (see
     `perceptual_hash`); `spread` is 0 for a single colour and at most 127.5 (see `colour_spread`)."""
 
     data: bytes
@@ -81,10 +81,10 @@ class DecodedImage:
 
 
 def decode(data: bytes, options: ImageOptions = ImageOptions()) -> DecodedImage:
-    """Decode the first frame of `data`, bring it upright onto white, and shrink it to `options.max_side`.
+    """Decode the first frame of `data`, turn it upright on white, and scale it down to `options.max_side`.
 
-    Never enlarges. Raises ImageDropped with one of image.too_large, image.not_an_image, image.unsupported,
-    image.too_many_pixels, image.undecodable; nothing else for any bytes."""
+    Never enlarges. Raises only ImageDropped, with one of image.too_large, image.not_an_image, image.unsupported,
+    image.too_many_pixels, image.undecodable."""
     if len(data) > options.max_bytes:
         raise ImageDropped(TOO_LARGE, f"{len(data)} bytes, at most {options.max_bytes}")
     header = read_header(data)
@@ -118,7 +118,7 @@ def decode(data: bytes, options: ImageOptions = ImageOptions()) -> DecodedImage:
 def render(data: bytes, header: Header, max_side: int) -> Pixels:
     """The first frame as height x width x 3 (BGR): upright, on white, its longer side at most `max_side`.
 
-    Raises ImageDropped image.undecodable. Spends as much memory as the header declares: see `check_pixels`."""
+    Raises ImageDropped image.undecodable. Memory is as declared in the header: see `check_pixels`."""
     try:
         pixels = _shrink(_DECODERS[header.format](data, header, max_side), header, max_side)
     except (cv2.error, ValueError) as error:
@@ -127,10 +127,10 @@ def render(data: bytes, header: Header, max_side: int) -> Pixels:
 
 
 def check_pixels(header: Header, max_pixels: int) -> None:
-    """Raise ImageDropped image.too_many_pixels where a picture has more pixels, or more passes over them, than allowed.
+    """Raise ImageDropped image.too_many_pixels if an image has more pixels, or more passes over them, than allowed.
 
-    A progressive JPEG of a few KB can ask for thousands of passes over all its pixels. Encoders write about ten; twenty
-    over the largest picture allowed, or more over a smaller one, are let through."""
+    A progressive JPEG of a few KB can require thousands of passes over all its pixels. Encoders write about ten; twenty
+    over the largest allowed image, or more over a smaller one, are accepted."""
     pixels = header.width * header.height
     if pixels > max_pixels or pixels * header.scans > 20 * max_pixels:
         scans = f" in {header.scans} scans" if header.scans > 1 else ""
@@ -138,8 +138,8 @@ def check_pixels(header: Header, max_pixels: int) -> None:
 
 
 def _jpeg(data: bytes, header: Header, max_side: int) -> Pixels:
-    # libjpeg halves, quarters or eighths while it decodes, at a fraction of the time. One and a half times the size
-    # wanted is left to the area mean: nearer to it, the picture would differ visibly from one resized at once.
+    # libjpeg can halve, quarter or eighth while decoding, at a fraction of the time. One and a half times the target
+    # size is left to the area mean: closer to it, the image would differ visibly from one resized in one step.
     longest = max(header.width, header.height)
     factor = next((factor for factor in (8, 4, 2) if longest >= 1.5 * factor * max_side), 1)
     height, width = -(-header.height // factor), -(-header.width // factor)
@@ -150,7 +150,7 @@ def _jpeg(data: bytes, header: Header, max_side: int) -> Pixels:
     colourspace = "CMYK" if colours in ("CMYK", "YCCK") else "BGR"
 
     def decoded(data: bytes, strict: bool = True) -> Pixels:
-        # Strict: a warning of libjpeg is an error. The accurate DCT and smooth chroma: what browsers and Pillow show.
+        # Strict: libjpeg's warnings are errors. Accurate DCT and smooth chroma, as in browsers and Pillow.
         return simplejpeg.decode_jpeg(data, colourspace, False, False, height, width, strict=strict)
 
     try:
@@ -160,7 +160,9 @@ def _jpeg(data: bytes, header: Header, max_side: int) -> Pixels:
         try:
             pixels = decoded(data)
         except ValueError as error:
-            if not str(error).startswith("Inconsistent progression"):  # an odd order of scans, which all browsers show
+            if not str(error).startswith(
+                "Inconsistent progression"
+            ):  # an unusual order of scans, which all browsers accept
                 raise
             pixels = decoded(data, strict=False)
     if colourspace == "CMYK":
@@ -169,7 +171,7 @@ def _jpeg(data: bytes, header: Header, max_side: int) -> Pixels:
 
 
 def _from_cmyk(pixels: Pixels, data: bytes) -> Pixels:
-    """BGR of CMYK as JPEG files hold it: inverted, 255 is no ink."""
+    """BGR from CMYK as stored in JPEG files: inverted, 255 is no ink."""
     if profile := _jpeg_profile(data):
         image = PillowImage.fromarray(255 - pixels, "CMYK")
         try:
@@ -178,13 +180,13 @@ def _from_cmyk(pixels: Pixels, data: bytes) -> Pixels:
             )
             return np.asarray(converted)[..., ::-1]
         except (ImageCms.PyCMSError, OSError, ValueError):
-            pass  # a profile that is broken or for another colour space is as good as none
+            pass  # a profile that is broken or for another colour space counts as none
     ink, black = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
     return ((ink * black + 127) // 255).astype(np.uint8)[..., ::-1]
 
 
 def _jpeg_profile(data: bytes) -> bytes:
-    """The ICC profile of a JPEG file (ICC.1:2010, annex B.4), empty where there is none."""
+    """The ICC profile of a JPEG file (ICC.1:2010, annex B.4), empty if there is none."""
     parts = {}
     for code, start, end in jpeg_segments(data):
         if code == 0xE2 and data.startswith(b"ICC_PROFILE\0", start) and end > start + 14:
@@ -198,24 +200,25 @@ _IEND = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def _png(data: bytes, header: Header, max_side: int) -> Pixels:
-    # Only what makes pixels reaches the decoder: no compressed text or profile to inflate, no gamma, no animation.
+    # Only chunks that define pixels reach the decoder: no compressed text or profile to inflate, no gamma, no
+    # animation.
     kept = [data[:8]]
     depth = data[24]
     transparent_grey, ended = None, False
     for kind, start, end in png_chunks(data):
         if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
             kept.append(data[start - 8 : end + 4])
-            # libpng checks it too, but tells the process's standard error.
+            # libpng checks it too, but only reports it on standard error
             if zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4]):
                 raise ValueError(f"the checksum of {kind.decode()} at byte {start} is wrong")
             ended = kind == b"IEND"
         if kind == b"tRNS" and end - start == 2:
             transparent_grey = int.from_bytes(data[start:end]) & (1 << depth) - 1
     if not ended:
-        kept.append(_IEND)  # browsers do not need it; libpng says whether the pixels before it are whole
+        kept.append(_IEND)  # browsers do not need it; libpng reports whether the pixels before it are complete
     pixels = _opencv(b"".join(kept), header.width, header.height)
     if pixels.ndim == 2 and transparent_grey is not None:
-        # OpenCV knows transparency in palettes and colours only. It has spread the levels of 1, 2 and 4 bits over 8.
+        # OpenCV supports transparency only in palettes and colours. It has scaled levels of 1, 2 and 4 bits to 8.
         level = transparent_grey * (255 // ((1 << depth) - 1)) if depth < 8 else transparent_grey
         pixels[pixels == level] = np.iinfo(pixels.dtype).max
     return _eight_bits(pixels)
@@ -225,7 +228,7 @@ def _webp(data: bytes, header: Header, max_side: int) -> Pixels:
     start, end = next(((start, end) for kind, start, end in webp_chunks(data) if kind == b"ANMF"), (0, 0))
     if not start:
         return _opencv(data, header.width, header.height)
-    # The first frame alone, as a file of its own: libwebp's animation decoder would hold three copies of the canvas.
+    # Only the first frame, as a file of its own: libwebp's animation decoder would hold three copies of the canvas.
     left, top, width, height = (int.from_bytes(data[start + i : start + i + 3], "little") for i in (0, 3, 6, 9))
     left, top, width, height = 2 * left, 2 * top, width + 1, height + 1
     if left + width > header.width or top + height > header.height:
@@ -261,7 +264,7 @@ def _pillow(data: bytes, header: Header, max_side: int) -> Pixels:
             transparent = image.has_transparency_data
             mode, code = ("RGBA", cv2.COLOR_RGBA2BGRA) if transparent else ("RGB", cv2.COLOR_RGB2BGR)
             pixels = np.empty((header.height, header.width, len(mode)), np.uint8)
-            # In strips: whole, each of crop's, convert's and asarray's copies would have the size of the picture.
+            # In strips: each of the copies by crop, convert and asarray would otherwise have the size of the image.
             rows = max(1, 1_000_000 // header.width)
             for top in range(0, header.height, rows):
                 strip = image.crop((0, top, header.width, min(header.height, top + rows))).convert(mode)
@@ -269,7 +272,7 @@ def _pillow(data: bytes, header: Header, max_side: int) -> Pixels:
             return pixels
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's parsers raise whatever a broken file makes them trip over
+    except Exception as error:  # Pillow's parsers raise anything for a broken file
         raise ValueError(reason(error)) from None
 
 
@@ -277,14 +280,14 @@ _DECODERS = {"jpeg": _jpeg, "png": _png, "webp": _webp, "gif": _pillow, "bmp": _
 
 
 def _shrink(pixels: Pixels, header: Header, max_side: int) -> Pixels:
-    """BGR on white at the size that brings the longer side of the header to at most `max_side`."""
+    """BGR on white, scaled so that the longer side of the header's size is at most `max_side`."""
     if pixels.ndim == 2:
         return cv2.cvtColor(_resize(pixels, header, max_side), cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
     if pixels.shape[2] == 3:
         return _resize(pixels, header, max_side)
     if cv2.minMaxLoc(cv2.extractChannel(pixels, 3))[0] == 255:
         return _resize(cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR), header, max_side)  # type: ignore[arg-type]
-    # Means of colours weighted by their opacity, so the white can be added to the few pixels that are left.
+    # Means of colours weighted by opacity, so that white is added only to the few remaining pixels.
     weighted = cv2.cvtColor(pixels, cv2.COLOR_RGBA2mRGBA)
     small = _resize(weighted, header, max_side)  # type: ignore[arg-type]
     white = cv2.cvtColor(255 - small[..., 3], cv2.COLOR_GRAY2BGR)
@@ -300,7 +303,7 @@ def _resize(pixels: Pixels, header: Header, max_side: int) -> Pixels:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """`pixels` with an EXIF orientation undone (EXIF 2.3, table 6)."""
+    """Undo an EXIF orientation (EXIF 2.3, table 6)."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -311,13 +314,13 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def perceptual_hash(pixels: Pixels) -> int:
-    """64 bits that stay nearly the same under scaling and recompression: compare by Hamming distance.
+    """64 bits that change little under scaling and recompression: compare by Hamming distance.
 
     The DCT hash of pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", 3.2.1):
-    luminance at 32 x 32, its DCT, the 8 x 8 coefficients next to the lowest row and column, a bit each where it lies
-    above their median. The area mean stands for the paper's 7 x 7 mean filter. The first bit is the highest."""
+    luminance at 32 x 32, its DCT, the 8 x 8 coefficients after the lowest row and column, one bit each for being above
+    their median. The area mean replaces the paper's 7 x 7 mean filter. The first bit is the highest."""
     grey = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
-    # Rounded, so that the noise of the arithmetic is no pattern where the picture has none.
+    # Rounded, so that arithmetic noise is not a pattern in an image without one.
     coefficients = np.round(cv2.dct(grey.astype(np.float32))[1:9, 1:9], 2)
     return int.from_bytes(np.packbits(coefficients > np.median(coefficients)).tobytes())
 

@@ -1,6 +1,6 @@
-"""What the first bytes of a picture declare, read without decoding a pixel.
+"""Read the header of an image without decoding pixels.
 
-Every limit on a picture can then be checked before memory is spent on it: a PNG of 47 KB may declare 20,000 x 20,000
+All limits on an image can then be checked before memory is allocated: a PNG of 47 KB may declare 20,000 x 20,000
 pixels, a GIF of 44 bytes 4 gigapixels.
 """
 
@@ -21,12 +21,12 @@ TOO_MANY_PIXELS = "image.too_many_pixels"
 TOO_LARGE = "image.too_large"
 
 MAX_SEGMENTS = 65_536
-"""JPEG segments, PNG or WebP chunks of one file. A PNG of 20 MB in the usual 8 KB of IDAT has 2,500; a hostile one 1.6
-million empty ones, which take seconds to step over."""
+"""Maximum JPEG segments, PNG or WebP chunks of a file. A PNG of 20 MB in the usual 8 KB of IDAT has 2,500; a hostile
+one 1.6 million empty ones, which take seconds to skip."""
 
 
 class ImageDropped(Exception):
-    """A picture that does not enter the corpus, with the id of the rule it failed and what exactly was wrong."""
+    """An image that is dropped, with the id of the rule and the detail."""
 
     def __init__(self, rule_id: str, detail: str) -> None:
         super().__init__(rule_id, detail)
@@ -39,8 +39,8 @@ class ImageDropped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file declares of itself: `width` and `height` in pixels as coded, before `orientation` (EXIF 2.3, tag
-    0x0112, 1 to 8) is applied; `frames` of an animation; `scans` of a JPEG, each of which visits every pixel."""
+    """The declarations of a file: `width` and `height` in pixels as coded, before applying `orientation` (EXIF 2.3, tag
+    0x0112, 1 to 8); `frames` of an animation; `scans` of a JPEG, each of which visits every pixel."""
 
     format: str
     width: int
@@ -51,10 +51,10 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """The format, size and orientation that `data` declares.
+    """The format, size and orientation declared by `data`.
 
-    Raises ImageDropped: image.not_an_image where `data` is no picture, image.unsupported where it is one of a format
-    that is not decoded (SVG, TIFF, HEIF, ICO, ...), image.undecodable where the header is broken or the file cut."""
+    Raises ImageDropped: image.not_an_image if `data` is not an image, image.unsupported if its format is not decoded
+    (SVG, TIFF, HEIF, ICO, ...), image.undecodable if the header is broken or the file truncated."""
     name = sniff(data)
     reader = _READERS.get(name)
     if reader is None:
@@ -72,10 +72,10 @@ _SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
 
 
 def sniff(data: bytes) -> str:
-    """The name of the format that `data` begins like, lower-case, whatever a server called it.
+    """The format whose signature `data` starts with, lower-case, whatever its label.
 
-    Raises ImageDropped image.not_an_image for everything else; markup is SVG only where an svg tag but no html tag is
-    near its beginning."""
+    Raises ImageDropped image.not_an_image for everything else; markup is SVG only if an svg tag but no html tag is near
+    its start."""
     name = picture_format(data)
     if name is not None:
         return name
@@ -90,7 +90,7 @@ def sniff(data: bytes) -> str:
 
 
 def exif_orientation(tiff: bytes) -> int:
-    """The orientation (1 to 8) of an EXIF block, with or without its `Exif\\0\\0` prefix; 1 where absent or broken."""
+    """The orientation (1 to 8) of an EXIF block, with or without its `Exif\0\0` prefix; 1 if absent or broken."""
     tiff = tiff.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
@@ -117,8 +117,8 @@ JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 def jpeg_segments(data: bytes, start: int = 2) -> Iterator[tuple[int, int, int]]:
     """(marker code, start and end of its payload) of each segment in order, the end of the image (EOI) last.
 
-    Entropy-coded data, restart markers and stray bytes between segments are passed over, as libjpeg does. Raises
-    ImageDropped image.undecodable for more than MAX_SEGMENTS."""
+    Entropy-coded data, restart markers and stray bytes between segments are skipped, as in libjpeg. Raises ImageDropped
+    image.undecodable for more than MAX_SEGMENTS."""
     position = start
     for _ in range(MAX_SEGMENTS):
         match = JPEG_MARKER.search(data, position)
@@ -151,7 +151,7 @@ def _jpeg(data: bytes) -> Header:
 
 def _jpeg_scans(data: bytes, first: int) -> int:
     """The number of scans, given the payload of the first."""
-    # Counting the marker's bytes is a fast upper bound; only where it is high are segments worth walking.
+    # Counting the marker's bytes is a fast upper bound; segments are only parsed if it is high.
     bound = 1 + data.count(b"\xff\xda", first)
     return bound if bound <= 20 else 1 + sum(code == SOS for code, _, _ in jpeg_segments(data, first))
 
@@ -160,7 +160,7 @@ def _jpeg_scans(data: bytes, first: int) -> int:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start and end of its data) of each whole chunk, up to IEND or the end of the file.
+    """(type, start and end of its data) of each complete chunk, up to IEND or the end of the file.
 
     Raises ImageDropped image.undecodable for more than MAX_SEGMENTS."""
     position = 8
@@ -218,7 +218,7 @@ def _gif(data: bytes) -> Header:
             else:
                 break
     except (IndexError, struct.error):
-        # A cut animation still has its first frame; whether that is whole the decoder tells.
+        # A truncated animation still has its first frame; the decoder finds out whether that is complete.
         if not frames:
             raise
     if not frames:
@@ -227,12 +227,12 @@ def _gif(data: bytes) -> Header:
 
 
 def _gif_table(flags: int) -> int:
-    """Bytes of the colour table that a packed field declares."""
+    """Bytes of the colour table declared by a packed field."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _gif_blocks(data: bytes, position: int) -> int:
-    """The position after the sub-blocks that begin at `position`."""
+    """The position after the sub-blocks that start at `position`."""
     while size := data[position]:
         position += 1 + size
     return position + 1
@@ -244,7 +244,7 @@ def _gif_blocks(data: bytes, position: int) -> int:
 def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(FourCC, start and end of its data) of each chunk.
 
-    Raises ImageDropped image.undecodable where the file is shorter than it says or has more than MAX_SEGMENTS."""
+    Raises ImageDropped image.undecodable if the file is shorter than declared or has more than MAX_SEGMENTS."""
     position = 12
     stop = 8 + int.from_bytes(data[4:8], "little")
     for _ in range(MAX_SEGMENTS):
@@ -288,18 +288,19 @@ def _bmp(data: bytes) -> Header:
 
 def _avif(data: bytes) -> Header:
     try:
-        # Opening parses boxes only; libavif decodes on load.
+        # Opening only parses boxes; libavif decodes on load.
         with PillowImage.open(io.BytesIO(data), formats=("AVIF",)) as image:
-            orientation = exif_orientation(image.info.get("exif", b""))  # made from irot and imir too
+            orientation = exif_orientation(image.info.get("exif", b""))  # also derived from irot and imir
             return Header("avif", *image.size, orientation, getattr(image, "n_frames", 1))
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's parsers raise whatever a broken file makes them trip over
+    except Exception as error:  # Pillow's parsers raise anything for a broken file
         raise ImageDropped(UNDECODABLE, reason(error)) from None
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, the same words in every process: some of Pillow's hold a memory address."""
+    """An exception's message without memory addresses, which some of Pillow's contain, so that it is the same in every
+    process."""
     return f"{type(error).__name__}: " + re.sub(r"<\S+ object at 0x[0-9a-f]+>", "", str(error))
 
 

@@ -1,7 +1,7 @@
-"""JPEG files whose wrapping is damaged though their pixels may be whole (ITU-T T.81, annex B).
+"""JPEG files with damaged structure whose pixels may be complete (ITU-T T.81, annex B).
 
-Browsers pass over stray bytes between segments and do not need the end of the image. They also show what they have of a
-file that is cut off, so a file without its end is accepted only if all its scans are there."""
+Browsers skip stray bytes between segments and do not need the end of the image. They also show what they have of a
+truncated file, so a file without its end is accepted only if all its scans are complete."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,9 +15,9 @@ Segment = tuple[int, int, int]
 def rewrapped(data: bytes) -> bytes:
     """The segments and scans of a JPEG file with nothing between them, then the end of the image.
 
-    Values that libjpeg warns about are replaced by those it uses. Raises ValueError where the file is cut off in a
-    segment or before its last scan; whether a scan is whole is for the decoder to say. Raises ImageDropped as
-    `jpeg_segments` does."""
+    Values that libjpeg warns about are replaced by those it uses. Raises ValueError if the file is truncated in a
+    segment or before its last scan; the decoder checks whether scans are complete. Raises ImageDropped like
+    `jpeg_segments`."""
     segments = list(jpeg_segments(data))
     code, frame = next(((code, data[start:end]) for code, start, end in segments if code in SOF), (0, b""))
     if segments[-1][0] != EOI:
@@ -49,7 +49,7 @@ def _pieces(data: bytes, segments: Sequence[Segment], components: int, progressi
 
 
 def _complete(components: bytes, scans: Sequence[bytes], progressive: bool) -> bool:
-    """Whether `scans` (payloads of SOS) hold every bit of every coefficient of the components of these ids."""
+    """Whether `scans` (payloads of SOS) cover every bit of every coefficient of the components with these ids."""
     missing = {(component, index) for component in components for index in range(64)}
     for scan in scans:
         first, last, bits = scan[-3:] if progressive else b"\0\x3f\0"

@@ -1,16 +1,16 @@
-"""Whether a picture can be used, told from its header and its end: pixels are decoded only where the end is missing."""
+"""Check whether an image is usable by its header and its end; pixels are only decoded if the end is missing."""
 
 from pipeline.images.decode import check_pixels, render
 from pipeline.images.header import SOS, Header, ImageDropped, jpeg_segments, read_header
 
 SIDE = 64
-"""The longest side, in pixels, to which a file without its end is decoded: JPEG is fastest where it is small."""
+"""The longest side, in pixels, at which a file without its end is decoded: JPEG is fastest at small sizes."""
 
 
 def probe(data: bytes, max_pixels: int) -> dict[str, str | int | None]:
-    """`format` and `shorter_side` (pixels) of a picture, and the rule under which decoding would drop it (`unusable`).
+    """`format` and `shorter_side` (pixels) of an image, and the rule under which decoding would drop it (`unusable`).
 
-    A file that is damaged though its end is there is not noticed."""
+    Damage before an intact end is not noticed."""
     try:
         header = read_header(data)
         check_pixels(header, max_pixels)
@@ -25,26 +25,26 @@ def _has_end(data: bytes, header: Header) -> bool:
     match header.format:
         case "jpeg":
             scan = next(start for code, start, _ in jpeg_segments(data) if code == SOS)
-            return data.rfind(b"\xff\xd9") > scan  # one before it ends a thumbnail
+            return data.rfind(b"\xff\xd9") > scan  # an earlier one ends a thumbnail
         case "png":
             return data.rfind(b"IEND", -64) >= 0
         case "gif":
             return data.endswith(b";")
         case "webp":
-            return True  # the header is refused where the file is shorter than it says
+            return True  # a file shorter than declared fails at its header
         case "avif":
             return _boxes_end(data) <= len(data)
     return False
 
 
 def _boxes_end(data: bytes) -> int:
-    """Where the last top-level box of an ISO media file ends (ISO/IEC 14496-12, 4.2)."""
+    """The end of the last top-level box of an ISO media file (ISO/IEC 14496-12, 4.2)."""
     position = 0
     while position + 8 <= len(data):
         size = int.from_bytes(data[position : position + 4])
         if size == 1:
             size = int.from_bytes(data[position + 8 : position + 16])
-        if size < 8:  # 0: up to the end of the file
+        if size < 8:  # 0: to the end of the file
             break
         position += size
     return position
