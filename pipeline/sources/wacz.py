@@ -64,7 +64,7 @@ class Wacz:
                 try:
                     cuts, reader, found = warc.cuts_of(Section(file, start, stop), size)
                 except ValueError as error:
-                    raise BuildError(f"{self.path}: {member}: {error}") from None
+                    raise BuildError(f"{self.path}: {member!r}: {error}") from None
                 readers.append(reader)
                 seekable = seekable and found
                 bounds += [(one, other, other - one) for one, other in pairwise(cuts)]
@@ -110,15 +110,15 @@ def members_of(path: Path) -> list[tuple[str, int, int]]:
             for info in sorted(infos, key=lambda info: info.header_offset):
                 if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
                     how = "encrypted" if info.flag_bits & 1 else "compressed a second time"
-                    raise BuildError(f"{path}: {info.filename} is {how} inside the zip: unzip it and pass the folder")
+                    raise BuildError(f"{path}: {info.filename!r} is {how} inside the zip: unzip it and pass the folder")
                 file.seek(max(0, info.header_offset))  # a damaged list may hold negative ones, refused below
                 signature, *lengths = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
                 start = info.header_offset + LOCAL_HEADER.size + sum(lengths)
                 stop = start + info.compress_size
                 if signature != ZIP[0] or info.header_offset < end or stop > os.fstat(file.fileno()).st_size:
-                    raise zipfile.BadZipFile(f"{info.filename} is not where the member list says")
+                    raise zipfile.BadZipFile(f"{info.filename!r} is not where the member list says")
                 found.append((info.filename, start, end := stop))
-    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, struct.error, ValueError, OverflowError, NotImplementedError) as error:
         raise BuildError(f"{path}: a damaged zip file: {error}") from None
     if not found:
         raise BuildError(f"{path}: a zip file without WARC files")

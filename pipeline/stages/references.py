@@ -20,13 +20,13 @@ from pipeline.engine import joins, tables
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.nearest import NONE, nearest
-from pipeline.engine.tables import short_hash, url_hash
+from pipeline.engine.tables import short_hash
 from pipeline.engine.tasks import FileEntry
 from pipeline.recipe import Recipe
 from pipeline.sources.record import seconds
 from pipeline.stages import fetch
 from pipeline.stages.schemas import REFERENCES
-from pipeline.urls import unescaped_spellings
+from pipeline.urls import key_of, unescaped_spellings
 
 HOPS = 5
 """Maximum redirects followed from an image's URL to a capture."""
@@ -140,7 +140,7 @@ def _load(corpus: Corpus, values: Mapping[str, Any], parts: int, lists: int, par
     fetched = list(fetch.supply(corpus, values, part, parts, lists))
     refused = [row for row in (*records, *(row for _, rows in fetched for row in rows)) if row["rule"] in consent.RULES]
     supply = [
-        _block(REFUSED, part, (Name(url_hash(row["url"]), consent.RULES.index(row["rule"])) for row in refused)),
+        _block(REFUSED, part, (Name(_key(row["url"]), consent.RULES.index(row["rule"])) for row in refused)),
         _block(SUPPLY, part, (name for row in records if row["use"] == "image" for name in _capture(row))),
         *(
             _block(SUPPLY, parts + number, (_fetched(row) for row in rows if row["rule"] is None))
@@ -152,22 +152,29 @@ def _load(corpus: Corpus, values: Mapping[str, Any], parts: int, lists: int, par
     return part, State(np.concatenate(supply), links, _candidates(corpus, part))
 
 
+def _key(url: str) -> bytes:
+    """Under what an image meets its captures. Browsers ask for `https:` where a page says `http:`, and what records
+    them notes no redirect."""
+    key = key_of(url)
+    return short_hash(f"http{key[5:]}" if key.startswith("https:") else key)
+
+
 def _capture(row: dict[str, Any]) -> Iterator[Name]:
-    keys = [url_hash(row["url"]), *_digest(row)]
+    keys = [_key(row["url"]), *_digest(row)]
     if row["kind"] == "file":
         # a file that literally has this spelling comes first in a listing, so it is found first
-        keys += map(url_hash, unescaped_spellings(row["url"]))
+        keys += map(_key, unescaped_spellings(row["url"]))
     for key in keys:
         yield Name(key, row["number"], row["sha256"][:16], seconds(row["date"]), row["usable"])
 
 
 def _fetched(row: dict[str, Any]) -> Name:
-    return Name(url_hash(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16], usable=row["usable"])
+    return Name(_key(row["url"]), row["number"], bytes.fromhex(row["sha256"])[:16], usable=row["usable"])
 
 
 def _link(row: dict[str, Any]) -> Iterator[Name]:
-    for key in (url_hash(row["target"]), *_digest(row)):
-        yield Name(key, row["number"], url_hash(row["url"]), seconds(row["date"]))
+    for key in (_key(row["target"]), *_digest(row)):
+        yield Name(key, row["number"], _key(row["url"]), seconds(row["date"]))
 
 
 def _digest(row: dict[str, Any]) -> list[bytes]:
@@ -204,7 +211,7 @@ def _supply_and_links(part: int, state: State) -> Block:
 
 def _supply_and_needs(part: int, state: State) -> Block:
     wanted = zip(state.candidates["url"].to_pylist(), state.candidates["time"].to_pylist(), strict=True)
-    needs = (Name(url_hash(url), index, time=time) for index, (url, time) in enumerate(wanted))
+    needs = (Name(_key(url), index, time=time) for index, (url, time) in enumerate(wanted))
     return np.concatenate([state.supply, _block(NEED, part, needs)])
 
 

@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, monkeypatch: py
         "compressed a second time inside the zip: unzip it",
     )
     refused(zipped({"a.docx": b"x"}), "a zip file without WARC files")
-    refused(zipped({"a.warc": b"no record"}), r"a\.warc: neither WARC nor ARC")
+    refused(zipped({"a.warc": b"no record"}), r"'a\.warc': neither WARC nor ARC")
     refused(good[: len(good) // 2], "a damaged zip file")
     entry = good.index(b"PK\x01\x02")
     refused(good[: entry + 8] + b"\x01\x00" + good[entry + 10 :], "encrypted inside the zip")

@@ -18,6 +18,8 @@ def test_captures_are_found_under_every_spelling_of_their_urls(tmp_path: Path) -
         "http://tilde.org/p.html": ("/~u/i.png", "http://tilde.org/%7Eu/i.png"),
         "http://quote.org/p.html": ("/i?n=o&#39;brien", "http://quote.org/i?n=o'brien"),
         "http://moved.org/p.html": ("/r.png", "http://moved.org/%C3%BC.png"),
+        "https://upgraded.org/p.html": ("http://upgraded.org/i.png", "https://upgraded.org/i.png"),
+        "http://secure.org/p.html": ("https://secure.org:443/i.png", "http://secure.org/i.png"),
     }
     records = [record("http://moved.org/r.png", status="302 Found", headers="Location: /ü.png\r\n")]
     for seed, (url, (reference, captured)) in enumerate(captures.items()):
@@ -27,6 +29,8 @@ def test_captures_are_found_under_every_spelling_of_their_urls(tmp_path: Path) -
         record("http://gone.org/i.png", picture(9), "image/png"),
         record("http://GONE.org:80/%7Eu/p.html", page(9, "/i.png"), headers="X-Robots-Tag: noai\r\n"),
     ]
+    refused = record("https://no.org/i.png", picture(10), "image/png", headers="X-Robots-Tag: noai\r\n")
+    records += [record("http://no.org/p.html", page(10, "i.png")), record("http://no.org/i.png", picture(10)), refused]
     warc = tmp_path / "a.warc.gz"
     warc.write_bytes(b"".join(records))
     root = build_here([warc], tmp_path / "corpus")
