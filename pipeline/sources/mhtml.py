@@ -116,8 +116,8 @@ def _pieces(data: mmap.mmap, fields: dict[str, str], start: int, stop: int, dept
     """The bodies between the boundaries of [start, stop), including nested ones."""
     line = re.compile(rb"\n--" + re.escape(_boundary(fields)) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
     boundary = line.search(data, start - 1, stop)
-    if boundary is None:
-        yield _Piece(fields, start, stop, True, "its boundary is missing")
+    if boundary is None or boundary[1]:
+        yield _Piece(fields, start, stop, True, "nothing between its boundaries")
     while boundary is not None and not boundary[1]:
         begin = boundary.end()
         # the line feed before a boundary may be the one that ends the previous boundary's line

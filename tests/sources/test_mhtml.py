@@ -98,6 +98,7 @@ def test_what_is_damaged_or_too_large_is_counted(tmp_path: Path) -> None:
         deep: "record.corrupt",
         b"Content-Type: multipart/mixed\r\n\r\nno boundary": "record.empty",
         b"Content-Type: multipart/mixed; boundary=none\r\n\r\nno boundary": "record.corrupt",
+        b"Content-Type: multipart/mixed; boundary=last\r\n\r\n--last--\r\n": "record.corrupt",
         PICTURE: "record.truncated",
     }
     records = read(tmp_path / "a.mhtml", saved(*pieces, end=b""))
