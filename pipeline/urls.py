@@ -4,11 +4,12 @@ only, without the fragment, which is never sent to a server."""
 import re
 from collections.abc import Iterator
 from functools import cache
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from ada_url import check_url, join_url, normalize_url
+
+from shards.draws import hash64
 
 if TYPE_CHECKING:
     from tldextract import TLDExtract
@@ -99,7 +100,7 @@ def host_of(url: str) -> str:
 
 def partition_of(host: str, partitions: int) -> int:
     """The partition that fetches all URLs of a host."""
-    return int.from_bytes(sha256(host.encode()).digest()[:8]) % partitions
+    return hash64(host) % partitions
 
 
 @cache

@@ -204,6 +204,13 @@ def pieces(row: dict[str, Any]) -> list[Piece]:
     return [piece for piece in found if piece.nodes]
 
 
+def training_texts(row: dict[str, Any]) -> Iterator[str]:
+    """The texts of a row of documents/*.parquet that are not held out."""
+    for piece in pieces(row):
+        if piece.split == "train":
+            yield from (node.text for node in piece.nodes if isinstance(node, Text))
+
+
 class Coverage(NamedTuple):
     """Text tokens and images of a piece, and how many of them are in at least one of its windows."""
 

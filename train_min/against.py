@@ -20,9 +20,8 @@ import numpy as np
 
 from shards.enough import too_few
 from shards.readers import read_documents
-from shards.records import Text
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer, train_corpus_tokenizer
-from shards.windows import pieces
+from shards.windows import training_texts
 from train_min import TrainError
 from train_min.data.windows import Corpus, Losses, Windows, cut_windows, open_corpus, pictures, seen_images
 from train_min.measuring import validate
@@ -55,16 +54,14 @@ RUN = 32
 """Consecutive tokens that identify text of a held-out piece of a book; shorter runs also match common phrases."""
 
 
-def training_texts(corpora: list[Corpus]) -> Iterator[str]:
+def both_texts(corpora: list[Corpus]) -> Iterator[str]:
     """Yield training text of all corpora, the same number of bytes from each."""
     for corpus in corpora:
         left = TOKENIZER_BYTES // len(corpora)
         for document in read_documents(corpus.paths("documents/")):
-            for piece in pieces(document):
-                for node in piece.nodes if piece.split == "train" and left > 0 else ():
-                    if isinstance(node, Text):
-                        left -= len(node.text.encode())
-                        yield node.text
+            for text in training_texts(document) if left > 0 else ():
+                left -= len(text.encode())
+                yield text
 
 
 @dataclass(frozen=True)
@@ -333,7 +330,7 @@ def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOption
         path = out / "tokenizer.json"
         if not path.exists():
             vocabulary = max(opened.vocabulary for opened in corpora.values())
-            trained = train_corpus_tokenizer(training_texts(list(corpora.values())), vocabulary)
+            trained = train_corpus_tokenizer(both_texts(list(corpora.values())), vocabulary)
             path.write_text(trained.json, encoding="utf-8")
         return load_tokenizer(str(path))
     except TokenizerError as error:

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.urls import host_of
+from shards.draws import hash64
 from shards.files import atomic
 
 PAGE, IMAGE, SITEMAP = "page", "image", "sitemap"
@@ -46,11 +46,6 @@ class Entry(NamedTuple):
     @classmethod
     def of_line(cls, line: bytes) -> "Entry":
         return cls(*json.loads(line))
-
-
-def url_hash(url: str) -> int:
-    """64 bits: of 10^8 URLs, two share one with a likelihood of 3 in 10,000."""
-    return int.from_bytes(sha256(url.encode("utf-8", "surrogatepass")).digest()[:8])
 
 
 def pack(entries: Iterable[Entry]) -> bytes:
@@ -96,7 +91,7 @@ def merge(
         if other is None or _order(entry) < _order(other):
             best[entry.url] = entry
     candidates = sorted(best.values(), key=lambda entry: entry.url)
-    hashes = np.fromiter((url_hash(entry.url) for entry in candidates), np.uint64, len(candidates))
+    hashes = np.fromiter((hash64(entry.url) for entry in candidates), np.uint64, len(candidates))
     is_new = np.searchsorted(seen, hashes, "left") == np.searchsorted(seen, hashes, "right")
     chosen = [entry for entry, new in zip(candidates, is_new, strict=True) if new or entry.known]
     chosen.sort(key=lambda entry: (entry.host, entry.depth, _RANK[entry.kind], entry.url))

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from pipeline.crawl import frontier
 from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.store import CrawlStore, Lines
@@ -13,6 +12,7 @@ from pipeline.fetch.client import user_agent
 from pipeline.fetch.rights import Rights
 from pipeline.fetch.robots import LIFETIME
 from pipeline.json_files import read_json, write_json
+from shards.draws import hash64
 
 
 class Ledger:
@@ -30,7 +30,7 @@ class Ledger:
         for row in log.read():
             self._count(row)
             if row["kind"] in (PAGE, IMAGE, SITEMAP):
-                self.done.add(frontier.url_hash(row["url"]))
+                self.done.add(hash64(row["url"]))
             if row.get("warc"):
                 number = int(row["warc"].rpartition("-")[2].partition(".")[0])
                 end = max(end or (0, 0), (number, row["offset"] + row["length"]))

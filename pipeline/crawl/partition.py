@@ -19,6 +19,7 @@ from pipeline.crawl.store import CrawlStore, Lines
 from pipeline.fetch import Client, Networks
 from pipeline.json_files import read_json
 from pipeline.urls import host_of
+from shards.draws import hash64
 
 
 @dataclass(eq=False)
@@ -85,7 +86,7 @@ class PartitionRound:
             if wait or host.origins:
                 host.rest = begin + max(wait, host.delay)
             # not all at once: hosts that begin together would be asked together for the whole round
-            host.rest += min(host.delay, 1.0) * (frontier.url_hash(host.name) % 1000) / 1000
+            host.rest += min(host.delay, 1.0) * (hash64(host.name) % 1000) / 1000
             hosts.append(host)
         return hosts
 
@@ -109,7 +110,7 @@ def _entries(path: Path, part: Slice, most_pages: int, done: set[int]) -> Iterat
             pages += 1
             if pages > most_pages:
                 entry = entry._replace(left="limit.pages")
-        if frontier.url_hash(entry.url) not in done:
+        if hash64(entry.url) not in done:
             yield entry
 
 

@@ -1,6 +1,5 @@
 """Stage shards: assign windows to shards, and write these with their images."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from pipeline.engine import tables
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
+from shards.draws import hash64
 from shards.records import StoredImage
 from shards.tar import read_member
 from shards.windows import Window
@@ -49,8 +49,7 @@ def assign_shards(corpus: Corpus, parts: int, seed: int, shard_bytes: int) -> tu
         count = max(1, -(-sum(runs.values()) // shard_bytes)) if runs else 0
         dealt: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         for run in sorted(runs):
-            digest = hashlib.sha256(f"{seed}\nshard\n{run[0]}\n{run[1]}".encode()).digest()
-            dealt[int.from_bytes(digest[:8]) % count].append(run)
+            dealt[hash64(f"{seed}\nshard\n{run[0]}\n{run[1]}") % count].append(run)
         for number, of_shard in enumerate(dealt):
             weight = sum(runs[run] for run in of_shard)
             tasks.append(Task(len(tasks), weight, Shard(split, number, tuple(of_shard))))

@@ -1,6 +1,5 @@
 """Stages site_counts and split: which pages become documents, and which of them are held out."""
 
-import hashlib
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from pipeline.json_files import read_json
 from pipeline.recipe import Recipe
 from pipeline.stages.kept import kept_images, kept_pages
 from pipeline.stages.schemas import SPLIT
+from shards.draws import hash64
 
 FEWEST_SITES = 40
 """With fewer sites, a split by site would hold out nothing or too much."""
@@ -57,8 +57,7 @@ class Split:
         return cls(recipe.seed, recipe.windows.validation, recipe.split.leak)
 
     def holds_out(self, name: str) -> bool:
-        digest = hashlib.sha256(f"{self.seed}\n{name}".encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:8]) < self.validation * 2**64
+        return hash64(f"{self.seed}\n{name}") < self.validation * 2**64
 
 
 @dataclass(eq=False)

@@ -12,10 +12,10 @@ from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.errors import BuildError
 from pipeline.recipe import Recipe
+from shards.draws import hash64
 from shards.files import atomic
-from shards.records import StoredImage
 from shards.tokenizer import TokenizerError, load_tokenizer, tokenizer_file, train_corpus_tokenizer
-from shards.windows import pieces
+from shards.windows import training_texts
 
 SAMPLE_BYTES = 50_000_000
 """Approximate maximum of training text for the corpus tokenizer."""
@@ -60,26 +60,13 @@ class MakeTokenizer(EachTask):
         """Training texts, drawn by hash of (seed, doc_id), about SAMPLE_BYTES in total."""
         total = 0
         for row in self._documents(["texts", "split", "images", "held_out", "doc_id"]):
-            total += sum(len(text) for text in _training_texts(row))
+            total += sum(len(text) for text in training_texts(row))
         share = SAMPLE_BYTES / max(total, 1)
         for row in self._documents(["texts", "split", "images", "held_out", "doc_id"]):
-            digest = hashlib.sha256(f"{self.recipe.seed}\ntokenizer\n{row['doc_id']}".encode()).digest()
-            if int.from_bytes(digest[:8]) < share * 2**64:
-                yield from _training_texts(row)
+            if hash64(f"{self.recipe.seed}\ntokenizer\n{row['doc_id']}") < share * 2**64:
+                yield from training_texts(row)
 
     def _documents(self, columns: list[str]) -> Iterator[dict[str, Any]]:
         for part in range(self.parts):
             for batch in pq.ParquetFile(self.corpus.part("documents", part)).iter_batches(256, columns=columns):
                 yield from batch.to_pylist()
-
-
-def _training_texts(row: dict[str, Any]) -> list[str]:
-    if row["split"] == "mixed":
-        return [
-            node.text
-            for piece in pieces(row)
-            if piece.split == "train"
-            for node in piece.nodes
-            if not isinstance(node, StoredImage)
-        ]
-    return [text for text in row["texts"] if text is not None] if row["split"] == "train" else []

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.crawl import frontier
 from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry
+from shards.draws import hash64
 
 ENTRIES = st.builds(
     Entry,
@@ -27,7 +28,7 @@ def test_a_round_holds_what_is_new_once_and_nearest_to_a_seed(
     tmp_path_factory, found: list[Entry], before: set[int], most: int
 ) -> None:
     folder: Path = tmp_path_factory.getbasetemp()
-    seen = np.unique(np.array([frontier.url_hash(f"http://h1.example/{number}") for number in before], np.uint64))
+    seen = np.unique(np.array([hash64(f"http://h1.example/{number}") for number in before], np.uint64))
     blocks = [frontier.pack(found[start : start + 7]) for start in range(0, len(found), 7)]
     pages: dict[str, int] = {}
     shares = [frontier.merge(share, seen, pages, most)[0] for share in frontier.by_hosts(blocks, folder)]
@@ -37,7 +38,7 @@ def test_a_round_holds_what_is_new_once_and_nearest_to_a_seed(
     assert len(hosts) == len(set(hosts)) == counts.hosts
     entries = [entry for part in slices for entry in frontier.read(folder / "frontier", part, batch=3)]
     assert len(entries) == counts.total and sum(part.pages for part in slices) == counts.pages
-    fresh = [entry for entry in found if entry.known or frontier.url_hash(entry.url) not in seen.tolist()]
+    fresh = [entry for entry in found if entry.known or hash64(entry.url) not in seen.tolist()]
     assert sorted(entry.url for entry in entries) == sorted({entry.url for entry in fresh})
     for entry in entries:
         same = [other for other in fresh if other.url == entry.url]

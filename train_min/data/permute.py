@@ -1,9 +1,8 @@
 """Shuffle the images of windows, for the reference, control and dose-response variants and for penalties."""
 
-import hashlib
-
 import numpy as np
 
+from shards.draws import hash64
 from train_min.data.windows import Windows
 
 
@@ -15,7 +14,7 @@ def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> t
     `host` between documents of the same site, with `document` within one document. An image is never replaced by an
     equal one; if no other exists it stays. `fraction` < 1 touches only that share of the units, chosen by hash.
     """
-    rng = np.random.default_rng(_seed(f"{scope}-{seed}"))
+    rng = np.random.default_rng(hash64(f"{scope}-{seed}"))
     present = windows.images >= 0
     shown = np.stack([windows.image_units()[present], windows.images[present]], 1)
     pairs, inverse = np.unique(shown, axis=0, return_inverse=True)
@@ -23,7 +22,7 @@ def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> t
     apart = owners(windows, unit)
     group = {"documents": np.zeros_like(apart), "host": _numbers(windows, "site"), "document": np.arange(len(apart))}
     ids = [f"{seed}\n{entry['doc_id']}\n{number}" for number, entry in enumerate(windows.units)]
-    chosen = np.array([_seed(name) / 2**64 < fraction for name in ids], bool)
+    chosen = np.array([hash64(name) / 2**64 < fraction for name in ids], bool)
     result = image.copy()
     for inside in groups(np.flatnonzero(chosen[unit]), group[scope][unit]):
         result[inside] = derange(image[inside], apart[unit[inside]] if scope != "document" else None, rng)
@@ -88,11 +87,7 @@ def displace(windows: Windows, seed: int, fraction: float = 1.0) -> np.ndarray:
     images = windows.images.copy()
     for index in range(len(windows)):
         entry = windows.units[windows.unit[index]]
-        if _seed(f"place\n{seed}\n{entry['doc_id']}") / 2**64 < fraction:
+        if hash64(f"place\n{seed}\n{entry['doc_id']}") / 2**64 < fraction:
             span = slice(windows.image_starts[index], windows.image_starts[index + 1])
             images[span] = np.roll(images[span], 1)
     return images
-
-
-def _seed(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

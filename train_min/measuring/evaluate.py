@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shards.draws import hash64
 from shards.records import Text
 from shards.stream import token_stream
 from shards.tokenizer import Tokenizer, load_tokenizer
@@ -93,8 +94,7 @@ def episode(
     items: list[Item], query: int, shots: int, options: EvaluateOptions, similar: Tensor | None
 ) -> tuple[list[int], dict[str, str]]:
     """Choose the items shown before the query, and the name of each label in this episode."""
-    stamp = hashlib.sha256(f"{options.seed}\n{query}\n{shots}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(stamp[:8], "big"))
+    rng = np.random.default_rng(hash64(f"{options.seed}\n{query}\n{shots}"))
     others = np.array([index for index in range(len(items)) if index != query])
     count = min(shots or 2, len(others))
     if similar is not None and shots:
