@@ -98,11 +98,10 @@ PAGES = (
     Rule("page.no_image_left", "page", "none of its images was kept", source="M3W (arXiv 2204.14198), A.1"),
 )
 EXTRACTION = (
-    Rule("image.placeholder", "reference", "no URL, or only a placeholder's"),
+    Rule("image.placeholder", "reference", "no URL of its own, or embedded and no larger than an icon"),
     Rule("image.hidden", "reference", "hidden on the page"),
-    Rule("image.icon", "reference", "declared as small as an icon or a tracking pixel, a sprite, or an avatar"),
+    Rule("image.icon", "reference", "declared as small as an icon or a tracking pixel, or an avatar"),
     Rule("image.outside", "reference", "outside the main content"),
-    Rule("image.tracker", "reference", "its URL is a tracker's or an advertisement's"),
     Rule("image.page_dropped", "reference", "its page was dropped"),
 )
 """Images left out by extraction or dropped with their page."""

@@ -8,11 +8,22 @@ from lxml import etree
 from filters import consent
 from pipeline import urls
 from pipeline.extract.charset import decode
-from pipeline.extract.images import MAX_SOURCES, offered, srcset
+from pipeline.extract.images import (
+    CUSTOM,
+    PICTURE_TAGS,
+    PictureElements,
+    dimension,
+    elements,
+    is_picture_file,
+    with_link,
+)
 
 MAX_LINKS = 10_000
 MAX_IMAGE_WIDTH = 1024
 """Of a srcset the widest picture up to this is taken, as in extraction (`extract.max_image_width`)."""
+READ = PICTURE_TAGS | {"a", "area", "noscript", "frame", "iframe", "link", "meta", "base"}
+"""Elements that are looked at, beside custom ones; most are not, and a crawl reads every page."""
+ENDED = frozenset(("a", "picture", "noscript"))
 FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 
 
@@ -53,25 +64,22 @@ class _Reader:
         self.over_limit = 0
         self.robots: list[str] = []
         self.canonical = ""
-        self.sources: list[tuple[str, float, str]] | None = None  # of the open picture element
+        self.pictures = PictureElements(MAX_IMAGE_WIDTH)
+        self.anchor = ""  # the picture file that the open link leads to
+        self.unscripted: list[str] | None = None  # text of the open noscript element
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if tag not in READ and "-" not in tag:
+            return
         if tag == "a" or tag == "area":
             href = attributes.get("href")
+            self.anchor = href if href and is_picture_file(href) else ""
             if href and "nofollow" not in attributes.get("rel", "").lower():
                 self.add("page", href)
-        elif tag == "img":
-            named = dict(attributes)
-            chosen = offered(named, self.sources or [], MAX_IMAGE_WIDTH)
-            self.sources = None  # a picture element shows its first img
-            # the best of what the element offers, and what it shows where that one is gone
-            for reference in dict.fromkeys([*chosen[:1], *([named["src"]] if named.get("src") in chosen else [])]):
-                self.add("image", reference)
-        elif tag == "source":
-            if self.sources is not None and len(self.sources) < MAX_SOURCES:
-                self.sources += srcset(attributes.get("srcset", "")[:100_000])[: MAX_SOURCES - len(self.sources)]
-        elif tag == "picture":
-            self.sources = []
+        elif tag in PICTURE_TAGS or tag.endswith(CUSTOM):
+            self.picture(tag, attributes)
+        elif tag == "noscript":
+            self.unscripted = []
         elif tag in ("frame", "iframe"):
             if attributes.get("src"):
                 self.add("page", attributes["src"])
@@ -84,11 +92,30 @@ class _Reader:
             self.base = urls.resolve(attributes["href"], self.base) or self.base
 
     def end(self, tag: str) -> None:
-        if tag == "picture":
-            self.sources = None
+        if tag not in ENDED:
+            return
+        if tag == "a":
+            self.anchor = ""
+        elif tag == "picture":
+            self.pictures.end_picture()
+        elif tag == "noscript" and self.unscripted is not None:
+            for attributes in elements("".join(self.unscripted)):
+                self.picture("img", attributes)
+            self.unscripted = None
 
     def data(self, data: str) -> None:
-        pass
+        if self.unscripted is not None:
+            self.unscripted.append(data)
+
+    def picture(self, tag: str, attributes: dict[str, str]) -> None:
+        """The best that an element offers for its picture, and what it shows where that one is gone."""
+        shown = self.pictures.shown(tag, attributes)
+        if shown is None:
+            return
+        offered = with_link(self.pictures.offered(shown), self.anchor, dimension(shown, "width"))
+        source = shown.get("src", "").strip()
+        for reference in dict.fromkeys([*offered[:1], *([source] if source in offered else [])]):
+            self.add("image", reference)
 
     def comment(self, text: str) -> None:
         pass

@@ -4,21 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from pipeline.extract import data_urls
 from pipeline.extract import hints as H
-from pipeline.extract.images import PLACEHOLDER
+from pipeline.extract.images import PLACEHOLDER, with_link
 from pipeline.extract.page import HIDDEN, PREFORMATTED, Page, Picture
 from pipeline.urls import resolve
 from shards.records import Image, Node, Text
 
-_TRACKER = re.compile(
-    r"(?:^https?://(?:[^/]*\.)?(?:doubleclick\.net|google-analytics\.com|scorecardresearch\.com|quantserve\.com|facebook\.com/tr"
-    r"|pixel\.wp\.com|stats\.wordpress\.com|b\.scorecardresearch|sb\.scorecardresearch|feedburner\.com|feeds\.wordpress\.com"
-    r"|amazon-adsystem\.com|assoc-amazon|ad\.|ads\.|adserver))|/(?:pixel|beacon|tracking|count(?:er)?)(?:[./?]|$)",
-    re.I,
-)
 _CELLS = ("td", "th")
-TRACKER = "image.tracker"
-THUMBNAIL = 200  # pixels of declared width up to which the picture behind a link is the better one
 
 
 def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str) -> tuple[Node, ...]:
@@ -181,7 +174,7 @@ def _white_space(pieces: Sequence[str | int], place: int) -> str:
 def _image(page: Page, picture: Picture, captions: dict[int, str], base: str, within: str | None) -> Image | None:
     urls = image_urls(picture, base)
     if not urls:
-        picture.left_out = TRACKER if any(resolve(url, base) for url in picture.urls) else PLACEHOLDER
+        picture.left_out = PLACEHOLDER
         return None
     caption = ""
     element = picture.element
@@ -195,9 +188,6 @@ def _image(page: Page, picture: Picture, captions: dict[int, str], base: str, wi
 
 def image_urls(picture: Picture, base: str) -> list[str]:
     """The absolute URLs of a picture, best first."""
-    urls = picture.urls
-    if picture.link:
-        thumbnail = picture.width is not None and picture.width <= THUMBNAIL
-        urls = [picture.link, *urls] if thumbnail else [*urls, picture.link]
-    absolute = (resolve(url, base) for url in urls)
-    return [url for url in dict.fromkeys(absolute) if url and not _TRACKER.search(url[:500])]
+    offered = with_link(picture.urls, picture.link, picture.width)
+    absolute = (data_urls.name(url) if url[:5].lower() == "data:" else resolve(url, base) for url in offered)
+    return [url for url in dict.fromkeys(absolute) if url]

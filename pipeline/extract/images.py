@@ -1,8 +1,12 @@
 """Which URLs an image element offers for its picture, and which of them to take."""
 
+import json
 import re
+from dataclasses import dataclass, field
 
 from lxml import etree
+
+from pipeline.extract import data_urls
 
 # Attributes that hold the real URL until a script moves it to src, in the order in which they are trusted
 LAZY = (
@@ -40,24 +44,39 @@ LAZY = (
     "file",
 )
 PLACEHOLDER = "image.placeholder"
-"""The rule of a picture that has no URL, or none but a placeholder's."""
+"""The rule of a picture without a URL of its own."""
 _LAZY_RANK = {name: rank for rank, name in enumerate(LAZY)}
 LAZY_SETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "lazy-srcset", "data-ll-srcset", "data-bgset")
+_OFFERS = frozenset(("src", "srcset", *LAZY, *LAZY_SETS))
 
 PICTURE_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|tiff?|jfif)(?:$|[?#])", re.I)
-_PLACEHOLDER = re.compile(
+# Names of what stands in for a picture until a script loads it. A name alone proves nothing (sofa-grey.jpg): it counts
+# only where the picture itself is named beside it.
+_STAND_IN = re.compile(
     r"(?:.*[_.-])?(?:blank|spacer|space|pixel|placeholder|transparent|clear|empty|1x1|1px|dot|grey|gray|lazy|lazyload"
     r"|loading|loader|spinner|preload|trans|shim|fallback|default-image|no-?image)(?:[_.-]?\d{0,4}){0,2}"
     r"\.(?:gif|png|svg|jpe?g|webp)$",
     re.I,
 )
+_MARKUP = re.compile("<img", re.I)
 _EMOJI_CLASS = re.compile(r"emoji|smiley|smilie|emoticon|wp-smiley", re.I)
 _INITIAL_CLASS = re.compile(r"drop-?cap|initial", re.I)
 _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
     "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
 )
-_NOT_FETCHED = ("data:", "blob:", "about:", "javascript:", "#", "{", "<", "cid:")
+_NOT_FETCHED = ("blob:", "about:", "javascript:", "#", "<", "cid:")
+_TEMPLATE = re.compile(
+    r"\{\{|\$\{|%7b%7b|<%|(?:\{|%7b)(?!\s*(?:[0-9a-f]{8}-|[0-9a-f]{32}))\s*[\w.:-]{1,64}\s*(?:\}|%7d)", re.I | re.A
+)
+_UNDECODED = re.compile(r"image/(?!(?:jpe?g|pjpeg|a?png|x-png|webp|gif|avif|bmp|x-ms-bmp)\s*(?:;|$))", re.I)
+SCREEN_WIDTH = 1280
+"""CSS pixels of the screen for which `media` attributes are evaluated: light, in landscape format."""
+_MEDIA_WIDTH = re.compile(r"\(\s*(min|max)-(?:device-)?width\s*:\s*(\d{1,5}(?:\.\d{1,5})?)\s*(px|r?em)?\s*\)")
+_OTHER_SCREENS = re.compile(
+    r"prefers-color-scheme\s*:\s*dark|prefers-reduced-motion\s*:\s*reduce|\(\s*orientation\s*:\s*portrait"
+)
+_NOT_SCREENS = re.compile(r"^\s*(?:only\s+)?(?:print|speech|aural|braille|tty|tv|projection)\b")
 _SIZE = re.compile(r"\s*(\d{1,5})(?:\.\d+)?\s*(?:px)?\s*$", re.I)
 _STYLE_SIZE = {
     "width": re.compile(r"(?:^|[;\s])width\s*:\s*(\d{1,5})(?:\.\d+)?px", re.I),
@@ -68,15 +87,35 @@ BACKGROUND = re.compile(
     re.I,
 )
 _NUMBER = re.compile(r"\d{1,6}(?:\.\d{1,6})?$")
+_WIDTH = re.compile(r"\d{1,6}$")
+_SET = re.compile(r"\s\d{1,6}(?:\.\d{1,6})?[wxh]\s*(?:,|$)")
+_FILE_NAME = re.compile(
+    r"[^\n]{0,200}\.(?:jpe?g|png|gif|webp|avif|bmp|tiff?|svg|heic)|(?:img|dsc[nf]?|pict|pxl|image)[_-]?\d{2,}[\w-]*",
+    re.I,
+)
+_NO_URL = re.compile(
+    r"(?:style|class|id|src|srcset|usemap|sizes|on\w+)$|.*(?:\b|_)(?:alt|title|caption|description|name|label)s?\b"
+)
 MAX_SOURCES = 64
 """Candidates that the sources of one picture element may offer together."""
+MAX_SET, MAX_JSON = 100_000, 20_000  # characters of an attribute
+THUMBNAIL = 200  # pixels of declared width up to which the picture behind a link is the better one
+CUSTOM = ("-img", "-image")
+"""How the names of custom elements end that show a picture."""
+IMAGE_TAGS = frozenset(("img", "image", "graphic", "amp-anim"))
+PICTURE_TAGS = IMAGE_TAGS | {"source", "picture", "video", "object"}
+"""Elements beside CUSTOM ones that `PictureElements.shown` knows."""
 
 
-def srcset(value: str) -> list[tuple[str, float, str]]:
-    """The candidates of a srcset: (URL, number, "w" | "x" | "h"), after the HTML standard, 4.8.4.2.2.
+Candidate = tuple[str, float, str]
+"""A URL, a number and its unit: "w", "x" or "h"; "" where browsers pass the candidate over."""
+
+
+def srcset(value: str) -> list[Candidate]:
+    """The candidates of a srcset, after the HTML standard, 4.8.4.2.2.
 
     A comma inside a URL belongs to it; one at its end does not."""
-    found: list[tuple[str, float, str]] = []
+    found: list[Candidate] = []
     words = value.split()
     position = 0
     while position < len(words):
@@ -90,8 +129,8 @@ def srcset(value: str) -> list[tuple[str, float, str]]:
         else:
             while position < len(words):
                 head, comma, rest = words[position].partition(",")
-                if head[-1:] in ("w", "x", "h") and (unit == "x" or head[-1] == "w") and _NUMBER.match(head[:-1]):
-                    number, unit = float(head[:-1]), head[-1]
+                if head:
+                    number, unit = _descriptor(head, number, unit)
                 if rest:  # "a.jpg 1x,b.jpg 2x"
                     words[position] = rest
                 else:
@@ -103,63 +142,235 @@ def srcset(value: str) -> list[tuple[str, float, str]]:
     return found
 
 
-def by_size(candidates: list[tuple[str, float, str]], max_width: int, width: int | None) -> list[str]:
+def _descriptor(text: str, number: float, unit: str) -> tuple[float, str]:
+    """The number and unit of a candidate after one more of its descriptors; a width outweighs what else is said."""
+    kind = text[-1]
+    if not unit or kind not in "wxh" or not (_WIDTH if kind == "w" else _NUMBER).match(text[:-1]):
+        return number, ""
+    return (number, unit) if unit == "w" else (float(text[:-1]), kind)
+
+
+def by_size(candidates: list[Candidate], max_width: int, width: int | None) -> list[str]:
     """URLs of srcset candidates, best first: the widest up to `max_width` pixels, then narrower ones, then wider ones.
+    Where the widest is less than half of that, the next wider one comes first.
 
     A density counts as that many times the declared `width`, or as if that were half of `max_width` where none is."""
-    scale = {"w": 1.0, "h": 1.0, "x": float(width or max_width / 2)}
+    scale = {"w": 1.0, "h": 1.0, "x": float(width or max_width / 2), "": 0.0}
     sized = [(number * scale[unit], index, url) for index, (url, number, unit) in enumerate(candidates)]
     fits = sorted((s for s in sized if s[0] <= max_width), key=lambda s: (-s[0], s[1]))
     over = sorted((s for s in sized if not s[0] <= max_width), key=lambda s: (s[0], s[1]))
+    if over and fits and fits[0][0] < max_width / 2:
+        fits.insert(0, over.pop(0))
     return [url for _, _, url in fits + over]
 
 
+def screen_rank(media: str) -> int | None:
+    """0 where the media queries of a source match a screen, 1 where they match others only (narrow, dark, ...), None
+    where they match no screen."""
+    ranks = []
+    for query in media.lower()[:1000].split(","):
+        query, negated = query.strip().removeprefix("not "), query.lstrip().startswith("not ")
+        if _NOT_SCREENS.match(query):
+            if negated:
+                ranks.append(0)
+            continue
+        rank = int(_OTHER_SCREENS.search(query) is not None)
+        for bound, number, unit in _MEDIA_WIDTH.findall(query):
+            pixels = float(number) * (1 if unit == "px" else 16)
+            if not (pixels <= SCREEN_WIDTH if bound == "min" else pixels >= SCREEN_WIDTH):
+                rank = 1
+        ranks.append(1 - rank if negated else rank)
+    return min(ranks, default=None)
+
+
 def dimension(attributes: dict[str, str], name: str) -> int | None:
-    """The width or height that an element declares, in CSS pixels."""
+    """The width or height that an element declares, in CSS pixels; None for 0, which pages give for "unknown"."""
     if value := attributes.get(name):
         if len(value) < 6 and value.isascii() and value.isdigit():
-            return int(value)
+            return int(value) or None
         if match := _SIZE.match(value[:32]):
-            return int(match[1])
+            return int(match[1]) or None
     if (style := attributes.get("style")) and (match := _STYLE_SIZE[name].search(style[:2000])):
-        return int(match[1])
+        return int(match[1]) or None
     return None
 
 
-def is_placeholder(url: str) -> bool:
-    """Whether a URL stands in for a picture that a script loads later, or is no picture at all."""
+def is_reference(url: str) -> bool:
+    """Whether a URL names something to fetch: neither a template that a script fills in, nor another scheme."""
     head = url[:16].lstrip().lower()
-    if not head or head.startswith(_NOT_FETCHED) or "{{" in url[:300]:
-        return True
+    if not head or head.startswith(_NOT_FETCHED):
+        return False
+    return not (("{" in url or "%7" in url or "<%" in url) and _TEMPLATE.search(url[:2000]))
+
+
+def named_like_stand_in(url: str) -> bool:
+    """Whether the file's name is one that is given to what stands in for a picture until a script loads it."""
     name = url.split("?", 1)[0].split("#", 1)[0].rsplit("/", 1)[-1]
-    return len(name) < 100 and bool(_PLACEHOLDER.match(name))
+    return len(name) < 100 and bool(_STAND_IN.match(name)) and url[:5].lower() != "data:"
 
 
-def offered(attributes: dict[str, str], sources: list[tuple[str, float, str]], max_width: int) -> list[str]:
-    """Every URL that an image element and the sources of its picture element offer, best first, as written.
+def may_stand_in(url: str) -> bool:
+    """Whether a URL may stand in for a picture that a script loads later."""
+    return url[:5].lower() == "data:" or named_like_stand_in(url)
 
-    Placeholders are left out, so the list may be empty."""
-    candidates = list(sources)
-    lazy = []
-    for name in attributes:
-        if name == "srcset" or name in LAZY_SETS:
-            candidates += srcset(attributes[name][:100_000])
-        elif name in _LAZY_RANK and looks_like_url(value := attributes[name].strip()):
-            lazy.append((_LAZY_RANK[name], value))
-    urls = by_size(candidates, max_width, dimension(attributes, "width")) if candidates else []
-    urls += [value for _, value in sorted(lazy)]
-    source = attributes.get("src", "").strip()
-    if source:
-        urls.append(source)
-    if not urls or all(map(is_placeholder, urls)):
-        # other sites' own lazy attributes: whatever holds the name of a picture file
-        for name, value in attributes.items():
-            if name not in ("alt", "title", "style", "class", "id", "src") and PICTURE_FILE.search(value[-300:]):
-                if " " in value.strip():
-                    urls += by_size(srcset(value[:100_000]), max_width, dimension(attributes, "width"))
-                else:
-                    urls.append(value.strip())
-    return [url for url in dict.fromkeys(urls) if not is_placeholder(url)]
+
+@dataclass(slots=True)
+class Sources:
+    """What the sources of a picture element offer: candidates by `screen_rank`, 2 for formats that are not decoded."""
+
+    ranked: tuple[list[Candidate], list[Candidate], list[Candidate]] = field(default_factory=lambda: ([], [], []))
+    lazy: bool = False
+    """Whether a script loads one of them."""
+    count: int = 0
+
+    def add(self, attributes: dict[str, str]) -> None:
+        """A source element. No more than MAX_SOURCES candidates are read."""
+        rank = screen_rank(attributes["media"]) if attributes.get("media") else 0
+        if rank is None:
+            return
+        if _UNDECODED.match(attributes.get("type", "").strip()):
+            rank = 2
+        for name in ("srcset", *LAZY_SETS, "data-src", "src"):
+            if (value := attributes.get(name)) and self.count < MAX_SOURCES:
+                found = srcset(value[:MAX_SET])[: MAX_SOURCES - self.count]
+                self.ranked[rank].extend(found)
+                self.count += len(found)
+                self.lazy = self.lazy or name.startswith("data-")
+
+
+class PictureElements:
+    """The pictures that the elements of a page show, given in document order. What a crawl fetches and what a document
+    refers to both come from here."""
+
+    def __init__(self, max_width: int) -> None:
+        self.max_width = max_width
+        self.sources: Sources | None = None  # of the open picture element
+
+    def shown(self, tag: str, attributes: dict[str, str]) -> dict[str, str] | None:
+        """The attributes of an element that shows a picture, as an img would have them; None if it shows none."""
+        if tag == "img":
+            return attributes
+        if tag == "source":
+            if self.sources is not None:
+                self.sources.add(attributes)
+            return None
+        if tag == "picture":
+            self.sources = Sources()
+            return None
+        if tag == "video":
+            poster = attributes.get("poster") or attributes.get("data-poster")
+            return {**attributes, "src": poster, "alt": attributes.get("title", "")} if poster else None
+        if tag == "object":
+            kind, data = attributes.get("type", ""), attributes.get("data", "")
+            return (
+                {**attributes, "src": data}
+                if kind.startswith("image/") or (not kind and is_picture_file(data))
+                else None
+            )
+        if tag == "image":  # of an svg, or what browsers read as img
+            href = attributes.get("href") or attributes.get("xlink:href")
+            return {**attributes, "src": href} if href else attributes
+        known = tag in IMAGE_TAGS or (tag.endswith(CUSTOM) and not _OFFERS.isdisjoint(attributes))
+        return attributes if known else None
+
+    def end_picture(self) -> None:
+        """The end of a picture element."""
+        self.sources = None
+
+    def offered(self, attributes: dict[str, str]) -> list[str]:
+        """Every URL that an image element and the sources of its picture element offer, best first, as written: what a
+        screen shows, lazy attributes, src, other screens, formats that are not decoded, and pictures in `data:` URLs.
+
+        Without what stands in for them, so the list may be empty."""
+        sources, self.sources = self.sources or Sources(), None  # a picture element shows its first img
+        width = dimension(attributes, "width")
+        candidates, lazy = list(sources.ranked[0]), []
+        is_lazy = sources.lazy
+        for name in attributes:
+            if name == "srcset" or name in LAZY_SETS:
+                candidates += srcset(attributes[name][:MAX_SET])
+                is_lazy = is_lazy or name != "srcset"
+            elif name in _LAZY_RANK and (found := self.named(attributes[name], width)):
+                lazy.append((_LAZY_RANK[name], found))
+        passed_over = [url for url, _, unit in candidates if not unit]
+        urls = by_size([known for known in candidates if known[2]], self.max_width, width) if candidates else []
+        for _, found in sorted(lazy):
+            urls += found
+        source = attributes.get("src", "").strip()
+        rest = (
+            [*by_size(sources.ranked[1], self.max_width, width), *passed_over] if sources.count or passed_over else []
+        )
+        rest += by_size(sources.ranked[2], self.max_width, width) if sources.count else []
+        if not any(is_reference(url) and not may_stand_in(url) for url in (*urls, source, *rest)):
+            # other sites' own lazy attributes: whatever holds the name of a picture file
+            for name, value in attributes.items():
+                if (value[:1] in ("{", "[") or PICTURE_FILE.search(value[-300:])) and not _NO_URL.match(name):
+                    lazy.append((len(LAZY), found := self.named(value, width)))
+                    urls += found
+        named = [url for url in (*urls, *rest) if is_reference(url) and url[:5].lower() != "data:"]
+        if source and not (named and (lazy or is_lazy) and named_like_stand_in(source)):
+            urls.append(source)
+        return chosen([*urls, *rest])
+
+    def named(self, value: str, width: int | None) -> list[str]:
+        """The URLs in a lazy attribute: one, which may hold blanks, a srcset, or JSON."""
+        value = value.strip()
+        if value[:1] in ("{", "["):
+            return urls_of_json(value) if "}" in value or "]" in value else []
+        if not ("/" in value or PICTURE_FILE.search(value[-300:])):
+            return []
+        if " " in value and (_SET.search(value[:MAX_SET]) or not PICTURE_FILE.search(value[-300:])):
+            return by_size(srcset(value[:MAX_SET]), self.max_width, width) if _SET.search(value[:MAX_SET]) else []
+        return [value]
+
+
+def chosen(urls: list[str]) -> list[str]:
+    """The references among the URLs of a picture, each once, those of `data:` last."""
+    found = [url for url in dict.fromkeys(urls) if is_reference(url)]
+    if not any(url[:5].lower() == "data:" for url in found):
+        return found
+    remote = [url for url in found if url[:5].lower() != "data:"]
+    # beside a URL a short one is a preview
+    return remote + [url for url in found if url[:5].lower() == "data:" and data_urls.is_picture(url, alone=not remote)]
+
+
+def with_link(urls: list[str], link: str, width: int | None) -> list[str]:
+    """The URLs of a picture and of the picture file that it links to, which comes first if the page shows a
+    thumbnail."""
+    if not link:
+        return urls
+    return [link, *urls] if width is not None and width <= THUMBNAIL else [*urls, link]
+
+
+def urls_of_json(value: str) -> list[str]:
+    """The URLs of picture files in a JSON value, in its order."""
+    if len(value) > MAX_JSON:
+        return []
+    try:
+        waiting = [json.loads(value)]
+    except (ValueError, RecursionError):
+        return []
+    found: list[str] = []
+    while waiting and len(found) < MAX_SOURCES:
+        item = waiting.pop()
+        if isinstance(item, str):
+            if is_picture_file(item) and " " not in item:
+                found.append(item)
+        elif isinstance(item, dict):
+            waiting += [part for pair in reversed(item.items()) for part in reversed(pair)]
+        elif isinstance(item, list):
+            waiting += reversed(item)
+    return found
+
+
+def alternative(attributes: dict[str, str]) -> str:
+    """The words that an image element has for its picture: its alt, else its title or aria-label; a file's name is
+    none."""
+    for name in ("alt", "title", "aria-label"):
+        words = " ".join(attributes.get(name, "")[:10_000].split())
+        if words and not _FILE_NAME.fullmatch(words):
+            return words
+    return ""
 
 
 def stands_for_text(alt: str, label: str) -> bool:
@@ -175,13 +386,6 @@ def is_picture_file(url: str) -> bool:
     return bool(PICTURE_FILE.search(url[-300:])) and ":" not in url.rsplit("/", 1)[-1]
 
 
-def looks_like_url(value: str) -> bool:
-    """Whether an attribute's value is a URL rather than JSON, a number or a flag."""
-    return (
-        value[:1] not in ("{", "[") and " " not in value and ("/" in value or bool(PICTURE_FILE.search(value[-300:])))
-    )
-
-
 class _Elements:
     def __init__(self) -> None:
         self.found: list[dict[str, str]] = []
@@ -195,7 +399,10 @@ class _Elements:
 
 
 def elements(markup: str) -> list[dict[str, str]]:
-    """The attributes of the img elements in the first 100,000 characters of a piece of HTML."""
+    """The attributes of the img elements in the first 100,000 characters of HTML, which stands escaped in a noscript
+    element."""
+    if not _MARKUP.search(markup):
+        return []
     target = _Elements()
     try:
         etree.fromstring(markup[:100_000].encode("utf-8", "replace"), etree.HTMLParser(target=target, encoding="utf-8"))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from pipeline.extract.hints import COUNT, names
+from pipeline.extract.images import chosen, named_like_stand_in
 from pipeline.extract.metadata import Head
 
 BLOCK = names(
@@ -11,8 +12,8 @@ BLOCK = names(
     " option p pre search section summary table tbody td tfoot th thead tr ul"
 )
 HEADINGS = names("h1 h2 h3 h4 h5 h6")
+MAX_DOT = 3  # pixels of a declared side; tracking pixels and rules are no larger
 CODE_TAGS = names("code tt kbd samp")
-IMAGE_TAGS = names("img amp-img amp-anim image graphic lazy-image gatsby-image nuxt-img")
 EMPTY, BLOCK_LEVEL, SPECIAL = 1, 2, 3
 KINDS = {
     **dict.fromkeys(BLOCK, BLOCK_LEVEL),
@@ -36,6 +37,7 @@ KINDS = {
 IN_LINK, HIDDEN, PREFORMATTED, SKIP, NOSCRIPT, IN_FIGURE, CODE = 1, 2, 4, 8, 16, 32, 64
 IN_TABLE, IN_HEADING, INLINE_HIDDEN, JSON_LD, TITLE, RUBY, IN_LOCAL_LINK = 128, 256, 512, 1024, 2048, 4096, 8192
 MAYBE_HIDDEN = 16384  # by the name of a class, which a style sheet may overrule
+UNSEEN, SVG = 32768, 65536  # HIDDEN from the eye too, not from screen readers alone; inside a drawing
 
 _STATES = {
     "pre": PREFORMATTED,
@@ -78,10 +80,15 @@ class Picture:
     left_out: str = ""
     """The rule under which the picture is no part of the document."""
 
+    def is_dot(self) -> bool:
+        """Whether the page declares it so small that it counts visits or draws a line."""
+        return any(side is not None and side <= MAX_DOT for side in (self.width, self.height))
+
     def merge(self, twin: "Picture") -> None:
         """Takes over what `twin` knows of the same picture. URLs for browsers without scripts come last: they are of
         fewer sizes."""
-        self.urls = list(dict.fromkeys(twin.urls + self.urls if self.noscript else self.urls + twin.urls))
+        urls = twin.urls + self.urls if self.noscript else self.urls + twin.urls
+        self.urls = chosen([url for url in urls if not named_like_stand_in(url)] or urls)
         self.alt = self.alt or twin.alt
         self.width, self.height = self.width or twin.width, self.height or twin.height
         self.noscript = self.noscript and twin.noscript

@@ -16,7 +16,6 @@ from pipeline.extract.page import (
     CODE_TAGS,
     EMPTY,
     HIDDEN,
-    IMAGE_TAGS,
     IN_LINK,
     IN_LOCAL_LINK,
     INLINE_HIDDEN,
@@ -30,8 +29,10 @@ from pipeline.extract.page import (
     RUBY,
     SKIP,
     SPECIAL,
+    SVG,
     TAGS,
     TITLE,
+    UNSEEN,
     Page,
 )
 from pipeline.extract.pictures import PictureReader
@@ -42,7 +43,6 @@ MAX_UNCLOSED = 128
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
 _BREAK = "\n"
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # what links of headings to themselves show
-_MARKUP = re.compile("<img", re.I)
 
 
 class PageLimit(Exception):
@@ -53,12 +53,11 @@ class PageLimit(Exception):
         self.rule = rule
 
 
-def _hidden(attributes: dict[str, str]) -> bool:
-    return (
-        "hidden" in attributes
-        or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000]) is not None)
-        or attributes.get("aria-hidden") == "true"
-    )
+def _hidden(attributes: dict[str, str]) -> int:
+    """HIDDEN, with UNSEEN where not screen readers alone pass the element over; 0 where it is shown."""
+    if "hidden" in attributes or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000])):
+        return HIDDEN | UNSEEN
+    return HIDDEN if attributes.get("aria-hidden") == "true" else 0
 
 
 class PageReader:
@@ -139,13 +138,15 @@ class PageReader:
                 hints = bits(attributes.get("class", ""), attributes.get("role", ""))
             if "id" in attributes:
                 hints |= bits(attributes["id"])
-        if _hidden(attributes):
+        if hidden := _hidden(attributes):
+            if hints & HIDDEN_CLASS:
+                hidden |= UNSEEN
             if not root:
-                state |= HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
+                state |= hidden if kind == BLOCK_LEVEL else hidden | INLINE_HIDDEN
         elif hints & NUMBERING:
-            state |= HIDDEN
+            state |= HIDDEN | UNSEEN
         elif hints & HIDDEN_CLASS:
-            state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | INLINE_HIDDEN
+            state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | UNSEEN | INLINE_HIDDEN
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
         if self.css_backgrounds and "style" in attributes:
@@ -154,13 +155,17 @@ class PageReader:
 
     def inline(self, tag: str, attributes: dict[str, str]) -> None:
         """The state inside an inline element. It gets no row: text does not tell blocks by it."""
-        if _hidden(attributes) or (
-            ("class" in attributes or "role" in attributes)
-            and bits(attributes.get("class", ""), attributes.get("role", "")) & (HIDDEN_CLASS | NUMBERING)
-        ):
-            self.state |= HIDDEN | INLINE_HIDDEN
+        hidden = _hidden(attributes)
+        if ("class" in attributes or "role" in attributes) and bits(
+            attributes.get("class", ""), attributes.get("role", "")
+        ) & (HIDDEN_CLASS | NUMBERING):
+            hidden = HIDDEN | UNSEEN
+        if hidden:
+            self.state |= hidden | INLINE_HIDDEN
         if tag == "a":
             self.state = self.anchor(attributes, self.state)
+        elif "-" in tag and (shown := self.pictures.shown(tag, attributes)):
+            self.image(shown)
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
         if self.css_backgrounds and "style" in attributes:
@@ -178,12 +183,14 @@ class PageReader:
             if not state & SKIP:
                 self.run.append(_BREAK)
         elif tag == "img" or tag == "image":
-            if not state & SKIP or state & NOSCRIPT:
-                self.image(attributes)
+            if (not state & SKIP or state & NOSCRIPT or (state & SVG and tag == "image")) and (
+                shown := self.pictures.shown(tag, attributes)
+            ) is not None:
+                self.image(shown)
         elif tag == "hr":
             self.building.flush(self.block, self.state)
         elif tag == "source":
-            self.pictures.source(attributes)
+            self.pictures.shown(tag, attributes)
         elif tag in ("meta", "link", "base"):
             self.page.head.element(tag, attributes)
 
@@ -204,14 +211,14 @@ class PageReader:
         if tag == "time":
             self.page.head.time(attributes)
             return state
-        if tag == "picture":
-            self.pictures.sources = []
-        elif tag in IMAGE_TAGS:
-            if not state & SKIP:
-                self.image(attributes)
-        elif tag == "ruby":
+        shown = self.pictures.shown(tag, attributes)
+        if shown and not state & SKIP:
+            self.image(shown)
+        if tag == "picture" or (shown and tag != "object" and tag != "video"):
+            return state
+        if tag == "ruby":
             return state | RUBY
-        elif tag == "rt":
+        if tag == "rt":
             if state & RUBY:
                 self.run.append("(")
         elif tag == "math":
@@ -224,16 +231,10 @@ class PageReader:
         elif tag == "title":
             self.raw = []
             return state | SKIP | TITLE
-        elif tag == "video":
-            if attributes.get("poster"):
-                self.image({**attributes, "src": attributes["poster"], "alt": attributes.get("title", "")})
-            return state | SKIP
         elif tag == "object":
-            kind = attributes.get("type", "")
-            data = attributes.get("data", "")
-            if kind.startswith("image/") or (not kind and images.is_picture_file(data)):
-                self.image({**attributes, "src": data})
-                return state | SKIP
+            return state | SKIP if shown else state
+        elif tag == "svg":
+            return state | SKIP if state & SKIP else state | SKIP | SVG
         else:
             return state | SKIP
         return state
@@ -276,7 +277,7 @@ class PageReader:
                 if state & RUBY:
                     self.run.append(")")
             elif tag == "picture":
-                self.pictures.sources = None
+                self.pictures.end_picture()
             elif state & (JSON_LD | TITLE) and self.raw:
                 text = "".join(self.raw)
                 self.raw = []
@@ -324,8 +325,6 @@ class PageReader:
         """Images that stand in a noscript element as escaped markup."""
         source = "".join(self.raw)
         self.raw = []
-        if not _MARKUP.search(source):
-            return
         for attributes in images.elements(source):
             self.image(attributes)
         self.building.flush(self.block, self.state)

@@ -1,6 +1,5 @@
 """Which blocks and pictures of a page are its main content."""
 
-import re
 from itertools import pairwise
 
 import numpy as np
@@ -17,8 +16,7 @@ from pipeline.extract.page import HIDDEN, IN_FIGURE, LOCAL_LINK, NOSCRIPT, Page,
 Flags = NDArray[np.bool_]
 
 HIDDEN_PICTURE, ICON, OUTSIDE = "image.hidden", "image.icon", "image.outside"
-"""Rules under which pictures are left out, beside PLACEHOLDER and TRACKER."""
-MIN_SIDE = 3  # pixels; smaller declared sizes are tracking pixels and rules
+"""Rules under which pictures are left out, beside PLACEHOLDER."""
 ICON_SIDE = 32
 LIKELY = 0.5
 SHARE = 0.5
@@ -35,7 +33,6 @@ MIN_LINKS = 200  # characters; a page whose content would be fewer, all of them 
 # What surrounds pictures that belong to other pages, to people or to the site
 ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("nav", "aside", "footer", "button")
 FOOTER, ARTICLE = scope_bits("footer"), scope_bits("article", "main")
-SPRITE = re.compile(r"[/_-]sprites?[./_-]", re.I)
 
 
 def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
@@ -73,7 +70,8 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     pictures = _pictures(page, kept, shown, chars, found, revealed)
     # what stands in one block with a picture is its caption, or the sentence that it is part of
     for index in pictures:
-        kept[page.pictures[index].block] |= 0 < chars[page.pictures[index].block] <= MAX_CARD
+        block = page.pictures[index].block
+        kept[block] |= 0 < chars[block] <= MAX_CARD and not hidden[block]
     return kept, pictures
 
 
@@ -227,11 +225,5 @@ def _pictures(
 
 
 def _is_decoration(picture: Picture) -> bool:
-    for side in (picture.width, picture.height):
-        if side is not None and side <= MIN_SIDE:
-            return True
-        if side is not None and side <= ICON_SIDE and picture.width == picture.height:
-            return True
-    if picture.hints & H.AVATAR:
-        return True
-    return bool(SPRITE.search(picture.urls[0][-200:]))
+    small = picture.width is not None and picture.width <= ICON_SIDE and picture.width == picture.height
+    return picture.is_dot() or small or bool(picture.hints & H.AVATAR)

@@ -161,7 +161,10 @@ def openm3w(page: AnnotatedPage) -> Nodes:
     from pipeline.extract import extract
 
     document = extract(page.html, page.url, content_type=page.content_type)
-    return [("text", n.text) if hasattr(n, "text") else ("image", n.url) for n in (document.nodes if document else ())]
+    nodes = document.nodes if document else ()
+    # no set names pictures that are part of the page
+    named = (n for n in nodes if hasattr(n, "text") or not n.url.startswith("data:"))
+    return [("text", n.text) if hasattr(n, "text") else ("image", n.url) for n in named]
 
 
 def trafilatura(page: AnnotatedPage, fast: bool = False) -> Nodes:

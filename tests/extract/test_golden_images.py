@@ -1,11 +1,19 @@
 """Images: one small page per behaviour, each with the nodes that it must become."""
 
+import base64
+import io
+from hashlib import sha256
+from urllib.parse import quote
+
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from pipeline.extract import extract
+from pipeline.extract.images import screen_rank
 from pipeline.extract.reader import read
 from pipeline.extract.selection import select_around
+from pipeline.urls import resolve
 from shards.records import Image, Text
 from tests.extract.pages import (
     AFTER,
@@ -22,6 +30,14 @@ from tests.extract.pages import (
     page,
     text,
 )
+
+
+def picture_of(width: int, height: int) -> bytes:
+    """A PNG of noise."""
+    pixels = np.random.default_rng(1).integers(0, 255, (height, width, 3), np.uint8)
+    output = io.BytesIO()
+    Pillow.fromarray(pixels).save(output, "PNG")
+    return output.getvalue()
 
 
 def test_image_between_paragraphs_keeps_its_place():
@@ -111,8 +127,154 @@ def test_lazy_srcset():
     assert (image.url, image.alternatives) == (ROOT + "a-900.jpg", (ROOT + "a-300.jpg",))
 
 
-def test_placeholder_without_a_picture_is_no_image():
-    assert images('<p><img src="data:image/png;base64,iVBORw0KGgo="></p><p><img src="/img/spacer.gif"></p>') == []
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/img/spacer.gif",  # what it is, its bytes say
+        "/img/heath-grey.jpg",
+        "/img/deep-space.webp",
+        "/img/polka_dot.png",
+        "/img/front-loader-2.jpg",
+        "/sprites/heron.png",
+        "https://foto.ad.example-krant.nl/1.jpg",
+        "https://ads.gallery.example/2.jpg",
+        "https://cdn.example.org/beacon/tower.jpg",
+        "https://cdn.example.org/count/basie.jpg",
+        "https://server.example.ad.jp/3.jpg",
+    ],
+)
+def test_no_name_makes_a_picture_a_placeholder_or_a_tracker(source):
+    found = document(f'<p><img src="{source}"></p>')
+    assert [i.url for i in found.nodes if isinstance(i, Image)] == [resolve(source, URL)] and found.left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("inner", "url"),
+    [
+        ('<img src="/lazy.gif" data-original="/up/Low tide (2).jpg">', "https://example.org/up/Low%20tide%20(2).jpg"),
+        ('<img data-src="/up/a.jpg 300w, /up/b.jpg 900w">', "https://example.org/up/b.jpg"),
+        ('<img data-image=\'{"src": "/up/c.jpg", "alt": "d.jpg e"}\'>', "https://example.org/up/c.jpg"),
+        ('<img data-sizes-of=\'{"/up/d.jpg": [90, 60]}\' src="data:,">', "https://example.org/up/d.jpg"),
+    ],
+)
+def test_values_of_lazy_attributes(inner, url):
+    assert images(inner)[0].url == url
+
+
+@pytest.mark.parametrize("hole", ["{width}", "%7Bwidth%7D", "{{ src }}", "${id}", "<%= id %>", "{0}"])
+def test_a_template_that_a_script_fills_in_is_no_candidate(hole):
+    (image,) = images(f'<img data-src="/p/lamp_{hole}x.jpg" src="/p/lamp_300x.jpg">')
+    assert (image.url, image.alternatives) == ("https://example.org/p/lamp_300x.jpg", ())
+    found = document(f'<img data-src="/p/lamp_{hole}x.jpg">')
+    assert found.left_out == (("image.placeholder", 1),)
+
+
+def test_braces_around_the_id_of_a_picture_are_no_template():
+    source = "/media/{5F3A2B1C-0D4E-4F6A-8B7C-9D0E1F2A3B4C}.jpg"
+    assert len(images(f'<img src="{source}">')) == 1
+
+
+def test_sources_for_a_screen_come_first():
+    inner = (
+        '<picture><source type="image/jxl" srcset="a.jxl"><source type="image/avif" srcset="a.avif">'
+        '<source media="print" srcset="print.png"><source media="(prefers-color-scheme: dark)" srcset="dark.png">'
+        '<source media="(max-width: 40em)" srcset="phone.jpg"><img src="a.jpg"></picture>'
+    )
+    (image,) = images(inner)
+    names = [url.removeprefix(ROOT) for url in (image.url, *image.alternatives)]
+    assert names == ["a.avif", "a.jpg", "dark.png", "phone.jpg", "a.jxl"]
+
+
+@pytest.mark.parametrize(
+    ("media", "rank"),
+    [
+        ("", None),
+        ("screen", 0),
+        ("all and (min-width: 800px)", 0),
+        ("(min-width: 90em)", 1),
+        ("(max-width: 600px), (min-width: 1000px)", 0),
+        ("print, (max-width: 600px)", 1),
+        ("only print and (color)", None),
+        ("not print", 0),
+        ("not (max-width: 600px)", 0),
+        ("(orientation: portrait)", 1),
+    ],
+)
+def test_media_of_sources(media, rank):
+    assert screen_rank(media) == (rank if media else 0)
+
+
+def test_descriptors_that_browsers_pass_over_come_last():
+    (image,) = images('<img src="a.jpg" srcset="b.jpg 100%, c.jpg 1.5w, d.jpg 1.5x">')
+    assert [url.removeprefix(ROOT) for url in (image.url, *image.alternatives)] == ["d.jpg", "a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_a_much_smaller_candidate_gives_way_to_the_next_wider_one():
+    (image,) = images('<img srcset="s.jpg 320w, l.jpg 3000w, xl.jpg 6000w">')
+    assert [url.removeprefix(ROOT) for url in (image.url, *image.alternatives)] == ["l.jpg", "s.jpg", "xl.jpg"]
+
+
+def test_zero_is_an_unknown_size():
+    (image,) = images('<img src="a.jpg" width="570" height="0">')
+    assert (image.width, image.height) == (570, None)
+
+
+def test_what_only_screen_readers_pass_over_is_shown():
+    inner = '<div aria-hidden="true"><img src="hero.jpg"></div>'
+    assert [i.url for i in images(inner)] == [ROOT + "hero.jpg"]
+    assert images('<div aria-hidden="true" class="d-none" style="display:none"><img src="hero.jpg"></div>') == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "alt"),
+    [
+        ('title="The keeper"', "The keeper"),
+        ('alt="" aria-label="The keeper"', "The keeper"),
+        ('alt="A lamp" title="The keeper"', "A lamp"),
+        ('alt="DSC_0042.JPG"', ""),
+        ('alt="lamp final 2.png" title="The keeper"', "The keeper"),
+        ('alt="IMG_20240101-2"', ""),
+        ('alt="Image 2 of the log"', "Image 2 of the log"),
+    ],
+)
+def test_words_of_a_picture(attributes, alt):
+    assert [i.alt for i in images(f'<img src="a.jpg" {attributes}>')] == [alt]
+
+
+EMBEDDED = base64.b64encode(picture_of(40, 20)).decode()
+
+
+def test_embedded_picture_is_named_by_its_bytes():
+    name = "data:sha256," + sha256(picture_of(40, 20)).hexdigest()
+    inner = f'<img src="data:image/png;base64,{EMBEDDED}">'
+    assert [i.url for i in images(inner)] == [name]
+    escaped = quote(picture_of(40, 20))
+    assert [i.url for i in images(f"<img src='data:image/png,{escaped}'>")] == [name]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "data:image/gif;base64,R0lGODlhAQABAAAAACw=",
+        "data:image/png;base64," + base64.b64encode(picture_of(20, 15)).decode(),
+        "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 3 2'%3E%3C/svg%3E",
+        "data:image/png;base64,????",
+        "data:image/png;base64,",
+        "data:text/html;base64," + EMBEDDED,
+    ],
+)
+def test_embedded_placeholder(source):
+    found = document(f'<img src="{source}">')
+    assert found.left_out == (("image.placeholder", 1),)
+
+
+def test_embedded_preview_beside_a_url_is_no_candidate():
+    (image,) = images(f'<img src="data:image/png;base64,{EMBEDDED}" data-src="a.jpg">')
+    assert (image.url, image.alternatives) == (ROOT + "a.jpg", ())
+    noise = base64.b64encode(picture_of(200, 100)).decode()
+    assert len(noise) > 4096
+    (image,) = images(f'<img src="data:image/png;base64,{noise}" data-src="a.jpg">')
+    assert image.url == ROOT + "a.jpg" and image.alternatives[0].startswith("data:sha256,")
 
 
 @pytest.mark.parametrize("order", [0, 1])
@@ -177,10 +339,13 @@ def test_object_and_video_poster():
     assert text(inner) == ""
 
 
-def test_inline_svg_is_no_image_and_no_text():
+def test_inline_svg_is_no_text():
     inner = '<p><svg viewBox="0 0 9 9"><title>Icon</title><text>drawn</text><image href="in.png"/></svg></p>'
-    assert images(inner) == []
+    assert [i.url for i in images(inner)] == [ROOT + "in.png"]  # of an svg, only what it shows of another file
+    old = inner.replace("href", "xlink:href")
+    assert [i.url for i in images(old)] == [ROOT + "in.png"]
     assert text(inner) == ""
+    assert images('<template><svg><image href="in.png"/></svg></template>') == []
 
 
 def test_inline_svg_is_counted_where_the_text_is():
@@ -207,8 +372,6 @@ def test_declared_size_from_style():
     "decoration",
     [
         '<img src="https://stats.example.org/p.gif" width="1" height="1">',
-        '<img src="https://pixel.wp.com/b.gif?host=example.org">',
-        '<img src="/img/sprite-icons.png">',
         '<img class="avatar avatar-48" src="face.jpg" width="48" height="48">',
         '<img src="arrow.png" width="16" height="16">',
     ],

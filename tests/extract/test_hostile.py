@@ -32,7 +32,7 @@ def check(found: Document | None) -> None:
             assert "\n\n\n" not in node.text and "\0" not in node.text
             node.text.encode()
         else:
-            assert re.match(r"(?:https?|file)://", node.url) and len(node.url) <= MAX_URL
+            assert re.match(r"(?:https?|file)://|data:sha256,[0-9a-f]{64}$", node.url) and len(node.url) <= MAX_URL
             assert node.url not in node.alternatives
             (node.url + "".join(node.alternatives) + node.alt + node.caption).encode()
         previous = node

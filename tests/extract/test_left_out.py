@@ -22,10 +22,9 @@ def page(markup: str, below: str = "") -> bytes:
     ("markup", "rule"),
     [
         ('<img src="data:image/gif;base64,R0lGOD">', "image.placeholder"),
-        ('<img src="/spacer.gif">', "image.placeholder"),
+        ('<img src="/lamp_{width}x.jpg">', "image.placeholder"),
         ("<img>", "image.placeholder"),
         ('<img src="http://[bad/a.jpg">', "image.placeholder"),
-        ('<img src="https://www.google-analytics.com/a.gif">', "image.tracker"),
         ('<img src="/a.jpg" width="1" height="1">', "image.icon"),
         ('<img src="/a.jpg" width="16" height="16">', "image.icon"),
         ('<div style="display:none"><img src="/a.jpg"></div>', "image.hidden"),

@@ -1,0 +1,55 @@
+"""Pictures that are part of a page: `data:` URLs (RFC 2397)."""
+
+import binascii
+import re
+from functools import lru_cache
+from hashlib import sha256
+from urllib.parse import unquote_to_bytes
+
+from pipeline.images.header import UNSUPPORTED, ImageDropped, read_header
+
+NAME = "data:sha256,"
+"""How the name of such a picture begins; the hash of its bytes follows, in hex."""
+SHORT = 4096
+"""Characters up to which a `data:` URL beside other URLs of a picture is taken for a placeholder or a preview."""
+MAX_ICON = 32  # pixels of the longer side; what is no larger is an icon or a placeholder
+_HEAD = re.compile(r"\s*data:(?:image/[\w.+-]{1,60})?((?:;[^,;]{0,100}){0,8}),", re.I)
+_DRAWN = re.compile(rb"<(?:\w+:)?(?:path|rect|circle|ellipse|line|poly\w+|text|image|use)\b", re.I)
+
+
+def read(url: str) -> bytes | None:
+    """The bytes of a `data:` URL that may be a picture; None for another media type or a wrong coding."""
+    head = _HEAD.match(url[:1000])
+    if head is None:
+        return None
+    body = unquote_to_bytes(url[head.end() :].partition("#")[0])
+    if head[1].lower().replace(" ", "").endswith(";base64"):
+        try:
+            body = binascii.a2b_base64(body + b"==")
+        except ValueError:
+            return None
+    return body or None
+
+
+def name(url: str) -> str | None:
+    """What stands for a `data:` URL in a document: the hash of its bytes; None where it holds none."""
+    body = read(url)
+    return None if body is None else NAME + sha256(body).hexdigest()
+
+
+def is_picture(url: str, *, alone: bool) -> bool:
+    """Whether a `data:` URL is more than a placeholder: a long one always, a short one only where it is all that the
+    page has (`alone`), larger than an icon."""
+    return len(url) > SHORT or (alone and _draws(url))
+
+
+@lru_cache(maxsize=1000)
+def _draws(url: str) -> bool:
+    body = read(url)
+    if body is None:
+        return False
+    try:
+        header = read_header(body)
+    except ImageDropped as error:
+        return error.rule_id == UNSUPPORTED and (b"<svg" not in body or _DRAWN.search(body) is not None)
+    return max(header.width, header.height) > MAX_ICON
