@@ -11,7 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,33 @@ def side_job(setting: Setting, side: str, seed: int, log: Log) -> None:
     once(setting.losses_path(f"{side}-{seed}"), make)
 
 
+@dataclass
+class Pages:
+    """The held-out units of both sets. A page held out in both counts once: its pieces have one place each, given by
+    its URL and the number of the piece."""
+
+    places: dict[tuple[str, int], int] = field(default_factory=dict)
+    cluster: list[str] = field(default_factory=list)
+    documents: set[str] = field(default_factory=set)
+    sites: set[str] = field(default_factory=set)
+
+    def add(self, windows: Windows, clusters: Clusters, used: np.ndarray) -> list[int]:
+        """The places of the units (U,) that are `used`."""
+        found = []
+        pieces_met: Counter[str] = Counter()
+        for number, unit in enumerate(windows.units):
+            key = (unit["url"], pieces_met[unit["url"]])
+            pieces_met[unit["url"]] += 1
+            if used[number]:
+                if key not in self.places:
+                    self.places[key] = len(self.places)
+                    self.cluster.append(clusters.cluster[number])
+                    self.documents.add(clusters.document[number])
+                    self.sites.add(unit["site"])
+                found.append(self.places[key])
+        return found
+
+
 def compare(
     held_out: dict[str, Windows], clusters: dict[str, Clusters], a: list[Losses], b: list[Losses]
 ) -> dict[str, Any]:
@@ -203,44 +230,33 @@ def compare(
     above zero A teaches more. Models of the same seed are compared with each other, because most of the variance
     between seeds comes from the initial weights they share. A page held out in both sets counts once in the interval
     (`validate.interval`); a page without such a token does not count."""
-    sums: dict[str, list[np.ndarray]] = {"a": [], "b": []}
-    places: dict[tuple[str, int], int] = {}
-    cluster: list[str] = []
-    documents: set[str] = set()
-    sites: set[str] = set()
-    page: list[int] = []
-    counts = []
+    pages, place = Pages(), []
+    counts, differences = [], []
     for name, windows in held_out.items():
         chosen = seen_images(windows).image >= 0
         tokens = validate.unit_sums(windows, np.ones(len(chosen)), chosen)
         used = tokens > 0
         weight = 1 / (max(1.0, tokens.sum()) * len(held_out))
-        pieces_met: Counter[str] = Counter()
-        for number, unit in enumerate(windows.units):
-            key = (unit["url"], pieces_met[unit["url"]])
-            pieces_met[unit["url"]] += 1
-            if used[number]:
-                if key not in places:
-                    places[key] = len(places)
-                    cluster.append(clusters[name].cluster[number])
-                    documents.add(clusters[name].document[number])
-                    sites.add(unit["site"])
-                page.append(places[key])
+        place += pages.add(windows, clusters[name], used)
         counts.append(tokens[used] * weight)
-        for side, losses in (("a", a), ("b", b)):
-            part = [validate.unit_sums(windows, entry[name], chosen)[used] for entry in losses]
-            sums[side].append(np.stack(part) * validate.BITS * weight)
-    if not page:
+        of_a, of_b = (
+            np.stack([validate.unit_sums(windows, losses[name], chosen)[used] for losses in side]) for side in (a, b)
+        )
+        differences.append((of_b - of_a) * validate.BITS * weight)
+    if not place:
         return {"value": None, "low": None, "high": None, "documents": 0, "sites": 0, "by_site": False}
-    of_a, of_b = (
-        np.stack([np.bincount(page, row, minlength=len(places)) for row in np.concatenate(sums[side], 1)])
-        for side in "ab"
-    )
-    weights = np.bincount(page, np.concatenate(counts), minlength=len(places))
-    value, low, high = validate.interval(of_b - of_a, weights, cluster)
-    numbers = {"value": value, "low": low, "high": high} if low == low else {"value": value, "low": None, "high": None}
-    by_site = any(clusters[name].by_site for name in held_out)
-    return {**numbers, "documents": len(documents), "sites": len(sites), "by_site": by_site}
+    of_place = [np.bincount(place, row, minlength=len(pages.places)) for row in np.concatenate(differences, 1)]
+    weights = np.bincount(place, np.concatenate(counts), minlength=len(pages.places))
+    value, low, high = validate.interval(np.stack(of_place), weights, pages.cluster)
+    known = low == low
+    return {
+        "value": value,
+        "low": low if known else None,
+        "high": high if known else None,
+        "documents": len(pages.documents),
+        "sites": len(pages.sites),
+        "by_site": any(clusters[name].by_site for name in held_out),
+    }
 
 
 def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, report: Report) -> Result:
@@ -288,36 +304,51 @@ def begin(
     training = {
         side: cut_windows(opened, tokenizer, "train", opened.cut, options.seed) for side, opened in corpora.items()
     }
-    texts = {side: text_hashes(opened) for side, opened in corpora.items()}
-    unseen = held_out_of(held_out, training, texts)
     setting = setting_of(corpora["a"], out, options, encoder, tokenizer, device)
     clusters = {side: validate.clusters_of(held_out[side], training[side]) for side in corpora}
     untrained = [{name: np.zeros(len(windows.tokens)) for name, windows in held_out.items()}]
     say_too_few(too_few_in(compare(held_out, clusters, untrained, untrained)), report)
-    jobs, text = [], []
+    kept = write_windows(setting, corpora, tokenizer, held_out, training, report)
+    jobs = lm_jobs(setting)
     known: set[bytes] = set()
     for side, opened in corpora.items():
-        kept = without(training[side], unseen, texts[side], opened.max_documents)
-        left_out = len(training[side]) - len(kept)
-        report(
-            f"{left_out} of {len(training[side])} training windows of {side.upper()} share a page, text or image "
-            "with held-out ones"
-        )
-        check_amount(opened.folder, kept, held_out[side])
-        kept.save(out / "data" / f"train-{side}.npz")
-        held_out[side].save(out / "data" / f"validation-{side}.npz")
-        hashes = {row.tobytes() for part in (kept, held_out[side]) for row in part.hashes} - known
+        hashes = {row.tobytes() for part in (kept[side], held_out[side]) for row in part.hashes} - known
         jobs += encode_jobs(setting, opened, pictures(opened, hashes))
         known |= hashes
-        if options.lm == "nano":
-            tiles = cut_windows(opened, tokenizer, "train", opened.tiles)
-            text.append(without(tiles, unseen, texts[side], opened.max_documents))
-    if options.lm == "nano":
-        joined(*text).save(out / "data" / "text.npz")
-    jobs = [*lm_jobs(setting), *jobs]
     progress = Progress(out / "log.jsonl", report, sum(amount(jobs).values()))
     run_jobs(first_job, jobs, worker_count(options, device), progress)
     return setting, held_out, clusters, progress
+
+
+def write_windows(
+    setting: Setting,
+    corpora: dict[str, Corpus],
+    tokenizer: Tokenizer,
+    held_out: dict[str, Windows],
+    training: dict[str, Windows],
+    report: Report,
+) -> dict[str, Windows]:
+    """Write the windows of both sides to files, and return the training windows that share nothing with what is held
+    out. Raises TrainError if there is too little data."""
+    data, nano = setting.out / "data", setting.options.lm == "nano"
+    texts = {side: text_hashes(opened) for side, opened in corpora.items()}
+    unseen = held_out_of(held_out, training, texts)
+    kept, tiles = {}, []
+    for side, opened in corpora.items():
+        kept[side] = without(training[side], unseen, texts[side], opened.max_documents)
+        report(
+            f"{len(training[side]) - len(kept[side])} of {len(training[side])} training windows of {side.upper()} "
+            "share a page, text or image with held-out ones"
+        )
+        check_amount(opened.folder, kept[side], held_out[side])
+        kept[side].save(data / f"train-{side}.npz")
+        held_out[side].save(data / f"validation-{side}.npz")
+        if nano:
+            whole = cut_windows(opened, tokenizer, "train", opened.tiles)
+            tiles.append(without(whole, unseen, texts[side], opened.max_documents))
+    if nano:
+        joined(*tiles).save(data / "text.npz")
+    return kept
 
 
 def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOptions) -> Tokenizer:
