@@ -16,7 +16,8 @@ from pipeline.sources.http import Damaged, TooLarge
 from pipeline.urls import host_of, normal, site_of
 
 REDIRECTS = 10
-"""Redirects from a URL found on a page to its content (the Fetch standard allows 20, RFC 9309 asks for 5)."""
+"""Redirects from a URL found on a page to its content (the Fetch standard allows 20, RFC 9309 asks for 5), and sitemaps
+between a robots.txt and the last that is read (sitemaps.org knows two)."""
 FEEDS = (*XML, "application/rss+xml", "application/atom+xml", "application/feed+json")
 GZIP = ("application/gzip", "application/x-gzip")
 
@@ -38,8 +39,8 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Scope:
-    """Which URLs belong to a crawl. `left_out` counts those that do not, `over_limit` links over the limit
-    of a page."""
+    """Which URLs belong to a crawl. `left_out` counts those that do not, `over_limit` links over the limit of a page,
+    or of the depth of sitemaps."""
 
     options: CrawlOptions
     left_out: int = 0
@@ -95,8 +96,13 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
             broken = "too_large" if isinstance(error, TooLarge) else "coding"
         else:
             further = scope.accept(entry, pages, PAGE, entry.depth)
-            named = filter(None, map(normal, maps))
-            further += [Entry(url, SITEMAP, entry.depth, 0, entry.url, owner=entry.owner) for url in named]
+            named = list(filter(None, map(normal, maps)))
+            if entry.hops < REDIRECTS:
+                further += [
+                    Entry(url, SITEMAP, entry.depth, entry.hops + 1, entry.url, owner=entry.owner) for url in named
+                ]
+            else:
+                scope.over_limit += len(named)
     target = redirect_target(response)
     if target is not None and entry.hops < REDIRECTS:
         further = scope.accept(entry, [target], entry.kind, entry.depth, entry.hops + 1)
@@ -120,7 +126,7 @@ def _linked(entry: Entry, links: Links, scope: Scope, follow: bool, images: bool
     if follow and entry.depth < scope.options.depth:
         further += scope.accept(entry, list(links.pages), PAGE, entry.depth + 1)
         if scope.options.sitemaps:
-            further += scope.accept(entry, list(links.feeds), SITEMAP, entry.depth)
+            further += scope.accept(entry, list(links.feeds), SITEMAP, entry.depth + 1)
     return further
 
 

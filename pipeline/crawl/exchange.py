@@ -1,5 +1,6 @@
 """One request to a host, and whether it is made again."""
 
+import asyncio
 import time
 import traceback
 from collections.abc import Callable
@@ -8,17 +9,25 @@ from pathlib import Path
 from pipeline.crawl.hosts import DOWN, Host
 from pipeline.fetch import Client, FetchFailed, Response
 from pipeline.fetch.response import RETRY_STATUSES
-from pipeline.fetch.retry import ATTEMPTS, LONGEST_WAIT, back_off, retry_after
+from pipeline.fetch.retry import ATTEMPTS, back_off, retry_after
 
 UNREADABLE = "unreadable"
 """The rule of a response at which this program itself failed; the row's `detail` tells how and where."""
 
 
 async def exchange(
-    client: Client, host: Host, url: str, wanted: Callable[[int, str], bool] | None = None
+    client: Client,
+    host: Host,
+    url: str,
+    wanted: Callable[[int, str], bool] | None = None,
+    seconds: float | None = None,
 ) -> Response | FetchFailed:
+    """One request, which takes at most `seconds`."""
     try:
-        return await client.exchange(url, wanted, host.sent)
+        async with asyncio.timeout(seconds):
+            return await client.exchange(url, wanted, host.sent)
+    except TimeoutError:
+        return FetchFailed("timeout", f"not done after {seconds:g} s")
     except Exception as error:
         return failure(error)
 
@@ -32,13 +41,17 @@ def failure(error: Exception) -> FetchFailed:
 
 
 def pause(host: Host, url: str, attempts: int, answer: Response | FetchFailed) -> float | None:
-    """Seconds until a request that was made `attempts` times is made again; None where the answer is final."""
-    wait: float | None = None
+    """Seconds until a request that was made `attempts` times is made again; None where the answer is final. Lets a host
+    rest that asks for patience, and leaves one that goes on doing so."""
+    rest = 0.0
     if isinstance(answer, FetchFailed):
         heals = answer.may_heal
+    elif heals := answer.status in RETRY_STATUSES:
+        asked = retry_after(answer, time.time())
+        if asked is not None or answer.status in (429, 503):
+            rest = host.refused(asked, asyncio.get_running_loop().time())
     else:
-        heals = answer.status in RETRY_STATUSES
-        wait = retry_after(answer, time.time())
-    wait = back_off(attempts, url) if wait is None else wait
-    again = heals and attempts < ATTEMPTS and wait <= LONGEST_WAIT and host.failures < DOWN
-    return wait if again else None
+        host.refusals = 0
+    # a moment longer than the host rests: another URL comes first, it may be this one alone that is refused
+    again = host.left or (heals and attempts < ATTEMPTS and host.failures < DOWN)
+    return rest + back_off(attempts, url) if again else None

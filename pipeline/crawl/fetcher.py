@@ -1,23 +1,20 @@
 """What is asked of a host next, and what the answer means."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 
 from pipeline.crawl.discover import Scope, judge, wanted
 from pipeline.crawl.exchange import exchange, failure, pause
-from pipeline.crawl.frontier import Entry
+from pipeline.crawl.frontier import SITEMAP, Entry
 from pipeline.crawl.hosts import DOWN, Asking, Host
-from pipeline.crawl.ledger import Ledger
+from pipeline.crawl.ledger import Ledger, done
 from pipeline.crawl.outbox import Outbox
 from pipeline.crawl.rights import RightsFiles
 from pipeline.fetch import Client, FetchFailed, Response
 from pipeline.fetch.response import CONNECTION_REASONS
 from pipeline.urls import origin_of
-
-ROUND_SECONDS = 300.0
-"""After this a partition begins no request and hands what is left to the next round: one slow host does not hold up
-all others."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +22,16 @@ class Allowance:
     """What a partition may use up in a round. `deadline` is in seconds since the epoch."""
 
     pages: int
+    sitemaps: int
     bytes: int
     deadline: float | None
 
 
 @dataclass(eq=False)
 class Fetcher:
-    """Works off the queues of hosts, a request at a time, and writes down what comes of it. `begin` is when the round
-    began, by the event loop's clock."""
+    """Works off the queues of hosts, a request at a time, and writes down what comes of it. Nothing is asked after
+    `end`, by the event loop's clock. `resume` is when the first of the hosts that the next round goes on with may be
+    asked (seconds since the epoch)."""
 
     client: Client
     rights: RightsFiles
@@ -40,20 +39,27 @@ class Fetcher:
     scope: Scope
     outbox: Outbox
     allowance: Allowance
-    begin: float
+    end: float
+    resume: float | None = None
 
     async def step(self, host: Host) -> None:
         """At most one request to a host."""
+        await self._step(host)
+        self.ledger.keep(host, asyncio.get_running_loop().time())
+
+    async def _step(self, host: Host) -> None:
         loop = asyncio.get_running_loop()
         count = 0
-        while (taken := host.take(loop.time())) is not None:
+        while (when := host.wake()) is not None:
+            if max(when, loop.time()) > self.end and not host.left:
+                self._carry_over(host)
+                return
+            if (taken := host.take(math.inf if host.left else loop.time())) is None:
+                return
             entry, attempts = taken
             count += 1
             if count % 100 == 0:
                 await asyncio.sleep(0)
-            if self._time_is_up(loop.time()):
-                self._carry_over(host, entry)
-                return
             skipped = self._skipped(host, entry)
             if skipped is not None:
                 self.ledger.add(entry, *skipped)
@@ -63,7 +69,8 @@ class Fetcher:
             if asking.rights.missing is not None:
                 host.put_back(entry, attempts)
                 host.sent()
-                await self.rights.ask(host, origin, asking)
+                if not await self.rights.ask(host, origin, asking):
+                    self._carry_over(host)
                 return
             refused = asking.rights.refusal(entry.url)
             if refused is not None:
@@ -73,13 +80,11 @@ class Fetcher:
             await self._fetch(host, entry, attempts + 1)
             return
 
-    def _time_is_up(self, now: float) -> bool:
-        deadline = self.allowance.deadline
-        return now - self.begin > ROUND_SECONDS or (deadline is not None and time.time() > deadline)
-
-    def _carry_over(self, host: Host, entry: Entry) -> None:
+    def _carry_over(self, host: Host) -> None:
         """Leaves all of a host to the next round."""
-        for left in [entry, *host.drain()]:
+        when = time.time() + max(0.0, host.next_time - asyncio.get_running_loop().time())
+        self.resume = when if self.resume is None else min(self.resume, when)
+        for left in host.drain():
             self.ledger.add(left, "carried", owner=left.owner)
             self.outbox.hand_on(left._replace(known=True))
 
@@ -89,8 +94,10 @@ class Fetcher:
             return "left", entry.left
         if self.ledger.counts.get("bytes", 0) >= self.allowance.bytes:
             return "left", "limit.bytes"
-        if host.too_slow:
-            return "left", "limit.delay"
+        if entry.kind == SITEMAP and done(self.ledger.counts, SITEMAP) >= self.allowance.sitemaps:
+            return "left", "limit.pages"
+        if host.left:
+            return "left", host.left
         return ("failed", "host_down") if host.failures >= DOWN else None
 
     async def _fetch(self, host: Host, entry: Entry, attempts: int) -> None:
@@ -101,10 +108,7 @@ class Fetcher:
             host.failures += answer.reason in (*CONNECTION_REASONS, "timeout", "reset")
         wait = pause(host, entry.url, attempts, answer)
         if wait is not None:
-            when = asyncio.get_running_loop().time() + wait
-            if isinstance(answer, Response) and answer.status in (429, 503):  # the server as a whole wants rest
-                host.rest = max(host.rest, when)
-            host.later(entry, attempts, when)
+            host.later(entry, attempts, asyncio.get_running_loop().time() + wait)
         elif isinstance(answer, Response):
             self._take(entry, answer)
         else:

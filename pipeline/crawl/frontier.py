@@ -22,9 +22,10 @@ SHARES = 64
 
 
 class Entry(NamedTuple):
-    """A URL to fetch. `depth` counts the links from a seed, `hops` the redirects that led here, `via` is where it was
-    found. `left` is a limit under which it will not be fetched. `known` entries were in a frontier before. `owner` is
-    the robots.txt that named a sitemap, whose host's pages it therefore lists; "" where that is the sitemap's own host.
+    """A URL to fetch. `depth` counts the links from a seed, `hops` the redirects and sitemaps that led here, `via` is
+    where it was found. `left` is a limit under which it will not be fetched. `known` entries were in a frontier before.
+    `owner` is the robots.txt that named a sitemap, whose host's pages it therefore lists; "" where that is the
+    sitemap's own host.
     """
 
     url: str
@@ -84,7 +85,7 @@ def merge(
     """(entries of a new frontier sorted by host, the hashes of their URLs and of those that were known).
 
     Of several entries for a URL the one nearest to a seed counts. `seen` are sorted hashes. `pages_of_host` is brought
-    up to date."""
+    up to date; sitemaps and feeds are counted apart from pages."""
     best: dict[str, Entry] = {}
     for entry in entries:
         other = best.get(entry.url)
@@ -97,12 +98,13 @@ def merge(
     chosen.sort(key=lambda entry: (entry.host, entry.depth, _RANK[entry.kind], entry.url))
     out = []
     for entry in chosen:
-        if entry.kind == PAGE and not entry.known and not entry.left:
-            count = pages_of_host.get(entry.host, 0)
+        if entry.kind != IMAGE and not entry.known and not entry.left:
+            counted = entry.host if entry.kind == PAGE else f"{entry.kind} {entry.host}"
+            count = pages_of_host.get(counted, 0)
             if count >= pages_per_host:
                 entry = entry._replace(left="limit.pages_per_host")
             else:
-                pages_of_host[entry.host] = count + 1
+                pages_of_host[counted] = count + 1
         out.append(entry)
     return out, hashes
 

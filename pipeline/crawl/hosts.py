@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.crawl.frontier import Entry
+from pipeline.fetch.retry import LONGEST_WAIT, back_off
 from pipeline.fetch.rights import Rights
 
 CONNECTIONS = 256
@@ -17,17 +18,21 @@ MARGIN = 1.05
 LONGEST_DELAY = 120.0
 """A host that asks for more seconds between two requests (Crawl-delay) is not crawled: the three files of `Rights`
 would not come within one round."""
+LONGEST_REST = 24 * 3600.0
+"""A host that asks to come back after more seconds than this (Retry-After) is left."""
 DOWN = 6
 """Failed connections in a row after which a host counts as down for the round."""
+BUSY = 8
+"""Answers 429 or 503 in a row after which a host is left."""
 
 
 @dataclass
 class Asking:
-    """What an origin allows, and how far the asking for the next of its files has come: attempts, redirects, and the
-    URL that they led to."""
+    """What an origin allows, and how far the asking for the next of its files has come: attempts by file, redirects,
+    and the URL that they led to."""
 
     rights: Rights = field(default_factory=Rights)
-    attempts: int = 0
+    attempts: dict[str, int] = field(default_factory=dict)
     hops: int = 0
     url: str = ""
 
@@ -35,7 +40,8 @@ class Asking:
 @dataclass(eq=False)
 class Host:
     """The polite queue of one host. Times are of the event loop's clock: `last` is when the last request was sent,
-    before `rest` none is. `too_slow` are hosts that ask for more than `LONGEST_DELAY`."""
+    before `rest` none is. `refusals` counts answers 429 and 503 in a row. `left` is the limit under which all that
+    remains is left."""
 
     name: str
     fresh: Iterator[Entry]
@@ -43,7 +49,8 @@ class Host:
     rest: float
     last: float = -math.inf
     failures: int = 0
-    too_slow: bool = False
+    refusals: int = 0
+    left: str = ""
     origins: dict[str, Asking] = field(default_factory=dict)
     _again: list[tuple[float, int, int, Entry]] = field(default_factory=list)
     _head: list[Entry] = field(default_factory=list)
@@ -80,6 +87,16 @@ class Host:
         self._count += 1
         heapq.heappush(self._again, (when, self._count, attempts, entry))
 
+    def refused(self, asked: float | None, now: float) -> float:
+        """Takes an answer that asks for patience, for `asked` seconds where it says so. Returns how long the host
+        rests: as long as it asks for, else longer each time."""
+        self.refusals += 1
+        pause = asked or min(back_off(self.refusals, self.name), LONGEST_WAIT)
+        self.rest = max(self.rest, now + pause)
+        if self.refusals >= BUSY or pause > LONGEST_REST:
+            self.left = "limit.busy"
+        return pause
+
     def drain(self) -> Iterator[Entry]:
         """Every entry that is not done, which empties the queue."""
         yield from self._head
@@ -95,10 +112,11 @@ class Host:
 
 
 class HostLoop:
-    """Takes a step with each host whenever it may be asked again, with at most `CONNECTIONS` hosts at once."""
+    """Takes a step with each host whenever it may be asked again, with at most `CONNECTIONS` hosts at once; at once
+    with one that may not be asked before `end` (of the event loop's clock), or at all."""
 
-    def __init__(self, step: Callable[[Host], Coroutine[None, None, None]]) -> None:
-        self._step = step
+    def __init__(self, step: Callable[[Host], Coroutine[None, None, None]], end: float) -> None:
+        self._step, self._end = step, end
         self._left = 0
         self._waiting: deque[Host] = deque()
         self._flying: set[asyncio.Task[None]] = set()
@@ -109,7 +127,7 @@ class HostLoop:
         """Until the queues of all hosts are empty. Raises what a step raises."""
         self._left = len(hosts)
         for host in hosts:
-            asyncio.get_running_loop().call_at(host.next_time, self._wake, host)
+            self._schedule(host, host.next_time)
         if hosts:
             await self._over.wait()
         for task in list(self._flying):
@@ -139,6 +157,9 @@ class HostLoop:
             if self._left == 0:
                 self._over.set()
         else:
-            asyncio.get_running_loop().call_at(when, self._wake, host)
+            self._schedule(host, when)
         if self._waiting:
             self._wake(self._waiting.popleft())
+
+    def _schedule(self, host: Host, when: float) -> None:
+        asyncio.get_running_loop().call_at(0.0 if host.left or when > self._end else when, self._wake, host)

@@ -1,9 +1,11 @@
 """What a partition writes down in a round: exchanges to the WARC, a row for every URL to the log, what hosts allow."""
 
+import json
 import time
 from typing import Any
 
 from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry
+from pipeline.crawl.hosts import Asking, Host
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.store import CrawlStore, Lines
 from pipeline.crawl.warc import WarcWriter, date_of
@@ -13,6 +15,11 @@ from pipeline.fetch.rights import Rights
 from pipeline.fetch.robots import LIFETIME
 from pipeline.json_files import read_json, write_json
 from shards.draws import hash64
+
+
+def done(counts: dict[str, int], kind: str) -> int:
+    """How many URLs of a kind were asked for, or were not allowed to be, by the counts of a `Ledger`."""
+    return sum(counts.get(f"{kind}s.{outcome}", 0) for outcome in ("fetched", "failed", "disallowed"))
 
 
 class Ledger:
@@ -44,18 +51,22 @@ class Ledger:
         self._warc = WarcWriter(store.warc, f"{partition:05d}", end, about)
         self._rights = Lines(store.robots(partition))
         self.rights: dict[str, Rights] = {}
+        self._rests: dict[str, dict[str, Any]] = {}
         for row in self._rights.read():
-            if time.time() - row["at"] < LIFETIME:
+            if "host" in row:
+                self._rests[row["host"]] = row
+            elif time.time() - row["at"] < LIFETIME:
                 self.rights[row["origin"]] = Rights(row["texts"])
         self.resumed = bool(self.done) or bool(self.rights and before is None)
 
-    def close(self) -> None:
-        """Marks the round as done for this partition."""
+    def close(self, resume: float | None) -> None:
+        """Marks the round as done for this partition. Nothing that it leaves to the next round may be asked for before
+        `resume` (seconds since the epoch); None where it leaves nothing."""
         self._warc.close()
         self._log.close()
         self._rights.close()
         end = [self._warc.number, self._warc.size] if self._warc.size else None
-        write_json(self._path, {"warc": end, "counts": self.counts})
+        write_json(self._path, {"warc": end, "counts": self.counts, "resume": resume})
 
     def store(self, entry: Entry, response: Response) -> dict[str, Any]:
         """Writes an exchange to the WARC. Returns where it lies, for `add`."""
@@ -99,6 +110,26 @@ class Ledger:
     def remember(self, origin: str, rights: Rights) -> None:
         """Keeps what an origin allows for later rounds."""
         self._rights.add({"origin": origin, "at": time.time(), "texts": rights.texts})
+
+    def recall(self, host: Host, now: float) -> None:
+        """Takes over from earlier rounds and runs how long a host rests, and what it was asked for in vain. `now` is of
+        the event loop's clock."""
+        known = self._rests.get(host.name)
+        if known is not None:
+            host.rest = max(host.rest, now + known["until"] - time.time())
+            host.refusals = known["refusals"]
+            for origin, attempts in known["attempts"].items():
+                host.origins.setdefault(origin, Asking()).attempts |= attempts
+
+    def keep(self, host: Host, now: float) -> None:
+        """Keeps for later rounds and runs what `recall` takes over, where it has changed."""
+        attempts = {origin: asking.attempts for origin, asking in host.origins.items() if any(asking.attempts.values())}
+        known = self._rests.get(host.name, {"refusals": 0, "attempts": {}})
+        if (host.refusals, attempts) != (known["refusals"], known["attempts"]):
+            until = time.time() + max(0.0, host.rest - now)
+            row = {"host": host.name, "until": until, "refusals": host.refusals, "attempts": attempts}
+            self._rights.add(row)
+            self._rests[host.name] = json.loads(json.dumps(row))
 
     def _place(self, response: Response, about: dict[str, Any]) -> dict[str, Any]:
         file, offset, length = self._warc.add(response, response.started, about)

@@ -1,6 +1,7 @@
 """One partition in one round: an event loop over all of its hosts, each asked politely, all at once."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,10 @@ from pipeline.fetch import Client, Networks
 from pipeline.json_files import read_json
 from pipeline.urls import host_of
 from shards.draws import hash64
+
+ROUND_SECONDS = 300.0
+"""After this a partition begins no request and hands what is left to the next round: one slow host does not hold up
+all others."""
 
 
 @dataclass(eq=False)
@@ -58,16 +63,19 @@ class PartitionRound:
         ledger = Ledger(self.store, self.options, self.partition, self.round, log)
         scope = Scope(self.options)
         begin = asyncio.get_running_loop().time()
+        end = begin + ROUND_SECONDS
+        if self.allowance.deadline is not None:
+            end = min(end, begin + self.allowance.deadline - time.time())
         networks = Networks.parse(self.options.allow_private)
         async with Client(self.options.contact, networks, self.options.limits) as client:
             rights = RightsFiles(client, self.options, ledger, outbox, not self.round)
-            fetcher = Fetcher(client, rights, ledger, scope, outbox, self.allowance, begin)
-            await HostLoop(fetcher.step).run(self._hosts(ledger, rights, begin))
+            fetcher = Fetcher(client, rights, ledger, scope, outbox, self.allowance, end)
+            await HostLoop(fetcher.step, end).run(self._hosts(ledger, rights, begin))
         if scope.left_out:
             ledger.counts["out_of_scope"] = scope.left_out
         if scope.over_limit:
             ledger.counts["limit.links"] = scope.over_limit
-        ledger.close()
+        ledger.close(fetcher.resume)
 
     def _hosts(self, ledger: Ledger, rights: RightsFiles, begin: float) -> list[Host]:
         path = self.store.part(self.round, self.partition, "frontier")
@@ -87,6 +95,7 @@ class PartitionRound:
                 host.rest = begin + max(wait, host.delay)
             # not all at once: hosts that begin together would be asked together for the whole round
             host.rest += min(host.delay, 1.0) * (hash64(host.name) % 1000) / 1000
+            ledger.recall(host, begin)
             hosts.append(host)
         return hosts
 

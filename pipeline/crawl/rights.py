@@ -15,6 +15,10 @@ from pipeline.fetch.response import CONNECTION_REASONS
 from pipeline.fetch.rights import ROBOTS, Rights
 from pipeline.urls import normal
 
+SECONDS = 20.0
+"""A file must come within this time. Another attempt is made in the next round, so that the other hosts of this one do
+not wait for it."""
+
 
 @dataclass(eq=False)
 class RightsFiles:
@@ -32,33 +36,36 @@ class RightsFiles:
         host.origins[origin] = Asking(self.ledger.rights[origin])
         _set_delay(host, host.origins[origin].rights)
 
-    async def ask(self, host: Host, origin: str, asking: Asking) -> None:
-        """One request for the next file of an origin. A redirect or a second attempt is another step."""
+    async def ask(self, host: Host, origin: str, asking: Asking) -> bool:
+        """One request for the next file of an origin. A redirect or a second attempt is another step. Returns False
+        where the host is so slow that the next step is one for another round."""
         name = asking.rights.missing
         assert name is not None
         url = asking.url or f"{origin}/{name}"
-        asking.attempts += 1
-        answer = await exchange(self.client, host, url)
+        attempts = asking.attempts.get(name, 0) + 1
+        asking.attempts[name] = attempts
+        answer = await exchange(self.client, host, url, seconds=SECONDS)
         if isinstance(answer, Response):
             target = redirect_target(answer)
             if target is not None and asking.hops < self.options.limits.redirects:
-                asking.url, asking.hops, asking.attempts = target, asking.hops + 1, 0
+                asking.url, asking.hops, asking.attempts[name] = target, asking.hops + 1, 0
                 self.ledger.add_asked(name, url, answer)
-                return
+                return True
         else:
             host.failures += answer.reason in CONNECTION_REASONS
-        wait = pause(host, url, asking.attempts, answer)
+        wait = pause(host, url, attempts, answer)
         if wait is not None:
             host.rest = max(host.rest, asyncio.get_running_loop().time() + wait)
-            return
+            return isinstance(answer, Response) or answer.reason not in ("timeout", "slow")
         self.ledger.add_asked(name, url, answer)
         self._learn(host, origin, asking, name, url, answer)
+        return True
 
     def _learn(
         self, host: Host, origin: str, asking: Asking, name: str, url: str, answer: Response | FetchFailed
     ) -> None:
         asking.rights.learn(name, answer)
-        asking.url, asking.hops, asking.attempts = "", 0, 0
+        asking.url, asking.hops, asking.attempts[name] = "", 0, 0
         if name == ROBOTS:
             _set_delay(host, asking.rights)
             if self.first_round and self.options.sitemaps and self.options.depth:
@@ -72,6 +79,6 @@ class RightsFiles:
 def _set_delay(host: Host, rights: Rights) -> None:
     asked = rights.robots.delay
     if asked is not None and asked > LONGEST_DELAY:
-        host.too_slow = True
+        host.left = "limit.delay"
     elif asked is not None:
         host.delay = asked if len(host.origins) == 1 else max(host.delay, asked)

@@ -22,6 +22,7 @@ import numpy as np
 from pipeline.crawl import frontier, lists
 from pipeline.crawl.fetcher import Allowance
 from pipeline.crawl.frontier import PAGE, SITEMAP, Entry, pack
+from pipeline.crawl.ledger import done
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.partition import PartitionRound
 from pipeline.crawl.progress import RoundLog
@@ -153,24 +154,26 @@ def is_finished(root: Path, seeds: Sequence[str]) -> bool:
 def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: Runner, display: Display) -> Summary:
     deadline = time.time() + options.seconds if options.seconds is not None else None
     totals: dict[str, int] = {}
-    number = 0
+    number, resume = 0, 0.0
     while True:
         counts = [read_json(store.part(number, part, "frontier.json")) for part in range(partitions)]
         size = sum(count["total"] for count in counts)
-        if size == 0 or (deadline is not None and time.time() > deadline):
+        if size == 0 or (deadline is not None and max(time.time(), resume) > deadline):
             break
+        _wait(resume, display)
         saved = read_json(store.part(number, 0, "round.json"))
         if saved is None:
             allowances = _allowances(options, totals, [count["pages"] for count in counts])
             saved = {"allowances": allowances}
             write_json(store.part(number, 0, "round.json"), saved)
+        sitemaps = max(0, options.pages - done(totals, SITEMAP)) // partitions
         work = [
-            PartitionRound(store, options, partitions, part, number, Allowance(allowance[0], allowance[1], deadline))
-            for part, allowance in enumerate(saved["allowances"])
+            PartitionRound(store, options, partitions, part, number, Allowance(pages, sitemaps, most_bytes, deadline))
+            for part, (pages, most_bytes) in enumerate(saved["allowances"])
         ]
         store.prepare(number + 1)
-        done = [read_json(store.part(number + 1, part, "frontier.json")) for part in range(partitions)]
-        if any(counted is None for counted in done):
+        following = [read_json(store.part(number + 1, part, "frontier.json")) for part in range(partitions)]
+        if any(counted is None for counted in following):
             log = RoundLog(store, number, partitions, size)
             with display.watch(log), runner.pipeline(min(partitions, runner.workers)) as pipeline:
                 links = pipeline | "Partitions" >> beam.Create(work) | "Crawl" >> beam.FlatMap(crawl_partition)
@@ -180,9 +183,10 @@ def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: R
                     | "To their hosts" >> beam.GroupByKey()
                     | "Frontier" >> beam.MapTuple(partial(write_frontier, store, options, number + 1))
                 )
-        for part in range(partitions):
-            for name, count in read_json(store.part(number, part, "done.json"))["counts"].items():
-                totals[name] = totals.get(name, 0) + count
+        ended = [read_json(store.part(number, part, "done.json")) for part in range(partitions)]
+        for name, count in (item for part in ended for item in part["counts"].items()):
+            totals[name] = totals.get(name, 0) + count
+        resume = _resume(ended)
         number += 1
     totals.pop("carried", None)
     waiting = size
@@ -194,10 +198,26 @@ def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: R
     return summary
 
 
+def _resume(ended: list[dict[str, Any]]) -> float:
+    """When a round of these partitions goes on, in seconds since the epoch: later than now where all that is left is of
+    hosts that asked for patience."""
+    outcomes = ("fetched", "failed", "disallowed", "left")
+    if any(part["counts"].get(outcome) for part in ended for outcome in outcomes):
+        return 0.0  # what was done may have led to something
+    return min((part["resume"] for part in ended if part.get("resume")), default=0.0)
+
+
+def _wait(until: float, display: Display) -> None:
+    if until - time.time() > 5:
+        clock = time.strftime("%H:%M:%S", time.localtime(until))
+        display.note(f"all hosts that are left asked to come back later: waiting until {clock}")
+    while (left := until - time.time()) > 0:
+        time.sleep(min(left, 1.0))
+
+
 def _allowances(options: CrawlOptions, totals: dict[str, int], pages: list[int]) -> list[tuple[int, int]]:
     """What each partition may use up, from what is left of the whole, in proportion to what it has to do."""
-    spent = sum(totals.get(f"pages.{outcome}", 0) for outcome in ("fetched", "failed", "disallowed"))
-    left, total = max(0, options.pages - spent), sum(pages)
+    left, total = max(0, options.pages - done(totals, PAGE)), sum(pages)
     bytes_left = max(0, options.bytes - totals.get("bytes", 0)) // len(pages)
     if total <= left:
         return [(count, bytes_left) for count in pages]

@@ -9,7 +9,7 @@ ATTEMPTS = 3
 BACK_OFF = 1.0
 """Seconds before the second attempt; doubled for each further one."""
 LONGEST_WAIT = 300.0
-"""A server that asks for a longer wait (Retry-After) is not retried in this round."""
+"""A request does not wait longer for a server that asks to come back later (Retry-After)."""
 
 
 def back_off(attempts: int, seed: str) -> float:
