@@ -1,15 +1,15 @@
-"""The public face of openm3w. What stands in `__all__` is public; everything else may change.
+"""The public interface of openm3w: everything in `__all__`. All else may change.
 
     document = openm3w.extract(html, "https://example.org/page")     # text and images in reading order
     corpus = openm3w.open_corpus("corpus")
     for window in corpus.windows("train"): ...
 
-The import is fast: what a name needs is imported when the name is first used.
+The import is fast: a name's module is imported when the name is first used.
 """
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # not from typing: python -m openm3w is here while the current folder is still first on the path
+TYPE_CHECKING = False  # not from typing: during python -m openm3w the current folder is still first on the path
 if TYPE_CHECKING:
     from openm3w.corpus import Corpus, open_corpus
     from pipeline.errors import BuildError

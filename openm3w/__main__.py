@@ -3,7 +3,7 @@
 import sys
 
 if not sys.flags.safe_path:
-    # Python put the current folder first, where a file typing.py or dedup.py may be
+    # Python put the current folder first, which may contain a file typing.py or dedup.py
     sys.path.append(sys.path.pop(0))
 
 from pipeline.cli import main

@@ -1,4 +1,4 @@
-"""Reading a finished corpus. File names come from its manifest, never from a listing of its folders."""
+"""Read a finished corpus. File names come from its manifest, not from directory listings."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ class Corpus:
     manifest: dict[str, Any]
 
     def documents(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """Every kept page as a dict of the columns of documents/*.parquet, or of `columns` only."""
+        """Every kept page as a dict of the columns of documents/*.parquet, or only of `columns`."""
         return read_documents(self._files("documents/", ".parquet"), columns=_list(columns))
 
     def windows(self, split: str = "train", columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """The windows of a split, "train" or "validation": dicts of the columns of windows/*, or of `columns` only.
+        """The windows of a split, "train" or "validation": dicts of the columns of windows/*, or only of `columns`.
 
-        `input_ids` and `image_positions` are int32 arrays, `images` the encoded pictures.
-        Raises ValueError, naming the file, for a damaged shard."""
+        `input_ids` and `image_positions` are int32 arrays, `images` the encoded images. Raises ValueError, naming the
+        file, for a damaged shard."""
         if split not in ("train", "validation"):
             raise ValueError(f'split is "train" or "validation", not {split!r}')
         prefix = f"windows/{split}-"
@@ -38,9 +38,9 @@ class Corpus:
 
 
 def open_corpus(path: str | os.PathLike[str]) -> Corpus:
-    """Opens a corpus that `m3w build` finished.
+    """Open a corpus built by `m3w build`.
 
-    Raises BuildError for a directory that is no corpus, is not finished, or has another version's format."""
+    Raises BuildError if the directory is not a corpus, is not finished, or has another version's format."""
     opened = finished.open_corpus(Path(path))
     return Corpus(opened.root, opened.manifest)
 

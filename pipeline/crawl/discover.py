@@ -1,4 +1,4 @@
-"""What a response means for a crawl: whether it may be stored, and which URLs it leads to."""
+"""Interpret a response for the crawl: whether it may be stored, and which URLs it leads to."""
 
 import re
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ GZIP = ("application/gzip", "application/x-gzip")
 
 
 class Verdict(NamedTuple):
-    """`outcome` is that of the log's row, `rule` says why it is not fetched. `further` is what the response leads to,
-    `target` where it redirects to."""
+    """`outcome` is that of the log's row, `rule` the reason why it is not fetched. `further`: what the response leads
+    to, `target`: where it redirects to."""
 
     outcome: str
     rule: str = ""
@@ -53,7 +53,7 @@ class Scope:
         self._exclude = [re.compile(pattern) for pattern in self.options.exclude]
 
     def accept(self, entry: Entry, found: list[str], kind: str, depth: int, hops: int = 0) -> list[Entry]:
-        """Entries of those of the URLs found at `entry` that belong to the crawl."""
+        """Entries for those URLs found at `entry` that belong to the crawl."""
         host = host_of(entry.owner or entry.url)
         site = site_of(entry.owner or entry.url) if self.options.scope == "domain" else ""
         owner = entry.owner if kind == SITEMAP else ""
@@ -77,7 +77,7 @@ class Scope:
 
 
 def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdict:
-    """What to do with a response. An opt-out comes before everything; its links are followed all the same."""
+    """Decide what to do with a response. Opt-outs come first; links are followed even then."""
     links: Links | None = None
     further: list[Entry] = []
     broken = ""
@@ -131,10 +131,10 @@ def _linked(entry: Entry, links: Links, scope: Scope, follow: bool, images: bool
 
 
 def wanted(status: int, known: str) -> bool:
-    """Whether a response can be a page, a picture or a list of them: films and archives are not read to their end."""
+    """Whether a response can be a page, an image or a sitemap: videos and archives are not read to their end."""
     return status not in (200, 203) or known in (*HTML, *FEEDS, *GZIP) or known.startswith("image/") or vague(known)
 
 
 def looks_like_sitemap(entry: Entry, known: str, found: str) -> bool:
-    """By the label `known` and by `found`, what the bytes say."""
+    """Decides by the label `known` and by `found`, the type of the bytes."""
     return known in FEEDS or known in GZIP or found in XML or (vague(known) and entry.kind == SITEMAP)

@@ -1,4 +1,4 @@
-"""One request to a host, and whether it is made again."""
+"""One request to a host, and whether to retry it."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from pipeline.fetch.response import RETRY_STATUSES
 from pipeline.fetch.retry import ATTEMPTS, back_off, retry_after
 
 UNREADABLE = "unreadable"
-"""The rule of a response at which this program itself failed; the row's `detail` tells how and where."""
+"""The rule of a response at which this program failed; the row's `detail` says how and where."""
 
 
 async def exchange(
@@ -33,7 +33,7 @@ async def exchange(
 
 
 def failure(error: Exception) -> FetchFailed:
-    """What is written down of an error; of a defect of this program what it says, and where."""
+    """The log entry of an error; for a defect of this program its message and place."""
     if isinstance(error, FetchFailed):
         return error
     place = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,4 +1,4 @@
-"""What is asked of a host next, and what the answer means."""
+"""Fetches from a host: the next request, and how its response is handled."""
 
 import asyncio
 import math
@@ -19,7 +19,7 @@ from pipeline.urls import origin_of
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a partition may use up in a round. `deadline` is in seconds since the epoch."""
+    """What a partition may use in a round. `deadline` is in seconds since the epoch."""
 
     pages: int
     sitemaps: int
@@ -81,7 +81,7 @@ class Fetcher:
             return
 
     def _carry_over(self, host: Host) -> None:
-        """Leaves all of a host to the next round."""
+        """Leave the rest of a host to the next round."""
         when = time.time() + max(0.0, host.next_time - asyncio.get_running_loop().time())
         self.resume = when if self.resume is None else min(self.resume, when)
         for left in host.drain():
@@ -89,7 +89,7 @@ class Fetcher:
             self.outbox.hand_on(left._replace(known=True))
 
     def _skipped(self, host: Host, entry: Entry) -> tuple[str, str] | None:
-        """(outcome, rule) of an entry that is not asked for, whatever the host allows."""
+        """(outcome, rule) of an entry that is skipped whatever the host allows."""
         if entry.left:
             return "left", entry.left
         if self.ledger.counts.get("bytes", 0) >= self.allowance.bytes:
@@ -121,7 +121,7 @@ class Fetcher:
             self._fail(entry, error)
             return
         except Exception as error:
-            # not stored either: whether it opts out is not known
+            # not stored either: it is unknown whether it opts out
             self._fail(entry, failure(error), response)
             return
         place = self.ledger.store(entry, response) if verdict.stored else {}

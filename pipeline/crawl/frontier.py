@@ -1,5 +1,5 @@
-"""URLs to fetch: what is known of one, how blocks of them travel between partitions, and the sorted file that a
-partition works off in a round."""
+"""URLs to fetch: their data, how blocks of them travel between partitions, and the sorted file that a partition
+processes in a round."""
 
 import json
 import zlib
@@ -50,13 +50,13 @@ class Entry(NamedTuple):
 
 
 def pack(entries: Iterable[Entry]) -> bytes:
-    """A block of entries, as it travels."""
+    """A block of entries in transit."""
     return zlib.compress(b"".join(entry.line() for entry in entries), 1)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a frontier file holds."""
+    """Contents of a frontier file."""
 
     pages: int
     others: int
@@ -68,7 +68,7 @@ class Counts:
 
 
 def by_hosts(blocks: Iterable[bytes], scratch: Path) -> Iterator[list[Entry]]:
-    """The entries of blocks, a share of the hosts at a time, all of a host together: memory does not hold them all."""
+    """The entries of blocks, a share of the hosts at a time and each host complete: memory does not hold them all."""
     with ExitStack() as stack:
         files = [stack.enter_context(TemporaryFile(dir=scratch)) for _ in range(SHARES)]
         for block in blocks:
@@ -114,7 +114,7 @@ def _order(entry: Entry) -> tuple[bool, int, int, int, str]:
 
 
 def write(path: Path, shares: Iterable[list[Entry]]) -> Counts:
-    """Writes a frontier file and tells what is in it. The entries of a host are all in one share."""
+    """Write a frontier file and return its counts. All entries of a host are in one share."""
     pages = total = hosts = 0
     with atomic(path) as file:
         for entries in shares:
@@ -128,7 +128,7 @@ def write(path: Path, shares: Iterable[list[Entry]]) -> Counts:
 
 @dataclass(frozen=True)
 class Slice:
-    """The entries of one host: `count` lines from byte `offset` on, `pages` of them pages to fetch."""
+    """The entries of one host: `count` lines from byte `offset` on, of which `pages` are pages to fetch."""
 
     host: str
     offset: int

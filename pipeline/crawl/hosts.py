@@ -1,4 +1,4 @@
-"""One host's queue: what is next, when it may be asked for, and what the host allows; and the loop over all hosts."""
+"""A host's queue (next entry, when it may be requested, what the host allows), and the loop over all hosts."""
 
 import asyncio
 import heapq
@@ -12,16 +12,16 @@ from pipeline.fetch.retry import LONGEST_WAIT, back_off
 from pipeline.fetch.rights import Rights
 
 CONNECTIONS = 256
-"""Requests in flight at once in one partition."""
+"""Concurrent requests in one partition."""
 MARGIN = 1.05
-"""A delay is kept this many times over: what leaves here with a second between may arrive with a little less."""
+"""Delays are multiplied by this: requests sent a second apart may arrive slightly closer together."""
 LONGEST_DELAY = 120.0
-"""A host that asks for more seconds between two requests (Crawl-delay) is not crawled: the three files of `Rights`
-would not come within one round."""
+"""Hosts that ask for more seconds between requests (Crawl-delay) are not crawled: the three files of `Rights` would not
+fit into one round."""
 LONGEST_REST = 24 * 3600.0
 """A host that asks to come back after more seconds than this (Retry-After) is left."""
 DOWN = 6
-"""Failed connections in a row after which a host counts as down for the round."""
+"""Consecutive failed connections after which a host counts as down for the round."""
 BUSY = 8
 """Answers 429 or 503 in a row after which a host is left."""
 
@@ -62,11 +62,11 @@ class Host:
         return max(self.rest, self.last + self.delay * MARGIN)
 
     def sent(self) -> None:
-        """The moment a request leaves: a connection that took long to open must not bring the next one closer."""
+        """The moment a request is sent: a connection that opened slowly must not bring the next request closer."""
         self.last = asyncio.get_running_loop().time()
 
     def take(self, now: float) -> tuple[Entry, int] | None:
-        """The next entry and how often it was tried; None where there is none, or none yet."""
+        """The next entry and its number of attempts; None if there is none, or none yet."""
         if self._again and self._again[0][0] <= now:
             _, _, attempts, entry = heapq.heappop(self._again)
             return entry, attempts
@@ -77,7 +77,7 @@ class Host:
         return None if fresh is None else (fresh, 0)
 
     def put_back(self, entry: Entry, attempts: int) -> None:
-        """The entry comes next: something else must be asked first."""
+        """Put an entry first: something else must be requested before it."""
         if attempts:
             self.later(entry, attempts, 0.0)
         else:
@@ -98,14 +98,14 @@ class Host:
         return pause
 
     def drain(self) -> Iterator[Entry]:
-        """Every entry that is not done, which empties the queue."""
+        """All unfinished entries, emptying the queue."""
         yield from self._head
         yield from (entry for _, _, _, entry in sorted(self._again))
         self._head, self._again, self._over = [], [], True
         yield from self.fresh
 
     def wake(self) -> float | None:
-        """When there is something to do; None where all is done."""
+        """When there is something to do; None if all is done."""
         if self._head or not self._over:
             return self.next_time
         return max(self.next_time, self._again[0][0]) if self._again else None
@@ -124,7 +124,7 @@ class HostLoop:
         self._failure: BaseException | None = None
 
     async def run(self, hosts: Sequence[Host]) -> None:
-        """Until the queues of all hosts are empty. Raises what a step raises."""
+        """Run until the queues of all hosts are empty. Raises what a step raises."""
         self._left = len(hosts)
         for host in hosts:
             self._schedule(host, host.next_time)

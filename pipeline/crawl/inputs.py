@@ -1,4 +1,4 @@
-"""Inputs of a build that stand for WARC files: a crawl's directory, lists of WARC files, lists of URLs."""
+"""Inputs of a build that stand for WARC files: crawl directories, lists of WARC files, lists of URLs."""
 
 import asyncio
 import sys
@@ -28,9 +28,9 @@ def with_lists(
     claim: Callable[[], None],
     body_bytes: int,
 ) -> list[str]:
-    """The inputs with every list and crawl replaced by the WARC files it stands for.
+    """Replace lists and crawls among the inputs by their WARC files.
 
-    Lists of URLs are crawled at depth 0 into CORPUS/warc first, bodies up to `body_bytes`. `claim` is called before
+    Lists of URLs are first crawled at depth 0 into CORPUS/warc, bodies up to `body_bytes`. `claim` is called before
     anything is written there. Raises BuildError."""
     named: list[str] = []
     seeds: list[str] = []
@@ -58,8 +58,8 @@ def _has_urls(path: Path) -> bool:
 
 
 def _paths(path: Path, prefix: str, corpus: Path, network: Network, claim: Callable[[], None]) -> list[str]:
-    """The WARC files that a list names, one a line, as Common Crawl publishes them: files below a folder, or files
-    below a URL, which are downloaded into CORPUS/work/warc first."""
+    """The WARC files in a list, one per line, as published by Common Crawl: files below a folder, or below a URL, which
+    are first downloaded into CORPUS/work/warc."""
     lines = [line.strip() for line in lists.lines(path) if line.strip()]
     if not lines:
         raise BuildError(f"{path}: the list is empty")
@@ -112,7 +112,7 @@ def _crawled(
         options = CrawlOptions(
             depth=0,
             sitemaps=False,
-            # all of a list is wanted, however long it is
+            # a list is fetched completely, however long it is
             pages_per_host=sys.maxsize,
             pages=sys.maxsize,
             bytes=sys.maxsize,
@@ -124,7 +124,7 @@ def _crawled(
         claim()
         summary = crawl(seeds, root, options, beam_options)
         outcomes = [f"{summary.counts[name]:,} {name}" for name in OUTCOMES if summary.counts.get(name)]
-        Display().note(f"{summary.discovered:,} URLs and pictures: {', '.join(outcomes)} (see {root / 'log'})")
+        Display().note(f"{summary.discovered:,} URLs and images: {', '.join(outcomes)} (see {root / 'log'})")
     elif not is_finished(root, seeds):
         raise BuildError(
             f"--no-fetch or --dry-run, but {seeds[0]} has not been crawled: run m3w crawl, or pass WARC files"

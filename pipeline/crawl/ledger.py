@@ -1,4 +1,4 @@
-"""What a partition writes down in a round: exchanges to the WARC, a row for every URL to the log, what hosts allow."""
+"""The records of a partition in a round: exchanges to the WARC, a row per URL to the log, and what hosts allow."""
 
 import json
 import time
@@ -23,7 +23,7 @@ def done(counts: dict[str, int], kind: str) -> int:
 
 
 class Ledger:
-    """The files of one partition in one round, opened behind the last row that a killed run wrote.
+    """The files of one partition in one round, opened after the last row written by a killed run.
 
     `done` are the hashes of the URLs that have a row, `counts` their number by outcome and rule, and their bytes."""
 
@@ -69,13 +69,13 @@ class Ledger:
         write_json(self._path, {"warc": end, "counts": self.counts, "resume": resume})
 
     def store(self, entry: Entry, response: Response) -> dict[str, Any]:
-        """Writes an exchange to the WARC. Returns where it lies, for `add`."""
+        """Write an exchange to the WARC. Returns its location, for `add`."""
         about = {"fetchTimeMs": round(response.seconds * 1000), "via": entry.via or None, "depth": entry.depth}
         return self._place(response, about)
 
     def add(self, entry: Entry, outcome: str, rule: str = "", response: Response | None = None, **named: Any) -> None:
-        """Writes the row of a URL, which makes it count; after all else that belongs to it. Empty values are left
-        out."""
+        """Write the row of a URL, which makes it count; everything else about it is written before. Empty values are
+        left out."""
         row = {
             "url": entry.url,
             "kind": entry.kind,
@@ -97,7 +97,7 @@ class Ledger:
         self._count(row)
 
     def add_asked(self, name: str, url: str, answer: Response | FetchFailed) -> None:
-        """Writes the row of a request for a file that says what a host allows, and its exchange if there was one."""
+        """Write the row of a request for a file of `Rights`, and its exchange if there was one."""
         row: dict[str, Any] = {"url": url, "kind": name}
         if isinstance(answer, Response):
             place = self._place(answer, {"fetchTimeMs": round(answer.seconds * 1000)})
@@ -108,7 +108,7 @@ class Ledger:
         self._log.add(row)
 
     def remember(self, origin: str, rights: Rights) -> None:
-        """Keeps what an origin allows for later rounds."""
+        """Keep what an origin allows for later rounds."""
         self._rights.add({"origin": origin, "at": time.time(), "texts": rights.texts})
 
     def recall(self, host: Host, now: float) -> None:

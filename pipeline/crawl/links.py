@@ -1,4 +1,4 @@
-"""What a page leads to: links, pictures, its canonical URL, and what it refuses. One pass of libxml2's parser, no
+"""What a page leads to: links, images, its canonical URL, and what it refuses. One pass of libxml2's parser, no
 tree."""
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from pipeline.extract.images import (
 
 MAX_LINKS = 10_000
 MAX_IMAGE_WIDTH = 1024
-"""Of a srcset the widest picture up to this is taken, as in extraction (`extract.max_image_width`)."""
+"""The widest candidate of a srcset up to this is taken, as in extraction (`extract.max_image_width`)."""
 READ = PICTURE_TAGS | {"a", "area", "noscript", "frame", "iframe", "link", "meta", "base"}
 """Elements that are looked at, beside custom ones; most are not, and a crawl reads every page."""
 ENDED = frozenset(("a", "picture", "noscript"))
@@ -29,7 +29,7 @@ FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 
 @dataclass(slots=True)
 class Links:
-    """Absolute URLs in the order of the page, each once. `robots` is in the form of `Metadata.robots`."""
+    """Absolute URLs in page order, without repeats. `robots` is in the form of `Metadata.robots`."""
 
     pages: dict[str, None] = field(default_factory=dict)
     images: dict[str, None] = field(default_factory=dict)
@@ -44,13 +44,13 @@ def links_of(html: bytes, url: str, content_type: str | None) -> Links:
     """The links of a page."""
     reader = _Reader(url)
     parser = etree.HTMLParser(target=reader, no_network=True, huge_tree=True)
-    # without NUL, at which libxml2 ends
+    # without NUL, at which libxml2 stops
     text = decode(html, content_type).replace("\0", "")
     try:
         parser.feed(text)
         parser.close()
     except (etree.LxmlError, ValueError, AssertionError):
-        pass  # what was read up to here counts
+        pass  # what was read so far counts
     return reader.finish()
 
 

@@ -1,4 +1,4 @@
-"""Files that list things, one a line or in a column of Parquet."""
+"""Files with lists, one item per line or in a Parquet column."""
 
 import gzip
 import zlib
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pipeline.errors import BuildError
 
-_AGAIN = ": the file is damaged; fetch or write it again"
+_AGAIN = ": the file is damaged; download or write it again"
 
 
 def lines(path: Path) -> list[str]:
-    """The lines of a text file, plain or gzip (NAME.gz). Raises BuildError where it cannot be read."""
+    """The lines of a text file, plain or gzip (NAME.gz). Raises BuildError if it cannot be read."""
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig", "replace")
@@ -24,7 +24,7 @@ def lines(path: Path) -> list[str]:
 
 
 def columns(path: Path) -> list[str]:
-    """The names of the columns of a Parquet file. Raises BuildError where it is none."""
+    """The column names of a Parquet file. Raises BuildError if it is not one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -35,7 +35,7 @@ def columns(path: Path) -> list[str]:
 
 
 def column(path: Path, name: str) -> list[str]:
-    """The values of a column of text that are there. Raises BuildError where there is none."""
+    """The non-null values of a text column. Raises BuildError if there is none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -46,10 +46,10 @@ def column(path: Path, name: str) -> list[str]:
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _no_parquet(path, error) from None
     if not all(isinstance(value, str) for value in values if value is not None):
-        raise BuildError(f"{path}: the column `{name}` holds no strings")
+        raise BuildError(f"{path}: the column `{name}` is not a text column")
     return [value for value in values if value]
 
 
 def _no_parquet(path: Path, error: Exception) -> BuildError:
     why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return BuildError(f"{path}: cannot be read as Parquet ({why}): write it again, or pass a text file")
+    return BuildError(f"{path}: cannot be read as Parquet ({why}): rewrite it, or pass a text file")

@@ -1,4 +1,4 @@
-"""What a crawl is asked to do, and what it was asked the last time."""
+"""The options of a crawl, and those of its first run."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -13,11 +13,10 @@ SCOPES = ("host", "domain", "any")
 
 @dataclass(frozen=True)
 class CrawlOptions:
-    """depth: links followed from a seed. scope: which links count: to the `host` of the page they stand on, to its
-    registrable `domain`, or `any`; pictures may come from everywhere. include, exclude: regular expressions that the
-    URL of a link to a page must, must not match (anywhere in it); seeds are asked for whatever they say. delay: seconds
-    from the start of one request to a host to the start of the next, where its robots.txt does not say. seconds: how
-    long one run may take."""
+    """depth: links followed from a seed. scope: which links count: to the `host` of their page, to its registrable
+    `domain`, or `any`; images may come from anywhere. include, exclude: regular expressions that link URLs must, or
+    must not, match (anywhere in the URL); seeds are always requested. delay: seconds between the starts of requests to
+    a host, unless its robots.txt says otherwise. seconds: maximum duration of one run."""
 
     depth: int = 3
     scope: str = "host"
@@ -35,7 +34,7 @@ class CrawlOptions:
     limits: Limits = DEFAULT_LIMITS
 
     def check(self) -> None:
-        """Raises BuildError for what cannot be meant."""
+        """Raises BuildError for invalid values."""
         if self.scope not in SCOPES:
             raise BuildError(f"--scope {self.scope}: one of {', '.join(SCOPES)}")
         for pattern in (*self.include, *self.exclude):
@@ -50,12 +49,12 @@ class CrawlOptions:
         user_agent(self.contact)
         if self.contact is None and not self.allow_private:
             raise BuildError(
-                "a crawler must say who runs it: set --contact to a URL or mail address "
+                "a crawler must identify its operator: set --contact to a URL or mail address "
                 "(or --allow-private CIDR to crawl servers of your own)"
             )
 
     def lasting(self) -> dict[str, Any]:
-        """What must stay the same when a crawl is continued: all that decides which URLs belong to it."""
+        """What must stay the same when a crawl resumes: everything that decides which URLs belong to it."""
         kept = ("depth", "scope", "include", "exclude", "images", "sitemaps", "pages_per_host")
         asked = asdict(self)
         return {name: list(asked[name]) if isinstance(asked[name], tuple) else asked[name] for name in kept}

@@ -1,4 +1,4 @@
-"""Links that a partition found, on their way to the partitions of their hosts."""
+"""Links found by a partition, to be sent to the partitions of their hosts."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ BLOCK = 1000
 
 
 class Outbox:
-    """Packs entries into blocks, one list for each of the `partitions`. What is `found` is written down as well, so
-    that a run that resumes hands it on again. `ready` are full blocks: (target partition, packed entries)."""
+    """Packs entries into blocks, one list per partition. `found` entries are also written to disk, so that a resumed
+    run sends them again. `ready` are full blocks: (target partition, packed entries)."""
 
     def __init__(self, partitions: int, found: Lines) -> None:
         self.ready: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
@@ -28,7 +28,7 @@ class Outbox:
                 self.hand_on(entry)
 
     def hand_on(self, entry: Entry) -> None:
-        """An entry that is written down elsewhere already."""
+        """Send an entry that is already on disk elsewhere."""
         target = partition_of(entry.host, len(self._pending))
         self._pending[target].append(entry)
         if len(self._pending[target]) >= BLOCK:
@@ -36,7 +36,7 @@ class Outbox:
             self._pending[target] = []
 
     def rest(self) -> Iterator[tuple[int, bytes]]:
-        """All that is left; an empty block too: every partition gets a frontier, if an empty one."""
+        """All remaining blocks, including empty ones: every partition gets a frontier, even if empty."""
         while not self.ready.empty():
             yield self.ready.get_nowait()
         for target, entries in enumerate(self._pending):

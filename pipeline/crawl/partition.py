@@ -1,4 +1,4 @@
-"""One partition in one round: an event loop over all of its hosts, each asked politely, all at once."""
+"""One partition in one round: an event loop that crawls all of its hosts politely and concurrently."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ class PartitionRound:
     allowance: Allowance
 
     async def blocks(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Fetches what the frontier holds and the log does not."""
+        """Fetch the entries of the frontier that are not in the log."""
         done = read_json(self.store.part(self.round, self.partition, "done.json"))
         outbox = Outbox(self.partitions, Lines(self.store.part(self.round, self.partition, "links")))
         log = Lines(self.store.log(self.round, self.partition))
@@ -81,7 +81,7 @@ class PartitionRound:
         path = self.store.part(self.round, self.partition, "frontier")
         slices = frontier.slices(path)
         pages = _share(slices, self.allowance.pages)
-        # a run that was killed may have asked any of these hosts a moment ago
+        # a killed run may have sent a request to any of these hosts a moment ago
         wait = self.options.delay if ledger.resumed else 0.0
         known: dict[str, list[str]] = {}
         for origin in ledger.rights:
@@ -93,7 +93,7 @@ class PartitionRound:
                 rights.recall(host, origin)
             if wait or host.origins:
                 host.rest = begin + max(wait, host.delay)
-            # not all at once: hosts that begin together would be asked together for the whole round
+            # staggered: hosts that start together would be requested together for the whole round
             host.rest += min(host.delay, 1.0) * (hash64(host.name) % 1000) / 1000
             ledger.recall(host, begin)
             hosts.append(host)
@@ -101,7 +101,7 @@ class PartitionRound:
 
 
 def _share(slices: list[Slice], allowance: int) -> dict[str, int]:
-    """How many pages of each host are within the allowance: first one of each, then another one of each."""
+    """How many pages of each host fit the allowance: one of each host, then a second of each, and so on."""
     shares = {part.host: 0 for part in slices}
     rank = 0
     while more := [part.host for part in slices if part.pages > rank][:allowance]:

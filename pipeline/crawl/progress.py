@@ -1,4 +1,4 @@
-"""How far a round of a crawl is, read from its log while workers write it."""
+"""Progress of a crawl round, read from its log while workers write it."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from pipeline.display import Status
 
 
 class RoundLog:
-    """The outcomes in the log of a round, read as far as it is written at each call."""
+    """The outcomes in the log of a round, as written so far at each call."""
 
     def __init__(self, store: CrawlStore, number: int, partitions: int, total: int) -> None:
         self._number, self._total = number, total

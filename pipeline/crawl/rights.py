@@ -1,4 +1,4 @@
-"""What hosts allow: asking for the files that say so, one request at a time."""
+"""Requests the files that say what hosts allow, one request at a time."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ not wait for it."""
 
 @dataclass(eq=False)
 class RightsFiles:
-    """Asks for robots.txt and the files like it. `first_round`: sitemaps that a robots.txt names are followed, those
-    of the seeds' hosts alone."""
+    """Requests robots.txt and similar files. `first_round`: sitemaps named by robots.txt are followed, but only those
+    of the seeds' hosts."""
 
     client: Client
     options: CrawlOptions
@@ -32,7 +32,7 @@ class RightsFiles:
     first_round: bool
 
     def recall(self, host: Host, origin: str) -> None:
-        """Takes over what an earlier round was told."""
+        """Take over what an earlier round learnt."""
         host.origins[origin] = Asking(self.ledger.rights[origin])
         _set_delay(host, host.origins[origin].rights)
 
@@ -69,7 +69,7 @@ class RightsFiles:
         if name == ROBOTS:
             _set_delay(host, asking.rights)
             if self.first_round and self.options.sitemaps and self.options.depth:
-                # `url` is where this robots.txt lies: a seed may have moved as a whole
+                # `url` is the location of this robots.txt: a seed may have moved as a whole
                 found = filter(None, map(normal, asking.rights.robots.sitemaps[:100]))
                 self.outbox.add([Entry(named, SITEMAP, 0, 0, f"{origin}/{ROBOTS}", owner=url) for named in found])
         if asking.rights.lasting:

@@ -1,8 +1,8 @@
 """The crawl as rounds of a Beam pipeline.
 
-A round takes every URL known and not yet done: each partition fetches those of its hosts and yields what they lead to;
-a shuffle brings the links to the partitions of their hosts, which drop what was seen and write the next round's
-frontier. A round that was killed is run again: what its log names is not fetched twice.
+A round takes all known URLs that are not done: each partition fetches those of its hosts and yields the links found; a
+shuffle sends the links to the partitions of their hosts, which drop seen ones and write the next round's frontier. A
+killed round is repeated: URLs in its log are not fetched twice.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Summary:
-    """How a crawl ended: counts by outcome and rule, `waiting` URLs that a limit of time left for another run."""
+    """The result of a crawl: counts by outcome and rule, and `waiting` URLs left for another run by the time limit."""
 
     counts: dict[str, int]
     waiting: int
@@ -58,9 +58,9 @@ def crawl(
     beam_options: list[str],
     stream: TextIO | None = None,
 ) -> Summary:
-    """Crawls to WARC files under `root`, or goes on with a crawl that was begun there.
+    """Crawl to WARC files under `root`, or resume a crawl started there.
 
-    Raises BuildError for everything that is wrong outside of this program."""
+    Raises BuildError for every error outside of this program."""
     options.check()
     entries = read_seeds(seeds)
     store = CrawlStore(root.resolve())
@@ -78,9 +78,9 @@ def crawl(
 
 
 def read_seeds(seeds: Sequence[str]) -> list[Entry]:
-    """The URLs that arguments name: URLs of pages, sitemaps or feeds, or files with one URL a line or a column `url`.
+    """The seed URLs of arguments: URLs of pages, sitemaps or feeds, or files with one URL per line or a column `url`.
 
-    Raises BuildError for an argument that is neither, and where there is no URL at all."""
+    Raises BuildError for an argument that is neither, and if there is no URL at all."""
     found: dict[str, Entry] = {}
     for seed in seeds:
         lines: Iterable[str] = [seed]
@@ -122,7 +122,7 @@ def _claim(store: CrawlStore) -> None:
 
 
 def _program(store: CrawlStore, seeds: list[Entry], options: CrawlOptions, workers: int) -> dict[str, Any]:
-    """Begins the crawl, or checks that it is the one that was begun."""
+    """Start the crawl, or check that it is the same one."""
     asked = {"tool": "openm3w crawl", "format": FORMAT, "seeds": _identity(seeds), "options": options.lasting()}
     before = read_json(store.program)
     if before is None:
@@ -136,7 +136,7 @@ def _program(store: CrawlStore, seeds: list[Entry], options: CrawlOptions, worke
     for name, value in asked.items():
         if before.get(name) != value:
             what = "other seeds" if name == "seeds" else f"other {name}"
-            raise BuildError(f"{store.root} was started with {what}: choose another -o, or remove it first")
+            raise BuildError(f"{store.root} was started with {what}: choose another -o, or delete it first")
     return before
 
 
@@ -145,7 +145,7 @@ def _identity(seeds: list[Entry]) -> str:
 
 
 def is_finished(root: Path, seeds: Sequence[str]) -> bool:
-    """Whether a crawl of just these seeds came to its end at `root`. Raises BuildError like `crawl`."""
+    """Whether a crawl of exactly these seeds has finished at `root`. Raises BuildError like `crawl`."""
     summary, program = read_json(root / "summary.json"), read_json(CrawlStore(root).program)
     ended = summary is not None and summary.get("waiting") == 0
     return ended and program is not None and program.get("seeds") == _identity(read_seeds(seeds))
@@ -216,7 +216,7 @@ def _wait(until: float, display: Display) -> None:
 
 
 def _allowances(options: CrawlOptions, totals: dict[str, int], pages: list[int]) -> list[tuple[int, int]]:
-    """What each partition may use up, from what is left of the whole, in proportion to what it has to do."""
+    """What each partition may use, from what is left of the total, in proportion to its work."""
     left, total = max(0, options.pages - done(totals, PAGE)), sum(pages)
     bytes_left = max(0, options.bytes - totals.get("bytes", 0)) // len(pages)
     if total <= left:
@@ -230,7 +230,7 @@ def _allowances(options: CrawlOptions, totals: dict[str, int], pages: list[int])
 
 
 def crawl_partition(work: PartitionRound) -> Iterator[tuple[int, bytes]]:
-    """Runs a partition's event loop, block by block as links come."""
+    """Run a partition's event loop, yielding blocks as links arrive."""
     loop = new_event_loop()
     blocks = work.blocks()
     try:
@@ -245,7 +245,7 @@ def crawl_partition(work: PartitionRound) -> Iterator[tuple[int, bytes]]:
 
 
 def write_frontier(store: CrawlStore, options: CrawlOptions, round: int, part: int, blocks: Iterable[bytes]) -> None:
-    """What a partition fetches in a round: the links that came to it, less those that were seen."""
+    """Write a partition's next frontier: the links sent to it, without seen ones."""
     seen = np.zeros(0, np.uint64)
     pages_of_host: dict[str, int] = {}
     if round:

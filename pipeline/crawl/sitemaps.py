@@ -1,5 +1,5 @@
-"""What sitemaps (XML or text, sitemaps.org) and feeds (RSS, Atom, JSON Feed) name. One pass of libxml2's parser, no
-tree, no entities."""
+"""URLs in sitemaps (XML or text, sitemaps.org) and feeds (RSS, Atom, JSON Feed). One pass of libxml2's parser, no tree,
+no entities."""
 
 import json
 import re
@@ -12,9 +12,9 @@ from pipeline.fetch.response import Limits
 from pipeline.sources.http import payload
 
 MAX_URLS = 50_000
-"""sitemaps.org, "Sitemap protocol": a sitemap names no more."""
+"""sitemaps.org, "Sitemap protocol": the maximum URLs of a sitemap."""
 MAX_EVENTS = 3_000_000
-"""Start tags and pieces of text that are read of one file: 50,000 URLs with translations and pictures have fewer."""
+"""Maximum start tags and text pieces read from one file: 50,000 URLs with translations and images have fewer."""
 MAX_DEPTH = 200
 FEED_PARENTS = ("item", "entry", "channel", "feed")
 WEB = re.compile(r"https?://", re.I)
@@ -23,14 +23,14 @@ PIECE = 1 << 16
 
 
 def sitemap_links(body: bytes, url: str, limit: int = Limits.body_bytes) -> tuple[list[str], list[str]]:
-    """(pages, further sitemaps) that a sitemap or feed names: absolute URLs in its order, on whatever host.
+    """(pages, further sitemaps) in a sitemap or feed: absolute URLs in its order, on any host.
 
-    A gzip file is inflated to at most `limit` bytes. What is broken counts up to there. Raises TooLarge, Damaged."""
+    A gzip file is inflated to at most `limit` bytes. A broken file counts up to the fault. Raises TooLarge, Damaged."""
     text = payload({"content-encoding": "gzip"}, body, limit).decode("utf-8-sig", "replace").lstrip()
     pages: Iterable[str]
     further: Iterable[str] = ()
     if text.startswith("<"):
-        # an HTML page in a sitemap's place
+        # an HTML page served instead of a sitemap
         if "<html" in text[:1000].lower():
             return [], []
         pages, further = _xml(text)
@@ -46,7 +46,7 @@ def _absolute(references: Iterable[str], base: str) -> list[str]:
     for reference in references:
         if len(found) == MAX_URLS:
             break
-        # what was escaped twice, or inside CDATA
+        # escaped twice, or inside CDATA
         url = urls.resolve(reference.strip().replace("&#38;", "&").replace("&amp;", "&"), base)
         if url and url.startswith("http"):
             found[url] = None
@@ -58,8 +58,8 @@ def _xml(text: str) -> tuple[list[str], list[str]]:
     parser = etree.XMLParser(
         target=reader, encoding="utf-8", recover=True, huge_tree=True, resolve_entities=False, no_network=True
     )
-    # Many do not escape the & of a query, and libxml2 leaves out the word after one. After such an error it leaves out
-    # &amp; too (xmlParseReference), but not the same as a number.
+    # Many do not escape the & of a query; libxml2 then omits the word after it, and from then on also omits &amp;
+    # (xmlParseReference), but not the equivalent numeric reference.
     data = AMPERSAND.sub("&#38;", text).encode("utf-8", "replace")
     try:
         for start in range(0, len(data), PIECE):
@@ -68,7 +68,7 @@ def _xml(text: str) -> tuple[list[str], list[str]]:
                 break
         parser.close()
     except (etree.LxmlError, ValueError, AssertionError):
-        pass  # what was read up to here counts
+        pass  # what was read so far counts
     return reader.pages, reader.further
 
 
@@ -81,7 +81,7 @@ class _Reader:
         self.path: list[str] = []
         self.events = 0
         self.text: list[str] | None = None
-        """Of the innermost element that holds a URL; None outside of one."""
+        """Text of the innermost element that holds a URL; None outside."""
 
     @property
     def full(self) -> bool:
@@ -90,13 +90,13 @@ class _Reader:
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         self.events += 1
-        self.text = None  # a URL has no markup inside
+        self.text = None  # a URL contains no markup
         name = tag[tag.rfind("}") + 1 :]
         parent = self.path[-1] if self.path else ""
         self.path.append(name)
         if name == "link" and parent in FEED_PARENTS:
             if "href" in attributes:
-                # RFC 4287, section 4.2.7.2: a link without rel is one to the entry's page
+                # RFC 4287, section 4.2.7.2: a link without rel points to the entry's page
                 if attributes.get("rel", "alternate") == "alternate":
                     self.pages.append(attributes["href"])
             else:
@@ -130,9 +130,9 @@ class _Reader:
 
 
 def _json_feed(text: str) -> list[str]:
-    """jsonfeed.org, version 1.1: an item's `url`, or its `id` where that is one."""
+    """jsonfeed.org, version 1.1: an item's `url`, or its `id` if that is a URL."""
     try:
-        # numbers stay text: Python refuses to read long ones
+        # numbers stay text: Python refuses to parse long ones
         feed = json.loads(text, parse_int=str)
     except (ValueError, RecursionError):
         return []

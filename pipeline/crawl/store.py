@@ -59,7 +59,7 @@ class CrawlStore:
 
 
 def warcs_of(path: Path) -> list[Path] | None:
-    """The WARC files of a crawl's directory, in their order; None where the folder is no crawl's."""
+    """The WARC files of a crawl's directory, in order; None if the folder is not a crawl."""
     if not (path / PROGRAM).is_file():
         return None
     program = read_json(path / PROGRAM)
@@ -69,7 +69,8 @@ def warcs_of(path: Path) -> list[Path] | None:
 
 
 class Lines:
-    """A file to which whole lines are appended. A line that a killed process began is cut off at opening."""
+    """A file to which complete lines are appended. An incomplete line of a killed process is cut off when it is
+    opened."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -94,7 +95,7 @@ class Lines:
 
 
 def _last_newline(path: Path) -> int:
-    """The offset behind the last newline of a file, 0 where there is none."""
+    """The offset after the last newline of a file, 0 if there is none."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Writing WARC/1.1 (ISO 28500:2017), one gzip member a record, so that a file can be cut behind any record."""
+"""Write WARC/1.1 (ISO 28500:2017), one gzip member per record, so that a file can be cut after any record."""
 
 import hashlib
 import os
@@ -11,11 +11,11 @@ from typing import Any
 from pipeline.fetch.response import Response
 
 MOST_BYTES = 1 << 30
-"""A file that has reached this is closed and the next one begun: what WARC writers usually keep to."""
+"""When a file reaches this size, the next one is started, as is usual for WARC writers."""
 
 
 def date_of(seconds: float) -> str:
-    """A moment (seconds since the epoch) as WARC-Date, in microseconds."""
+    """A time (seconds since the epoch) as WARC-Date, in microseconds."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -35,7 +35,7 @@ def exchange(response: Response, about: dict[str, Any]) -> bytes:
             "Content-Type": "application/http; msgtype=response",
         },
         response.head + response.raw,
-        # what is compressed already only costs time
+        # compressing compressed data only costs time
         level=1 if payload_type.startswith(("image/", "video/", "audio/")) else 6,
     )
     _, request = _record(
@@ -54,7 +54,7 @@ def exchange(response: Response, about: dict[str, Any]) -> bytes:
 
 
 def warcinfo(name: str, seconds: float, about: dict[str, Any]) -> bytes:
-    """The record that a file begins with."""
+    """The first record of a file."""
     fields = "".join(f"{key}: {value}\r\n" for key, value in about.items() if value is not None)
     headers = {"WARC-Date": date_of(seconds), "WARC-Filename": name, "Content-Type": "application/warc-fields"}
     return _record("warcinfo", headers, fields.encode("utf-8", "replace"))[1]
@@ -84,8 +84,8 @@ def _sha1(data: bytes) -> str:
 class WarcWriter:
     """Appends exchanges to PREFIX-00000.warc.gz, PREFIX-00001.warc.gz, ... of a folder.
 
-    `end` is (number of the file, bytes in it) of what was recorded: what lies behind it is cut off, for it may be a
-    record that a killed process began. None for a crawl that begins; files of this prefix must not be there then."""
+    `end` is (file number, bytes) of what was recorded: anything after it is cut off, since it may be an incomplete
+    record of a killed process. None for a new crawl; files with this prefix must not exist then."""
 
     def __init__(self, folder: Path, prefix: str, end: tuple[int, int] | None, about: dict[str, Any]) -> None:
         self._folder, self._prefix, self._about = folder, prefix, about
@@ -102,7 +102,7 @@ class WarcWriter:
         return self._folder / f"{self._prefix}-{self.number:05d}.warc.gz"
 
     def add(self, response: Response, seconds: float, about: dict[str, Any]) -> tuple[str, int, int]:
-        """(file name, offset, length) of an exchange, which has left this process when this returns."""
+        """(file name, offset, length) of an exchange, which is flushed when this returns."""
         if self.size >= MOST_BYTES:
             self.close()
             self.number, self.size = self.number + 1, 0

@@ -13,14 +13,15 @@ from shards.records import Document, Text
 
 __all__ = ["ExtractOptions", "PageDropped", "extract"]
 
-# Files that servers send as text/html: PDF, PNG, GIF, JPEG, gzip, ZIP, RIFF (WebP, AVI), ISO media (AVIF, MP4)
+# Signatures of files that servers send as text/html: PDF, PNG, GIF, JPEG, gzip, ZIP, RIFF (WebP, AVI), ISO media (AVIF,
+# MP4)
 NOT_HTML = re.compile(
     rb"%PDF-|\x89PNG\r\n|GIF8[79]a|\xff\xd8\xff|\x1f\x8b\x08|PK\x03\x04|RIFF....WE|RIFF....AV|....ftyp", re.S
 )
 
 
 class PageDropped(ValueError):
-    """A page is over a limit. `rule` is the id of the rule under which it is counted."""
+    """A page exceeds a limit. `rule` is the id of the rule under which it is counted."""
 
     def __init__(self, rule: str) -> None:
         super().__init__(rule)
@@ -29,11 +30,11 @@ class PageDropped(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ExtractOptions:
-    """How pages are read.
+    """Options of extraction.
 
-    `engine` chooses the main content: "openm3w", or "trafilatura" with the same placement of images. `comments` keeps
-    the readers' comments, `css_backgrounds` the pictures named in style attributes. `max_image_width` (pixels) picks
-    among the sizes a page offers for one picture; `max_bytes`, `max_depth` and `max_elements` bound a page."""
+    `engine` selects the main content: "openm3w", or "trafilatura" with the same image placement. `comments` keeps
+    readers' comments, `css_backgrounds` the background images of style attributes. `max_image_width` (pixels) selects
+    among the sizes of one image; `max_bytes`, `max_depth` and `max_elements` limit a page."""
 
     engine: Literal["openm3w", "trafilatura"] = "openm3w"
     comments: bool = False
@@ -47,7 +48,7 @@ class ExtractOptions:
 def extract(
     html: bytes, url: str, *, content_type: str | None = None, options: ExtractOptions = ExtractOptions()
 ) -> Document | None:
-    """The main content of a page at `url`, None where there is none.
+    """Extract the main content of a page at `url`, None if there is none.
 
     `content_type` is the value of the HTTP header. Raises PageDropped with `page.too_large`, `page.too_deep` or
     `page.not_html`."""
@@ -55,7 +56,7 @@ def extract(
         raise PageDropped("page.too_large")
     if NOT_HTML.match(html):
         raise PageDropped("page.not_html")
-    # the tree construction of HTML ignores U+0000 in text; libxml2 would make a replacement character of it
+    # HTML's tree construction ignores U+0000 in text; libxml2 would replace it by U+FFFD
     text = decode(html, content_type).replace("\0", "")
     try:
         page = read(

@@ -1,14 +1,14 @@
-"""The block being built: text and pictures gather in a run until a block element interrupts them."""
+"""Builds blocks: text and images accumulate in a run until a block element interrupts them."""
 
 from pipeline.extract.page import IN_LINK, IN_LOCAL_LINK, LOCAL_LINK, NOSCRIPT, PREFORMATTED, Block, Page, Picture
 from pipeline.extract.runs import pieces_of, trimmed
 
-CONTROL = 4  # characters; a link that shows so few signs and no word is a control
+CONTROL = 4  # characters; a link that shows so few symbols and no word is a control
 
 
 class BlockBuilder:
-    """Adds blocks to a page. `run` holds strings and indexes of pictures; `link_chars` counts its characters in links,
-    `link_start` is the place in the run where the innermost link begins."""
+    """Adds blocks to a page. `run` holds strings and indices of images; `link_chars` counts its characters in links,
+    `link_start` is where the innermost link starts in the run."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -23,7 +23,7 @@ class BlockBuilder:
         self.page.pictures.append(picture)
 
     def last_picture(self) -> Picture | None:
-        """The picture before this place if no word stands between."""
+        """The image before this place, if there is no word between."""
         for piece in reversed(self.run):
             if isinstance(piece, int):
                 return self.page.pictures[piece]
@@ -35,7 +35,7 @@ class BlockBuilder:
         return None
 
     def end_link(self, state: int) -> None:
-        """Takes back the text of a link that shows a sign and no word: it is there to be clicked on, not to be read."""
+        """Remove the text of a link that shows a symbol and no word: it is a control, not text."""
         pieces = self.run[self.link_start :]
         text = "".join(piece for piece in pieces if isinstance(piece, str)).strip()
         if 0 < len(text) <= CONTROL and not any(character.isalnum() for character in text):
@@ -44,7 +44,7 @@ class BlockBuilder:
                 self.link_chars -= len(text) * (LOCAL_LINK if state & IN_LOCAL_LINK else 1)
 
     def flush(self, element: int, state: int) -> None:
-        """Ends the block of `element`; `state` is that of its last text."""
+        """End the block of `element`; `state` is that of its last text."""
         run = self.run
         if not run:
             return

@@ -1,4 +1,4 @@
-"""From bytes to text: byte order mark, HTTP header, meta element, then detection."""
+"""Decode a page: byte order mark, HTTP header, meta element, then detection."""
 
 import codecs
 import re
@@ -6,11 +6,11 @@ import re
 import webencodings
 from bs4.dammit import EncodingDetector
 
-# How far a declaration is looked for: HTML standard, 13.2.3.2, "prescan a byte stream"
+# How far to look for a declaration: HTML standard, 13.2.3.2, "prescan a byte stream"
 PRESCAN_BYTES = 1024
-# Declarations beyond the prescan are honoured up to here: many pages put scripts first
+# Declarations beyond the prescan are accepted up to here: many pages put scripts first
 DECLARATION_BYTES = 8192
-# Enough for a detector to see a page's language, few enough to be quick on any page
+# Enough to detect a page's language, and fast on any page
 DETECTION_BYTES = 20_000
 
 BYTE_ORDER_MARKS = (
@@ -25,17 +25,17 @@ _META = re.compile(rb"<meta[^>]{0,400}?charset\s{0,9}=\s{0,9}[\"']?\s{0,9}([A-Za
 _XML = re.compile(rb"\s{0,99}<\?xml[^>]{0,200}?encoding\s{0,9}=\s{0,9}[\"']([A-Za-z0-9_:.-]{2,40})", re.I)
 _HEADER = re.compile(r"charset\s{0,9}=\s{0,9}[\"']?\s{0,9}([A-Za-z0-9_:.-]{2,40})", re.I)
 
-# Encodings of the Encoding standard (WHATWG) in place of which another Python codec reads pages better: the superset of
-# one; what HTML's prescan takes x-user-defined for. `replacement` stands for encodings that make harmless bytes markup.
+# Encodings of the Encoding standard (WHATWG) for which another Python codec reads pages better: a superset, or what
+# HTML's prescan takes x-user-defined as. `replacement` stands for encodings in which harmless bytes become markup.
 _CODECS = {"gbk": "gb18030", "x-user-defined": "cp1252", "replacement": None}
-# Names that databases and detectors give and the standard does not know
+# Names used by databases and detectors that the standard does not know
 _OTHERS = {"utf8mb4": "utf-8", "johab": "cp949"}
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 _TEXT_CODECS = re.compile(r"(?:cp\d+|iso8859-16|iso2022_jp|big5hkscs|koi8-t|mac-.*|utf-(?:8|32).*)$")
 
 
 def codec(label: str) -> str | None:
-    """The Python codec for an encoding label of the web, None for an unknown or an unsafe one."""
+    """The Python codec of a web encoding label, None if it is unknown or unsafe."""
     label = label.strip().lower()
     label = _OTHERS.get(label, label)
     found = webencodings.lookup(label)
@@ -51,11 +51,11 @@ def codec(label: str) -> str | None:
 
 
 def decode(html: bytes, content_type: str | None = None) -> str:
-    """The text of a page. Never fails: bytes that mean nothing become U+FFFD.
+    """The text of a page. Never fails: invalid bytes become U+FFFD.
 
-    A byte order mark decides. Otherwise bytes that are UTF-8 from end to end are taken as UTF-8 whatever is declared
-    (text in another encoding does not pass that test by chance); else the header's and the page's declarations are
-    tried in this order and the first under which every byte decodes is taken, then what a detector finds."""
+    A byte order mark decides. Otherwise bytes that are valid UTF-8 throughout are taken as UTF-8, whatever is declared
+    (other encodings do not pass that test by chance); else the header's and the page's declarations are tried in this
+    order and the first one under which every byte decodes is used, then the detector's."""
     for mark, name in BYTE_ORDER_MARKS:
         if html.startswith(mark):
             return html[len(mark) :].decode(name, "replace")
@@ -69,7 +69,7 @@ def decode(html: bytes, content_type: str | None = None) -> str:
         try:
             return html.decode("utf-8")
         except UnicodeDecodeError as error:
-            # a page cut off inside a character
+            # the page ends inside a character
             if error.start >= len(html) - 3 and error.reason == "unexpected end of data":
                 return html.decode("utf-8", "replace")
     declared = []
@@ -112,13 +112,13 @@ def _utf16_without_mark(head: bytes) -> str | None:
 
 
 def _detect(html: bytes) -> str | None:
-    """What bs4's detector makes of the part of the page that has bytes beyond ASCII."""
+    """The result of bs4's detector for the part of the page with non-ASCII bytes."""
     first = next(re.finditer(rb"[\x80-\xff]", html)).start() if not html.isascii() else 0
     sample = html[max(0, first - 200) : first + DETECTION_BYTES]
     sample = re.sub(rb"<[^<>]{0,2000}>", b" ", sample)
     for found in EncodingDetector(sample).encodings:
         name = codec(found)
-        if name == "mac-cyrillic":  # a few letters apart, and pages in it are not on the web
+        if name == "mac-cyrillic":  # differs in a few letters, and is not used on the web
             name = "cp1251"
         if name:
             try:

@@ -1,7 +1,7 @@
-"""The block classifier: for each block of a page, the probability that it is main content.
+"""The block classifier: the probability that a block of a page is main content.
 
-A logistic regression with four coefficients for each feature: for its value at the block itself, its mean over the four
-blocks nearby, over the container the block stands in, and over the page. `tests/bench/fit_extraction.py` fits them."""
+A logistic regression with four coefficients per feature: for its value at the block, its mean over the four blocks
+nearby, over the block's container, and over the page. `tests/bench/fit_extraction.py` fits them."""
 
 from functools import cache
 from pathlib import Path
@@ -26,10 +26,10 @@ def coefficients() -> tuple[Matrix, float]:
 
 
 def probabilities(features: Matrix, containers: Spans, chars: Matrix) -> Matrix:
-    """The probability of each block, from `features` [blocks, features], the span of each block's container
-    [2, blocks] and the blocks' lengths `chars` [blocks]."""
+    """The probability of each block, from `features` [blocks, features], the span of each block's container [2, blocks]
+    and the blocks' lengths `chars` [blocks]."""
     table, intercept = coefficients()
-    # a few rows at a time: BLAS starts threads for larger products, and the last bits would depend on their number
+    # a few rows at a time: BLAS uses threads for larger products, and the last bits would depend on their number
     parts = [features[start : start + ROWS] @ table for start in range(0, len(features), ROWS)]
     here, near, held, whole = np.concatenate(parts).T
     logits = here + intercept + nearby(near) + within(held, containers, chars) + overall(whole, chars)
@@ -38,7 +38,7 @@ def probabilities(features: Matrix, containers: Spans, chars: Matrix) -> Matrix:
 
 
 def nearby(values: Matrix) -> Matrix:
-    """The mean over the blocks on either side of each; beyond the page's ends there is zero."""
+    """Mean over the blocks on either side of each; zero beyond the ends of the page."""
     count = len(values)
     padded = np.zeros((count + 2 * NEARBY, *values.shape[1:]), np.float32)
     padded[NEARBY : NEARBY + count] = values
@@ -50,7 +50,7 @@ def nearby(values: Matrix) -> Matrix:
 
 
 def within(values: Matrix, containers: Spans, chars: Matrix) -> Matrix:
-    """The mean over each block's container, weighted by length."""
+    """Mean over each block's container, weighted by length."""
     weights = _weights(values, chars)
     sums, total = (
         np.concatenate([np.zeros((1, *column.shape[1:])), np.cumsum(column, 0, dtype=np.float64)])
@@ -62,23 +62,23 @@ def within(values: Matrix, containers: Spans, chars: Matrix) -> Matrix:
 
 
 def overall(values: Matrix, chars: Matrix) -> Matrix:
-    """The mean over the page, weighted by length."""
+    """Mean over the page, weighted by length."""
     weights = _weights(values, chars)
     mean: Matrix = ((values * weights).sum(0, dtype=np.float64) / weights.sum(dtype=np.float64)).astype(np.float32)
     return mean
 
 
 def _weights(values: Matrix, chars: Matrix) -> Matrix:
-    """The lengths of blocks, in the shape of `values`; a block without text weighs a tenth of a character."""
+    """Lengths of blocks, in the shape of `values`; a block without text weighs a tenth of a character."""
     weights: Matrix = (chars + np.float32(0.1)).reshape(-1, *[1] * (values.ndim - 1))
     return weights
 
 
 def threshold(probability: Matrix, chars: Matrix) -> float:
-    """The probability above which keeping a block raises the expected F1 of the kept characters.
+    """The probability above which keeping a block increases the expected F1 of the kept characters.
 
-    The best set holds the blocks above half the F1 that it reaches (Lipton, Elkan, Narayanaswamy 2014, arXiv
-    1402.1892, theorem 1): one half where the classifier is sure, less where a page is hard."""
+    The best set holds the blocks above half the F1 it reaches (Lipton, Elkan, Narayanaswamy 2014, arXiv 1402.1892,
+    theorem 1): one half if the classifier is sure, less on hard pages."""
     order = np.argsort(-probability, kind="stable")
     right = np.cumsum(probability[order] * chars[order], dtype=np.float64)
     kept = np.cumsum(chars[order], dtype=np.float64)

@@ -1,7 +1,7 @@
-"""Which blocks of a page are its main content.
+"""Finds the best part of a page by readability's scores.
 
 The scoring is that of mozilla/readability (Readability.js, grabArticle and _cleanConditionally), computed on the flat
-page: sums over subtrees are one backward loop, and no element is visited twice."""
+page: sums over subtrees take one backward loop, and no element is visited twice."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ ENOUGH = 500
 
 @dataclass(slots=True)
 class Sums:
-    """Per element, over everything inside it. Hidden blocks do not count."""
+    """Sums per element over everything inside it, without hidden blocks."""
 
     chars: list[int]
     links: list[int]
@@ -105,8 +105,8 @@ def class_weight(bits: int) -> int:
 
 @dataclass(slots=True)
 class Candidate:
-    """The part of a page that scores best: for each element whether it lies in the part (`region`), and whether it also
-    survives cleaning (`inside`); the scores that led there; how many rules had to be given up (`attempt`)."""
+    """The best-scoring part of a page: for each element whether it is in the part (`region`), and whether it also
+    survives cleaning (`inside`); the scores; how many rules had to be dropped (`attempt`)."""
 
     region: list[bool]
     inside: list[bool]
@@ -116,7 +116,7 @@ class Candidate:
 
 
 def candidate(page: Page, total: Sums) -> Candidate:
-    """The best part of a page; rules are given up one by one while it has fewer than ENOUGH characters."""
+    """The best part of a page; rules are dropped one by one while it has fewer than ENOUGH characters."""
     best = -1
     result = None
     rules = ((True, True, True), (False, True, True), (False, False, True), (False, False, False))
@@ -156,8 +156,8 @@ def _attempt(page: Page, total: Sums, strip: bool, weigh: bool, clean: bool) -> 
 
 
 def _left_out(page: Page, strip: bool) -> list[bool]:
-    """The elements that are left out, with all that is in them: hidden ones, controls and, where `strip` says so,
-    those whose class names speak against them."""
+    """Elements that are left out with everything inside: hidden ones, controls and, if `strip`, those with unlikely
+    class names."""
     tags, states, bits = page.tags, page.states, page.hints
     out = [False] * len(tags)
     for element, parent in enumerate(page.parents):
@@ -177,8 +177,8 @@ def _left_out(page: Page, strip: bool) -> list[bool]:
 
 
 def _scores(page: Page, total: Sums, out: list[bool], weigh: bool) -> dict[int, float]:
-    """The points of elements: those of the paragraphs inside, fewer from each level to the next, and fewer the more of
-    the text is links. `weigh` lets class names count."""
+    """Scores of elements: those of the paragraphs inside, decreasing with each level and with the share of links.
+    `weigh` makes class names count."""
     tags, parents = page.tags, page.parents
     scores: dict[int, float] = {}
     for block in page.blocks:
@@ -202,13 +202,13 @@ def _scores(page: Page, total: Sums, out: list[bool], weigh: bool) -> dict[int, 
 
 
 def _top(page: Page, scores: dict[int, float]) -> int:
-    """The element with the best score, or one around it that is better."""
+    """The element with the best score, or a better one around it."""
     tags, ends = page.tags, page.ends
     ranked = sorted(scores, key=lambda e: (-scores[e], e))[:5]
     top = ranked[0]
     if tags[top] == "html":
         top = next((e for e in ranked if tags[e] == "body"), top)
-    # an ancestor that several good candidates share is the better one
+    # an ancestor shared by several good candidates is better
     near = [e for e in ranked[1:] if scores[e] >= 0.75 * scores[top]]
     if len(near) >= 3:
         lines = [set(_ancestors(page, e)) for e in near]
@@ -234,7 +234,7 @@ def _top(page: Page, scores: dict[int, float]) -> int:
 
 
 def _siblings(page: Page, total: Sums, out: list[bool], scores: dict[int, float], top: int) -> Iterator[int]:
-    """The elements beside the best one that belong to it: by their score, or paragraphs with few links."""
+    """The siblings of the best element that belong to it: by score, or paragraphs with few links."""
     tags, bits, ends, parent = page.tags, page.hints, page.ends, page.parents[top]
     best = scores.get(top, 0)
     bar = max(10, best * 0.2)
@@ -254,7 +254,7 @@ def _siblings(page: Page, total: Sums, out: list[bool], scores: dict[int, float]
 
 
 def _ancestors(page: Page, element: int) -> Iterator[int]:
-    """The elements around one, the nearest first, below body."""
+    """The ancestors of an element, nearest first, below body."""
     while (element := page.parents[element]) >= 0 and page.tags[element] not in ROOTS:
         yield element
 

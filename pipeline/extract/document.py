@@ -1,4 +1,4 @@
-"""From kept blocks to the nodes of a document."""
+"""Convert kept blocks to the nodes of a document."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ _CELLS = ("td", "th")
 
 
 def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str) -> tuple[Node, ...]:
-    """Text and images of the kept blocks in reading order; pictures are those whose index is in `chosen_pictures`."""
+    """Text and images of the kept blocks in reading order; images are those whose index is in `chosen_pictures`."""
     result: list[Node] = []
     text: list[str] = []
     captions = _captions(page, kept)
@@ -62,12 +62,12 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
 
 
 def left_out(page: Page) -> tuple[tuple[str, int], ...]:
-    """How many pictures of a page were left out under each rule."""
+    """How many images of a page were left out under each rule."""
     return tuple(sorted(Counter(picture.left_out for picture in page.pictures if picture.left_out).items()))
 
 
 def inline_svg(page: Page, kept: Sequence[bool]) -> int:
-    """How many svg elements stand in a kept block, or right before one."""
+    """How many svg elements are in a kept block, or right before one."""
     return sum(
         tag == "svg" and block < len(kept) and kept[block] and not state & HIDDEN
         for tag, block, state in zip(page.tags, page.first, page.states, strict=True)
@@ -75,7 +75,7 @@ def inline_svg(page: Page, kept: Sequence[bool]) -> int:
 
 
 def _separator(page: Page, a: tuple[int, ...] | None, b: tuple[int, ...], index: int) -> str:
-    """What stands between two blocks: cells of a row, lines of a list or a table, or paragraphs."""
+    """The separator of two blocks: for cells of a row, lines of a list or a table, or paragraphs."""
     if a is None:
         return ""
     if a[2] >= 0 and b[2] >= 0 and a[2] != b[2]:
@@ -89,7 +89,7 @@ def _separator(page: Page, a: tuple[int, ...] | None, b: tuple[int, ...], index:
 
 
 def _near(page: Page, index: int) -> tuple[int, int, int, int]:
-    """The nearest table, row, cell and list item around a block, -1 where there is none."""
+    """The nearest table, row, cell and list item around a block, -1 if there is none."""
     table = row = cell = item = -1
     element = page.blocks[index].element
     for _ in range(8):
@@ -126,13 +126,13 @@ def _starts_item(page: Page, index: int) -> bool:
 
 
 def _paragraphs(text: str) -> str:
-    """Text with its paragraphs separated by one blank line and no white space at line ends."""
+    """Text with paragraphs separated by one blank line and no white space at line ends."""
     text = re.sub(r"[ \t]+\n", "\n", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n").rstrip()
 
 
 def _captions(page: Page, kept: Sequence[bool]) -> dict[int, str]:
-    """Caption text by the element that holds picture and caption."""
+    """Caption text, by the element that holds image and caption."""
     found: dict[int, list[str]] = {}
     for index, block in enumerate(page.blocks):
         if not kept[index] or not block.chars:
@@ -160,7 +160,7 @@ def _captions(page: Page, kept: Sequence[bool]) -> dict[int, str]:
 
 
 def _white_space(pieces: Sequence[str | int], place: int) -> str:
-    """What keeps the words on both sides of a picture apart: nothing, a space, or the end of a line."""
+    """The white space that separates the words on both sides of an image: none, a space, or a line end."""
     before, after = pieces[place - 1], pieces[place + 1]
     around = "".join(
         [
@@ -187,7 +187,7 @@ def _image(page: Page, picture: Picture, captions: dict[int, str], base: str, wi
 
 
 def image_urls(picture: Picture, base: str) -> list[str]:
-    """The absolute URLs of a picture, best first."""
+    """The absolute URLs of an image, best first."""
     offered = with_link(picture.urls, picture.link, picture.width)
     absolute = (data_urls.name(url) if url[:5].lower() == "data:" else resolve(url, base) for url in offered)
     return [url for url in dict.fromkeys(absolute) if url]

@@ -1,4 +1,4 @@
-"""What the block classifier sees: one row of numbers per block, from the flat page alone."""
+"""The features of the block classifier: one row of numbers per block, from the flat page alone."""
 
 from collections import Counter
 from typing import Any
@@ -45,15 +45,15 @@ _BOILERPLATE = names(
     " advertisement comment comments reply related also powered click skip cart view load previous next filed posted"
     " rights email tags read search menu home contact help account sponsored updated published"
 )
-# The commonest words of a few languages: running text has many of them, lists of links have few
+# The most common words of a few languages: running text has many of them, lists of links have few
 _FUNCTION_WORDS = names(
     "the a of to and in is that for was with you it on be are as at this der die und das ist nicht zu den le la et les"
     " des que en el los un una de och att det som i w na z się и в не на что"
 )
 _ENDS = frozenset(".!?…。！？।۔؟:;")
 _CLOSERS = "\"'”’)]»」 "
-LEVELS = 2  # containers around a block whose sums are looked at
-HEAD = 200  # characters at the start of a block that are looked at
+LEVELS = 2  # levels of containers around a block whose sums are used
+HEAD = 200  # characters at the start of a block that are examined
 
 _SUMS = (
     "characters",
@@ -86,14 +86,14 @@ NAMES = (
     *(f"inside <{tag}>" for tag in SCOPES),
     *(f"class {name.lower()}" for name in H.NAMES),
 )
-"""What each column of the matrix tells."""
+"""The meaning of each column of the matrix."""
 
 
 def features(page: Page, total: Sums, found: Candidate) -> tuple[Matrix, Spans]:
     """An array [blocks, len(NAMES)] of float32, every value in [-4, 4]; and an array [2, blocks]: the first block of
     the second container around each block, and the one after its last.
 
-    A container is the nearest element around that holds more blocks."""
+    A container is the nearest ancestor that holds more blocks."""
     elements = np.array([b.element for b in page.blocks], np.int64)
     parents, hints = np.array(page.parents, np.int64), np.array(page.hints, np.int64)
     inherited = np.array(page.inherited, np.int64)[elements]
@@ -122,7 +122,7 @@ def features(page: Page, total: Sums, found: Candidate) -> tuple[Matrix, Spans]:
 
 
 def _wider(parents: Spans, total: Sums) -> Spans:
-    """For each element the nearest one around it that holds more blocks."""
+    """For each element the nearest ancestor that holds more blocks."""
     held = total.last - total.first
     wider = np.maximum(parents, 0)
     for _ in range(8):
@@ -190,7 +190,7 @@ def _own(page: Page, total: Sums, found: Candidate) -> list[NDArray[Any]]:
 
 
 def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:
-    """What the first words and the last character of a block say."""
+    """Features of the first words and the last character of a block."""
     if not text:
         return (0.0,) * 9
     head = text[:HEAD]

@@ -1,10 +1,10 @@
-"""What the class, id and role of an element say about its part in the page, as bits."""
+"""The role of an element in the page according to its class, id and role, as bits."""
 
 import re
 from functools import lru_cache
 
-# Patterns for single words of a label, in lower case. The first four are the lists of mozilla/readability
-# (Readability.js, REGEXPS).
+# Patterns for single words of a label, in lower case. The first four are mozilla/readability's lists (Readability.js,
+# REGEXPS).
 _PATTERNS = {
     "UNLIKELY": (
         r"^ads?$|ai2html|banner|breadcrumb|combx|comment|community|disqus|extra|footer|gdpr|header|legends"

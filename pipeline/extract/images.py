@@ -1,4 +1,4 @@
-"""Which URLs an image element offers for its picture, and which of them to take."""
+"""The URLs an image element offers, and which of them to use."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from lxml import etree
 
 from pipeline.extract import data_urls
 
-# Attributes that hold the real URL until a script moves it to src, in the order in which they are trusted
+# Attributes that hold the real URL until a script moves it to src, most trusted first
 LAZY = (
     "data-src",
     "data-lazy-src",
@@ -97,7 +97,7 @@ _NO_URL = re.compile(
     r"(?:style|class|id|src|srcset|usemap|sizes|on\w+)$|.*(?:\b|_)(?:alt|title|caption|description|name|label)s?\b"
 )
 MAX_SOURCES = 64
-"""Candidates that the sources of one picture element may offer together."""
+"""Maximum candidates of all sources of one picture element."""
 MAX_SET, MAX_JSON = 100_000, 20_000  # characters of an attribute
 THUMBNAIL = 200  # pixels of declared width up to which the picture behind a link is the better one
 CUSTOM = ("-img", "-image")
@@ -374,15 +374,15 @@ def alternative(attributes: dict[str, str]) -> str:
 
 
 def stands_for_text(alt: str, label: str) -> bool:
-    """Whether a picture is a character that was drawn: an emoji, or the initial of a paragraph. `label` is its classes
-    and id."""
+    """Whether an image stands for a character: an emoji, or the initial of a paragraph. `label` is its classes and
+    id."""
     if len(alt) == 1 and alt.isalpha() and _INITIAL_CLASS.search(label):
         return True
     return len(alt) <= 32 and bool(_EMOJI.match(alt) or _EMOJI_CLASS.search(label))
 
 
 def is_picture_file(url: str) -> bool:
-    """Whether a URL names a picture file, and not a page about one as `/wiki/File:Lamp.jpg` does."""
+    """Whether a URL names an image file, not a page about one such as `/wiki/File:Lamp.jpg`."""
     return bool(PICTURE_FILE.search(url[-300:])) and ":" not in url.rsplit("/", 1)[-1]
 
 

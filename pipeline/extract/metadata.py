@@ -1,4 +1,4 @@
-"""What a page says of itself: meta elements, JSON-LD, microdata, the title and the root element."""
+"""Metadata of a page: meta elements, JSON-LD, microdata, the title and the root element."""
 
 import json
 import re
@@ -80,7 +80,7 @@ _ARTICLES = (
 
 
 class Head:
-    """What is said of the page so far. Earlier names in `_FIELDS` are trusted more than later ones."""
+    """The metadata found so far. Earlier names in `_FIELDS` are trusted more than later ones."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, str]] = {}
@@ -139,7 +139,7 @@ class Head:
                 self.items.setdefault(name, " ".join(value[:1000].split()))
 
     def time(self, attributes: dict[str, str]) -> None:
-        """A time element; the first one that holds a date counts where nothing else tells the page's."""
+        """A time element; the first one with a date counts if the page has no better date."""
         if not self.first_time and "datetime" in attributes:
             self.first_time = iso_date(attributes["datetime"][:40])
 
@@ -203,11 +203,11 @@ class Head:
             self._said("site_name", publisher["name"])
 
     def _said(self, name: str, value: str) -> None:
-        """JSON can spell halves of surrogate pairs, which are no text."""
+        """JSON can contain lone surrogates, which are not text."""
         self.ld.setdefault(name, value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
     def metadata(self, url: str, canonical_url: str) -> Metadata:
-        """What was found, for the page at `url`."""
+        """The metadata of the page at `url`."""
         said = {kind: value for kind, (_, value) in self.found.items()}
         title = (
             said.get("title")
@@ -242,7 +242,8 @@ class Head:
 
 
 def iso_date(text: str | None) -> str:
-    """The ISO 8601 date or time at the start of `text`, or the day with an English month in it; "" where neither is."""
+    """The ISO 8601 date or time at the start of `text`, or a day with an English month in it; "" if there is
+    neither."""
     if not text:
         return ""
     if not (match := _DATE.match(text.strip())):
@@ -257,6 +258,6 @@ def iso_date(text: str | None) -> str:
 
 
 def _url_date(url: str) -> str:
-    """The day that blogs and newspapers put into their addresses."""
+    """The day that blogs and newspapers put into their URLs."""
     match = _URL_DATE.search(url)
     return iso_date("-".join(match.groups())) if match else ""

@@ -1,4 +1,4 @@
-"""A page as a flat list of blocks: the rows that a reader makes of it and what their numbers mean."""
+"""A page as a flat list of blocks: the rows made by the reader and their meaning."""
 
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ CODE_TAGS = names("code tt kbd samp")
 EMPTY, BLOCK_LEVEL, SPECIAL = 1, 2, 3
 KINDS = {
     **dict.fromkeys(BLOCK, BLOCK_LEVEL),
-    # what holds no text of the page, or needs a word of its own
+    # elements without page text, or that need special handling
     **dict.fromkeys(
         names(
             "script style template title textarea select datalist iframe object audio video canvas applet map"
@@ -33,10 +33,10 @@ KINDS = {
     ),
 }
 
-# What an element hands down to everything inside it
+# Flags that an element passes down to everything inside it
 IN_LINK, HIDDEN, PREFORMATTED, SKIP, NOSCRIPT, IN_FIGURE, CODE = 1, 2, 4, 8, 16, 32, 64
 IN_TABLE, IN_HEADING, INLINE_HIDDEN, JSON_LD, TITLE, RUBY, IN_LOCAL_LINK = 128, 256, 512, 1024, 2048, 4096, 8192
-MAYBE_HIDDEN = 16384  # by the name of a class, which a style sheet may overrule
+MAYBE_HIDDEN = 16384  # by a class name, which a style sheet may overrule
 UNSEEN, SVG = 32768, 65536  # HIDDEN from the eye too, not from screen readers alone; inside a drawing
 
 _STATES = {
@@ -46,7 +46,7 @@ _STATES = {
     "noscript": NOSCRIPT,
     **dict.fromkeys(HEADINGS, IN_HEADING),
 }
-# Tags whose presence around a block says something, as bits above those of the hints
+# Tags whose presence around a block matters, as bits above those of the hints
 SCOPES = (
     *("nav", "header", "footer", "aside", "form", "article", "main", "section", "table", "ul", "ol", "dl"),
     *("figure", "blockquote", "details", "dialog", "address", "button"),
@@ -55,7 +55,7 @@ _SCOPES = {tag: 1 << COUNT + index for index, tag in enumerate(SCOPES)}
 
 
 def scope_bits(*tags: str) -> int:
-    """The bits of `Page.inherited` that say that one of `tags` is around."""
+    """The bits of `Page.inherited` for being inside one of `tags`."""
     return sum(_SCOPES[tag] for tag in tags)
 
 
@@ -65,7 +65,7 @@ TAGS = {tag: (kind, _STATES.get(tag, 0), _SCOPES.get(tag, 0)) for tag, kind in K
 
 @dataclass(slots=True)
 class Picture:
-    """An image element: what it offers, as written, and where it stands."""
+    """An image element: what it offers, as written, and its place."""
 
     element: int
     urls: list[str]
@@ -78,15 +78,15 @@ class Picture:
     hints: int = 0
     block: int = -1
     left_out: str = ""
-    """The rule under which the picture is no part of the document."""
+    """The rule under which the image is not part of the document."""
 
     def is_dot(self) -> bool:
         """Whether the page declares it so small that it counts visits or draws a line."""
         return any(side is not None and side <= MAX_DOT for side in (self.width, self.height))
 
     def merge(self, twin: "Picture") -> None:
-        """Takes over what `twin` knows of the same picture. URLs for browsers without scripts come last: they are of
-        fewer sizes."""
+        """Merge the data of `twin`, the same image. URLs for browsers without scripts come last: they offer fewer
+        sizes."""
         urls = twin.urls + self.urls if self.noscript else self.urls + twin.urls
         self.urls = chosen([url for url in urls if not named_like_stand_in(url)] or urls)
         self.alt = self.alt or twin.alt
@@ -97,12 +97,12 @@ class Picture:
 
 
 LOCAL_LINK = 0.3
-"""What a character of a link into the page itself counts in `Block.link_chars` (Readability.js, _getLinkDensity)."""
+"""Weight of a character in a link within the page in `Block.link_chars` (Readability.js, _getLinkDensity)."""
 
 
 @dataclass(slots=True)
 class Block:
-    """A run of text and images that no block element interrupts. `pieces` holds strings and indexes of pictures."""
+    """A run of text and images that no block element interrupts. `pieces` holds strings and indices of images."""
 
     element: int
     pieces: list[str | int]
@@ -114,10 +114,10 @@ class Block:
 
 @dataclass(slots=True)
 class Page:
-    """Elements as parallel lists in document order, blocks, pictures, and what the head says.
+    """Elements as parallel lists in document order, blocks, images, and the data of the head.
 
-    Elements `e : ends[e]` are element e and all inside it, blocks `first[e] : last[e]` what it holds. `inherited` joins
-    the hints of an element and of everything around it, and SCOPE bits for the tags around it."""
+    Elements `e : ends[e]` are element e and everything inside it, blocks `first[e] : last[e]` its blocks. `inherited`
+    combines the hints of an element and of all its ancestors, and SCOPE bits for the tags around it."""
 
     tags: list[str] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)

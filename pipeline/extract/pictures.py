@@ -1,4 +1,4 @@
-"""The pictures of a page as they are met: what an element offers, its sources, and its twin for browsers without
+"""The images of a page as they are read: what an element offers, its sources, and its twin for browsers without
 scripts."""
 
 from pipeline.extract import images
@@ -8,7 +8,7 @@ from pipeline.extract.page import IN_LINK, NOSCRIPT, UNSEEN, Picture
 
 
 class PictureReader(images.PictureElements):
-    """Adds pictures to the block being built."""
+    """Adds images to the block being built."""
 
     def __init__(self, building: BlockBuilder, max_width: int) -> None:
         super().__init__(max_width)
@@ -16,8 +16,8 @@ class PictureReader(images.PictureElements):
         self.link = ""  # the target of the innermost link
 
     def read(self, attributes: dict[str, str], element: int, state: int) -> str:
-        """Adds the picture that an element inside `element` shows. Returns the text that it stands for, if any: then no
-        picture is added."""
+        """Add the image of an element inside `element`. Returns the text it stands for, if any: then no image is
+        added."""
         alt = " ".join(attributes.get("alt", "")[:10_000].split())
         label = f"{attributes.get('class', '')} {attributes.get('id', '')}"
         if alt and images.stands_for_text(alt, label):
@@ -41,7 +41,7 @@ class PictureReader(images.PictureElements):
         return ""
 
     def twins(self, one: Picture, other: Picture) -> bool:
-        """Whether two pictures in a row are one, given once more for browsers without scripts."""
+        """Whether two consecutive images are the same one, repeated for browsers without scripts."""
         if one.noscript == other.noscript or one.is_dot() or other.is_dot():
             return False
         if any(all(map(images.may_stand_in, urls)) for urls in (one.urls, other.urls)) or set(one.urls) & set(

@@ -1,4 +1,4 @@
-"""HTML events in, a flat page out, in one linear pass.
+"""Converts HTML events to a flat page, in one linear pass.
 
 No tree is built. libxml2's tokenizer calls back for every tag and every piece of text; elements become rows of parallel
 lists, numbered in document order, so that sums over subtrees are differences of prefix sums."""
@@ -37,16 +37,16 @@ from pipeline.extract.page import (
 )
 from pipeline.extract.pictures import PictureReader
 
-# How far up the open elements an end tag is looked for
+# How far up the open elements an end tag is matched
 MAX_UNCLOSED = 128
 
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
 _BREAK = "\n"
-_PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # what links of headings to themselves show
+_PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # texts of links from headings to themselves
 
 
 class PageLimit(Exception):
-    """A page went over a limit while it was read; `rule` is the id of the rule."""
+    """A page exceeded a limit while it was read; `rule` is the id of the rule."""
 
     def __init__(self, rule: str) -> None:
         super().__init__(rule)
@@ -63,8 +63,8 @@ def _hidden(attributes: dict[str, str]) -> int:
 class PageReader:
     """The target of libxml2's HTML parser. `close` returns the `Page`.
 
-    What an element hands down is kept in plain lists by element number and in attributes for the innermost open one:
-    a container per element would keep Python's garbage collector busy."""
+    What an element passes down is kept in plain lists by element number and in attributes for the innermost open one: a
+    container per element would keep Python's garbage collector busy."""
 
     def __init__(self, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool) -> None:
         self.page = page = Page()
@@ -130,7 +130,7 @@ class PageReader:
         self.state = state
 
     def marked(self, tag: str, kind: int, attributes: dict[str, str], state: int) -> tuple[int, int]:
-        """(the state inside an element, the hints of its names) by its attributes."""
+        """(the state inside an element, the hints of its names) from its attributes."""
         hints = 0
         root = tag in ("body", "html")
         if not root:
@@ -154,7 +154,7 @@ class PageReader:
         return state, hints
 
     def inline(self, tag: str, attributes: dict[str, str]) -> None:
-        """The state inside an inline element. It gets no row: text does not tell blocks by it."""
+        """The state inside an inline element. It gets no row, since it does not separate blocks."""
         hidden = _hidden(attributes)
         if ("class" in attributes or "role" in attributes) and bits(
             attributes.get("class", ""), attributes.get("role", "")
@@ -172,7 +172,7 @@ class PageReader:
             self.background(attributes["style"])
 
     def background(self, style: str) -> None:
-        """The picture that a style attribute puts behind its element."""
+        """The background image of a style attribute."""
         if not self.state & SKIP and (found := images.BACKGROUND.search(style[:10_000])):
             self.image({"src": next(filter(None, found.groups()))})
 
@@ -195,7 +195,7 @@ class PageReader:
             self.page.head.element(tag, attributes)
 
     def anchor(self, attributes: dict[str, str], state: int) -> int:
-        """The state inside a link; an anchor without href is none."""
+        """The state inside a link; an anchor without href is not one."""
         href = attributes.get("href")
         if href is None:
             return state & ~(IN_LINK | IN_LOCAL_LINK)
@@ -251,7 +251,7 @@ class PageReader:
             return
         if KINDS.get(tag, 0) == EMPTY:
             return
-        # libxml2 closes some elements without saying so
+        # libxml2 closes some elements silently
         for back in range(2, min(len(stack), MAX_UNCLOSED) + 1):
             if stack[-back][0] == tag:
                 for _ in range(back):
@@ -322,7 +322,7 @@ class PageReader:
             self.data(text)
 
     def noscript_source(self) -> None:
-        """Images that stand in a noscript element as escaped markup."""
+        """Images in a noscript element as escaped markup."""
         source = "".join(self.raw)
         self.raw = []
         for attributes in images.elements(source):
@@ -335,7 +335,7 @@ def read(
 ) -> Page:
     """The flat page of an HTML text or of its UTF-8 bytes.
 
-    Raises PageLimit where it is nested deeper or holds more elements than allowed."""
+    Raises PageLimit if it is nested deeper or has more elements than allowed."""
     reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds)
     parser = etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True)
     try:

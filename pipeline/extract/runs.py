@@ -1,4 +1,4 @@
-"""From a run, the text and pictures between two boundaries of blocks, to the pieces of a block."""
+"""Convert a run (the text and images between two block boundaries) to the pieces of a block."""
 
 import re
 
@@ -6,7 +6,7 @@ _DROPPED_CHARACTERS = re.compile("[\u00ad\ufeff\u2060\u200e\u200f]")
 
 
 def pieces_of(run: list[str | int], preformatted: bool) -> tuple[list[str | int], str]:
-    """The pieces of a run that holds pictures (by their index), and its text. Neighbouring texts become one piece."""
+    """The pieces of a run with images (by index), and its text. Adjacent texts become one piece."""
     pieces: list[str | int] = []
     texts: list[str] = []
     for piece in run:
@@ -26,7 +26,7 @@ def pieces_of(run: list[str | int], preformatted: bool) -> tuple[list[str | int]
 
 
 def trimmed(text: str, preformatted: bool) -> str:
-    """The text of a run without pictures, without white space around it; the first line of a listing stays indented."""
+    """The text of a run without images, without surrounding white space; the first line of a listing stays indented."""
     if preformatted:
         text = normalised(text, True).rstrip()
         return text if text and not text.isspace() else ""

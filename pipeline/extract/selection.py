@@ -1,4 +1,4 @@
-"""Which blocks and pictures of a page are its main content."""
+"""Selects the blocks and images of a page that are its main content."""
 
 from itertools import pairwise
 
@@ -24,21 +24,21 @@ WHOLE = 0.6
 LISTS = names("dl ul ol")
 MIN_CARDS = 6
 ESSAY = 2000  # characters
-PROSE = 40  # characters a card; more make an article
-MAX_CARD = 300  # characters; what says more about its picture is no title
-VERSES, MIN_VERSES = 3, 100  # blocks, characters; less between kept blocks is a label
-ENTRIES, HEADING = 3, 40  # links (one where a class says what it is), and characters beside, of a table of contents
-VOTE = 0.25  # the weight of the best candidate beside the classifier
-MIN_LINKS = 200  # characters; a page whose content would be fewer, all of them links, has none
-# What surrounds pictures that belong to other pages, to people or to the site
+PROSE = 40  # characters per card; more make an article
+MAX_CARD = 300  # characters; a longer text about an image is not a title
+VERSES, MIN_VERSES = 3, 100  # blocks, characters; shorter text between kept blocks is a label
+ENTRIES, HEADING = 3, 40  # links (one if a class says so), and other characters, of a table of contents
+VOTE = 0.25  # the weight of the best candidate relative to the classifier
+MIN_LINKS = 200  # characters; a page with less content, all of it links, has none
+# Surroundings of images that belong to other pages, to people or to the site
 ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("nav", "aside", "footer", "button")
 FOOTER, ARTICLE = scope_bits("footer"), scope_bits("article", "main")
 
 
 def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
-    """The blocks kept, as flags, and the indexes of the pictures kept.
+    """The kept blocks, as flags, and the indices of the kept images.
 
-    Hidden blocks are out unless the page shows nothing else: a script may reveal it."""
+    Hidden blocks are left out unless the page shows nothing else: a script may reveal them."""
     chars = np.array([block.chars for block in page.blocks], np.float32)
     hidden = np.array([bool(block.state & HIDDEN) for block in page.blocks])
     noscript = np.array([bool(block.state & NOSCRIPT) for block in page.blocks])
@@ -58,7 +58,7 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     inherited = np.array([page.inherited[block.element] for block in page.blocks])
     comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
     foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
-    # where most of the content are comments and little else is prose, the page is a thread and they are its content
+    # if most of the content is comments and little else is prose, the page is a thread and they are its content
     prose = float(chars @ (kept & ~comment & _readable(page, chars)))
     if prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept):
         kept = kept | (comment & _readable(page, chars) & ~hidden) if comments else kept & ~comment
@@ -68,7 +68,7 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     if not float((chars - links) @ kept) and float(chars @ kept) < MIN_LINKS:
         kept[:] = False
     pictures = _pictures(page, kept, shown, chars, found, revealed)
-    # what stands in one block with a picture is its caption, or the sentence that it is part of
+    # text in one block with an image is its caption, or the sentence it is part of
     for index in pictures:
         block = page.pictures[index].block
         kept[block] |= 0 < chars[block] <= MAX_CARD and not hidden[block]
@@ -76,13 +76,13 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
 
 
 def select_around(page: Page, kept: Flags) -> set[int]:
-    """The indexes of the pictures that belong to blocks which were chosen elsewhere."""
+    """The indices of the images that belong to blocks selected elsewhere."""
     chars = np.array([block.chars for block in page.blocks], np.float32)
     return _pictures(page, kept, kept.astype(np.float32), chars, candidate(page, sums(page)), False)
 
 
 def _wholes(page: Page, kept: Flags, chars: NDArray[np.float32]) -> Flags:
-    """The blocks of lists that were kept for the most part: terms go with their definitions, short items with long."""
+    """The blocks of lists that were mostly kept: terms stay with their definitions, short items with long ones."""
     length = np.concatenate(([0], np.cumsum(chars, dtype=np.float64)))
     taken = np.concatenate(([0], np.cumsum(chars * kept, dtype=np.float64)))
     whole = np.zeros_like(kept)
@@ -95,7 +95,7 @@ def _wholes(page: Page, kept: Flags, chars: NDArray[np.float32]) -> Flags:
 
 
 def _between(page: Page, kept: Flags, chars: NDArray[np.float32], plain: Flags) -> Flags:
-    """What stands between two kept blocks, where all of it is `plain`: verses, and other text of short lines."""
+    """The blocks between two kept blocks, if all of them are `plain`: verses, and other text of short lines."""
     held = np.zeros_like(kept)
     for before, behind in pairwise(np.flatnonzero(kept).tolist()):
         if behind - before <= VERSES:
@@ -110,7 +110,7 @@ def _between(page: Page, kept: Flags, chars: NDArray[np.float32], plain: Flags) 
 
 
 def _contents(page: Page, chars: NDArray[np.float32], links: NDArray[np.float32]) -> Flags:
-    """Tables of contents: elements that hold links into the page itself, and but for a heading nothing else."""
+    """Tables of contents: elements with links into the page itself and nothing else but a heading."""
     entry = (chars > 0) & (np.abs(links - LOCAL_LINK * chars) <= 1)
     count = np.concatenate(([0], np.cumsum(entry)))
     other = np.concatenate(([0], np.cumsum(chars * ~entry, dtype=np.float64)))
@@ -125,10 +125,10 @@ def _contents(page: Page, chars: NDArray[np.float32], links: NDArray[np.float32]
 
 
 def _gallery(page: Page, total: Sums, kept: Flags, chars: NDArray[np.float32]) -> Flags:
-    """The titles of pictures where they are what a page is about: in a gallery, a shop window, a portfolio.
+    """The titles of images, if images are what a page is about: in a gallery, a shop window, a portfolio.
 
-    A picture's card is the widest element around it that holds no other picture; a gallery is the element with the most
-    cards among those whose text is in cards for the most part. It makes way to an article."""
+    An image's card is the widest element around it that holds no other image; a gallery is the element with the most
+    cards among those whose text is mostly in cards. An article takes precedence over it."""
     size = len(page.tags)
     cards, characters = np.zeros(size + 1, np.int64), np.zeros(size + 1, np.int64)
     flags = np.zeros(len(page.blocks), bool)
@@ -171,15 +171,15 @@ def _pictures(
     found: Candidate,
     revealed: bool,
 ) -> set[int]:
-    """The pictures of the best part of the page, and elsewhere those that belong to kept text. The others are told why
-    they are `left_out`."""
+    """The images of the best part of the page, and those elsewhere that belong to kept text. The others get the reason
+    in `left_out`."""
     text = np.flatnonzero(chars)
     first, last = (int(i) for i in np.flatnonzero(kept)[[0, -1]]) if kept.any() else (0, -1)
     chars_before = np.concatenate(([0.0], np.cumsum(chars, dtype=np.float64)))
     kept_before = np.concatenate(([0.0], np.cumsum(chars * kept, dtype=np.float64)))
 
     def share(picture: Picture) -> float:
-        """The share that was kept of the text of the smallest element around a picture that holds any."""
+        """The kept share of the text of the smallest element with text around an image."""
         element = picture.element
         while element >= 0:
             low, high = page.first[element], page.last[element]
@@ -189,7 +189,7 @@ def _pictures(
         return 0.0
 
     def amid(block: int, figure: int) -> bool:
-        """Whether the text before and after a picture is likely content; in a figure, one of the two."""
+        """Whether the text before and after an image is likely content; in a figure, one of the two."""
         at = int(np.searchsorted(text, block))
         own = at < len(text) and text[at] == block
         following = at + own

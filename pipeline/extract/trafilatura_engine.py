@@ -1,4 +1,4 @@
-"""Trafilatura's choice of text with our reading of the page: its text decides which blocks are kept."""
+"""Trafilatura's selection of text with our reading of the page: its text decides which blocks are kept."""
 
 import re
 from collections import Counter
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from pipeline.extract.page import NOSCRIPT, Page
 
 _WORDS = re.compile(r"\w+")
-SHARE = 0.5  # of a block's words that must stand in trafilatura's text
+SHARE = 0.5  # share of a block's words that must occur in trafilatura's text
 SHINGLE = 3
 
 
 def trafilatura_blocks(html: str, url: str, page: Page, comments: bool) -> NDArray[np.bool_]:
-    """Which blocks of `page` hold what trafilatura takes for the main content of the same HTML text.
+    """The blocks of `page` that trafilatura takes as the main content of the same HTML text.
 
-    trafilatura leaves most images out and moves others, so only its choice of text is used: a block is kept where its
-    words stand in trafilatura's text, at or after the place of the block before."""
+    trafilatura omits most images and moves others, so only its selection of text is used: a block is kept if its words
+    occur in trafilatura's text, at or after the place of the block before."""
     import trafilatura
 
     found = trafilatura.bare_extraction(

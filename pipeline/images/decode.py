@@ -160,9 +160,8 @@ def _jpeg(data: bytes, header: Header, max_side: int) -> Pixels:
         try:
             pixels = decoded(data)
         except ValueError as error:
-            if not str(error).startswith(
-                "Inconsistent progression"
-            ):  # an unusual order of scans, which all browsers accept
+            # an unusual order of scans, which all browsers accept
+            if not str(error).startswith("Inconsistent progression"):
                 raise
             pixels = decoded(data, strict=False)
     if colourspace == "CMYK":

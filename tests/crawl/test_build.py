@@ -203,8 +203,8 @@ def test_a_list_of_urls_is_crawled_first(
     listing = tmp_path / "urls.txt"
     listing.write_text("".join(f"{url}\n" for url in [*urls, f"{urls[0]}/nowhere"]))
     build(listing, "-o", tmp_path / "corpus", *PRIVATE)
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if "URLs and pictures" in line)
-    assert re.search(r"^\d+ URLs and pictures: \d+ fetched, 1 failed \(", line), line
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "URLs and images" in line)
+    assert re.search(r"^\d+ URLs and images: \d+ fetched, 1 failed \(", line), line
     found = documents(tmp_path / "corpus")
     assert set(found) <= set(urls) and len(found) >= 10
     expected = documents(whole)

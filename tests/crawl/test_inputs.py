@@ -61,14 +61,14 @@ def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
     for name, what in (
         ("junk.parquet", "cannot be read as Parquet"),
         ("empty.parquet", "cannot be read as Parquet"),
-        ("damaged.paths.gz", "damaged; fetch or write it again"),
-        ("cut.paths.gz", "damaged; fetch or write it again"),
-        ("plain.paths.gz", "damaged; fetch or write it again"),
+        ("damaged.paths.gz", "damaged; download or write it again"),
+        ("cut.paths.gz", "damaged; download or write it again"),
+        ("plain.paths.gz", "damaged; download or write it again"),
         ("binary.paths", "not a text file"),
         ("missing.paths", "No such file"),
-        ("damaged.txt.gz", "damaged; fetch or write it again"),
-        ("cut.txt.gz", "damaged; fetch or write it again"),
-        ("numbers.parquet", "holds no strings"),
+        ("damaged.txt.gz", "damaged; download or write it again"),
+        ("cut.txt.gz", "damaged; download or write it again"),
+        ("numbers.parquet", "is not a text column"),
         ("torn.parquet", "cannot be read as Parquet"),
     ):
         said = refused(tmp_path / name, "-o", tmp_path / "corpus", *PRIVATE)
