@@ -24,6 +24,8 @@ from pipeline.urls import resolve
 MHTML = re.compile(rb"^content-type:\s*multipart/related", re.IGNORECASE | re.MULTILINE)
 DEPTH = 4
 """Maximum nesting of multipart bodies. Browsers write one level, Word and mail programs two."""
+BODIES = 100_000
+"""Maximum number of bodies that are read; those behind are counted as one."""
 CID = re.compile(rb"cid:([^\"'\s<>()]{1,500})")
 
 
@@ -76,7 +78,7 @@ class Mhtml:
             named = top.get("snapshot-content-location") or top.get("content-location", "")
             base = resolve("".join(named.split()), "") or f"file:///{quote(self.path.name)}"
             date = _date(top.get("date", ""))
-            pieces = partial(_pieces, data, top, start, len(data), DEPTH)
+            pieces = partial(_first, BODIES, partial(_pieces, data, top, start, len(data), DEPTH))
             urls = [_url(piece, number, base) for number, piece in enumerate(pieces())]
             names = (piece.fields.get("content-id", "").strip("<> ") for piece in pieces())
             by_name = {name.encode("latin-1"): url.encode() for name, url in zip(names, urls, strict=True) if name}
@@ -133,6 +135,14 @@ def _pieces(data: mmap.mmap, fields: dict[str, str], start: int, stop: int, dept
             yield piece._replace(fault="nested too deeply")
         else:
             yield from _pieces(data, inside, begin + length, end, depth - 1)
+
+
+def _first(most: int, pieces: Callable[[], Iterator[_Piece]]) -> Iterator[_Piece]:
+    for number, piece in enumerate(pieces()):
+        if number == most:
+            yield piece._replace(fault=f"more than {most:,} bodies")
+            return
+        yield piece
 
 
 def _url(piece: _Piece, number: int, base: str) -> str:

@@ -24,8 +24,8 @@ WARC_NAMES = (
     *(".warc.wet", ".warc.wet.gz", ".warc.wat", ".warc.wat.gz"),
 )
 """Extensions of WARC files, in lower case."""
-LIST_BYTES = 32 << 20
-"""Maximum bytes of a zip's member list: enough for 300,000 members."""
+LIST_BYTES = 8 << 20
+"""Maximum bytes of a zip's member list: enough for 80,000 members."""
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 """PKWARE APPNOTE 4.3.7: signature, length of the name and of the extra field."""
 

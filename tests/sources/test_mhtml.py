@@ -2,17 +2,20 @@
 
 import base64
 import quopri
+import shutil
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from playwright.sync_api import sync_playwright
 
 from pipeline.errors import BuildError
 from pipeline.sources.mhtml import DEPTH, Mhtml
 from pipeline.sources.record import Record
 from pipeline.sources.source import Part
+from tests.stages.test_folders import page, picture, write
 
 LIMIT = 1_000_000
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -72,6 +75,23 @@ def test_a_saved_page_and_its_pictures(tmp_path: Path) -> None:
     assert page.content_type == "text/html; charset=utf-8" and page.rule is None
 
 
+def test_what_chromium_saves(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium is not None, "the file is saved by a browser: `make browser` installs Debian's chromium"
+    site = write(tmp_path / "site", {"p.html": page(1, "i.png", "j k.png"), "i.png": picture(1), "j k.png": picture(2)})
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.goto((site / "p.html").as_uri())
+        snapshot = tab.context.new_cdp_session(tab).send("Page.captureSnapshot", {"format": "mhtml"})
+        browser.close()
+    records = read(tmp_path / "a.mhtml", snapshot["data"].encode())
+    bodies = {record.url: record.body for record in records}
+    assert bodies.pop((site / "p.html").as_uri()).count(b"<img") == 2
+    assert bodies == {(site / name).as_uri(): picture(seed) for name, seed in (("i.png", 1), ("j k.png", 2))}
+    assert {record.rule for record in records} == {None} and records[0].date.startswith("20")
+
+
 def test_nested_bodies_and_files_of_word_are_read(tmp_path: Path) -> None:
     message = EmailMessage()
     message.set_content("plain words")
@@ -116,6 +136,13 @@ def test_what_is_damaged_or_too_large_is_counted(tmp_path: Path) -> None:
         source.cut("a.mhtml", 1)
     (tmp_path / "a.mhtml").write_bytes(b"Subject: words\r\n\r\nContent-Type: multipart/related; boundary=x\r\n")
     assert Mhtml.at(tmp_path / "a.mhtml") is None
+
+
+def test_bodies_beyond_all_bounds_are_counted_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.sources.mhtml.BODIES", 3)
+    records = read(tmp_path / "a.mhtml", saved(PAGE, *[PICTURE] * 9))
+    assert [record.detail for record in records] == ["", "", "", "more than 3 bodies"]
+    assert records[3].rule == "record.corrupt"
 
 
 @given(data=st.data())
