@@ -6,9 +6,10 @@ import zlib
 from base64 import b32encode
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.fetch.response import Response
+if TYPE_CHECKING:
+    from pipeline.fetch.response import Response
 
 MOST_BYTES = 1 << 30
 """When a file reaches this size, the next one is started, as is usual for WARC writers."""
@@ -19,7 +20,7 @@ def date_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def exchange(response: Response, about: dict[str, Any]) -> bytes:
+def exchange(response: "Response", about: dict[str, Any]) -> bytes:
     """The records of one exchange: response, request, metadata. `about` are the metadata record's fields."""
     payload_type = response.media_type
     named = {
@@ -27,57 +28,62 @@ def exchange(response: Response, about: dict[str, Any]) -> bytes:
         "WARC-Date": date_of(response.started),
         "WARC-IP-Address": response.address,
     }
-    answer_id, answer = _record(
+    answer_id, answer = record(
         "response",
         {
             **named,
-            "WARC-Payload-Digest": _sha1(response.raw),
+            "WARC-Payload-Digest": sha1(response.raw),
             "Content-Type": "application/http; msgtype=response",
         },
         response.head + response.raw,
-        # compressing compressed data only costs time
-        level=1 if payload_type.startswith(("image/", "video/", "audio/")) else 6,
     )
-    _, request = _record(
+    _, request = record(
         "request",
         {**named, "WARC-Concurrent-To": answer_id, "Content-Type": "application/http; msgtype=request"},
         response.request,
     )
     fields = "".join(f"{name}: {value}\r\n" for name, value in about.items() if value is not None)
     named.pop("WARC-IP-Address")
-    _, metadata = _record(
+    _, metadata = record(
         "metadata",
         {**named, "WARC-Concurrent-To": answer_id, "Content-Type": "application/warc-fields"},
         fields.encode("utf-8", "replace"),
     )
-    return answer + request + metadata
+    # compressing compressed data only costs time
+    level = 1 if payload_type.startswith(("image/", "video/", "audio/")) else 6
+    return compressed(answer, level) + compressed(request) + compressed(metadata)
 
 
 def warcinfo(name: str, seconds: float, about: dict[str, Any]) -> bytes:
     """The first record of a file."""
     fields = "".join(f"{key}: {value}\r\n" for key, value in about.items() if value is not None)
     headers = {"WARC-Date": date_of(seconds), "WARC-Filename": name, "Content-Type": "application/warc-fields"}
-    return _record("warcinfo", headers, fields.encode("utf-8", "replace"))[1]
+    return compressed(record("warcinfo", headers, fields.encode("utf-8", "replace"))[1])
 
 
-def _record(kind: str, headers: dict[str, str], block: bytes, level: int = 6) -> tuple[str, bytes]:
-    """(record id, the record as a gzip member)."""
+def record(kind: str, headers: dict[str, str], block: bytes) -> tuple[str, bytes]:
+    """(record id, the record). The id is derived from the content, so it never changes."""
     named = hashlib.sha256(repr((kind, sorted(headers.items()))).encode("utf-8", "replace") + block).hexdigest()
     identity = f"<urn:uuid:{named[:8]}-{named[8:12]}-5{named[13:16]}-8{named[17:20]}-{named[20:32]}>"
     lines = {
         "WARC-Type": kind,
         "WARC-Record-ID": identity,
         **headers,
-        "WARC-Block-Digest": _sha1(block),
+        "WARC-Block-Digest": sha1(block),
         "Content-Length": str(len(block)),
     }
     head = "WARC/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
+    return identity, b"".join((head.encode("utf-8", "replace"), block, b"\r\n\r\n"))
+
+
+def compressed(record: bytes, level: int = 6) -> bytes:
+    """One gzip member without a timestamp."""
     packer = zlib.compressobj(level, wbits=16 + zlib.MAX_WBITS)
-    packed = packer.compress(head.encode("utf-8", "replace")) + packer.compress(block + b"\r\n\r\n") + packer.flush()
-    return identity, packed
+    return packer.compress(record) + packer.flush()
 
 
-def _sha1(data: bytes) -> str:
+def sha1(data: bytes) -> str:
+    """As WARC records give a digest."""
     return f"sha1:{b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()}"
 
 
@@ -101,7 +107,7 @@ class WarcWriter:
     def path(self) -> Path:
         return self._folder / f"{self._prefix}-{self.number:05d}.warc.gz"
 
-    def add(self, response: Response, seconds: float, about: dict[str, Any]) -> tuple[str, int, int]:
+    def add(self, response: "Response", seconds: float, about: dict[str, Any]) -> tuple[str, int, int]:
         """(file name, offset, length) of an exchange, which is flushed when this returns."""
         if self.size >= MOST_BYTES:
             self.close()

@@ -1,16 +1,14 @@
 """Write a generated web to disk: as a WARC file, or as a folder of HTML pages with their images."""
 
-import hashlib
 import json
 import random
-import zlib
-from base64 import b32encode
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.crawl.warc import compressed, record, sha1
 from pipeline.miniweb.pictures import COLOURS, draw_picture, encode
 from pipeline.miniweb.web import PageTruth, Resource, Web
 
@@ -26,25 +24,21 @@ def write_warc(web: Web, path: Path, gzip: bool = True) -> None:
             file.write(compressed(record) if gzip else record)
 
 
-def compressed(record: bytes) -> bytes:
-    """One gzip member without a timestamp."""
-    packer = zlib.compressobj(6, wbits=16 + zlib.MAX_WBITS)
-    return packer.compress(record) + packer.flush()
-
-
 def warc_records(web: Web) -> Iterator[bytes]:
     """Every record of the WARC file, uncompressed."""
     about = b"software: openm3w miniweb\r\nformat: WARC File Format 1.1\r\n"
-    yield record("warcinfo", {"WARC-Date": web.captures[0][1].date, "Content-Type": "application/warc-fields"}, about)
-    written: dict[bytes, tuple[str, str]] = {}
+    yield record("warcinfo", {"WARC-Date": web.captures[0][1].date, "Content-Type": "application/warc-fields"}, about)[
+        1
+    ]
+    written: dict[str, tuple[str, str]] = {}
     for url, resource in web.captures:
         payload = chunked(resource.body) if resource.header("Transfer-Encoding") == "chunked" else resource.body
-        digest = hashlib.sha1(payload, usedforsecurity=False).digest()
+        digest = sha1(payload)
         headers = {
             "WARC-Target-URI": url,
             "WARC-Date": resource.date,
             "WARC-IP-Address": "192.0.2.1",
-            "WARC-Payload-Digest": f"sha1:{b32encode(digest).decode()}",
+            "WARC-Payload-Digest": digest,
             "Content-Type": "application/http; msgtype=response",
         }
         head = http_head(resource)
@@ -52,13 +46,12 @@ def warc_records(web: Web) -> Iterator[bytes]:
         if is_picture and digest in written:
             headers["WARC-Profile"] = IDENTICAL_PAYLOAD
             headers["WARC-Refers-To-Target-URI"], headers["WARC-Refers-To-Date"] = written[digest]
-            response = record("revisit", headers, head)
+            concurrent, response = record("revisit", headers, head)
         else:
             if is_picture:
                 written[digest] = (url, resource.date)
-            response = record("response", headers, head + payload)
+            concurrent, response = record("response", headers, head + payload)
         yield response
-        concurrent = response.split(b"WARC-Record-ID: ")[1].split(b"\r\n")[0].decode()
         request = f"GET {target(url)} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nUser-Agent: openm3w-miniweb\r\n\r\n"
         yield record(
             "request",
@@ -69,22 +62,7 @@ def warc_records(web: Web) -> Iterator[bytes]:
                 "Content-Type": "application/http; msgtype=request",
             },
             request.encode(),
-        )
-
-
-def record(kind: str, headers: dict[str, str], block: bytes) -> bytes:
-    """One record. Its id is derived from its content, so it never changes."""
-    named = hashlib.sha256(repr((kind, sorted(headers.items()))).encode() + block).hexdigest()
-    digest = b32encode(hashlib.sha1(block, usedforsecurity=False).digest()).decode()
-    lines = {
-        "WARC-Type": kind,
-        "WARC-Record-ID": f"<urn:uuid:{named[:8]}-{named[8:12]}-5{named[13:16]}-8{named[17:20]}-{named[20:32]}>",
-        **headers,
-        "WARC-Block-Digest": f"sha1:{digest}",
-        "Content-Length": str(len(block)),
-    }
-    head = "WARC/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
-    return head.encode() + block + b"\r\n\r\n"
+        )[1]
 
 
 def http_head(resource: Resource) -> bytes:
