@@ -35,12 +35,17 @@ class Text:
     text: str
 
 
+EMBEDDED = "data:sha256,"
+"""The beginning of the name of an image that a page holds in a `data:` URL; the hash of its bytes follows, in hex."""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image at its place in the reading order.
 
-    `url` is absolute; `alternatives` are the other absolute URLs the page offers for the image, best first. `width` and
-    `height` are declared by the page, in CSS pixels. `caption` repeats words of the text around the image; `alt` is not
+    `url` is absolute, or EMBEDDED and the sha256 of the bytes for an image that is part of the page itself;
+    `alternatives` are the other absolute URLs the page offers for the image, best first. `width` and `height` are
+    declared by the page, in CSS pixels. `caption` repeats words of the text around the image; `alt` is not
     part of the text. `within` is set if the image is inside a line of text: the white space ("", " " or "\n") that
     joins the text before and after it when the image is left out.
     """

@@ -1,17 +1,20 @@
 """HTML to a `Document`: main content in reading order, images at their places."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.extract import data_urls
 from pipeline.extract.charset import decode
 from pipeline.extract.document import inline_svg, left_out, nodes
+from pipeline.extract.page import Page
 from pipeline.extract.reader import PageLimit, read
 from pipeline.extract.selection import select, select_around
 from pipeline.urls import resolve
 from shards.records import Document, Text
 
-__all__ = ["ExtractOptions", "PageDropped", "extract"]
+__all__ = ["ExtractOptions", "PageDropped", "embedded", "extract"]
 
 # Signatures of files that servers send as text/html: PDF, PNG, GIF, JPEG, gzip, ZIP, RIFF (WebP, AVI), ISO media (AVIF,
 # MP4)
@@ -52,22 +55,8 @@ def extract(
 
     `content_type` is the value of the HTTP header. Raises PageDropped with `page.too_large`, `page.too_deep` or
     `page.not_html`."""
-    if len(html) > options.max_bytes:
-        raise PageDropped("page.too_large")
-    if NOT_HTML.match(html):
-        raise PageDropped("page.not_html")
-    # HTML's tree construction ignores U+0000 in text; libxml2 would replace it by U+FFFD
-    text = decode(html, content_type).replace("\0", "")
-    try:
-        page = read(
-            text,
-            max_depth=options.max_depth,
-            max_elements=options.max_elements,
-            max_image_width=options.max_image_width,
-            css_backgrounds=options.css_backgrounds,
-        )
-    except PageLimit as limit:
-        raise PageDropped(limit.rule) from None
+    text = _decoded(html, content_type, options)
+    page = _page(text, options)
     if not page.blocks or not page.tags:
         return None
     base = (resolve(page.head.base, url) if page.head.base else None) or url
@@ -85,3 +74,35 @@ def extract(
     canonical = (resolve(page.head.canonical, base) if page.head.canonical else None) or ""
     svg = inline_svg(page, kept.tolist())
     return Document(url, found, page.head.metadata(url, canonical), svg, left_out(page))
+
+
+def _decoded(html: bytes, content_type: str | None, options: ExtractOptions) -> str:
+    if len(html) > options.max_bytes:
+        raise PageDropped("page.too_large")
+    if NOT_HTML.match(html):
+        raise PageDropped("page.not_html")
+    # HTML's tree construction ignores U+0000 in text; libxml2 would replace it by U+FFFD
+    return decode(html, content_type).replace("\0", "")
+
+
+def _page(text: str, options: ExtractOptions) -> Page:
+    try:
+        return read(
+            text,
+            max_depth=options.max_depth,
+            max_elements=options.max_elements,
+            max_image_width=options.max_image_width,
+            css_backgrounds=options.css_backgrounds,
+        )
+    except PageLimit as limit:
+        raise PageDropped(limit.rule) from None
+
+
+def embedded(html: bytes, options: ExtractOptions = ExtractOptions()) -> Iterator[bytes]:
+    """The bytes of the images that are part of a page (`data:` URLs), in document order."""
+    try:
+        page = _page(_decoded(html, None, options), options)
+    except PageDropped:
+        return
+    urls = (url for picture in page.pictures for url in picture.urls if data_urls.is_data(url))
+    yield from filter(None, map(data_urls.read, urls))

@@ -7,14 +7,18 @@ from hashlib import sha256
 from urllib.parse import unquote_to_bytes
 
 from pipeline.images.header import UNSUPPORTED, ImageDropped, read_header
+from shards.records import EMBEDDED
 
-NAME = "data:sha256,"
-"""How the name of such a picture begins; the hash of its bytes follows, in hex."""
 SHORT = 4096
-"""Characters up to which a `data:` URL beside other URLs of a picture is taken for a placeholder or a preview."""
+"""Characters up to which a `data:` URL is a placeholder or preview where the picture has other URLs too."""
+MIN_SIDE = 64  # pixels; what is smaller beside the URL of an image is a preview of it
 MAX_ICON = 32  # pixels of the longer side; what is no larger is an icon or a placeholder
 _HEAD = re.compile(r"\s*data:(?:image/[\w.+-]{1,60})?((?:;[^,;]{0,100}){0,8}),", re.I)
 _DRAWN = re.compile(rb"<(?:\w+:)?(?:path|rect|circle|ellipse|line|poly\w+|text|image|use)\b", re.I)
+
+
+def is_data(url: str) -> bool:
+    return url[:5].lower() == "data:"
 
 
 def read(url: str) -> bytes | None:
@@ -34,13 +38,23 @@ def read(url: str) -> bytes | None:
 def name(url: str) -> str | None:
     """What stands for a `data:` URL in a document: the hash of its bytes; None where it holds none."""
     body = read(url)
-    return None if body is None else NAME + sha256(body).hexdigest()
+    return None if body is None else EMBEDDED + sha256(body).hexdigest()
 
 
 def is_picture(url: str, *, alone: bool) -> bool:
-    """Whether a `data:` URL is more than a placeholder: a long one always, a short one only where it is all that the
-    page has (`alone`), larger than an icon."""
-    return len(url) > SHORT or (alone and _draws(url))
+    """Whether a `data:` URL is more than a placeholder: more than an icon where the page has nothing else (`alone`),
+    beside other URLs more than a preview."""
+    if alone:
+        return len(url) > SHORT or _draws(url)
+    return len(url) > SHORT and _shorter_side(url) >= MIN_SIDE
+
+
+def _shorter_side(url: str) -> int:
+    try:
+        header = read_header(read(url) or b"")
+    except ImageDropped:
+        return 0
+    return min(header.width, header.height)
 
 
 @lru_cache(maxsize=1000)

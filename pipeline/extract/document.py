@@ -189,5 +189,5 @@ def _image(page: Page, picture: Picture, captions: dict[int, str], base: str, wi
 def image_urls(picture: Picture, base: str) -> list[str]:
     """The absolute URLs of an image, best first."""
     offered = with_link(picture.urls, picture.link, picture.width)
-    absolute = (data_urls.name(url) if url[:5].lower() == "data:" else resolve(url, base) for url in offered)
+    absolute = (data_urls.name(url) if data_urls.is_data(url) else resolve(url, base) for url in offered)
     return [url for url in dict.fromkeys(absolute) if url]

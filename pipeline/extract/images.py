@@ -206,12 +206,12 @@ def is_reference(url: str) -> bool:
 def named_like_stand_in(url: str) -> bool:
     """Whether the file's name is one that is given to what stands in for a picture until a script loads it."""
     name = url.split("?", 1)[0].split("#", 1)[0].rsplit("/", 1)[-1]
-    return len(name) < 100 and bool(_STAND_IN.match(name)) and url[:5].lower() != "data:"
+    return len(name) < 100 and bool(_STAND_IN.match(name)) and not data_urls.is_data(url)
 
 
 def may_stand_in(url: str) -> bool:
     """Whether a URL may stand in for a picture that a script loads later."""
-    return url[:5].lower() == "data:" or named_like_stand_in(url)
+    return data_urls.is_data(url) or named_like_stand_in(url)
 
 
 @dataclass(slots=True)
@@ -307,7 +307,7 @@ class PictureElements:
                 if (value[:1] in ("{", "[") or PICTURE_FILE.search(value[-300:])) and not _NO_URL.match(name):
                     lazy.append((len(LAZY), found := self.named(value, width)))
                     urls += found
-        named = [url for url in (*urls, *rest) if is_reference(url) and url[:5].lower() != "data:"]
+        named = [url for url in (*urls, *rest) if is_reference(url) and not data_urls.is_data(url)]
         if source and not (named and (lazy or is_lazy) and named_like_stand_in(source)):
             urls.append(source)
         return chosen([*urls, *rest])
@@ -327,11 +327,11 @@ class PictureElements:
 def chosen(urls: list[str]) -> list[str]:
     """The references among the URLs of a picture, each once, those of `data:` last."""
     found = [url for url in dict.fromkeys(urls) if is_reference(url)]
-    if not any(url[:5].lower() == "data:" for url in found):
+    if not any(map(data_urls.is_data, found)):
         return found
-    remote = [url for url in found if url[:5].lower() != "data:"]
+    remote = [url for url in found if not data_urls.is_data(url)]
     # beside a URL a short one is a preview
-    return remote + [url for url in found if url[:5].lower() == "data:" and data_urls.is_picture(url, alone=not remote)]
+    return remote + [url for url in found if data_urls.is_data(url) and data_urls.is_picture(url, alone=not remote)]
 
 
 def with_link(urls: list[str], link: str, width: int | None) -> list[str]:

@@ -4,6 +4,7 @@ index."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from pipeline.engine.corpus import Corpus
 from pipeline.engine.journal import Journal
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
+from pipeline.extract import embedded
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
 from pipeline.recipe import Recipe, Storage
 from pipeline.stages import fetch
+from pipeline.stages.pages import extract_options
 from pipeline.stages.parts import Input
 from pipeline.stages.schemas import DISTINCT_IMAGES, IMAGES
 from shards.files import atomic
+from shards.records import EMBEDDED
 from shards.tar import TarWriter, read_member
 from shards.writers import image_extension
 
@@ -66,19 +70,38 @@ class StoreImages(EachTask):
 
     def _bodies(self, part: int) -> Iterator[tuple[bytes, bytes]]:
         """(content hash, bytes) of each image that a part stores, in input order."""
-        columns = ["found", "record_part", "record", "content", "owner"]
+        columns = ["found", "record_part", "record", "content", "owner", "url"]
         references = tables.read(self.corpus.part("references", part), columns).to_pylist()
         # of several captures with the same content the first is read
-        places: dict[bytes, tuple[int, int]] = {}
+        places: dict[bytes, tuple[int, int, bool]] = {}
         for row in references:
             if row["found"] and row["owner"] == part:
-                place = (row["record_part"], row["record"])
+                place = (row["record_part"], row["record"], row["url"].startswith(EMBEDDED))
                 places[row["content"]] = min(place, places.get(row["content"], place))
         wanted: dict[int, dict[int, bytes]] = {}
-        for content, (record_part, record) in sorted(places.items(), key=lambda item: item[1]):
-            wanted.setdefault(record_part, {})[record] = content
+        inside_pages: dict[int, dict[int, list[bytes]]] = {}
+        for content, (record_part, record, inside) in sorted(places.items(), key=lambda item: (item[1], item[0])):
+            if inside:
+                inside_pages.setdefault(record_part, {}).setdefault(record, []).append(content)
+            else:
+                wanted.setdefault(record_part, {})[record] = content
         for record_part, records in wanted.items():
             yield from self._read(record_part, records)
+        for record_part, pages in inside_pages.items():
+            yield from self._read_embedded(record_part, pages)
+
+    def _read_embedded(self, part: int, wanted: dict[int, list[bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        """Images that are part of pages: the pages are read again, so that no copy of them lies in work/."""
+        options = extract_options(self.recipe)
+        for number, body in self.input.bodies(part, wanted, partial(self._offsets, part), self.recipe.body_bytes):
+            left = dict.fromkeys(wanted[number])
+            for image in embedded(body, options):
+                content = sha256(image).digest()[:16]
+                if content in left:
+                    del left[content]
+                    yield content, image
+            # where only the HTTP header named the charset, the page may read otherwise
+            yield from ((content, b"") for content in left)
 
     def _read(self, part: int, wanted: dict[int, bytes]) -> Iterator[tuple[bytes, bytes]]:
         if part >= len(self.input.parts.parts):

@@ -41,10 +41,7 @@ class ExtractPages(EachTask):
 
     def work(self, task: Task) -> list[FileEntry]:
         recipe = self.recipe
-        limits = recipe.limits
-        options = ExtractOptions(
-            **recipe.extract.model_dump(), max_bytes=limits.page_bytes, max_depth=limits.page_depth
-        )
+        options = extract_options(recipe)
         journal = Journal(self.corpus.journal("pages", task.number))
         source = self.input.parts.sources[self.input.part(task.number).source]
         records, pages = Rows(RECORDS), Rows(PAGES)
@@ -111,6 +108,11 @@ class ExtractPages(EachTask):
             "rule": rule,
             "url_hash": key,
         }
+
+
+def extract_options(recipe: Recipe) -> ExtractOptions:
+    limits = recipe.limits
+    return ExtractOptions(**recipe.extract.model_dump(), max_bytes=limits.page_bytes, max_depth=limits.page_depth)
 
 
 COPIED = (

@@ -4,7 +4,7 @@ URLs are compared by hash. A redirect or a revisit record is another name of its
 the one nearest in time. Of an image's URLs the first with something usable is chosen. Each distinct content is stored
 once, by the lowest part that needs it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dedup.exact import first_of_each
 from filters import consent
@@ -27,6 +28,7 @@ from pipeline.sources.record import seconds
 from pipeline.stages import fetch
 from pipeline.stages.schemas import REFERENCES
 from pipeline.urls import key_of, unescaped_spellings
+from shards.records import EMBEDDED
 
 HOPS = 5
 """Maximum redirects followed from an image's URL to a capture."""
@@ -149,7 +151,11 @@ def _load(corpus: Corpus, values: Mapping[str, Any], parts: int, lists: int, par
     ]
     links = _block(LINK, part, (name for row in records if row["use"] == "link" for name in _link(row)))
     links["index"] = np.arange(len(links))
-    return part, State(np.concatenate(supply), links, _candidates(corpus, part))
+    candidates = _candidates(corpus, part)
+    supply.append(
+        _block(SUPPLY, part, _embedded(candidates, [row["number"] for row in records if row["use"] == "page"]))
+    )
+    return part, State(np.concatenate(supply), links, candidates)
 
 
 def _key(url: str) -> bytes:
@@ -166,6 +172,14 @@ def _capture(row: dict[str, Any]) -> Iterator[Name]:
         keys += map(_key, unescaped_spellings(row["url"]))
     for key in keys:
         yield Name(key, row["number"], row["sha256"][:16], seconds(row["date"]), row["usable"])
+
+
+def _embedded(candidates: pa.Table, pages: Sequence[int]) -> Iterator[Name]:
+    """The images that are part of a page; `pages` are the numbers of the records of a part's pages, row by row."""
+    embedded = candidates.filter(pc.starts_with(candidates["url"], EMBEDDED))
+    for row in embedded.to_pylist():
+        content = bytes.fromhex(row["url"].removeprefix(EMBEDDED))[:16]
+        yield Name(_key(row["url"]), pages[row["row"]], content, row["time"], usable=True)
 
 
 def _fetched(row: dict[str, Any]) -> Name:
