@@ -93,9 +93,9 @@ class Folder:
         for number in numbers:
             yield number, (self.path / names[number]).read_bytes()
 
-    def file_for(self, root_url: str, url: str) -> str | None:
-        """The URL of the file that stands for a reference without a file of that name: mirroring tools rewrite queries,
-        extensions and letter case, and put each host into a folder of its name.
+    def file_for(self, root_url: str, page_url: str, url: str) -> str | None:
+        """The URL of the file that stands for a page's reference without a file of that name: mirroring tools rewrite
+        queries, extensions and letter case, and put each host into a folder of its name.
 
         None if the URL has a file, or if no file stands for it."""
         path, mark, query = url.partition("?")
@@ -109,7 +109,10 @@ class Folder:
         if own and not mark and self._by_name.get(plain) == plain:
             return None
         asked = dict.fromkeys((query, os.fsdecode(unquote_to_bytes(query)))) if mark else ()
-        names = [*(plain + sign + text for text in asked for sign in ("?", "@", "%3F")), plain]
+        ends = [*(sign + text for text in asked for sign in ("?", "@", "%3F")), ""]
+        # a path from the host's root begins in the folder of the page's host
+        host = os.fsdecode(unquote_to_bytes(page_url.removeprefix(root_url).partition("/")[0]))
+        names = [name + end for name in (plain, *([f"{host}/{plain}"] if own else [])) for end in ends]
         for name in [*names, *(name + ending for name in names for ending in PICTURE_ENDINGS)]:
             found = self._by_name.get(name) or self._by_name.get(name.lower())
             if found is not None:

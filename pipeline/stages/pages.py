@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from dedup.near import signature
@@ -72,7 +72,7 @@ class ExtractPages(EachTask):
         ]
 
     def _page(
-        self, record: Record, source: str, options: ExtractOptions, file_for: Callable[[str], str | None] | None
+        self, record: Record, source: str, options: ExtractOptions, file_for: Callable[[str, str], str | None] | None
     ) -> dict[str, Any]:
         """A row of work/pages."""
         rule = consent.refusal(record.headers, "")
@@ -88,7 +88,8 @@ class ExtractPages(EachTask):
         if rule is not None:
             return self._dropped(record, source, rule)
         if file_for is not None:
-            document = replace(document, nodes=tuple(_with_file(node, file_for) for node in document.nodes))
+            named = partial(file_for, record.url)
+            document = replace(document, nodes=tuple(_with_file(node, named) for node in document.nodes))
         row = self._dropped(record, source, None) | _content(document)
         return row | {"rule": first_failure(PAGES_JUDGED, row, self.values)}
 

@@ -73,7 +73,7 @@ class Input:
         source = self.part(number).source
         return self.parts.root_url(source) if self.parts.sources[source].kind == Folder.kind else ""
 
-    def file_for(self, number: int) -> Callable[[str], str | None] | None:
+    def file_for(self, number: int) -> Callable[[str, str], str | None] | None:
         """For a part of a folder, `Folder.file_for`."""
         source = self.sources[self.part(number).source]
         return partial(source.file_for, self._root_url(number)) if isinstance(source, Folder) else None

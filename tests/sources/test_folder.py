@@ -89,6 +89,9 @@ def test_what_is_no_readable_file_is_counted(tmp_path: Path) -> None:
         ("https://other.example/p/q.png", None),
         ("../../pic.jpg?x", "pic.jpg"),
         ("gone.jpg", None),
+        ("/logo.png?v=1", "www.example/logo.png"),
+        ("/pic.jpg", None),
+        ("/gone.png", None),
     ],
 )
 def test_files_of_mirrors_stand_for_references(tmp_path: Path, reference: str, expected: str | None) -> None:
@@ -102,10 +105,11 @@ def test_files_of_mirrors_stand_for_references(tmp_path: Path, reference: str, e
         "b.png?a b",
         "c.png%3Fx=1",
     ]
-    for name in [*names, "show?id=7.jpg", "cdn.example/p/q.png"]:
+    for name in [*names, "show?id=7.jpg", "cdn.example/p/q.png", "www.example/logo.png"]:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"x")
     source, root = folder.Folder.at(tmp_path), "https://host.example/"
     assert source is not None
-    found = source.file_for(root, resolve(reference, root + "page.html") or "")
+    page = root + "www.example/docs/page.html" if reference.startswith("/") else root + "page.html"
+    found = source.file_for(root, page, resolve(reference, page) or "")
     assert found == (expected and root + expected)
