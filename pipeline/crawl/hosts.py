@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.crawl.frontier import Entry
-from pipeline.fetch.retry import LONGEST_WAIT, back_off
+from pipeline.fetch.retry import BUSY, LONGEST_WAIT, back_off
 from pipeline.fetch.rights import Rights
 
 CONNECTIONS = 256
@@ -22,8 +22,6 @@ LONGEST_REST = 24 * 3600.0
 """A host that asks to come back after more seconds than this (Retry-After) is left."""
 DOWN = 6
 """Consecutive failed connections after which a host counts as down for the round."""
-BUSY = 8
-"""Answers 429 or 503 in a row after which a host is left."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from filters import consent
 from pipeline.fetch.client import Client, parts_of
 from pipeline.fetch.response import CONNECTION_REASONS, RETRY_STATUSES, FetchFailed, Response
-from pipeline.fetch.retry import ATTEMPTS, LONGEST_WAIT, back_off, retry_after
+from pipeline.fetch.retry import ATTEMPTS, BUSY, LONGEST_WAIT, back_off, retry_after
 from pipeline.fetch.rights import Rights
 
 PER_HOST = 8
@@ -20,6 +20,8 @@ class _Host:
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PER_HOST))
     delay: float = 0.0
     next_time: float = 0.0
+    rest: float = 0.0
+    refusals: int = 0
 
 
 @dataclass(eq=False)
@@ -27,11 +29,14 @@ class ImageFetcher:
     """Fetches images on one event loop. Hosts must not be shared with another fetcher at the same time."""
 
     client: Client
+    closed: dict[str, str] = field(default_factory=dict)
+    """Hosts that are not asked any more, and why: they refused too often, or ask for a long rest."""
     _hosts: dict[str, _Host] = field(default_factory=dict)
     _rights: dict[str, "asyncio.Task[Rights]"] = field(default_factory=dict)
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes of an image. Raises FetchFailed: `http` with the status, `disallowed` with the rule."""
+        """The bytes of an image. Raises FetchFailed: `http` with the status, `disallowed` with the rule, `busy` for a
+        host of `closed`."""
         attempt = 0
         while True:
             attempt += 1
@@ -50,13 +55,9 @@ class ImageFetcher:
                     if not body:
                         raise FetchFailed("empty")
                     return body
-                asked = retry_after(response, time.time()) if response.status in RETRY_STATUSES else None
-                wait = wait if asked is None else asked
-                if response.status not in RETRY_STATUSES or attempt >= ATTEMPTS or wait > LONGEST_WAIT:
+                heals = response.status in RETRY_STATUSES and self._rest(response) <= LONGEST_WAIT
+                if not heals or attempt >= ATTEMPTS:
                     raise FetchFailed("http", str(response.status))
-                if response.status in (429, 503):
-                    host = self._host(url)
-                    host.next_time = max(host.next_time, asyncio.get_running_loop().time() + wait)
             await asyncio.sleep(wait)
 
     async def _follow(self, url: str) -> Response:
@@ -72,9 +73,12 @@ class ImageFetcher:
             await slots.acquire()
             taken.append(slots)
             await self._turn(host)
+            self._check_open(url)
 
         try:
             response, _ = await self.client.fetch(url, check)
+            if response.status not in RETRY_STATUSES:
+                self._host(response.url).refusals = 0
             return response
         finally:
             while taken:
@@ -87,10 +91,34 @@ class ImageFetcher:
         loop = asyncio.get_running_loop()
         when = max(host.next_time, loop.time())
         host.next_time = max(host.next_time, when + host.delay)
-        if when > loop.time():
-            await asyncio.sleep(when - loop.time())
+        while (left := max(when, host.rest) - loop.time()) > 0:
+            await asyncio.sleep(left)
+
+    def _rest(self, response: Response) -> float:
+        """Lets a host rest that asks for patience; closes one that asks for long, or goes on refusing. Returns the
+        seconds."""
+        asked = retry_after(response, time.time())
+        if asked is None and response.status not in (429, 503):
+            return 0.0
+        name, now = parts_of(response.url).host, asyncio.get_running_loop().time()
+        host = self._host(response.url)
+        # what was in flight while it refused says nothing new
+        host.refusals += now > host.rest
+        pause = asked or min(back_off(host.refusals, name), LONGEST_WAIT)
+        if pause > LONGEST_WAIT or host.refusals >= BUSY:
+            self.closed[name] = (
+                f"status {response.status}, Retry-After {response.headers.get('retry-after', 'not set')}"
+            )
+        else:
+            host.rest = max(host.rest, now + pause)
+        return pause
+
+    def _check_open(self, url: str) -> None:
+        if (name := parts_of(url).host) in self.closed:
+            raise FetchFailed("busy", self.closed[name])
 
     async def _allowed(self, url: str) -> None:
+        self._check_open(url)
         parts = parts_of(url)
         origin = f"{parts.scheme}://{parts.authority}"
         if origin not in self._rights:
@@ -109,11 +137,12 @@ class ImageFetcher:
                 answer: Response | FetchFailed
                 try:
                     answer, _ = await self.client.fetch(f"{origin}/{name}")
-                    heals = answer.status in RETRY_STATUSES
+                    heals = answer.status in RETRY_STATUSES and self._rest(answer) <= LONGEST_WAIT
                 except FetchFailed as error:
                     answer, heals = error, error.may_heal
                 if not heals or attempt >= ATTEMPTS:
                     break
+                await self._turn(self._host(origin))
                 await asyncio.sleep(back_off(attempt, origin))
             if isinstance(answer, FetchFailed) and answer.reason in CONNECTION_REASONS:
                 raise FetchFailed(answer.reason, answer.detail)

@@ -37,7 +37,7 @@ DEFAULT_LIMITS = Limits()
 class FetchFailed(Exception):
     """A failed fetch. `reason` is a word for statistics: scheme, url, dns, address, contact, connect, tls, timeout,
     slow, reset, protocol, header_too_large, too_large, coding, media_type, overload, redirects, redirect_loop,
-    disallowed, empty, range, http, unreadable."""
+    disallowed, busy, empty, range, http, unreadable."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)

@@ -8,6 +8,8 @@ from pipeline.fetch.response import Response
 ATTEMPTS = 3
 BACK_OFF = 1.0
 """Seconds before the second attempt; doubled for each further one."""
+BUSY = 8
+"""Answers 429 or 503 in a row after which a host is left."""
 LONGEST_WAIT = 300.0
 """A request does not wait longer for a server that asks to come back later (Retry-After)."""
 

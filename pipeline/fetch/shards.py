@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,7 @@ class FetchShards:
     run: str
     client: Callable[[], Client]
     max_pixels: int
+    closed: dict[str, str] = field(default_factory=dict)
 
     def fetch(self, urls: list[str], before: dict[str, dict[str, Any]]) -> pa.Table:
         tables = []
@@ -152,7 +153,7 @@ class FetchShards:
                 row = before[url]
                 spool.add(url, None, read_member(self.folder / row["tar"], row["offset"], row["length"]))
         with _Loop() as loop:
-            fetcher = ImageFetcher(self.client())
+            fetcher = ImageFetcher(self.client(), self.closed)
 
             def fetch_one(row: tuple[int, str], **_: Any) -> tuple[int, io.BytesIO | None, str | None]:
                 """Replaces img2dataset's download_image_with_retry."""

@@ -159,10 +159,11 @@ class FetchImages(EachTask):
         waiting = list(_lines(self.corpus.part("fetched", number, "urls")))
         left: list[list[str]] = []
         done: list[pa.Table] = []
+        closed: dict[str, str] = {}
         while waiting:
             urls = _in_turns({offered[0] for offered in waiting} - usable.keys())
             if urls:
-                shards = FetchShards(folder, number, f"{self.run}{len(done)}", client, rules.max_pixels)
+                shards = FetchShards(folder, number, f"{self.run}{len(done)}", client, rules.max_pixels, closed)
                 done.append(shards.fetch(urls, before))
                 usable |= self._usable(done[-1])
             waiting, failed = [], [offered for offered in waiting if not usable[offered[0]]]

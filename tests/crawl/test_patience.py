@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl import hosts, partition, rights
+from pipeline.crawl import partition, rights
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.rounds import crawl
 from pipeline.crawl.store import CrawlStore
@@ -73,8 +73,8 @@ def test_a_host_that_goes_on_refusing_is_left(tmp_path: Path, monkeypatch: pytes
     summary, found, server = run(web, tmp_path, *(f"{number}:{PORT}/" for number in (1, 2, 3)))
     rules = collections.Counter(what for name, what in found.items() if name.startswith("1/"))
     assert rules.total() == 31 and rules["left limit.busy"] + rules["failed http"] == 30
-    assert rules["left limit.busy"] >= 30 - hosts.BUSY // 2
-    assert len([target for target in asked(server, "1") if target in refused]) == hosts.BUSY
+    assert rules["left limit.busy"] >= 30 - retry.BUSY // 2
+    assert len([target for target in asked(server, "1") if target in refused]) == retry.BUSY
     # of one page or two it is the page, not the host
     expected = {"2/": "fetched", "2/a": "failed http", "2/b": "fetched", "2/c": "failed http", "3/": "left limit.busy"}
     assert {name: what for name, what in found.items() if name[0] in "23"} == expected

@@ -1,6 +1,7 @@
 """Pictures from the network: what hosts and they themselves allow, servers that fail, one row for each URL."""
 
 import asyncio
+import collections
 import gzip
 import itertools
 import re
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.fetch import Client, FetchFailed, Limits, Networks
-from pipeline.fetch.images import ImageFetcher
+from pipeline.fetch import Client, FetchFailed, Limits, Networks, retry
+from pipeline.fetch.images import PER_HOST, ImageFetcher
 from pipeline.fetch.response import Response
 from pipeline.fetch.shards import FetchShards
 from pipeline.miniweb.serve import Asked, Server
@@ -172,6 +173,27 @@ def test_patience_that_a_server_asks_for() -> None:
     assert second - first > 0.95 and len(web.asked("2/a")) == 1
     a, b, c = sorted(web.asked("3/a") + web.asked("3/b") + web.asked("3/c"))
     assert b - a > 0.25 and c - b > 0.25
+
+
+def test_a_host_that_refuses_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may refuse at once for long, or again and again; a host of which one picture is refused goes on."""
+    monkeypatch.setattr(retry, "BACK_OFF", 0.01)
+    names = [f"{number}.png" for number in range(40)]
+    later = Resource(503, (("Retry-After", "99999"),), b"", "")
+    web = Hosts(
+        h1={f"/{name}": later for name in names},
+        h2={f"/{name}": Resource(429, (), b"", "") for name in names},
+        h3={"/robots.txt": later, **{f"/{name}": picture() for name in names}},
+        h4={f"/{name}": picture() for name in names} | {"/7.png": Resource(503, (), b"", "")},
+    )
+    found = web.fetch(*(f"{host}/{name}" for host in "1234" for name in names))
+    said = {host: collections.Counter(found[f"{host}/{name}"] for name in names) for host in "1234"}
+    asked = {host: sum(len(web.asked(f"{host}/{name}")) for name in names) for host in "1234"}
+    assert asked["1"] <= PER_HOST and said["1"]["busy"] == 40 - asked["1"] == 40 - said["1"]["http: 503"]
+    assert asked["2"] <= PER_HOST * retry.BUSY and said["2"]["busy"] > 0 and set(said["2"]) <= {"busy", "http: 429"}
+    assert asked["3"] == 0 and len(web.asked("3/robots.txt")) == 1
+    assert said["3"] == {"disallowed: robots.unreachable": 40}
+    assert said["4"] == {"fetched": 39, "http: 503": 1}
 
 
 class TwoOrigins:
