@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from shards.records import StoredImage, Text, stored_nodes
 from shards.tar import members
 from shards.tokenizer import Tokenizer
 from shards.windows import Window, WindowOptions, document_windows
@@ -91,11 +90,6 @@ def read_documents(paths: Iterable[str | Path], *, columns: list[str] | None = N
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=64, columns=columns):
                 yield from batch.to_pylist()
-
-
-def document_nodes(row: dict[str, Any]) -> list[Text | StoredImage]:
-    """The nodes of a row of documents/*.parquet, in reading order."""
-    return stored_nodes(row["texts"], row["images"])
 
 
 def draw_windows(

@@ -30,6 +30,14 @@ def keys(hashes: Iterable[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(hashes), KEY)
 
 
+def keyed(dtype: np.dtype, hashes: Iterable[bytes]) -> Block:
+    """A row of `dtype` for each 16-byte hash, its fields `high` and `low` set, all others zero."""
+    key = keys(hashes)
+    block = np.zeros(len(key), dtype)
+    block["high"], block["low"] = key["high"], key["low"]
+    return block
+
+
 def groups(block: Block, fields: tuple[str, ...]) -> np.ndarray:
     """The start of each group of rows with equal `fields` in a block sorted by them, followed by its length."""
     if len(block) == 0:

@@ -6,9 +6,8 @@ import re
 import webencodings
 from bs4.dammit import EncodingDetector
 
-# How far to look for a declaration: HTML standard, 13.2.3.2, "prescan a byte stream"
-PRESCAN_BYTES = 1024
-# Declarations beyond the prescan are accepted up to here: many pages put scripts first
+# How far to look for a declaration. HTML standard, 13.2.3.2, "prescan a byte stream": 1024 bytes, but many pages put
+# scripts first
 DECLARATION_BYTES = 8192
 # Enough to detect a page's language, and fast on any page
 DETECTION_BYTES = 20_000

@@ -11,7 +11,6 @@ from types import TracebackType
 from pipeline.miniweb.web import Resource
 from pipeline.miniweb.write import chunked, http_head
 
-NETWORK = "127.0.0.0/8"
 FIRST = (127 << 24) + (1 << 16) + 1
 """127.1.0.1; Linux answers on all of 127.0.0.0/8 without configuration."""
 

@@ -67,12 +67,8 @@ def pictures_of(corpus: Corpus, references: pa.Table, scored: bool) -> pa.Table:
 def _uses(corpus: Corpus, part: int, verdicts: pa.DictionaryArray) -> Block:
     kept = np.flatnonzero(np.asarray(verdicts.is_null()))
     references = tables.read(corpus.part("references", part), ["row", "content"]).take(pa.array(kept))
-    block = np.zeros(len(kept), USE)
-    if len(kept):
-        key = joins.keys(references["content"].to_pylist())
-        block["high"], block["low"] = key["high"], key["low"]
-        block["row"], block["index"] = references["row"].to_numpy(), kept
-    block["part"] = part
+    block = joins.keyed(USE, references["content"].to_pylist())
+    block["part"], block["row"], block["index"] = part, references["row"].to_numpy(), kept
     return block
 
 

@@ -90,10 +90,9 @@ def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
         refused = [row for row, rule in enumerate(pages["rule"].to_pylist()) if rule in consent.RULES]
         taking_part = np.concatenate([taking_part, np.array(refused, taking_part.dtype)])
     pages = pages.take(pa.array(taking_part))
-    rows = np.zeros(len(taking_part), PAGE)
-    ids = joins.keys(bytes.fromhex(value or "00" * 16) for value in pages["doc_id"].to_pylist())
-    key = ids if column == "doc_id" else joins.keys(pages[column].to_pylist())
-    rows["high"], rows["low"] = key["high"], key["low"]
+    doc_ids = [bytes.fromhex(value or "00" * 16) for value in pages["doc_id"].to_pylist()]
+    rows = joins.keyed(PAGE, doc_ids if column == "doc_id" else pages[column].to_pylist())
+    ids = joins.keys(doc_ids)
     rows["id_high"], rows["id_low"] = ids["high"], ids["low"]
     rows["part"], rows["row"] = part, taking_part
     rows["refusal"] = NO_REFUSAL
@@ -112,9 +111,8 @@ def _refusals(corpus: Corpus, part: int) -> Block:
     """A row by URL for each record that is not a page and opted out: a redirect or a revisit."""
     records = tables.read(corpus.part("records", part), ["url", "rule"])
     records = records.filter(pc.is_in(records["rule"], pa.array(consent.RULES)))
-    rows = np.zeros(len(records), PAGE)
-    key = joins.keys(map(tables.url_hash, records["url"].to_pylist()))
-    rows["high"], rows["low"], rows["part"] = key["high"], key["low"], part
+    rows = joins.keyed(PAGE, map(tables.url_hash, records["url"].to_pylist()))
+    rows["part"] = part
     rows["refusal"] = [consent.RULES.index(rule) for rule in records["rule"].to_pylist()]
     return rows
 

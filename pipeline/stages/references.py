@@ -210,9 +210,8 @@ def _candidates(corpus: Corpus, part: int) -> pa.Table:
 
 def _block(kind: int, part: int, names: Iterable[Name]) -> Block:
     rows = list(names)
-    block = np.zeros(len(rows), ROW)
-    key, other = joins.keys(row.key for row in rows), joins.keys(row.other for row in rows)
-    block["high"], block["low"] = key["high"], key["low"]
+    block = joins.keyed(ROW, (row.key for row in rows))
+    other = joins.keys(row.other for row in rows)
     block["other_high"], block["other_low"] = other["high"], other["low"]
     block["index"], block["time"] = [row.number for row in rows], [row.time for row in rows]
     block["kind"], block["part"], block["usable"] = kind, part, [row.usable for row in rows]
@@ -300,9 +299,7 @@ def _choose(part: int, both: tuple[State, Block]) -> tuple[int, pa.Table]:
 def _shared(part: int, chosen: pa.Table) -> Block:
     urls, contents = chosen["url"].to_pylist(), chosen["content"].to_pylist()
     stored = [index for index, content in enumerate(contents) if content is not None]
-    key = joins.keys([*map(short_hash, urls), *(contents[index] for index in stored)])
-    block = np.zeros(len(key), SHARED)
-    block["high"], block["low"] = key["high"], key["low"]
+    block = joins.keyed(SHARED, [*map(short_hash, urls), *(contents[index] for index in stored)])
     block["kind"] = [BY_URL] * len(urls) + [BY_CONTENT] * len(stored)
     block["part"] = part
     block["index"] = [*range(len(urls)), *stored]

@@ -1,9 +1,9 @@
 """Stages site_counts and split: which pages become documents, and which of them are held out."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -196,30 +196,38 @@ def _held_out_chunks(split: Split, doc_id: str, texts: list[str | None]) -> list
     ]
 
 
+class Use(NamedTuple):
+    """A row of USE without its part, by the hash of an image or a cluster."""
+
+    key: bytes
+    held: bool
+    row: int
+    chunk: int
+
+
 def _uses(corpus: Corpus, part: int, assigned: Assigned) -> Block:
+    uses = list(_each_use(corpus, part, assigned))
+    block = joins.keyed(USE, (use.key for use in uses))
+    block["part"] = part
+    for name in ("held", "row", "chunk"):
+        block[name] = [getattr(use, name) for use in uses]
+    return block
+
+
+def _each_use(corpus: Corpus, part: int, assigned: Assigned) -> Iterator[Use]:
     """Every kept image and every cluster of the part's documents, with the split of the place that uses it."""
     images = kept_images(corpus, part)
     clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
-    keys: list[bytes] = []
-    uses: list[tuple[bool, int, int]] = []
     for row, document in enumerate(assigned.splits.to_pylist()):
-        if document["rule"] is not None:
-            continue
-        held_out = document["split"] == "validation"
-        chunks = range(len(document["held_out"] or ()))
-        keys += [tables.short_hash(f"cluster {clusters[row]}")] * (1 + len(chunks))
-        uses += [(held_out, row, WHOLE), *((True, row, chunk) for chunk in chunks)]
-        for content, _ in images[row].values():
-            chunk = assigned.chunks.get(row, {}).get(content, WHOLE)
-            keys.append(content)
-            uses.append((held_out or chunk != WHOLE, row, chunk))
-    block = np.zeros(len(keys), USE)
-    if keys:
-        key = joins.keys(keys)
-        block["high"], block["low"] = key["high"], key["low"]
-        block["held"], block["row"], block["chunk"] = (list(column) for column in zip(*uses, strict=True))
-    block["part"] = part
-    return block
+        if document["rule"] is None:
+            held_out = document["split"] == "validation"
+            cluster = tables.short_hash(f"cluster {clusters[row]}")
+            yield Use(cluster, held_out, row, WHOLE)
+            for chunk in range(len(document["held_out"] or ())):
+                yield Use(cluster, True, row, chunk)
+            for content, _ in images[row].values():
+                chunk = assigned.chunks.get(row, {}).get(content, WHOLE)
+                yield Use(content, held_out or chunk != WHOLE, row, chunk)
 
 
 def _leaks(rows: Block) -> Block:
