@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 
 from pipeline.media_type import essence
 
+LAST_CHUNK, CONTENT_LENGTH = "last chunk", "content-length"
+"""Marks of a body whose chunked coding stops between two chunks, and of one shorter than its Content-Length: it may
+still hold all that is needed, which decoding shows."""
+
 
 def seconds(date: str) -> int:
     """A number that increases with a WARC date, 2026-11-21T09:20:26Z or 20261121092026, by one per second as if all
@@ -39,7 +43,7 @@ class Record:
     rule: str | None = None
     detail: str = ""
     identified: str = ""  # WARC-Identified-Payload-Type
-    truncated: str = ""  # WARC-Truncated, or "last chunk" if chunked coding stops between two chunks
+    truncated: str = ""  # WARC-Truncated, LAST_CHUNK or CONTENT_LENGTH
 
     @property
     def content_type(self) -> str:

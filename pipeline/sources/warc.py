@@ -35,7 +35,7 @@ from pipeline.sources.http import (
     read_head,
     whole,
 )
-from pipeline.sources.record import Record
+from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
 from pipeline.sources.section import DICTIONARY, ZSTD, Section, opened, unzstd
 from pipeline.sources.source import SHARE, Part, SourceEntry
 from pipeline.urls import resolve
@@ -376,7 +376,7 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
     else:
         try:
             body, ended = payload_so_far(headers, raw.body, limit)
-            truncated = truncated or ("" if ended else "last chunk")
+            truncated = truncated or ("" if ended else LAST_CHUNK) or _lacks_length(headers, raw.body)
         except TooLarge:
             rule, detail = "record.too_large", f"over {limit} bytes"
         except Truncated as error:
@@ -389,6 +389,15 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
     identified = raw.headers.get("warc-identified-payload-type", "")
     about = (url, date, status, headers, body, digest, target, rule, detail, identified, truncated)
     return Record(number, offset, length, raw.kind, *about)
+
+
+def _lacks_length(headers: dict[str, str], body: bytes) -> str:
+    """CONTENT_LENGTH if the body is shorter than its server announced; with a coding the headers may be the server's
+    and the body decoded."""
+    length = headers.get("content-length", "")
+    coded = headers.get("content-encoding") or headers.get("transfer-encoding")
+    short = not coded and re.fullmatch("[0-9]{1,18}", length) and len(body) < int(length)
+    return CONTENT_LENGTH if short else ""
 
 
 def _read_with_warcio(file: Section, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:

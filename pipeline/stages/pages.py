@@ -20,7 +20,7 @@ from pipeline.extract import ExtractOptions, PageDropped, extract
 from pipeline.images.probe import probe
 from pipeline.media_type import HTML, media_type, vague
 from pipeline.recipe import Recipe
-from pipeline.sources.record import Record
+from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
 from pipeline.stages.parts import Input
 from pipeline.stages.schemas import PAGES, RECORDS
 from pipeline.urls import site_of
@@ -144,8 +144,9 @@ def classify(record: Record) -> tuple[str | None, str | None]:
     if found in HTML:
         return "page", None
     if found.startswith("image/"):
-        # a truncated page can be read, half an image cannot; a missing last chunk alone means little
-        return (None, "record.truncated") if record.truncated not in ("", "last chunk") else ("image", None)
+        # a truncated page can be read, half an image cannot; decoding judges those that may be whole
+        whole = record.truncated in ("", LAST_CHUNK, CONTENT_LENGTH)
+        return ("image", None) if whole else (None, "record.truncated")
     return None, "record.media_type"
 
 

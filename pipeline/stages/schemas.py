@@ -33,8 +33,8 @@ RECORDS = pa.schema(
 )
 """work/records: every record of the input. `use` is page, image or link (a redirect or revisit: another name of its
 target), null for a dropped record; `sha256` is of an image's bytes. `truncated` is not "" if the body may be
-incomplete: the value of WARC-Truncated, or "last chunk". For an image, what `pipeline.images.probe` finds in its
-bytes."""
+incomplete: the value of WARC-Truncated, "last chunk" or "content-length". For an image, what
+`pipeline.images.probe` finds in its bytes."""
 
 PAGE_IMAGE = pa.struct(
     [

@@ -75,6 +75,10 @@ def test_pages_that_break_off_are_kept_and_marked_pictures_are_dropped(tmp_path:
         + response(HTML + b"Transfer-Encoding: chunked\r\n\r\n6\r\n<p>one\r\n")
         + response(JPEG + chunks)
         + response(HTML + b"\r\n<p>whole")
+        + response(HTML + b"Content-Length: 9\r\n\r\n<p>half")
+        + response(HTML + b"Content-Length: 7\r\n\r\n<p>all\n")
+        + response(HTML + b"Content-Length: 40\r\nContent-Encoding: gzip\r\n\r\n<p>decoded")
+        + response(JPEG + b"Content-Length: 900\r\n\r\n\xff\xd8\xff\xe0half")
         + response(HTML + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(range(256)) * 9)[:200], cut)
     )
     found = records(tmp_path / "a.warc", data)
@@ -84,6 +88,10 @@ def test_pages_that_break_off_are_kept_and_marked_pictures_are_dropped(tmp_path:
         ("page", None, "last chunk"),
         ("image", None, "last chunk"),
         ("page", None, ""),
+        ("page", None, "content-length"),
+        ("page", None, ""),
+        ("page", None, ""),
+        ("image", None, "content-length"),
         (None, "record.truncated", "length"),
     ]
     assert found[0].body == b"<p>as far as it goes" and found[2].body == b"<p>one"
