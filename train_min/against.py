@@ -7,11 +7,10 @@ shares text or an image with it, is removed from both training sets.
 """
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from shards.windows import training_texts
 from train_min import TrainError
 from train_min.data.windows import Corpus, Losses, Windows, cut_windows, open_corpus, pictures, seen_images
 from train_min.measuring import validate
-from train_min.measuring.results import Progress, say_too_few
+from train_min.measuring.results import Progress, finish, say_too_few
 from train_min.measuring.validate import Clusters, amount_of
 from train_min.model.vision import choose_device, load_encoder
 from train_min.options import Result, TrainOptions
@@ -281,11 +280,7 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
     data = against_data(held_out, clusters, losses)
     data["corpora"] = {side: opened.folder.name for side, opened in corpora.items()}
     data["tokens"] = {side: tokens_trained(setting, side) for side in corpora}
-    data["seconds"] = {"total": round(time.monotonic() - started, 1)}
-    data["options"] = asdict(options)
-    (out / "result.json").write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False))
-    report(data["sentence"])
-    return Result(out, data["sentence"], data)
+    return finish(out, data, options, {"total": time.monotonic() - started}, report)
 
 
 def begin(

@@ -5,16 +5,14 @@ For each seed a run trains one variant on the corpus as it is (`true`), one with
 features. The difference of their losses on held-out documents is what the images tell.
 """
 
-import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from train_min.data.windows import Losses, Windows, open_corpus
 from train_min.measuring.evaluate import captions
-from train_min.measuring.results import Progress, read_log, say_too_few, summarise
+from train_min.measuring.results import Progress, finish, read_log, say_too_few, summarise
 from train_min.measuring.validate import clusters_of, too_few_held_out
 from train_min.model.vision import choose_device, load_encoder
 from train_min.options import Result, TrainOptions
@@ -57,11 +55,7 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     tokenizer = run_tokenizer(open_corpus(corpus), options)
     data = summarise(corpus.name, tokenizer, setting, losses, places, read_log(out / "log.jsonl"))
     data["captions"] = captions(setting, tokenizer)
-    data["seconds"] = {"prepare": round(prepared, 1), "total": round(time.monotonic() - started, 1)}
-    data["options"] = asdict(options)
-    (out / "result.json").write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False))
-    report(data["sentence"])
-    return Result(out, data["sentence"], data)
+    return finish(out, data, options, {"prepare": prepared, "total": time.monotonic() - started}, report)
 
 
 def train_arms(setting: Setting, variants: list[Variant], progress: Progress) -> dict[str, list[Losses]]:

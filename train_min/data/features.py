@@ -5,6 +5,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -52,17 +53,11 @@ class FeatureStore:
     def add(self, encoder: Encoder, pictures: Iterator[tuple[bytes, bytes]], report: Callable[[int], None]) -> None:
         """Encode (hash, content) pairs as one new part. Raises TrainError if an image cannot be decoded."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._delete_stale()
         hashes: list[bytes] = []
-        for left in self.folder.glob(".*.features.tmp"):
-            with contextlib.suppress(FileNotFoundError):  # another worker deleted it first
-                if time.time() - left.stat().st_mtime > STALE:
-                    left.unlink()
         temporary = self.folder / f".{os.getpid()}.features.tmp"
         with temporary.open("wb") as file:
-            while True:
-                batch = [pair for _, pair in zip(range(BATCH), pictures, strict=False)]
-                if not batch:
-                    break
+            while batch := list(islice(pictures, BATCH)):
                 prepared = []
                 for digest, content in batch:
                     try:
@@ -78,6 +73,12 @@ class FeatureStore:
         index = self.folder / f".{name}.hashes.tmp"
         index.write_bytes(b"".join(hashes))
         index.replace(self.folder / f"{name}.hashes")
+
+    def _delete_stale(self) -> None:
+        for left in self.folder.glob(".*.features.tmp"):
+            with contextlib.suppress(FileNotFoundError):  # another worker deleted it first
+                if time.time() - left.stat().st_mtime > STALE:
+                    left.unlink()
 
     def table(self, hashes: np.ndarray) -> Callable[[np.ndarray], Tensor]:
         """Return a function from row indices of `hashes` (H, 32) to their features (n, patches, width)."""

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from shards.stream import render
 from shards.tokenizer import Tokenizer
 from train_min.data.windows import Losses, Windows, seen_images
 from train_min.measuring import validate
-from train_min.options import TrainOptions
+from train_min.options import Result, TrainOptions
 from train_min.training.loop import Report
 from train_min.training.variants import BLIND, DOSE_RESPONSES, DOSES, SCOPES, Setting, rearranged
 
@@ -51,6 +52,14 @@ class Progress:
 
     def phase(self, total: int, what: str = "steps") -> None:
         self.total, self.done, self.started, self.what = total, 0, time.monotonic(), what
+
+
+def finish(out: Path, data: dict[str, Any], options: TrainOptions, seconds: dict[str, float], report: Report) -> Result:
+    """Write result.json and report its sentence."""
+    data |= {"options": asdict(options), "seconds": {name: round(value, 1) for name, value in seconds.items()}}
+    (out / "result.json").write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False))
+    report(data["sentence"])
+    return Result(out, data["sentence"], data)
 
 
 def say_too_few(reason: str, report: Report) -> None:
