@@ -152,35 +152,34 @@ class FetchShards:
             if url in before and url not in spool.rows:
                 row = before[url]
                 spool.add(url, None, read_member(self.folder / row["tar"], row["offset"], row["length"]))
+        listing = stem.with_suffix(".feather")
+        table = pa.table({"url": pa.array(urls, pa.string())})
+        with pa.OSFile(str(listing), "wb") as file, pa.ipc.new_file(file, table.schema) as arrow:
+            arrow.write_table(table)
         with _Loop() as loop:
             fetcher = ImageFetcher(self.client(), self.closed)
-
-            def fetch_one(row: tuple[int, str], **_: Any) -> tuple[int, io.BytesIO | None, str | None]:
-                """Replaces img2dataset's download_image_with_retry."""
-                key, url = row
-                if url not in spool.rows:
-                    try:
-                        data, error = asyncio.run_coroutine_threadsafe(fetcher.fetch(url), loop).result(), None
-                    except FetchFailed as failure:
-                        data, error = b"", str(failure)[:200]
-                    except Exception as failure:  # a response at which this program fails costs only one image
-                        data, error = b"", f"unreadable: {type(failure).__name__}: {failure}"[:200]
-                    spool.add(url, error, data)
-                elif spool.rows[url]["error"] is None:
-                    data, error = spool.read(url), None
-                else:
-                    data, error = b"", spool.rows[url]["error"]
-                return key, None if error else io.BytesIO(data), error
-
-            listing = stem.with_suffix(".feather")
-            with pa.OSFile(str(listing), "wb") as file:
-                table = pa.table({"url": pa.array(urls, pa.string())})
-                with pa.ipc.new_file(file, table.schema) as arrow:
-                    arrow.write_table(table)
+            fetch_one = partial(_fetch_one, spool, fetcher, loop)
             writer = partial(OrderedTar, spool, stem, self.max_pixels)
             download_shard(fetch_one, writer, self.folder, self.number * 1000 + shard, listing)
             asyncio.run_coroutine_threadsafe(_close(fetcher.client), loop).result()
         spool.remove()
+
+
+def _fetch_one(
+    spool: Spool, fetcher: ImageFetcher, loop: asyncio.AbstractEventLoop, row: tuple[int, str], **_: Any
+) -> tuple[int, io.BytesIO | None, str | None]:
+    """Replaces img2dataset's download_image_with_retry: from the spool, where a URL that is not there is fetched to."""
+    key, url = row
+    if url not in spool.rows:
+        try:
+            data, error = asyncio.run_coroutine_threadsafe(fetcher.fetch(url), loop).result(), None
+        except FetchFailed as failure:
+            data, error = b"", str(failure)[:200]
+        except Exception as failure:  # a response at which this program fails costs only one image
+            data, error = b"", f"unreadable: {type(failure).__name__}: {failure}"[:200]
+        spool.add(url, error, data)
+    error = spool.rows[url]["error"]
+    return key, None if error else io.BytesIO(spool.read(url)), error
 
 
 async def _close(client: Client) -> None:
