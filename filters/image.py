@@ -19,7 +19,7 @@ OBELICS_URL_WORDS = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx"
 """Laurençon et al. 2023 (arXiv 2306.16527), appendix A.1."""
 MMC4_URL_WORDS = ("logo", "button", "icon", "plugin", "widget")
 """Zhu et al. 2023 (arXiv 2304.06939), section 2."""
-FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif")
+FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif", "svg")
 REPEATED, TOO_COMMON, MOST_DOCUMENTS = "image.repeated", "image.too_common", "image.max_documents"
 FLAMINGO = "Flamingo (Alayrac et al. 2022, arXiv 2204.14198), A.1"
 SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
@@ -140,19 +140,27 @@ def columns(pictures: pa.Table) -> dict[str, Any]:
     }
 
 
-OF_HEADER = tuple(rule for rule in RULES if rule.fails and {"format", "shorter_side"}.issuperset(rule.metrics))
-"""The rules that the header of a picture decides."""
-OF_HEADER_COLUMNS = ("format", "shorter_side", "unusable")
+PROBED = ("format", "shorter_side", "spread")
+PROBED_RULES = tuple(rule for rule in RULES if rule.fails and set(rule.metrics) <= {*PROBED})
+"""The rules that `pipeline.images.probe` knows enough for."""
+PROBED_VALUES = {key.name: key.default for rule in PROBED_RULES for key in rule.keys}
+PROBED_COLUMNS = (*PROBED, "unusable")
 
 
-def usable(pictures: pa.Table, values: Mapping[str, Any]) -> np.ndarray:
-    """Whether each image (n) passes what is known of it before it is decoded: the columns `OF_HEADER_COLUMNS`, of which
-    `unusable` is the rule under which it cannot be decoded."""
+def usable(pictures: pa.Table) -> np.ndarray:
+    """Whether each image (n) passes what is known of it before it is decoded: the columns `PROBED_COLUMNS`, of which
+    `unusable` is the rule under which it cannot be decoded.
+
+    Judged by the defaults of the rules, not by a recipe: another threshold would choose other images, and what-if could
+    not say what it does."""
     metrics = {
         "format": pictures["format"].combine_chunks().fill_null(""),
         "shorter_side": np.asarray(pc.fill_null(pictures["shorter_side"], 0)),
+        "spread": np.asarray(pc.fill_null(pictures["spread"], np.inf)),  # unknown, so many colours
     }
-    found: np.ndarray = judge(OF_HEADER, metrics, values, np.array([*pictures["unusable"].to_pylist(), None])[:-1])
+    found: np.ndarray = judge(
+        PROBED_RULES, metrics, PROBED_VALUES, np.array([*pictures["unusable"].to_pylist(), None])[:-1]
+    )
     return np.asarray(found == None)  # noqa: E711
 
 

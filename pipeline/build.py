@@ -24,7 +24,7 @@ from pipeline.stages.fetch import OFFLINE, Network
 from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.missing import fetch_missing, note_missing
 from pipeline.stages.pages import ExtractPages
-from pipeline.stages.references import FindImages, header_values
+from pipeline.stages.references import FindImages
 from pipeline.stages.scores import score_images
 from pipeline.stages.shards import WriteShards, assign_shards
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
@@ -55,8 +55,8 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
     Step(
         "references",
         ("dedup",),
-        lambda b: FindImages(b.corpus, header_values(b.recipe), len(b.part_tasks), lists=len(b.files["fetched"])),
-        lambda b: [[entry.sha256 for entry in b.files["fetched"]], header_values(b.recipe)],
+        lambda b: FindImages(b.corpus, len(b.part_tasks), lists=len(b.files["fetched"])),
+        lambda b: [entry.sha256 for entry in b.files["fetched"]],
         join=True,
     ),
     note_missing,

@@ -19,7 +19,7 @@ PAGE_PACKAGES = (
     *("openm3w", "ada-url", "beautifulsoup4", "brotli", "fastwarc", "lxml", "numpy", "py3langid"),
     *("pyarrow", "rensa", "tldextract", "trafilatura", "webencodings"),
 )
-PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "simplejpeg")
+PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "resvg_py", "simplejpeg")
 PACKAGES = tuple(sorted({*PAGE_PACKAGES, *PICTURE_PACKAGES, "apache-beam", "pyarrow", "tokenizers"}))
 """Packages whose version can change the contents of a corpus; recorded in the manifest."""
 WRITTEN = {

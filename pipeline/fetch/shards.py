@@ -46,6 +46,7 @@ COLUMNS = pa.schema(
         ("length", pa.int32()),
         ("format", pa.string()),
         ("shorter_side", pa.int32()),
+        ("spread", pa.float64()),
         ("unusable", pa.string()),
     ]
 )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import AvifImagePlugin, ImageCms
 from PIL import Image as PillowImage
 
+from pipeline.images import svg
 from pipeline.images.header import (
     TOO_LARGE,
     TOO_MANY_PIXELS,
@@ -50,7 +51,7 @@ class ImageOptions:
     """Limits on an image and how it is stored.
 
     `max_side` is the longest stored side in pixels; `quality` is JPEG's, 1 to 100. With `store = "original"` the bytes
-    are kept unchanged, and readers must apply their EXIF orientation."""
+    are kept unchanged, and readers must apply their EXIF orientation; an SVG is stored as PNG."""
 
     max_side: int = 512
     max_pixels: int = 64_000_000
@@ -95,10 +96,14 @@ def decode(data: bytes, options: ImageOptions = ImageOptions()) -> DecodedImage:
     if header.orientation >= 5:
         original_width, original_height = original_height, original_width
     digest = hashlib.sha256(data).digest()
-    if options.store == "original":
+    if options.store == "original" and header.format != "svg":
         stored, stored_digest, width, height = data, digest, original_width, original_height
     else:
-        stored = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, options.quality])[1].tobytes()
+        if options.store == "original":
+            encoded = cv2.imencode(".png", pixels)[1]  # readers decode pictures of pixels
+        else:
+            encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, options.quality])[1]
+        stored = encoded.tobytes()
         stored_digest = hashlib.sha256(stored).digest()
     return DecodedImage(
         stored,
@@ -243,6 +248,12 @@ def _webp(data: bytes, header: Header, max_side: int) -> Pixels:
     return canvas
 
 
+def _svg(data: bytes, header: Header, max_side: int) -> Pixels:
+    png = svg.png(data, *_size(header, max_side))
+    rendered = read_header(png)
+    return _opencv(png, rendered.width, rendered.height)
+
+
 def _opencv(data: bytes, width: int, height: int) -> NDArray[Any]:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.shape[:2] != (height, width):
@@ -275,7 +286,7 @@ def _pillow(data: bytes, header: Header, max_side: int) -> Pixels:
         raise ValueError(reason(error)) from None
 
 
-_DECODERS = {"jpeg": _jpeg, "png": _png, "webp": _webp, "gif": _pillow, "bmp": _pillow, "avif": _pillow}
+_DECODERS = {"svg": _svg, "jpeg": _jpeg, "png": _png, "webp": _webp, "gif": _pillow, "bmp": _pillow, "avif": _pillow}
 
 
 def _shrink(pixels: Pixels, header: Header, max_side: int) -> Pixels:
@@ -294,11 +305,16 @@ def _shrink(pixels: Pixels, header: Header, max_side: int) -> Pixels:
 
 
 def _resize(pixels: Pixels, header: Header, max_side: int) -> Pixels:
-    scale = min(1.0, max_side / max(header.width, header.height))
-    size = max(1, round(header.width * scale)), max(1, round(header.height * scale))
+    size = _size(header, max_side)
     if pixels.shape[1::-1] == size:
         return pixels
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _size(header: Header, max_side: int) -> tuple[int, int]:
+    """Width and height whose longer side is at most `max_side`."""
+    scale = min(1.0, max_side / max(header.width, header.height))
+    return max(1, round(header.width * scale)), max(1, round(header.height * scale))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image as PillowImage
 
+from pipeline.images import svg
 from pipeline.media_type import picture_format
 
 NOT_AN_IMAGE = "image.not_an_image"
@@ -26,12 +27,13 @@ one 1.6 million empty ones, which take seconds to skip."""
 
 
 class ImageDropped(Exception):
-    """An image that is dropped, with the id of the rule and the detail."""
+    """An image that is dropped, with the id of the rule and the detail; with the format if that is not decoded."""
 
-    def __init__(self, rule_id: str, detail: str) -> None:
-        super().__init__(rule_id, detail)
+    def __init__(self, rule_id: str, detail: str, format: str | None = None) -> None:
+        super().__init__(rule_id, detail, format)
         self.rule_id = rule_id
         self.detail = detail
+        self.format = format
 
     def __str__(self) -> str:
         return f"{self.rule_id}: {self.detail}"
@@ -54,11 +56,11 @@ def read_header(data: bytes) -> Header:
     """The format, size and orientation declared by `data`.
 
     Raises ImageDropped: image.not_an_image if `data` is not an image, image.unsupported if its format is not decoded
-    (SVG, TIFF, HEIF, ICO, ...), image.undecodable if the header is broken or the file truncated."""
+    (TIFF, HEIF, ICO, some SVG, ...), image.undecodable if the header is broken or the file truncated."""
     name = sniff(data)
     reader = _READERS.get(name)
     if reader is None:
-        raise ImageDropped(UNSUPPORTED, f"{name} is not decoded")
+        raise ImageDropped(UNSUPPORTED, f"{name} is not decoded", name)
     try:
         header = reader(data)
     except (struct.error, IndexError):
@@ -304,6 +306,12 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: " + re.sub(r"<\S+ object at 0x[0-9a-f]+>", "", str(error))
 
 
-_READERS = {"jpeg": _jpeg, "png": _png, "gif": _gif, "webp": _webp, "bmp": _bmp, "avif": _avif}
+def _svg(data: bytes) -> Header:
+    if obstacle := svg.obstacle(data):
+        raise ImageDropped(UNSUPPORTED, f"svg with {obstacle} is not decoded", "svg")
+    return Header("svg", *svg.size(data))
+
+
+_READERS = {"svg": _svg, "jpeg": _jpeg, "png": _png, "gif": _gif, "webp": _webp, "bmp": _bmp, "avif": _avif}
 FORMATS = tuple(_READERS)
 """The formats that are decoded."""

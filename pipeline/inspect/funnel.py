@@ -20,6 +20,7 @@ from pipeline.json_files import write_json
 from shards.windows import LEAK, Coverage
 
 CARRIED, UNCOVERED = "image.page_dropped", "window.uncovered"
+UNSUPPORTED = "image.unsupported"
 LATER = "later candidate"
 """Kept, by another URL than the first that the page offers: the first was absent or unusable."""
 SPLITS = ("train", "validation", "mixed", "leak")
@@ -29,7 +30,8 @@ def funnel(corpus: Path | Finished) -> dict[str, Any]:
     """The funnel of a corpus as plain values; deterministic.
 
     `levels` is a list of {level, in, out: {name: count}, rules: [{rule, count}]}, rules in the order they are applied;
-    at each level in = sum of out + sum of rules. If work/ was deleted, there are no levels; `kept` is always present.
+    at each level in = sum of out + sum of rules. The row of image.unsupported has `formats` {name: count}.
+    If work/ was deleted, there are no levels; `kept` is always present.
     `not_applied` lists rules of the recipe that were not run.
 
     Raises BuildError if a level does not add up, which only damage can cause."""
@@ -75,12 +77,17 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         record_rules.update(tally(table["rule"]))
         uses.update(tally(table["use"]))
     pages = _pages(corpus)
-    picture_rules, stored = Counter[str](), 0
+    picture_rules, unsupported, stored = Counter[str](), Counter[str](), 0
     distinct = _rows(corpus.work("distinct_images"))
     for entry in corpus.work("distinct_images"):
-        rule = corpus.table(entry, ["rule"])["rule"]
-        picture_rules.update(tally(rule))
-        stored += rule.null_count
+        table = corpus.table(entry, ["rule", "format"])
+        picture_rules.update(tally(table["rule"]))
+        unsupported.update(tally(table["format"].filter(pc.equal(table["rule"], UNSUPPORTED))))
+        stored += table["rule"].null_count
+    images_told = _level("pictures", distinct, {"stored": stored}, ("stored",), picture_rules, "image")
+    for row in images_told["rules"]:
+        if row["rule"] == UNSUPPORTED:
+            row["formats"] = dict(sorted(unsupported.items()))
     image_rules, shown, later = pages.pictures_lost, 0, 0
     for entry in corpus.work("decisions"):
         table = corpus.table(entry, ["rule", "candidate"])
@@ -106,7 +113,7 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
         _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, "record"),
         _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
         _level("words", pages.words, pages.words_kept, SPLITS, pages.words_lost, "page"),
-        _level("pictures", distinct, {"stored": stored}, ("stored",), picture_rules, "image"),
+        images_told,
         _level(
             "images",
             pages.pictures,

@@ -162,9 +162,10 @@ def shown_level(level: dict[str, Any]) -> dict[str, Any]:
     left, rows = level["in"], []
     for row in level["rules"]:
         left -= row["count"]
+        formats = ", ".join(f"{count:,} {name}" for name, count in row.get("formats", {}).items())
         rows.append(
             row
-            | {"left": left, "why": rules.EXPLAINED.get(row["rule"], "")}
+            | {"left": left, "why": ": ".join(filter(None, (rules.EXPLAINED.get(row["rule"], ""), formats)))}
             | {"share": percent(row["count"], level["in"]), "left_share": percent(left, level["in"])}
         )
     names = {

@@ -3,7 +3,7 @@
 Their URLs are grouped by host into lists, so one task has a host to itself and can be polite to it. Fetched images are
 a further supply for stage references, beside the records of the input."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -186,7 +186,7 @@ class FetchImages(EachTask):
 
     def _usable(self, rows: pa.Table) -> dict[str, bool]:
         """Whether the response of each URL can be used; if not, the next URL the page offers is fetched."""
-        usable = image.usable(rows, self.recipe.values()) & np.equal(rows["status"].to_numpy(), "success")
+        usable = image.usable(rows) & np.equal(rows["status"].to_numpy(), "success")
         return dict(zip(rows["url"].to_pylist(), usable.tolist(), strict=True))
 
 
@@ -213,16 +213,14 @@ def _table(corpus: Corpus, number: int, columns: list[str] | None = None) -> pa.
     return tables.read(path, columns) if path.exists() else COLUMNS.empty_table()
 
 
-def supply(
-    corpus: Corpus, values: Mapping[str, Any], part: int, parts: int, lists: int
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def supply(corpus: Corpus, part: int, parts: int, lists: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """(list, its rows with `number`) of the fetched images that `part` passes on, each with `usable`, and of those that
-    opted out, with their `rule`. `values` are the recipe's."""
-    columns = ["url", "status", "sha256", "error_message", *image.OF_HEADER_COLUMNS]
+    opted out, with their `rule`."""
+    columns = ["url", "status", "sha256", "error_message", *image.PROBED_COLUMNS]
     for number in range(part, lists, parts):
         told = []
         table = _table(corpus, number, columns)
-        table = table.append_column("usable", pa.array(image.usable(table, values)))
+        table = table.append_column("usable", pa.array(image.usable(table)))
         for index, row in enumerate(table.to_pylist()):
             message = row["error_message"] or ""
             rule = message.removeprefix(DISALLOWED) if message.startswith(DISALLOWED) else None

@@ -54,7 +54,7 @@ class StoreImages(EachTask):
                 try:
                     image = decode(body, options)
                 except ImageDropped as dropped:
-                    row |= {"rule": dropped.rule_id, "detail": dropped.detail[:200]}
+                    row |= {"rule": dropped.rule_id, "detail": dropped.detail[:200], "format": dropped.format}
                 else:
                     name = f"{task.number:05d}{stored:06d}.{image_extension(image.data)}"
                     row |= {column: getattr(image, column) for column in DECODED}

@@ -4,16 +4,10 @@ used."""
 from pipeline.engine.tasks import FileEntry, stage_key
 from pipeline.stages import fetch
 from pipeline.stages.fetch import FetchImages
-from pipeline.stages.references import FindImages, header_values
+from pipeline.stages.references import FindImages
 from pipeline.stages.step import Build, Step
 
-WANTED = Step(
-    "wanted",
-    ("dedup",),
-    lambda b: FindImages(b.corpus, header_values(b.recipe), len(b.part_tasks), "wanted"),
-    lambda b: header_values(b.recipe),
-    join=True,
-)
+WANTED = Step("wanted", ("dedup",), lambda b: FindImages(b.corpus, len(b.part_tasks), "wanted"), join=True)
 
 
 def fetch_missing(build: Build) -> None:

@@ -4,7 +4,7 @@ URLs are compared by hash. A redirect or a revisit record is another name of its
 the one nearest in time. Of an image's URLs the first with something usable is chosen. Each distinct content is stored
 once, by the lowest part that needs it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,14 +16,13 @@ import pyarrow.compute as pc
 
 from dedup.exact import first_of_each
 from filters import consent
-from filters.image import OF_HEADER, OF_HEADER_COLUMNS, usable
+from filters.image import PROBED_COLUMNS, usable
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.nearest import NONE, nearest
 from pipeline.engine.tables import short_hash
 from pipeline.engine.tasks import FileEntry
-from pipeline.recipe import Recipe
 from pipeline.sources.record import seconds
 from pipeline.stages import fetch
 from pipeline.stages.schemas import REFERENCES
@@ -98,7 +97,6 @@ class FindImages(beam.PTransform):
     `parts` + i."""
 
     corpus: Corpus
-    values: Mapping[str, Any]
     parts: int
     stage: str = "references"
     lists: int = 0
@@ -106,7 +104,7 @@ class FindImages(beam.PTransform):
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus
         # Output: (part, State)
-        state = parts | "Load" >> beam.Map(partial(_load, corpus, self.values, self.parts, self.lists))
+        state = parts | "Load" >> beam.Map(partial(_load, corpus, self.parts, self.lists))
         for hop in range(HOPS if _has_links(corpus, self.parts) else 0):
             state = (
                 state
@@ -129,17 +127,11 @@ def _has_links(corpus: Corpus, parts: int) -> bool:
     return any("link" in use.unique().to_pylist() for use in uses)
 
 
-def header_values(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's keys that decide whether an image is usable before it is decoded."""
-    values = recipe.values()
-    return {key.name: values[key.name] for rule in OF_HEADER for key in rule.keys}
-
-
-def _load(corpus: Corpus, values: Mapping[str, Any], parts: int, lists: int, part: int) -> tuple[int, State]:
-    columns = ["use", "number", "url", "date", "sha256", "digest", "target", "rule", "kind", *OF_HEADER_COLUMNS]
+def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State]:
+    columns = ["use", "number", "url", "date", "sha256", "digest", "target", "rule", "kind", *PROBED_COLUMNS]
     table = tables.read(corpus.part("records", part), columns)
-    records = table.append_column("usable", pa.array(usable(table, values))).to_pylist()
-    fetched = list(fetch.supply(corpus, values, part, parts, lists))
+    records = table.append_column("usable", pa.array(usable(table))).to_pylist()
+    fetched = list(fetch.supply(corpus, part, parts, lists))
     refused = [row for row in (*records, *(row for _, rows in fetched for row in rows)) if row["rule"] in consent.RULES]
     supply = [
         _block(REFUSED, part, (Name(_key(row["url"]), consent.RULES.index(row["rule"])) for row in refused)),

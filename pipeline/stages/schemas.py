@@ -28,6 +28,7 @@ RECORDS = pa.schema(
         ("detail", pa.string()),
         ("format", pa.string()),
         ("shorter_side", pa.int32()),
+        ("spread", pa.float64()),
         ("unusable", pa.string()),
     ]
 )

@@ -1,0 +1,98 @@
+"""SVG: its size, and its pixels, rendered by resvg in a process of its own with bounded time and memory.
+
+resvg runs no scripts and knows no network. It does read local files that an image element names, and a few hundred
+bytes can end it (deep nesting overflows its stack) or keep it busy. Text is drawn with the font inside Pillow, the same
+on every machine, which has the characters of ASCII and few others."""
+
+import html
+import re
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from PIL import ImageFont
+
+RENDERER = Path(__file__).with_name("svg_renderer.py")
+SECONDS = 30
+"""A renderer that has not answered by then is killed; it may use 5 seconds of a processor (svg_renderer.py)."""
+HEAD_BYTES = 1 << 16
+_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+_ROOT = re.compile(rb"<(?:\w{1,40}:)?svg(?=[\s>/])((?:[^>\"']|\"[^\"]*\"|'[^']*')*+)>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(rb"(?<=[\s\"'])(width|height|viewBox)\s*=\s*[\"']([^\"']*)[\"']")
+_LENGTH = re.compile(r"\s*\+?(\d*\.?\d+(?:e[+-]?\d+)?)(px|pt|pc|mm|cm|in|em|ex|)\s*", re.IGNORECASE)
+_TEXT = re.compile(rb"<(?:\w{1,40}:)?text[\s>/]")
+_FOREIGN = re.compile(rb"<(?:\w{1,40}:)?foreignObject[\s>/]")
+_ENTITY = re.compile(rb"<!ENTITY\s[^>]*?[\"'][^\"'>]*[<&]")
+_HREF = re.compile(rb"(href\s*=\s*)([\"'])(?!#|data:image/(?:png|jpeg|gif|webp)[;,])[^\"']*\2", re.IGNORECASE)
+_NO_GLYPH = re.compile("[^\\s -~©«°±´·»‘’“”…‹›⁄™]")
+# CSS Values 4, section 6.2; em and ex as resvg has them without a font
+_UNITS = {"px": 1, "": 1, "pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 960 / 25.4, "in": 96, "em": 16, "ex": 8}
+
+
+def obstacle(data: bytes) -> str | None:
+    """What of an SVG cannot be drawn, None where everything can."""
+    if _ENTITY.search(data):
+        return "markup in entities"
+    if _FOREIGN.search(data):
+        return "foreignObject"
+    if _TEXT.search(data) and _NO_GLYPH.search(html.unescape(decoded(_COMMENT.sub(b"", data)))):
+        return "text beyond ASCII"
+    return None
+
+
+def decoded(data: bytes) -> str:
+    try:
+        return data.removeprefix(b"\xef\xbb\xbf").decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+@cache
+def _font() -> IO[bytes]:
+    """The font inside Pillow, as a file without a name that stays open."""
+    font = ImageFont.load_default(16)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.write(font.font_bytes)
+    file.flush()
+    return file
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Width and height in CSS pixels: what the root says, else those of its viewBox; (0, 0) where neither is there."""
+    root = _ROOT.search(_COMMENT.sub(b"", data[:HEAD_BYTES]))
+    said = {name: value.decode("latin-1") for name, value in _ATTRIBUTE.findall(root[1])} if root else {}
+    width, height = (_pixels(said.get(name, "")) for name in (b"width", b"height"))
+    box = re.split(r"[\s,]+", said.get(b"viewBox", "").strip())
+    across, down = (_pixels(value) for value in box[2:]) if len(box) == 4 else (0, 0)
+    if across and down:
+        if not width and not height:
+            width, height = across, down
+        width, height = width or height * across / down, height or width * down / across
+    return tuple(max(1, round(side)) if side else 0 for side in (width, height))  # type: ignore[return-value]
+
+
+def _pixels(value: str) -> float:
+    """A CSS length in pixels; 0 for none, percentages and what is beyond any picture."""
+    found = _LENGTH.fullmatch(value)
+    length = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
+    return length if length < 1e9 else 0.0
+
+
+def png(data: bytes, width: int, height: int) -> bytes:
+    """A PNG file of an SVG at a size in pixels, one of which may differ by rounding. Raises ValueError."""
+    source = decoded(_HREF.sub(rb"\1\2\2", data)).encode()  # references to anything outside are emptied
+    font = _font().fileno()
+    command = [sys.executable, "-I", str(RENDERER), str(width), str(height), f"/dev/fd/{font}"]
+    try:
+        done = subprocess.run(
+            command, input=source, capture_output=True, timeout=SECONDS, cwd="/", env={}, pass_fds=(font,)
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError("not rendered in time") from None
+    if done.returncode:
+        raise ValueError(done.stderr.decode(errors="replace").strip()[:100] if done.returncode == 1 else "not rendered")
+    return done.stdout
