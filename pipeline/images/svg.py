@@ -5,13 +5,13 @@ bytes can end it (deep nesting overflows its stack) or keep it busy. Text is dra
 on every machine, which has the characters of ASCII and few others."""
 
 import html
+import os
 import re
 import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import IO
 
 from PIL import ImageFont
 
@@ -51,13 +51,13 @@ def decoded(data: bytes) -> str:
 
 
 @cache
-def _font() -> IO[bytes]:
-    """The font inside Pillow, as a file without a name that stays open."""
+def _font() -> int:
+    """A file descriptor of the font inside Pillow, in a file without a name."""
     font = ImageFont.load_default(16)
     assert isinstance(font, ImageFont.FreeTypeFont)
-    file = tempfile.TemporaryFile()  # noqa: SIM115
-    file.write(font.font_bytes)
-    file.flush()
+    file, name = tempfile.mkstemp()
+    Path(name).unlink()
+    os.write(file, font.font_bytes)
     return file
 
 
@@ -85,7 +85,7 @@ def _pixels(value: str) -> float:
 def png(data: bytes, width: int, height: int) -> bytes:
     """A PNG file of an SVG at a size in pixels, one of which may differ by rounding. Raises ValueError."""
     source = decoded(_HREF.sub(rb"\1\2\2", data)).encode()  # references to anything outside are emptied
-    font = _font().fileno()
+    font = _font()
     command = [sys.executable, "-I", str(RENDERER), str(width), str(height), f"/dev/fd/{font}"]
     try:
         done = subprocess.run(
