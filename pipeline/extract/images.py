@@ -46,8 +46,9 @@ LAZY = (
 PLACEHOLDER = "image.placeholder"
 """The rule of a picture without a URL of its own."""
 _LAZY_RANK = {name: rank for rank, name in enumerate(LAZY)}
+LAZY_BACKGROUNDS = ("data-bg", "data-background", "data-background-image", "data-bg-src")
 LAZY_SETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "lazy-srcset", "data-ll-srcset", "data-bgset")
-_OFFERS = frozenset(("src", "srcset", *LAZY, *LAZY_SETS))
+_BESIDE_SRC = frozenset(("srcset", *LAZY, *LAZY_SETS))
 
 PICTURE_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|tiff?|jfif)(?:$|[?#])", re.I)
 # Names of what stands in for a picture until a script loads it. A name alone proves nothing (sofa-grey.jpg): it counts
@@ -86,6 +87,14 @@ BACKGROUND = re.compile(
     r"background(?:-image)?\s*:[^;]{0,200}?url\(\s*(?:\"([^\"]{1,4096})\"|'([^']{1,4096})'|([^\"')\s]{1,4096}))\s*\)",
     re.I,
 )
+_SIZE_SUFFIX = re.compile(r"[-_]\d{1,4}x\d{0,4}(\.\w{3,4})$")
+_SIZE_PARAMETERS = re.compile(
+    r"[&;](?:amp;)?(?:w|h|width|height|maxwidth|maxheight|q|quality|blur|fit|auto|fm|format|dpr|size|resize|s|strip)=[^&;]*",
+    re.I,
+)
+_PIXELS = re.compile(r"(?<![0-9A-Za-z])(?:w_?|width[=,_-]?)?(\d{2,4})(?=x?\d*(?:[^0-9A-Za-z*]|$))")
+_NOT_DISTINCT = re.compile(r"\d{1,4}x\d{0,4}|%[0-9A-Fa-f]{2}|\.\w{3,4}$")
+DISTINCT = 16  # characters of a file's name, without its size and extension
 _NUMBER = re.compile(r"\d{1,6}(?:\.\d{1,6})?$")
 _WIDTH = re.compile(r"\d{1,6}$")
 _SET = re.compile(r"\s\d{1,6}(?:\.\d{1,6})?[wxh]\s*(?:,|$)")
@@ -200,6 +209,8 @@ def is_reference(url: str) -> bool:
     head = url[:16].lstrip().lower()
     if not head or head.startswith(_NOT_FETCHED):
         return False
+    if head.startswith("data:"):
+        return True
     return not (("{" in url or "%7" in url or "<%" in url) and _TEMPLATE.search(url[:2000]))
 
 
@@ -259,18 +270,17 @@ class PictureElements:
             return None
         if tag == "video":
             poster = attributes.get("poster") or attributes.get("data-poster")
-            return {**attributes, "src": poster, "alt": attributes.get("title", "")} if poster else None
+            return {**attributes, "src": poster} if poster else None
         if tag == "object":
             kind, data = attributes.get("type", ""), attributes.get("data", "")
-            return (
-                {**attributes, "src": data}
-                if kind.startswith("image/") or (not kind and is_picture_file(data))
-                else None
-            )
+            known = kind.startswith("image/") or (not kind and is_picture_file(data))
+            return {**attributes, "src": data} if known else None
         if tag == "image":  # of an svg, or what browsers read as img
             href = attributes.get("href") or attributes.get("xlink:href")
             return {**attributes, "src": href} if href else attributes
-        known = tag in IMAGE_TAGS or (tag.endswith(CUSTOM) and not _OFFERS.isdisjoint(attributes))
+        known = tag in IMAGE_TAGS or (
+            tag.endswith(CUSTOM) and ("src" in attributes or not _BESIDE_SRC.isdisjoint(attributes))
+        )
         return attributes if known else None
 
     def end_picture(self) -> None:
@@ -282,6 +292,10 @@ class PictureElements:
         screen shows, lazy attributes, src, other screens, formats that are not decoded, and pictures in `data:` URLs.
 
         Without what stands in for them, so the list may be empty."""
+        source = attributes.get("src", "").strip()
+        plain = self.sources is None and _BESIDE_SRC.isdisjoint(attributes)
+        if plain and is_reference(source) and not may_stand_in(source):
+            return [source]  # as most do
         sources, self.sources = self.sources or Sources(), None  # a picture element shows its first img
         width = dimension(attributes, "width")
         candidates, lazy = list(sources.ranked[0]), []
@@ -296,15 +310,17 @@ class PictureElements:
         urls = by_size([known for known in candidates if known[2]], self.max_width, width) if candidates else []
         for _, found in sorted(lazy):
             urls += found
-        source = attributes.get("src", "").strip()
-        rest = (
-            [*by_size(sources.ranked[1], self.max_width, width), *passed_over] if sources.count or passed_over else []
-        )
-        rest += by_size(sources.ranked[2], self.max_width, width) if sources.count else []
+        rest = [*by_size(sources.ranked[1], self.max_width, width), *passed_over]
+        rest += by_size(sources.ranked[2], self.max_width, width)
         if not any(is_reference(url) and not may_stand_in(url) for url in (*urls, source, *rest)):
-            # other sites' own lazy attributes: whatever holds the name of a picture file
+            # other sites' own lazy attributes: whatever holds the path of a picture file, or its name beside no URL
+            known = is_reference(source) and not data_urls.is_data(source)
             for name, value in attributes.items():
-                if (value[:1] in ("{", "[") or PICTURE_FILE.search(value[-300:])) and not _NO_URL.match(name):
+                if (
+                    (value[:1] in ("{", "[") or PICTURE_FILE.search(value[-300:]))
+                    and ("/" in value or not known)
+                    and not _NO_URL.match(name)
+                ):
                     lazy.append((len(LAZY), found := self.named(value, width)))
                     urls += found
         named = [url for url in (*urls, *rest) if is_reference(url) and not data_urls.is_data(url)]
@@ -319,9 +335,11 @@ class PictureElements:
             return urls_of_json(value) if "}" in value or "]" in value else []
         if not ("/" in value or PICTURE_FILE.search(value[-300:])):
             return []
-        if " " in value and (_SET.search(value[:MAX_SET]) or not PICTURE_FILE.search(value[-300:])):
-            return by_size(srcset(value[:MAX_SET]), self.max_width, width) if _SET.search(value[:MAX_SET]) else []
-        return [value]
+        if " " not in value:
+            return [value]
+        if _SET.search(value[:MAX_SET]):
+            return by_size(srcset(value[:MAX_SET]), self.max_width, width)
+        return [value] if PICTURE_FILE.search(value[-300:]) else []
 
 
 def chosen(urls: list[str]) -> list[str]:
@@ -340,6 +358,33 @@ def with_link(urls: list[str], link: str, width: int | None) -> list[str]:
     if not link:
         return urls
     return [link, *urls] if width is not None and width <= THUMBNAIL else [*urls, link]
+
+
+def sizes_of_one(one: str, other: str) -> bool:
+    """Whether two URLs differ in nothing but the size of one picture: in the size that ends a file's name
+    (`lamp-300x200.jpg`), in query parameters about size and quality, or in the folders before a long name that holds
+    digits, which is a hash or a number and names one picture."""
+    if one == other:
+        return False
+    (path, _, query), (other_path, _, other_query) = one.partition("?"), other.partition("?")
+    if path == other_path:
+        return _SIZE_PARAMETERS.sub("", f"&{query}") == _SIZE_PARAMETERS.sub("", f"&{other_query}")
+    folder, _, name = _SIZE_SUFFIX.sub(r"\1", path).rpartition("/")
+    other_folder, _, other_name = _SIZE_SUFFIX.sub(r"\1", other_path).rpartition("/")
+    if name != other_name:
+        return False
+    stem = _NOT_DISTINCT.sub("", name)
+    return folder == other_folder or (len(stem) >= DISTINCT and sum(map(str.isdigit, stem)) >= 2)
+
+
+def widths_in(url: str) -> int:
+    """The largest number in a URL, without what names the picture, that may be its width in pixels; 0 without any."""
+    path, _, query = url.partition("?")
+    suffix = _SIZE_SUFFIX.search(path)
+    folder = path.rpartition("/")[0]
+    return max(
+        (int(number) for number in _PIXELS.findall(f"{folder} {suffix[0] if suffix else ''} {query}")), default=0
+    )
 
 
 def urls_of_json(value: str) -> list[str]:
@@ -361,6 +406,13 @@ def urls_of_json(value: str) -> list[str]:
         elif isinstance(item, list):
             waiting += reversed(item)
     return found
+
+
+def background(attributes: dict[str, str]) -> str:
+    """The picture that an element puts behind its content by its style or a lazy attribute; "" for none."""
+    if "style" in attributes and (found := BACKGROUND.search(attributes["style"][:10_000])):
+        return next(filter(None, found.groups()))
+    return next((attributes[name].strip() for name in LAZY_BACKGROUNDS if name in attributes), "")
 
 
 def alternative(attributes: dict[str, str]) -> str:

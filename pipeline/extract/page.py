@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from pipeline.extract.hints import COUNT, names
-from pipeline.extract.images import chosen, named_like_stand_in
+from pipeline.extract.images import chosen, named_like_stand_in, widths_in
 from pipeline.extract.metadata import Head
 
 BLOCK = names(
@@ -94,6 +94,17 @@ class Picture:
         self.noscript = self.noscript and twin.noscript
         self.hidden = self.hidden and twin.hidden
         self.link = self.link or twin.link
+
+    def merge_size(self, other: "Picture") -> None:
+        """Takes over another size of the same picture: the URLs of the larger one come first."""
+        larger = widths_in(other.urls[0]) > widths_in(self.urls[0])
+        self.urls = chosen(other.urls + self.urls if larger else self.urls + other.urls)
+        self.alt = self.alt or other.alt
+        if larger:
+            self.width, self.height = other.width or self.width, other.height or self.height
+        self.noscript = self.noscript and other.noscript
+        self.hidden = self.hidden and other.hidden
+        self.link = self.link or other.link
 
 
 LOCAL_LINK = 0.3

@@ -36,9 +36,15 @@ class PictureReader(images.PictureElements):
         previous = self.building.last_picture()
         if previous is not None and self.twins(previous, picture):
             previous.merge(picture)
+        elif previous is not None and self.preview(previous, picture):
+            previous.merge_size(picture)
         else:
             self.building.add_picture(picture)
         return ""
+
+    def preview(self, one: Picture, other: Picture) -> bool:
+        """Whether two pictures in a row are one in two sizes, of which a script shows one after the other."""
+        return bool(one.urls and other.urls) and images.sizes_of_one(one.urls[0], other.urls[0])
 
     def twins(self, one: Picture, other: Picture) -> bool:
         """Whether two consecutive images are the same one, repeated for browsers without scripts."""

@@ -149,8 +149,8 @@ class PageReader:
             state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | UNSEEN | INLINE_HIDDEN
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
-        if self.css_backgrounds and "style" in attributes:
-            self.background(attributes["style"])
+        if self.css_backgrounds and not self.state & SKIP and (url := images.background(attributes)):
+            self.image({"src": url})
         return state, hints
 
     def inline(self, tag: str, attributes: dict[str, str]) -> None:
@@ -168,13 +168,8 @@ class PageReader:
             self.image(shown)
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
-        if self.css_backgrounds and "style" in attributes:
-            self.background(attributes["style"])
-
-    def background(self, style: str) -> None:
-        """The background image of a style attribute."""
-        if not self.state & SKIP and (found := images.BACKGROUND.search(style[:10_000])):
-            self.image({"src": next(filter(None, found.groups()))})
+        if self.css_backgrounds and not self.state & SKIP and (url := images.background(attributes)):
+            self.image({"src": url})
 
     def empty(self, tag: str, attributes: dict[str, str]) -> None:
         """An element without content."""

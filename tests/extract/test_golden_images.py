@@ -161,6 +161,11 @@ def test_values_of_lazy_attributes(inner, url):
     assert images(inner)[0].url == url
 
 
+def test_the_name_of_a_file_beside_its_url_is_no_candidate():
+    (image,) = images('<img src="/img/moor-grey.jpg" data-basename="moor-grey.jpg">')
+    assert (image.url, image.alternatives) == ("https://example.org/img/moor-grey.jpg", ())
+
+
 @pytest.mark.parametrize("hole", ["{width}", "%7Bwidth%7D", "{{ src }}", "${id}", "<%= id %>", "{0}"])
 def test_a_template_that_a_script_fills_in_is_no_candidate(hole):
     (image,) = images(f'<img data-src="/p/lamp_{hole}x.jpg" src="/p/lamp_300x.jpg">')
@@ -361,6 +366,39 @@ def test_css_background_only_where_asked():
     )
     assert images(inner) == []
     assert [i.url for i in images(inner, css_backgrounds=True)] == [ROOT + "bg.jpg"]
+
+    lazy = '<div class="lazyload" data-bg="bg.jpg"><p>A paragraph over a picture of the sea.</p></div>'
+    assert images(lazy) == [] and [i.url for i in images(lazy, css_backgrounds=True)] == [ROOT + "bg.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "urls"),
+    [
+        ("/max/60/1*a8bXk2_mQ77Lw0ti23gZRV.jpeg", "/max/1400/1*a8bXk2_mQ77Lw0ti23gZRV.jpeg", [1, 0]),
+        ("/up/lamp-150x100.jpg", "/up/lamp-1200x800.jpg", [1, 0]),
+        ("/up/lamp.jpg?w=20&amp;blur=9", "/up/lamp.jpg?w=900", [1, 0]),
+        ("/up/lamp.jpg?w=900", "/up/lamp.jpg?w=20&amp;q=1", [0, 1]),
+    ],
+)
+def test_a_preview_and_its_picture_are_one_image(first, second, urls):
+    (image,) = images(f'<div><img src="{first}" class="blur"><img src="{second}" alt="A lamp"></div>')
+    expected = [resolve((first, second)[place].replace("&amp;", "&"), URL) for place in urls]
+    assert ([image.url, *image.alternatives], image.alt) == (expected, "A lamp")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("/photo/123/image.jpg", "/photo/124/image.jpg"),
+        ("/show.php?id=1&amp;w=90", "/show.php?id=2&amp;w=90"),
+        ("/up/lamp-1.jpg", "/up/lamp-2.jpg"),
+        ("/vi/a/maxresdefault_screen.jpg", "/vi/b/maxresdefault_screen.jpg"),
+        ("/apps/1/movie_preview.184x123.jpg", "/apps/2/movie_preview.184x123.jpg"),
+        ("/up/lamp.jpg", "/up/lamp.jpg"),
+    ],
+)
+def test_two_pictures_with_like_names_are_two(first, second):
+    assert len(images(f'<p><img src="{first}"><img src="{second}"></p>')) == 2
 
 
 def test_declared_size_from_style():
