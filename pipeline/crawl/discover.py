@@ -16,8 +16,8 @@ from pipeline.sources.http import Damaged, TooLarge
 from pipeline.urls import host_of, normal, site_of
 
 REDIRECTS = 10
-"""Redirects from a URL found on a page to its content (the Fetch standard allows 20, RFC 9309 asks for 5), and sitemaps
-between a robots.txt and the last that is read (sitemaps.org knows two)."""
+"""Maximum redirects from a URL found on a page (the Fetch standard allows 20, RFC 9309 asks for 5), and maximum nesting
+of sitemaps below a robots.txt (sitemaps.org has two levels)."""
 FEEDS = (*XML, "application/rss+xml", "application/atom+xml", "application/feed+json")
 GZIP = ("application/gzip", "application/x-gzip")
 
@@ -39,8 +39,8 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Scope:
-    """Which URLs belong to a crawl. `left_out` counts those that do not, `over_limit` links over the limit of a page,
-    or of the depth of sitemaps."""
+    """Which URLs belong to a crawl. `left_out` counts the others, `over_limit` links over the limit of a page or of the
+    nesting of sitemaps."""
 
     options: CrawlOptions
     left_out: int = 0

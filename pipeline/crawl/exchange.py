@@ -22,7 +22,7 @@ async def exchange(
     wanted: Callable[[int, str], bool] | None = None,
     seconds: float | None = None,
 ) -> Response | FetchFailed:
-    """One request, which takes at most `seconds`."""
+    """One request, limited to `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             return await client.exchange(url, wanted, host.sent)
@@ -41,8 +41,8 @@ def failure(error: Exception) -> FetchFailed:
 
 
 def pause(host: Host, url: str, attempts: int, answer: Response | FetchFailed) -> float | None:
-    """Seconds until a request that was made `attempts` times is made again; None where the answer is final. Lets a host
-    rest that asks for patience, and leaves one that goes on doing so."""
+    """Seconds until a request is retried after `attempts` attempts; None if the response is final. A host that asks for
+    a pause is left alone for it, and skipped if it keeps asking."""
     rest = 0.0
     if isinstance(answer, FetchFailed):
         heals = answer.may_heal
@@ -52,6 +52,6 @@ def pause(host: Host, url: str, attempts: int, answer: Response | FetchFailed) -
             rest = host.refused(asked, asyncio.get_running_loop().time())
     else:
         host.refusals = 0
-    # a moment longer than the host rests: another URL comes first, it may be this one alone that is refused
+    # slightly longer than the host rests, so that another URL comes first: maybe only this one is refused
     again = host.left or (heals and attempts < ATTEMPTS and host.failures < DOWN)
     return rest + back_off(attempts, url) if again else None

@@ -29,9 +29,9 @@ class Allowance:
 
 @dataclass(eq=False)
 class Fetcher:
-    """Works off the queues of hosts, a request at a time, and writes down what comes of it. Nothing is asked after
-    `end`, by the event loop's clock. `resume` is when the first of the hosts that the next round goes on with may be
-    asked (seconds since the epoch)."""
+    """Processes the queues of hosts, one request at a time, and records the results. No request starts after `end`, on
+    the event loop's clock. `resume` is when the first host left to the next round may be requested (seconds since the
+    epoch)."""
 
     client: Client
     rights: RightsFiles

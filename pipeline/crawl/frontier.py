@@ -22,10 +22,10 @@ SHARES = 64
 
 
 class Entry(NamedTuple):
-    """A URL to fetch. `depth` counts the links from a seed, `hops` the redirects and sitemaps that led here, `via` is
-    where it was found. `left` is a limit under which it will not be fetched. `known` entries were in a frontier before.
-    `owner` is the robots.txt that named a sitemap, whose host's pages it therefore lists; "" where that is the
-    sitemap's own host.
+    """A URL to fetch. `depth` counts links from a seed, `hops` the redirects and sitemaps that led here, `via` is where
+    it was found. `left` is a limit under which it will not be fetched. `known` entries were in an earlier frontier.
+    `owner` is the robots.txt that named a sitemap, which therefore lists pages of that host; "" for the sitemap's own
+    host.
     """
 
     url: str
@@ -82,10 +82,10 @@ def by_hosts(blocks: Iterable[bytes], scratch: Path) -> Iterator[list[Entry]]:
 def merge(
     entries: Iterable[Entry], seen: np.ndarray, pages_of_host: dict[str, int], pages_per_host: int
 ) -> tuple[list[Entry], np.ndarray]:
-    """(entries of a new frontier sorted by host, the hashes of their URLs and of those that were known).
+    """(entries of a new frontier sorted by host, the hashes of their URLs and of known ones).
 
-    Of several entries for a URL the one nearest to a seed counts. `seen` are sorted hashes. `pages_of_host` is brought
-    up to date; sitemaps and feeds are counted apart from pages."""
+    Of several entries for a URL the one nearest to a seed counts. `seen` are sorted hashes. `pages_of_host` is updated;
+    sitemaps and feeds do not count as pages."""
     best: dict[str, Entry] = {}
     for entry in entries:
         other = best.get(entry.url)

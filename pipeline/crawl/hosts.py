@@ -19,15 +19,15 @@ LONGEST_DELAY = 120.0
 """Hosts that ask for more seconds between requests (Crawl-delay) are not crawled: the three files of `Rights` would not
 fit into one round."""
 LONGEST_REST = 24 * 3600.0
-"""A host that asks to come back after more seconds than this (Retry-After) is left."""
+"""A host that asks to come back after more seconds than this (Retry-After) is skipped."""
 DOWN = 6
 """Consecutive failed connections after which a host counts as down for the round."""
 
 
 @dataclass
 class Asking:
-    """What an origin allows, and how far the asking for the next of its files has come: attempts by file, redirects,
-    and the URL that they led to."""
+    """What an origin allows, and the progress of requesting its files: attempts per file, redirects, and the URL they
+    led to."""
 
     rights: Rights = field(default_factory=Rights)
     attempts: dict[str, int] = field(default_factory=dict)
@@ -37,9 +37,9 @@ class Asking:
 
 @dataclass(eq=False)
 class Host:
-    """The polite queue of one host. Times are of the event loop's clock: `last` is when the last request was sent,
-    before `rest` none is. `refusals` counts answers 429 and 503 in a row. `left` is the limit under which all that
-    remains is left."""
+    """The polite queue of one host. Times are on the event loop's clock: `last` is when the last request was sent, none
+    is sent before `rest`. `refusals` counts consecutive 429 and 503 responses. `left` is the limit under which the
+    remaining entries are skipped."""
 
     name: str
     fresh: Iterator[Entry]
@@ -86,8 +86,8 @@ class Host:
         heapq.heappush(self._again, (when, self._count, attempts, entry))
 
     def refused(self, asked: float | None, now: float) -> float:
-        """Takes an answer that asks for patience, for `asked` seconds where it says so. Returns how long the host
-        rests: as long as it asks for, else longer each time."""
+        """Handle a response that asks for a pause, of `asked` seconds if given. Returns the length of the pause: as
+        requested, else longer each time."""
         self.refusals += 1
         pause = asked or min(back_off(self.refusals, self.name), LONGEST_WAIT)
         self.rest = max(self.rest, now + pause)
@@ -110,8 +110,8 @@ class Host:
 
 
 class HostLoop:
-    """Takes a step with each host whenever it may be asked again, with at most `CONNECTIONS` hosts at once; at once
-    with one that may not be asked before `end` (of the event loop's clock), or at all."""
+    """Takes a step with each host as soon as it may be requested, with at most `CONNECTIONS` hosts at once; immediately
+    for hosts that may not be requested before `end` (on the event loop's clock), or at all."""
 
     def __init__(self, step: Callable[[Host], Coroutine[None, None, None]], end: float) -> None:
         self._step, self._end = step, end

@@ -18,7 +18,7 @@ from shards.draws import hash64
 
 
 def done(counts: dict[str, int], kind: str) -> int:
-    """How many URLs of a kind were asked for, or were not allowed to be, by the counts of a `Ledger`."""
+    """Number of URLs of a kind that were requested or disallowed, from the counts of a `Ledger`."""
     return sum(counts.get(f"{kind}s.{outcome}", 0) for outcome in ("fetched", "failed", "disallowed"))
 
 
@@ -60,8 +60,8 @@ class Ledger:
         self.resumed = bool(self.done) or bool(self.rights and before is None)
 
     def close(self, resume: float | None) -> None:
-        """Marks the round as done for this partition. Nothing that it leaves to the next round may be asked for before
-        `resume` (seconds since the epoch); None where it leaves nothing."""
+        """Mark the round as done for this partition. What it leaves to the next round may be requested from `resume` on
+        (seconds since the epoch); None if nothing is left."""
         self._warc.close()
         self._log.close()
         self._rights.close()
@@ -112,8 +112,8 @@ class Ledger:
         self._rights.add({"origin": origin, "at": time.time(), "texts": rights.texts})
 
     def recall(self, host: Host, now: float) -> None:
-        """Takes over from earlier rounds and runs how long a host rests, and what it was asked for in vain. `now` is of
-        the event loop's clock."""
+        """Take over from earlier rounds and runs how long a host rests, and its failed requests. `now` is on the event
+        loop's clock."""
         known = self._rests.get(host.name)
         if known is not None:
             host.rest = max(host.rest, now + known["until"] - time.time())
@@ -122,7 +122,7 @@ class Ledger:
                 host.origins.setdefault(origin, Asking()).attempts |= attempts
 
     def keep(self, host: Host, now: float) -> None:
-        """Keeps for later rounds and runs what `recall` takes over, where it has changed."""
+        """Keep the state for `recall` in later rounds and runs, if it has changed."""
         attempts = {origin: asking.attempts for origin, asking in host.origins.items() if any(asking.attempts.values())}
         known = self._rests.get(host.name, {"refusals": 0, "attempts": {}})
         if (host.refusals, attempts) != (known["refusals"], known["attempts"]):

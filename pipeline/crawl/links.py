@@ -22,7 +22,7 @@ MAX_LINKS = 10_000
 MAX_IMAGE_WIDTH = 1024
 """The widest candidate of a srcset up to this is taken, as in extraction (`extract.max_image_width`)."""
 READ = PICTURE_TAGS | {"a", "area", "noscript", "frame", "iframe", "link", "meta", "base"}
-"""Elements that are looked at, beside custom ones; most are not, and a crawl reads every page."""
+"""Elements that are read, besides custom ones; most are skipped, since a crawl reads every page."""
 ENDED = frozenset(("a", "picture", "noscript"))
 FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 
@@ -65,7 +65,7 @@ class _Reader:
         self.robots: list[str] = []
         self.canonical = ""
         self.pictures = PictureElements(MAX_IMAGE_WIDTH)
-        self.anchor = ""  # the picture file that the open link leads to
+        self.anchor = ""  # the image file that the open link leads to
         self.unscripted: list[str] | None = None  # text of the open noscript element
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -108,7 +108,7 @@ class _Reader:
             self.unscripted.append(data)
 
     def picture(self, tag: str, attributes: dict[str, str]) -> None:
-        """The best that an element offers for its picture, and what it shows where that one is gone."""
+        """The best candidate of an element, and the displayed one in case that is gone."""
         shown = self.pictures.shown(tag, attributes)
         if shown is None:
             return

@@ -23,8 +23,8 @@ from pipeline.urls import host_of
 from shards.draws import hash64
 
 ROUND_SECONDS = 300.0
-"""After this a partition begins no request and hands what is left to the next round: one slow host does not hold up
-all others."""
+"""After this many seconds a partition starts no request and leaves the rest to the next round, so that one slow host
+does not hold up all others."""
 
 
 @dataclass(eq=False)

@@ -16,8 +16,8 @@ from pipeline.fetch.rights import ROBOTS, Rights
 from pipeline.urls import normal
 
 SECONDS = 20.0
-"""A file must come within this time. Another attempt is made in the next round, so that the other hosts of this one do
-not wait for it."""
+"""Maximum seconds to fetch a file. It is retried in the next round, so that other hosts of this one do not wait for
+it."""
 
 
 @dataclass(eq=False)
@@ -37,8 +37,8 @@ class RightsFiles:
         _set_delay(host, host.origins[origin].rights)
 
     async def ask(self, host: Host, origin: str, asking: Asking) -> bool:
-        """One request for the next file of an origin. A redirect or a second attempt is another step. Returns False
-        where the host is so slow that the next step is one for another round."""
+        """One request for the next file of an origin. A redirect or a retry is a separate step. Returns False if the
+        host is so slow that the next step belongs to another round."""
         name = asking.rights.missing
         assert name is not None
         url = asking.url or f"{origin}/{name}"

@@ -199,11 +199,11 @@ def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: R
 
 
 def _resume(ended: list[dict[str, Any]]) -> float:
-    """When a round of these partitions goes on, in seconds since the epoch: later than now where all that is left is of
-    hosts that asked for patience."""
+    """When to start the next round of these partitions, in seconds since the epoch: later than now if only hosts that
+    asked for a pause are left."""
     outcomes = ("fetched", "failed", "disallowed", "left")
     if any(part["counts"].get(outcome) for part in ended for outcome in outcomes):
-        return 0.0  # what was done may have led to something
+        return 0.0  # finished requests may have led to new URLs
     return min((part["resume"] for part in ended if part.get("resume")), default=0.0)
 
 

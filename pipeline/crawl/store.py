@@ -1,13 +1,13 @@
-"""Where a crawl lies on disk.
+"""The directory of a crawl.
 
-crawl.json      what was asked for, the seeds' hash, the number of partitions
+crawl.json      the options, the seeds' hash, the number of partitions
 warc/           PPPPP-SSSSS.warc.gz, of partition P
-log/            RRRR-PPPPP.jsonl: a row for every URL that round R was done with
+log/            RRRR-PPPPP.jsonl: a row for every URL finished in round R
 rounds/RRRR/    of partition P: P.frontier (what the round fetches), P.links (what it found), P.done.json
-robots/         P.jsonl: what the hosts of partition P allow, and when they were asked
+robots/         P.jsonl: what the hosts of partition P allow, and when that was requested
 
-An exchange is written to the WARC first, then what it leads to goes to P.links, then its row to the log. A row in the
-log makes it count: what lies behind the last row of a killed run is cut off.
+An exchange is written to the WARC first, then its links to P.links, then its row to the log. A row in the log makes it
+count: anything after the last row of a killed run is cut off.
 """
 
 import json

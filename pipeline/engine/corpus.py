@@ -34,7 +34,7 @@ class Corpus:
         return self.work(f"{stage}/{task:05d}.journal")
 
     def prepare(self, stages: Iterable[str]) -> None:
-        """Makes the folders of stages, and deletes what a killed writer left."""
+        """Create the folders of stages, and delete what a killed writer left."""
         for left_over in self.root.rglob(".*.tmp"):
             left_over.unlink()
         for stage in stages:

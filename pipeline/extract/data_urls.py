@@ -10,9 +10,9 @@ from pipeline.images.header import UNSUPPORTED, ImageDropped, read_header
 from shards.records import EMBEDDED
 
 SHORT = 4096
-"""Characters up to which a `data:` URL is a placeholder or preview where the picture has other URLs too."""
-MIN_SIDE = 64  # pixels; what is smaller beside the URL of an image is a preview of it
-MAX_ICON = 32  # pixels of the longer side; what is no larger is an icon or a placeholder
+"""Maximum characters of a `data:` URL that counts as a placeholder or preview if the image has other URLs."""
+MIN_SIDE = 64  # pixels; a smaller one beside the URL of an image is a preview of it
+MAX_ICON = 32  # pixels of the longer side; no larger ones are icons or placeholders
 _HEAD = re.compile(r"\s*data:(?:image/[\w.+-]{1,60})?((?:;[^,;]{0,100}){0,8}),", re.I)
 _DRAWN = re.compile(rb"<(?:\w+:)?(?:path|rect|circle|ellipse|line|poly\w+|text|image|use)\b", re.I)
 
@@ -22,7 +22,7 @@ def is_data(url: str) -> bool:
 
 
 def read(url: str) -> bytes | None:
-    """The bytes of a `data:` URL that may be a picture; None for another media type or a wrong coding."""
+    """The bytes of a `data:` URL that may be an image; None for another media type or a wrong coding."""
     head = _HEAD.match(url[:1000])
     if head is None:
         return None
@@ -36,14 +36,14 @@ def read(url: str) -> bytes | None:
 
 
 def name(url: str) -> str | None:
-    """What stands for a `data:` URL in a document: the hash of its bytes; None where it holds none."""
+    """The name of a `data:` URL in a document: the hash of its bytes; None if it has none."""
     body = read(url)
     return None if body is None else EMBEDDED + sha256(body).hexdigest()
 
 
 def is_picture(url: str, *, alone: bool) -> bool:
-    """Whether a `data:` URL is more than a placeholder: more than an icon where the page has nothing else (`alone`),
-    beside other URLs more than a preview."""
+    """Whether a `data:` URL is an image: larger than an icon if the page has nothing else (`alone`), larger than a
+    preview if there are other URLs."""
     if alone:
         return len(url) > SHORT or _draws(url)
     return len(url) > SHORT and _shorter_side(url) >= MIN_SIDE

@@ -44,15 +44,15 @@ LAZY = (
     "file",
 )
 PLACEHOLDER = "image.placeholder"
-"""The rule of a picture without a URL of its own."""
+"""The rule of an image without a URL of its own."""
 _LAZY_RANK = {name: rank for rank, name in enumerate(LAZY)}
 LAZY_BACKGROUNDS = ("data-bg", "data-background", "data-background-image", "data-bg-src")
 LAZY_SETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "lazy-srcset", "data-ll-srcset", "data-bgset")
 _BESIDE_SRC = frozenset(("srcset", *LAZY, *LAZY_SETS))
 
 PICTURE_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|tiff?|jfif)(?:$|[?#])", re.I)
-# Names of what stands in for a picture until a script loads it. A name alone proves nothing (sofa-grey.jpg): it counts
-# only where the picture itself is named beside it.
+# Names of placeholders shown until a script loads the image. A name alone proves nothing (sofa-grey.jpg): it counts
+# only if the image itself is named beside it.
 _STAND_IN = re.compile(
     r"(?:.*[_.-])?(?:blank|spacer|space|pixel|placeholder|transparent|clear|empty|1x1|1px|dot|grey|gray|lazy|lazyload"
     r"|loading|loader|spinner|preload|trans|shim|fallback|default-image|no-?image)(?:[_.-]?\d{0,4}){0,2}"
@@ -108,16 +108,16 @@ _NO_URL = re.compile(
 MAX_SOURCES = 64
 """Maximum candidates of all sources of one picture element."""
 MAX_SET, MAX_JSON = 100_000, 20_000  # characters of an attribute
-THUMBNAIL = 200  # pixels of declared width up to which the picture behind a link is the better one
+THUMBNAIL = 200  # declared width in pixels up to which the image behind a link is the better one
 CUSTOM = ("-img", "-image")
-"""How the names of custom elements end that show a picture."""
+"""Endings of the names of custom elements that show an image."""
 IMAGE_TAGS = frozenset(("img", "image", "graphic", "amp-anim"))
 PICTURE_TAGS = IMAGE_TAGS | {"source", "picture", "video", "object"}
-"""Elements beside CUSTOM ones that `PictureElements.shown` knows."""
+"""Elements known to `PictureElements.shown`, besides CUSTOM ones."""
 
 
 Candidate = tuple[str, float, str]
-"""A URL, a number and its unit: "w", "x" or "h"; "" where browsers pass the candidate over."""
+"""A URL, a number and its unit: "w", "x" or "h"; "" if browsers skip the candidate."""
 
 
 def srcset(value: str) -> list[Candidate]:
@@ -152,7 +152,7 @@ def srcset(value: str) -> list[Candidate]:
 
 
 def _descriptor(text: str, number: float, unit: str) -> tuple[float, str]:
-    """The number and unit of a candidate after one more of its descriptors; a width outweighs what else is said."""
+    """The number and unit of a candidate after another descriptor; a width outweighs the others."""
     kind = text[-1]
     if not unit or kind not in "wxh" or not (_WIDTH if kind == "w" else _NUMBER).match(text[:-1]):
         return number, ""
@@ -161,9 +161,9 @@ def _descriptor(text: str, number: float, unit: str) -> tuple[float, str]:
 
 def by_size(candidates: list[Candidate], max_width: int, width: int | None) -> list[str]:
     """URLs of srcset candidates, best first: the widest up to `max_width` pixels, then narrower ones, then wider ones.
-    Where the widest is less than half of that, the next wider one comes first.
+    If the widest is less than half of that, the next wider one comes first.
 
-    A density counts as that many times the declared `width`, or as if that were half of `max_width` where none is."""
+    A density is multiplied by the declared `width`, or by half of `max_width` if none is declared."""
     scale = {"w": 1.0, "h": 1.0, "x": float(width or max_width / 2), "": 0.0}
     sized = [(number * scale[unit], index, url) for index, (url, number, unit) in enumerate(candidates)]
     fits = sorted((s for s in sized if s[0] <= max_width), key=lambda s: (-s[0], s[1]))
@@ -174,8 +174,8 @@ def by_size(candidates: list[Candidate], max_width: int, width: int | None) -> l
 
 
 def screen_rank(media: str) -> int | None:
-    """0 where the media queries of a source match a screen, 1 where they match others only (narrow, dark, ...), None
-    where they match no screen."""
+    """0 if the media queries of a source match a screen, 1 if they match only other screens (narrow, dark, ...), None
+    if they match none."""
     ranks = []
     for query in media.lower()[:1000].split(","):
         query, negated = query.strip().removeprefix("not "), query.lstrip().startswith("not ")
@@ -193,7 +193,7 @@ def screen_rank(media: str) -> int | None:
 
 
 def dimension(attributes: dict[str, str], name: str) -> int | None:
-    """The width or height that an element declares, in CSS pixels; None for 0, which pages give for "unknown"."""
+    """The declared width or height of an element, in CSS pixels; None for 0, which pages use for "unknown"."""
     if value := attributes.get(name):
         if len(value) < 6 and value.isascii() and value.isdigit():
             return int(value) or None
@@ -205,7 +205,7 @@ def dimension(attributes: dict[str, str], name: str) -> int | None:
 
 
 def is_reference(url: str) -> bool:
-    """Whether a URL names something to fetch: neither a template that a script fills in, nor another scheme."""
+    """Whether a URL can be fetched: not a template for a script, and no other scheme."""
     head = url[:16].lstrip().lower()
     if not head or head.startswith(_NOT_FETCHED):
         return False
@@ -215,19 +215,19 @@ def is_reference(url: str) -> bool:
 
 
 def named_like_stand_in(url: str) -> bool:
-    """Whether the file's name is one that is given to what stands in for a picture until a script loads it."""
+    """Whether the file name is that of a placeholder shown until a script loads the image."""
     name = url.split("?", 1)[0].split("#", 1)[0].rsplit("/", 1)[-1]
     return len(name) < 100 and bool(_STAND_IN.match(name)) and not data_urls.is_data(url)
 
 
 def may_stand_in(url: str) -> bool:
-    """Whether a URL may stand in for a picture that a script loads later."""
+    """Whether a URL may be a placeholder for an image that a script loads later."""
     return data_urls.is_data(url) or named_like_stand_in(url)
 
 
 @dataclass(slots=True)
 class Sources:
-    """What the sources of a picture element offer: candidates by `screen_rank`, 2 for formats that are not decoded."""
+    """The candidates of a picture element's sources, by `screen_rank`; 2 for formats that are not decoded."""
 
     ranked: tuple[list[Candidate], list[Candidate], list[Candidate]] = field(default_factory=lambda: ([], [], []))
     lazy: bool = False
@@ -235,7 +235,7 @@ class Sources:
     count: int = 0
 
     def add(self, attributes: dict[str, str]) -> None:
-        """A source element. No more than MAX_SOURCES candidates are read."""
+        """Add a source element; at most MAX_SOURCES candidates are read."""
         rank = screen_rank(attributes["media"]) if attributes.get("media") else 0
         if rank is None:
             return
@@ -250,15 +250,15 @@ class Sources:
 
 
 class PictureElements:
-    """The pictures that the elements of a page show, given in document order. What a crawl fetches and what a document
-    refers to both come from here."""
+    """The images shown by the elements of a page, given in document order. Both the crawler's requests and the
+    references of documents come from here."""
 
     def __init__(self, max_width: int) -> None:
         self.max_width = max_width
         self.sources: Sources | None = None  # of the open picture element
 
     def shown(self, tag: str, attributes: dict[str, str]) -> dict[str, str] | None:
-        """The attributes of an element that shows a picture, as an img would have them; None if it shows none."""
+        """The attributes of an element that shows an image, in the form of an img's; None if it shows none."""
         if tag == "img":
             return attributes
         if tag == "source":
@@ -288,8 +288,8 @@ class PictureElements:
         self.sources = None
 
     def offered(self, attributes: dict[str, str]) -> list[str]:
-        """Every URL that an image element and the sources of its picture element offer, best first, as written: what a
-        screen shows, lazy attributes, src, other screens, formats that are not decoded, and pictures in `data:` URLs.
+        """All URLs offered by an image element and the sources of its picture element, best first, as written: what a
+        screen shows, lazy attributes, src, other screens, formats that are not decoded, and images in `data:` URLs.
 
         Without what stands in for them, so the list may be empty."""
         source = attributes.get("src", "").strip()
@@ -329,7 +329,7 @@ class PictureElements:
         return chosen([*urls, *rest])
 
     def named(self, value: str, width: int | None) -> list[str]:
-        """The URLs in a lazy attribute: one, which may hold blanks, a srcset, or JSON."""
+        """The URLs in a lazy attribute: one, which may contain spaces, a srcset, or JSON."""
         value = value.strip()
         if value[:1] in ("{", "["):
             return urls_of_json(value) if "}" in value or "]" in value else []
@@ -343,18 +343,17 @@ class PictureElements:
 
 
 def chosen(urls: list[str]) -> list[str]:
-    """The references among the URLs of a picture, each once, those of `data:` last."""
+    """The references among the URLs of an image, without repeats, `data:` ones last."""
     found = [url for url in dict.fromkeys(urls) if is_reference(url)]
     if not any(map(data_urls.is_data, found)):
         return found
     remote = [url for url in found if not data_urls.is_data(url)]
-    # beside a URL a short one is a preview
+    # a short one beside a URL is a preview
     return remote + [url for url in found if data_urls.is_data(url) and data_urls.is_picture(url, alone=not remote)]
 
 
 def with_link(urls: list[str], link: str, width: int | None) -> list[str]:
-    """The URLs of a picture and of the picture file that it links to, which comes first if the page shows a
-    thumbnail."""
+    """The URLs of an image and of the image file it links to, which comes first if the page shows a thumbnail."""
     if not link:
         return urls
     return [link, *urls] if width is not None and width <= THUMBNAIL else [*urls, link]
@@ -388,7 +387,7 @@ def widths_in(url: str) -> int:
 
 
 def urls_of_json(value: str) -> list[str]:
-    """The URLs of picture files in a JSON value, in its order."""
+    """The URLs of image files in a JSON value, in order."""
     if len(value) > MAX_JSON:
         return []
     try:
@@ -416,8 +415,7 @@ def background(attributes: dict[str, str]) -> str:
 
 
 def alternative(attributes: dict[str, str]) -> str:
-    """The words that an image element has for its picture: its alt, else its title or aria-label; a file's name is
-    none."""
+    """The alternative text of an image element: its alt, else its title or aria-label; file names do not count."""
     for name in ("alt", "title", "aria-label"):
         words = " ".join(attributes.get(name, "")[:10_000].split())
         if words and not _FILE_NAME.fullmatch(words):
@@ -451,7 +449,7 @@ class _Elements:
 
 
 def elements(markup: str) -> list[dict[str, str]]:
-    """The attributes of the img elements in the first 100,000 characters of HTML, which stands escaped in a noscript
+    """The attributes of the img elements in the first 100,000 characters of HTML that is escaped in a noscript
     element."""
     if not _MARKUP.search(markup):
         return []

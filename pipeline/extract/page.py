@@ -12,7 +12,7 @@ BLOCK = names(
     " option p pre search section summary table tbody td tfoot th thead tr ul"
 )
 HEADINGS = names("h1 h2 h3 h4 h5 h6")
-MAX_DOT = 3  # pixels of a declared side; tracking pixels and rules are no larger
+MAX_DOT = 3  # maximum pixels of a declared side of tracking pixels and rules
 CODE_TAGS = names("code tt kbd samp")
 EMPTY, BLOCK_LEVEL, SPECIAL = 1, 2, 3
 KINDS = {
@@ -37,7 +37,7 @@ KINDS = {
 IN_LINK, HIDDEN, PREFORMATTED, SKIP, NOSCRIPT, IN_FIGURE, CODE = 1, 2, 4, 8, 16, 32, 64
 IN_TABLE, IN_HEADING, INLINE_HIDDEN, JSON_LD, TITLE, RUBY, IN_LOCAL_LINK = 128, 256, 512, 1024, 2048, 4096, 8192
 MAYBE_HIDDEN = 16384  # by a class name, which a style sheet may overrule
-UNSEEN, SVG = 32768, 65536  # HIDDEN from the eye too, not from screen readers alone; inside a drawing
+UNSEEN, SVG = 32768, 65536  # HIDDEN for everyone, not only for screen readers; inside a drawing
 
 _STATES = {
     "pre": PREFORMATTED,
@@ -81,7 +81,7 @@ class Picture:
     """The rule under which the image is not part of the document."""
 
     def is_dot(self) -> bool:
-        """Whether the page declares it so small that it counts visits or draws a line."""
+        """Whether its declared size is that of a tracking pixel or a line."""
         return any(side is not None and side <= MAX_DOT for side in (self.width, self.height))
 
     def merge(self, twin: "Picture") -> None:

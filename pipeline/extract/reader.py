@@ -54,7 +54,7 @@ class PageLimit(Exception):
 
 
 def _hidden(attributes: dict[str, str]) -> int:
-    """HIDDEN, with UNSEEN where not screen readers alone pass the element over; 0 where it is shown."""
+    """HIDDEN, with UNSEEN unless it is hidden only from screen readers; 0 if it is shown."""
     if "hidden" in attributes or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000])):
         return HIDDEN | UNSEEN
     return HIDDEN if attributes.get("aria-hidden") == "true" else 0

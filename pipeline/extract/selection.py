@@ -16,7 +16,7 @@ from pipeline.extract.page import HIDDEN, IN_FIGURE, LOCAL_LINK, NOSCRIPT, Page,
 Flags = NDArray[np.bool_]
 
 HIDDEN_PICTURE, ICON, OUTSIDE = "image.hidden", "image.icon", "image.outside"
-"""Rules under which pictures are left out, beside PLACEHOLDER."""
+"""Rules under which images are left out, besides PLACEHOLDER."""
 ICON_SIDE = 32
 LIKELY = 0.5
 SHARE = 0.5

@@ -30,7 +30,7 @@ class ImageFetcher:
 
     client: Client
     closed: dict[str, str] = field(default_factory=dict)
-    """Hosts that are not asked any more, and why: they refused too often, or ask for a long rest."""
+    """Hosts that are no longer contacted, and why: they refused too often, or ask for a long pause."""
     _hosts: dict[str, _Host] = field(default_factory=dict)
     _rights: dict[str, "asyncio.Task[Rights]"] = field(default_factory=dict)
 
@@ -95,14 +95,13 @@ class ImageFetcher:
             await asyncio.sleep(left)
 
     def _rest(self, response: Response) -> float:
-        """Lets a host rest that asks for patience; closes one that asks for long, or goes on refusing. Returns the
-        seconds."""
+        """Pause a host that asks for it; close one that asks for a long pause or keeps refusing. Returns the seconds."""
         asked = retry_after(response, time.time())
         if asked is None and response.status not in (429, 503):
             return 0.0
         name, now = parts_of(response.url).host, asyncio.get_running_loop().time()
         host = self._host(response.url)
-        # what was in flight while it refused says nothing new
+        # responses to requests already in flight when it refused say nothing new
         host.refusals += now > host.rest
         pause = asked or min(back_off(host.refusals, name), LONGEST_WAIT)
         if pause > LONGEST_WAIT or host.refusals >= BUSY:

@@ -50,7 +50,7 @@ COLUMNS = pa.schema(
         ("unusable", pa.string()),
     ]
 )
-"""img2dataset's columns, where the bytes lie, and what `pipeline.images.probe` finds in them."""
+"""img2dataset's columns, where the bytes are stored, and the results of `pipeline.images.probe`."""
 
 
 class Spool:

@@ -1,4 +1,4 @@
-"""Why a finished corpus holds no document."""
+"""Explains why a finished corpus has no documents."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Empty(NamedTuple):
 
 
 def why_empty(root: Path) -> Empty | None:
-    """Why a corpus holds no document, None where it holds one."""
+    """Why a corpus has no documents, None if it has some."""
     corpus = open_corpus(root)
     if any(entry.rows for entry in corpus.files("documents")):
         return None

@@ -91,7 +91,7 @@ class StoreImages(EachTask):
             yield from self._read_embedded(record_part, pages)
 
     def _read_embedded(self, part: int, wanted: dict[int, list[bytes]]) -> Iterator[tuple[bytes, bytes]]:
-        """Images that are part of pages: the pages are read again, so that no copy of them lies in work/."""
+        """Images embedded in pages: the pages are read again, so that work/ holds no copy of them."""
         options = extract_options(self.recipe)
         for number, body in self.input.bodies(part, wanted, partial(self._offsets, part), self.recipe.body_bytes):
             left = dict.fromkeys(wanted[number])
@@ -100,7 +100,7 @@ class StoreImages(EachTask):
                 if content in left:
                     del left[content]
                     yield content, image
-            # where only the HTTP header named the charset, the page may read otherwise
+            # if only the HTTP header named the charset, the page may read differently
             yield from ((content, b"") for content in left)
 
     def _read(self, part: int, wanted: dict[int, bytes]) -> Iterator[tuple[bytes, bytes]]:

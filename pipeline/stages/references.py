@@ -151,8 +151,8 @@ def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State
 
 
 def _key(url: str) -> bytes:
-    """Under what an image meets its captures. Browsers ask for `https:` where a page says `http:`, and what records
-    them notes no redirect."""
+    """The key that matches an image with its captures. Browsers request `https:` for a page's `http:` without a
+    recorded redirect."""
     key = key_of(url)
     return short_hash(f"http{key[5:]}" if key.startswith("https:") else key)
 
