@@ -96,7 +96,7 @@ def build(
         return
     corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
     if (empty := why_empty(corpus.root)) is not None:
-        text = f"{corpus.root} holds no document: {empty.reason}"
+        text = f"{corpus.root} has no documents: {empty.reason}"
         if empty.pages == 0:
             raise BuildError(text)
         typer.echo(f"built, but {text}")
@@ -112,7 +112,7 @@ def build(
 def crawl(
     context: typer.Context,
     seeds: Annotated[
-        list[str], typer.Argument(metavar="SEED...", help="URLs, sitemaps, or files with one URL a line.")
+        list[str], typer.Argument(metavar="SEED...", help="URLs, sitemaps, or files with one URL per line.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output directory of the WARC files.")],
     depth: Annotated[int, typer.Option(help="Maximum number of links between a seed and a page.")] = 3,

@@ -210,7 +210,7 @@ def _resume(ended: list[dict[str, Any]]) -> float:
 def _wait(until: float, display: Display) -> None:
     if until - time.time() > 5:
         clock = time.strftime("%H:%M:%S", time.localtime(until))
-        display.note(f"all hosts that are left asked to come back later: waiting until {clock}")
+        display.note(f"all remaining hosts asked for a pause: waiting until {clock}")
     while (left := until - time.time()) > 0:
         time.sleep(min(left, 1.0))
 

@@ -95,7 +95,7 @@ class ImageFetcher:
             await asyncio.sleep(left)
 
     def _rest(self, response: Response) -> float:
-        """Pause a host that asks for it; close one that asks for a long pause or keeps refusing. Returns the seconds."""
+        """Pause a host that asks for it; close one that asks for a long pause or keeps refusing. Returns seconds."""
         asked = retry_after(response, time.time())
         if asked is None and response.status not in (429, 503):
             return 0.0

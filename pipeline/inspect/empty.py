@@ -25,11 +25,11 @@ def why_empty(root: Path) -> Empty | None:
     if pages["in"]:
         return Empty(f"of {pages['in']:,} pages {_most(pages['rules'])}", pages["in"])
     dropped = f", of which {_most(records['rules'])}" if records["rules"] else ""
-    return Empty(f"there is no page among {records['in']:,} records{dropped}", 0)
+    return Empty(f"no pages among {records['in']:,} records{dropped}", 0)
 
 
 def _most(rows: list[dict[str, int | str]]) -> str:
-    """What the rule with the highest count did."""
+    """The rule with the highest count, in words."""
     row = max(rows, key=lambda row: row["count"])
     what = explained("record", "page")[str(row["rule"])]
     return f"{row['count']:,} {'was' if row['count'] == 1 else 'were'} dropped under {row['rule']} ({what})"

@@ -129,13 +129,13 @@ def test_a_build_without_a_document_says_why(tmp_path: Path, capfd: pytest.Captu
     assert ended.value.code == 1
     output, errors = capfd.readouterr()
     assert output == "" and errors.splitlines()[-1] == (
-        f"m3w: {corpus / 'wet'} holds no document: there is no page among 3 records, of which 2 were dropped under "
+        f"m3w: {corpus / 'wet'} has no documents: no pages among 3 records, of which 2 were dropped under "
         f"record.conversion ({EXPLAINED['record.conversion']})"
     )
     with pytest.raises(SystemExit) as ended:
         run(["build", str(pages), "-o", str(corpus / "pages"), *common])
     assert ended.value.code == 0
     assert capfd.readouterr().out == (
-        f"built, but {corpus / 'pages'} holds no document: of 2 pages 2 were dropped under page.no_image_left "
+        f"built, but {corpus / 'pages'} has no documents: of 2 pages 2 were dropped under page.no_image_left "
         f"({EXPLAINED['page.no_image_left']})\n"
     )
