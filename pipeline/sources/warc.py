@@ -11,7 +11,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -90,7 +90,11 @@ class WarcFile:
         return WarcFile(self.path, entry.reader, entry.seekable)
 
     def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
-        return read(self.path, part.start, part.stop, self.reader, limit, skip, self.within)
+        records = read(self.path, part.start, part.stop, self.reader, limit, skip, self.within)
+        if self.seekable:
+            return records
+        # an offset inside what was compressed as a whole leads nowhere
+        return (record if record.kind == "gap" else replace(record, offset=0, length=0) for record in records)
 
     def bodies(
         self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
