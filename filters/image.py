@@ -142,17 +142,17 @@ def columns(pictures: pa.Table) -> dict[str, Any]:
 
 PROBED = ("format", "shorter_side", "spread")
 PROBED_RULES = tuple(rule for rule in RULES if rule.fails and set(rule.metrics) <= {*PROBED})
-"""The rules that `pipeline.images.probe` knows enough for."""
+"""The rules whose metrics `pipeline.images.probe` provides."""
 PROBED_VALUES = {key.name: key.default for rule in PROBED_RULES for key in rule.keys}
 PROBED_COLUMNS = (*PROBED, "unusable")
 
 
 def usable(pictures: pa.Table) -> np.ndarray:
-    """Whether each image (n) passes what is known of it before it is decoded: the columns `PROBED_COLUMNS`, of which
-    `unusable` is the rule under which it cannot be decoded.
+    """Whether each image (n) passes the rules known before decoding: the columns `PROBED_COLUMNS`, where `unusable`
+    is the rule under which it cannot be decoded.
 
-    Judged by the defaults of the rules, not by a recipe: another threshold would choose other images, and what-if could
-    not say what it does."""
+    Uses the default thresholds, not a recipe's: other thresholds would select other images, which what-if could not
+    predict."""
     metrics = {
         "format": pictures["format"].combine_chunks().fill_null(""),
         "shorter_side": np.asarray(pc.fill_null(pictures["shorter_side"], 0)),

@@ -82,7 +82,7 @@ class TrainOptions:
         _option(
             DATA,
             "permutation or placement: also train on copies of the corpus in which 10, 25, 50 and 100 % of the "
-            "documents have wrong images, to show that the gain falls as it should, and without images.",
+            "documents have wrong images, and without images, to check that the gain falls as expected.",
             "KIND",
             "none",
         ),

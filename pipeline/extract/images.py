@@ -291,7 +291,7 @@ class PictureElements:
         """All URLs offered by an image element and the sources of its picture element, best first, as written: what a
         screen shows, lazy attributes, src, other screens, formats that are not decoded, and images in `data:` URLs.
 
-        Without what stands in for them, so the list may be empty."""
+        Placeholders are left out, so the list may be empty."""
         source = attributes.get("src", "").strip()
         plain = self.sources is None and _BESIDE_SRC.isdisjoint(attributes)
         if plain and is_reference(source) and not may_stand_in(source):
@@ -313,7 +313,8 @@ class PictureElements:
         rest = [*by_size(sources.ranked[1], self.max_width, width), *passed_over]
         rest += by_size(sources.ranked[2], self.max_width, width)
         if not any(is_reference(url) and not may_stand_in(url) for url in (*urls, source, *rest)):
-            # other sites' own lazy attributes: whatever holds the path of a picture file, or its name beside no URL
+            # site-specific lazy attributes: anything with the path of an image file, or its name if there is no URL
+            # beside it
             known = is_reference(source) and not data_urls.is_data(source)
             for name, value in attributes.items():
                 if (
@@ -360,9 +361,9 @@ def with_link(urls: list[str], link: str, width: int | None) -> list[str]:
 
 
 def sizes_of_one(one: str, other: str) -> bool:
-    """Whether two URLs differ in nothing but the size of one picture: in the size that ends a file's name
-    (`lamp-300x200.jpg`), in query parameters about size and quality, or in the folders before a long name that holds
-    digits, which is a hash or a number and names one picture."""
+    """Whether two URLs only differ in the size of one image: in the size that ends a file's name (`lamp-300x200.jpg`),
+    in query parameters about size and quality, or in the folders before a long name with digits, which is a hash or a
+    number and identifies one image."""
     if one == other:
         return False
     (path, _, query), (other_path, _, other_query) = one.partition("?"), other.partition("?")
@@ -377,7 +378,8 @@ def sizes_of_one(one: str, other: str) -> bool:
 
 
 def widths_in(url: str) -> int:
-    """The largest number in a URL, without what names the picture, that may be its width in pixels; 0 without any."""
+    """The largest number in a URL, outside the name of the image, that may be its width in pixels; 0 if there is
+    none."""
     path, _, query = url.partition("?")
     suffix = _SIZE_SUFFIX.search(path)
     folder = path.rpartition("/")[0]
@@ -408,7 +410,7 @@ def urls_of_json(value: str) -> list[str]:
 
 
 def background(attributes: dict[str, str]) -> str:
-    """The picture that an element puts behind its content by its style or a lazy attribute; "" for none."""
+    """The background image of an element, from its style or a lazy attribute; "" if there is none."""
     if "style" in attributes and (found := BACKGROUND.search(attributes["style"][:10_000])):
         return next(filter(None, found.groups()))
     return next((attributes[name].strip() for name in LAZY_BACKGROUNDS if name in attributes), "")
