@@ -17,7 +17,7 @@ from pipeline.errors import BuildError
 from pipeline.media_type import HTML, media_type
 from pipeline.sources.http import END_OF_HEAD, HEAD_BYTES, fields_of
 from pipeline.sources.record import Record
-from pipeline.sources.source import Part, SourceEntry
+from pipeline.sources.source import Part, SingleFile, SourceEntry
 from pipeline.sources.warc import sha256_of
 from pipeline.urls import resolve
 
@@ -41,11 +41,10 @@ class _Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mhtml:
+class Mhtml(SingleFile):
     """An MHTML file, always one part."""
 
     kind: ClassVar[str] = "mhtml"
-    path: Path
 
     @classmethod
     def at(cls, path: Path) -> "Mhtml | None":
@@ -55,12 +54,6 @@ class Mhtml:
             head = file.read(1 << 16)
         end = END_OF_HEAD.search(head)
         return cls(path) if MHTML.search(head[: end.end() if end else 0]) else None
-
-    def state(self) -> list[list[str | int]]:
-        return []
-
-    def amount(self) -> int:
-        return self.path.stat().st_size
 
     def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
         size = self.amount()

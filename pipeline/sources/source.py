@@ -37,6 +37,19 @@ class Part:
     weight: int
 
 
+@dataclass(frozen=True)
+class SingleFile:
+    """What the input kinds of one file share: its bytes identify it, so its cut needs no state."""
+
+    path: Path
+
+    def state(self) -> list[list[str | int]]:
+        return []
+
+    def amount(self) -> int:
+        return self.path.stat().st_size
+
+
 class Source(Protocol):
     """An input kind. A new one is a module here and its name in `pipeline.stages.parts.SOURCES`.
 

@@ -16,7 +16,7 @@ from pipeline.errors import BuildError
 from pipeline.sources import warc
 from pipeline.sources.record import Record
 from pipeline.sources.section import Section
-from pipeline.sources.source import SHARE, Part, SourceEntry
+from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 WARC_NAMES = (
@@ -31,12 +31,11 @@ LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
 @dataclass(frozen=True)
-class Wacz:
+class Wacz(SingleFile):
     """A zip file of WARC files. `members` are the bytes [start, stop) of each in the zip; `readers` as in `WarcIndex`,
     one per member."""
 
     kind: ClassVar[str] = "wacz"
-    path: Path
     members: tuple[tuple[int, int], ...] = ()
     readers: tuple[str, ...] = ()
     seekable: bool = True
@@ -47,12 +46,6 @@ class Wacz:
             return None
         with path.open("rb") as file:
             return cls(path) if file.read(4) in ZIP else None
-
-    def state(self) -> list[list[str | int]]:
-        return []
-
-    def amount(self) -> int:
-        return self.path.stat().st_size
 
     def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
         size = max(warc.FEWEST_BYTES, min(warc.PART_BYTES, total // SHARE))

@@ -37,7 +37,7 @@ from pipeline.sources.http import (
 )
 from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
 from pipeline.sources.section import DICTIONARY, ZSTD, Section, opened, unzstd
-from pipeline.sources.source import SHARE, Part, SourceEntry
+from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
 from pipeline.urls import resolve
 
 KINDS = ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation")
@@ -61,12 +61,11 @@ class WarcIndex:
 
 
 @dataclass(frozen=True)
-class WarcFile:
+class WarcFile(SingleFile):
     """A WARC or ARC file. One that is not `seekable` (compressed as a whole, ARC) is read from its start. `within`: the
     bytes of the file to read, if not all."""
 
     kind: ClassVar[str] = "warc"
-    path: Path
     reader: str = "fastwarc"
     seekable: bool = True
     within: tuple[int, int] | None = None
@@ -74,12 +73,6 @@ class WarcFile:
     @classmethod
     def at(cls, path: Path) -> "WarcFile | None":
         return cls(path) if path.is_file() else None
-
-    def state(self) -> list[list[str | int]]:
-        return []
-
-    def amount(self) -> int:
-        return self.path.stat().st_size
 
     def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
         found = index(self.path, max(FEWEST_BYTES, min(PART_BYTES, total // SHARE)))
