@@ -16,6 +16,8 @@ import numpy as np
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
+from shards.errors import first_line
+
 IMAGE_MARKER = "<image>"
 EOC_MARKER = "<|endofchunk|>"
 CORPUS_VOCABULARY = 8192
@@ -236,7 +238,7 @@ def _from_gguf(path: Path) -> Tokenizer:
         loaded = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, local_files_only=True)
         definition = loaded.backend_tokenizer.to_str()
     except Exception as error:  # transformers raises anything for files that are not GGUF or of an unknown architecture
-        raise TokenizerError(f"{path}: transformers finds no tokenizer in it: {_first_line(error)}") from error
+        raise TokenizerError(f"{path}: transformers finds no tokenizer in it: {first_line(error)}") from error
     return Tokenizer(definition)
 
 
@@ -250,10 +252,6 @@ def _from_hub(name: str) -> Tokenizer:
             path = hf_hub_download(name, FILE_NAME)
     except (OSError, ValueError) as error:
         raise TokenizerError(
-            f"no tokenizer {name!r}: not a file, and not available from the Hugging Face hub ({_first_line(error)})"
+            f"no tokenizer {name!r}: not a file, and not available from the Hugging Face hub ({first_line(error)})"
         ) from error
     return _read(Path(path))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

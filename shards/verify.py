@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shards.errors import first_line
 from shards.readers import read_windows
 from shards.records import DOCUMENTS, WINDOWS, stored_nodes
 from shards.tar import members, read_member
@@ -87,7 +88,7 @@ def _rows_problem(path: Path, entry: dict[str, Any]) -> str | None:
         else:
             return None
     except (OSError, ValueError, pa.ArrowException) as error:
-        return f"cannot be read: {_line(error)}"
+        return f"cannot be read: {first_line(error)}"
     return None if rows == entry["rows"] else f"{rows:,} rows, the manifest says {entry['rows']:,}"
 
 
@@ -157,7 +158,7 @@ def _pictures(
             try:
                 data = read_member(corpus / path, row["offset"], row["length"])
             except (OSError, ValueError) as error:
-                told(f"image at {row['offset']}: {_line(error)}")
+                told(f"image at {row['offset']}: {first_line(error)}")
                 continue
             if hashlib.sha256(data).digest() != row["stored_sha256"]:
                 told(f"image at {row['offset']}: its bytes do not match the hash {row['stored_sha256'].hex()[:12]}…")
@@ -180,7 +181,7 @@ def _windows(
     try:
         tokenizer = load_tokenizer(str(corpus / "tokenizer.json"))
     except (TokenizerError, OSError) as error:
-        report.problems.append(f"tokenizer.json: {_line(error)}")
+        report.problems.append(f"tokenizer.json: {first_line(error)}")
         return
     ids: dict[str, list[str]] = {}
     for path in sorted(path for path in entries if path.startswith("windows/") and path in whole):
@@ -194,7 +195,7 @@ def _windows(
                 for problem in _window_problems(row, split, manifest, tokenizer, documents, known):
                     told(f"window {row['window_id']}: {problem}")
         except ValueError as error:
-            told(_line(error))
+            told(first_line(error))
         told.end()
     for name, found in ids.items():
         other = ids.get(name.replace(".tar", ".parquet"))
@@ -260,7 +261,3 @@ class _Told:
     def end(self) -> None:
         if self.count > TOLD:
             self.report.problems.append(f"{self.path}: {self.count - TOLD:,} more problems of this file")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

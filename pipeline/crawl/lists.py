@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 
 from pipeline.errors import BuildError
+from shards.errors import first_line
 
 _AGAIN = ": the file is damaged; download or write it again"
 
@@ -51,5 +52,5 @@ def column(path: Path, name: str) -> list[str]:
 
 
 def _no_parquet(path: Path, error: Exception) -> BuildError:
-    why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    why = first_line(error)
     return BuildError(f"{path}: cannot be read as Parquet ({why}): rewrite it, or pass a text file")

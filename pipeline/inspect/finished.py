@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import BuildError
 from pipeline.recipe import Recipe, from_table
+from shards.errors import first_line
 from shards.readers import read_windows
 from shards.records import other_format
 from shards.tokenizer import Tokenizer, load_tokenizer
@@ -98,7 +99,7 @@ class Finished:
 
 
 def damaged(path: str, error: Exception) -> BuildError:
-    reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0][:200]
+    reason = "it is missing" if isinstance(error, FileNotFoundError) else first_line(error)
     return BuildError(f"{path} cannot be read ({reason}): run m3w verify to list all damage")
 
 

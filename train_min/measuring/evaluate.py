@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from shards.draws import hash64
+from shards.errors import first_line
 from shards.records import Text
 from shards.stream import token_stream
 from shards.tokenizer import Tokenizer, load_tokenizer
@@ -172,8 +173,9 @@ def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
     except (OSError, ValueError, KeyError) as error:
         raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
     except RuntimeError as error:  # weights of other shapes
-        reason = str(error).splitlines()[0]
-        raise TrainError(f"the weights in {run} do not match its options ({reason}): train into another -o") from None
+        raise TrainError(
+            f"the weights in {run} do not match its options ({first_line(error)}): train into another -o"
+        ) from None
     return model, tokenizer, setting
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shards.errors import first_line
 from train_min import TrainError
 from train_min.options import NANO_BLOCKS
 
@@ -350,9 +351,8 @@ def load_causal_lm(name: str, vocabulary: int, dtype: torch.dtype) -> HuggingFac
         with redirect_stderr(io.StringIO()):  # hides the progress bar for unpacking GGUF tensors, which has no option
             model = AutoModelForCausalLM.from_pretrained(place[0], dtype=dtype, **place[1])
     except Exception as error:  # from_pretrained raises anything for a bad file or an unreachable hub
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrainError(
-            f"no language model {name!r}: {reason}; give a GGUF file, a folder or a Hugging Face name"
+            f"no language model {name!r}: {first_line(error)}; give a GGUF file, a folder or a Hugging Face name"
         ) from None
     lm = HuggingFaceLM(model, vocabulary)
     if not lm.head_agrees():

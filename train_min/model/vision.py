@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from shards.errors import first_line
 from train_min import TrainError
 from train_min.model.efficientnet import CHANNELS, GRID, MEAN, SIDE, STD, load_efficientnet
 
@@ -160,8 +161,7 @@ def load_open_clip(name: str, device: torch.device) -> Encoder:
     try:
         model = open_clip.create_model(architecture, pretrained=str(file) if file.is_file() else weights)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TrainError(f"the weights {weights} of {architecture} cannot be loaded: {reason}") from None
+        raise TrainError(f"the weights {weights} of {architecture} cannot be loaded: {first_line(error)}") from None
     side = model.visual.image_size if isinstance(model.visual.image_size, int) else model.visual.image_size[0]
     mean = tuple(getattr(model.visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN)
     std = tuple(getattr(model.visual, "image_std", None) or open_clip.OPENAI_DATASET_STD)
@@ -190,7 +190,7 @@ def load_tower(path: Path, device: torch.device) -> Encoder:
         model = small_clip(state["vocabulary"])
         model.load_state_dict(state["model"])
     except (OSError, KeyError, RuntimeError) as error:
-        raise TrainError(f"the contrastive tower {path} cannot be read ({str(error).splitlines()[0]})") from None
+        raise TrainError(f"the contrastive tower {path} cannot be read ({first_line(error)})") from None
     side, patches = TOWER["image_size"], (TOWER["image_size"] // TOWER["patch_size"]) ** 2
     encode = run_frozen(Tokens(model.visual), device)  # type: ignore[arg-type]
     return Encoder(f"contrastive-{stamp}", encode, side, patches, TOWER["width"], TOWER_MEAN, TOWER_MEAN)
