@@ -96,7 +96,7 @@ class Picture:
         self.link = self.link or twin.link
 
     def merge_size(self, other: "Picture") -> None:
-        """Takes over another size of the same picture: the URLs of the larger one come first."""
+        """Merge another size of the same image: the URLs of the larger one come first."""
         larger = widths_in(other.urls[0]) > widths_in(self.urls[0])
         self.urls = chosen(other.urls + self.urls if larger else self.urls + other.urls)
         self.alt = self.alt or other.alt

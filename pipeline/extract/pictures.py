@@ -43,7 +43,7 @@ class PictureReader(images.PictureElements):
         return ""
 
     def preview(self, one: Picture, other: Picture) -> bool:
-        """Whether two pictures in a row are one in two sizes, of which a script shows one after the other."""
+        """Whether two consecutive images are two sizes of one, which a script shows one after the other."""
         return bool(one.urls and other.urls) and images.sizes_of_one(one.urls[0], other.urls[0])
 
     def twins(self, one: Picture, other: Picture) -> bool:

@@ -169,7 +169,7 @@ class FetchShards:
 def _fetch_one(
     spool: Spool, fetcher: ImageFetcher, loop: asyncio.AbstractEventLoop, row: tuple[int, str], **_: Any
 ) -> tuple[int, io.BytesIO | None, str | None]:
-    """Replaces img2dataset's download_image_with_retry: from the spool, where a URL that is not there is fetched to."""
+    """Replaces img2dataset's download_image_with_retry: reads from the spool, after fetching a missing URL to it."""
     key, url = row
     if url not in spool.rows:
         try:

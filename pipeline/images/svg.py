@@ -1,8 +1,8 @@
-"""SVG: its size, and its pixels, rendered by resvg in a process of its own with bounded time and memory.
+"""SVG: its size, and its pixels, rendered by resvg in a separate process with limits on time and memory.
 
-resvg runs no scripts and knows no network. It does read local files that an image element names, and a few hundred
-bytes can end it (deep nesting overflows its stack) or keep it busy. Text is drawn with the font inside Pillow, the same
-on every machine, which has the characters of ASCII and few others."""
+resvg runs no scripts and has no network code. It does read local files named by image elements, and a few hundred bytes
+can crash it (deep nesting overflows its stack) or keep it busy. Text is drawn with the font inside Pillow, which is the
+same on every machine and has the ASCII characters and few others."""
 
 import html
 import os
@@ -17,7 +17,7 @@ from PIL import ImageFont
 
 RENDERER = Path(__file__).with_name("svg_renderer.py")
 SECONDS = 30
-"""A renderer that has not answered by then is killed; it may use 5 seconds of a processor (svg_renderer.py)."""
+"""A renderer is killed after this many seconds; it may use 5 seconds of CPU time (svg_renderer.py)."""
 HEAD_BYTES = 1 << 16
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _ROOT = re.compile(rb"<(?:\w{1,40}:)?svg(?=[\s>/])((?:[^>\"']|\"[^\"]*\"|'[^']*')*+)>", re.IGNORECASE)
@@ -28,12 +28,12 @@ _FOREIGN = re.compile(rb"<(?:\w{1,40}:)?foreignObject[\s>/]")
 _ENTITY = re.compile(rb"<!ENTITY\s[^>]*?[\"'][^\"'>]*[<&]")
 _HREF = re.compile(rb"(href\s*=\s*)([\"'])(?!#|data:image/(?:png|jpeg|gif|webp)[;,])[^\"']*\2", re.IGNORECASE)
 _NO_GLYPH = re.compile("[^\\s -~©«°±´·»‘’“”…‹›⁄™]")
-# CSS Values 4, section 6.2; em and ex as resvg has them without a font
+# CSS Values 4, section 6.2; em and ex as in resvg without a font
 _UNITS = {"px": 1, "": 1, "pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 960 / 25.4, "in": 96, "em": 16, "ex": 8}
 
 
 def obstacle(data: bytes) -> str | None:
-    """What of an SVG cannot be drawn, None where everything can."""
+    """What part of an SVG cannot be drawn, None if all can."""
     if _ENTITY.search(data):
         return "markup in entities"
     if _FOREIGN.search(data):
@@ -62,7 +62,7 @@ def _font() -> int:
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Width and height in CSS pixels: what the root says, else those of its viewBox; (0, 0) where neither is there."""
+    """Width and height in CSS pixels: the root's, else those of its viewBox; (0, 0) if both are missing."""
     root = _ROOT.search(_COMMENT.sub(b"", data[:HEAD_BYTES]))
     said = {name: value.decode("latin-1") for name, value in _ATTRIBUTE.findall(root[1])} if root else {}
     width, height = (_pixels(said.get(name, "")) for name in (b"width", b"height"))
@@ -76,14 +76,14 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def _pixels(value: str) -> float:
-    """A CSS length in pixels; 0 for none, percentages and what is beyond any picture."""
+    """A CSS length in pixels; 0 if missing, for percentages, and for values larger than any image."""
     found = _LENGTH.fullmatch(value)
     length = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
     return length if length < 1e9 else 0.0
 
 
 def png(data: bytes, width: int, height: int) -> bytes:
-    """A PNG file of an SVG at a size in pixels, one of which may differ by rounding. Raises ValueError."""
+    """Render an SVG to a PNG file of a size in pixels, one of which may differ by rounding. Raises ValueError."""
     source = decoded(_HREF.sub(rb"\1\2\2", data)).encode()  # references to anything outside are emptied
     font = _font()
     command = [sys.executable, "-I", str(RENDERER), str(width), str(height), f"/dev/fd/{font}"]

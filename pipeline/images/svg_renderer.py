@@ -1,6 +1,6 @@
-"""Run as a program: an SVG from standard input as a PNG to standard output; the arguments are width, height and font.
+"""Run as a program: SVG on standard input to PNG on standard output; the arguments are width, height and font.
 
-Before it parses anything the process bounds its memory and time and gives up new processes and all file descriptors but
+Before parsing anything the process limits its memory and time and gives up new processes and all file descriptors but
 one, which resvg needs for the font. Imports nothing of this package: it starts in 60 ms."""
 
 import os

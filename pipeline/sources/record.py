@@ -6,7 +6,7 @@ from pipeline.media_type import essence
 
 LAST_CHUNK, CONTENT_LENGTH = "last chunk", "content-length"
 """Marks of a body whose chunked coding stops between two chunks, and of one shorter than its Content-Length: it may
-still hold all that is needed, which decoding shows."""
+still be complete, which decoding shows."""
 
 
 def seconds(date: str) -> int:

@@ -86,7 +86,7 @@ class WarcFile(SingleFile):
         records = read(self.path, part.start, part.stop, self.reader, limit, skip, self.within)
         if self.seekable:
             return records
-        # an offset inside what was compressed as a whole leads nowhere
+        # offsets inside a file compressed as a whole are of no use
         return (record if record.kind == "gap" else replace(record, offset=0, length=0) for record in records)
 
     def bodies(
@@ -389,8 +389,8 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
 
 
 def _lacks_length(headers: dict[str, str], body: bytes) -> str:
-    """CONTENT_LENGTH if the body is shorter than its server announced; with a coding the headers may be the server's
-    and the body decoded."""
+    """CONTENT_LENGTH if the body is shorter than declared; with a coding the headers may be the server's and the body
+    decoded."""
     length = headers.get("content-length", "")
     coded = headers.get("content-encoding") or headers.get("transfer-encoding")
     short = not coded and re.fullmatch("[0-9]{1,18}", length) and len(body) < int(length)
