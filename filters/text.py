@@ -4,6 +4,7 @@ A new rule only touches this module: its metric in `METRICS` and `measure`, its 
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -32,7 +33,7 @@ METRICS = (
         LENGTHS,
     ),
     Metric("symbol_ratio", pa.float64(), "# and ellipses per word", SHARES),
-    Metric("duplicate_lines", pa.float64(), "share of lines that repeat an earlier one", SHARES),
+    Metric("duplicate_lines", pa.float64(), "share of lines that repeat an earlier one, listings aside", SHARES),
     Metric("placeholder", pa.bool_(), "whether it contains lorem ipsum"),
 )
 """The columns of a page's text metrics, in the order they are stored."""
@@ -104,22 +105,34 @@ RULES = (
 """In the order they are applied."""
 
 
-def measure(text: str) -> dict[str, int | float | bool]:
-    """The `METRICS` of a text; ratios are rounded to 4 decimals, to be the same on every machine."""
+def measure(text: str, listings: Sequence[str] = ()) -> dict[str, int | float | bool]:
+    """The `METRICS` of a text; ratios rounded to 4 decimals, so that they are the same on every machine.
+
+    Lines and symbols of its `listings` do not count: programs repeat themselves."""
     words = spaced = letters = 0
     for match in TOKEN.finditer(text):
         words += 1
         if match.lastgroup == "word":
             spaced += 1
             letters += match.end() - match.start()
-    symbols = text.count("#") + text.count("…") + text.count("...")
-    lines = [line for line in map(str.strip, text.split("\n")) if line]
-    repeated = sum(count - 1 for count in Counter(lines).values())
+    symbols = _symbols(text) - sum(map(_symbols, listings))
+    lines = _lines(text)
+    for listing in listings:
+        lines -= _lines(listing)
+    repeated = lines.total() - len(lines)
     return {
         "words": words,
         "characters": len(text),
         "mean_word_length": round(letters / spaced, 4) if 2 * spaced > words else 0.0,
         "symbol_ratio": round(symbols / words, 4) if words else 0.0,
-        "duplicate_lines": round(repeated / len(lines), 4) if lines else 0.0,
+        "duplicate_lines": round(repeated / lines.total(), 4) if lines else 0.0,
         "placeholder": PLACEHOLDER.search(text) is not None,
     }
+
+
+def _symbols(text: str) -> int:
+    return text.count("#") + text.count("…") + text.count("...")
+
+
+def _lines(text: str) -> Counter[str]:
+    return Counter(line for line in map(str.strip, text.split("\n")) if line)

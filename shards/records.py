@@ -84,13 +84,15 @@ class Document:
     """A page: its nodes in reading order and its metadata.
 
     `inline_svg` counts inline SVG drawings in the text; they have no URL and no node. `left_out` counts the images that
-    are not among the nodes, by the rule that left them out."""
+    are not among the nodes, by the rule that left them out. `listings` repeats the parts of the text that are listings
+    (pre elements)."""
 
     url: str
     nodes: tuple[Node, ...]
     metadata: Metadata = field(default_factory=Metadata)
     inline_svg: int = 0
     left_out: tuple[tuple[str, int], ...] = ()
+    listings: tuple[str, ...] = ()
 
 
 def document_id(url: str, capture: str) -> str:

@@ -68,12 +68,12 @@ def extract(
         pictures = select_around(page, kept)
     else:
         kept, pictures = select(page, options.comments)
-    found = nodes(page, kept.tolist(), pictures, base)
+    found, listings = nodes(page, kept.tolist(), pictures, base)
     if not any(isinstance(node, Text) for node in found):
         return None
     canonical = (resolve(page.head.canonical, base) if page.head.canonical else None) or ""
     svg = inline_svg(page, kept.tolist())
-    return Document(url, found, page.head.metadata(url, canonical), svg, left_out(page))
+    return Document(url, found, page.head.metadata(url, canonical), svg, left_out(page), listings)
 
 
 def _decoded(html: bytes, content_type: str | None, options: ExtractOptions) -> str:

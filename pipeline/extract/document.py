@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.extract import data_urls
 from pipeline.extract import hints as H
 from pipeline.extract.images import PLACEHOLDER, with_link
+from pipeline.extract.numbering import marker
 from pipeline.extract.page import HIDDEN, PREFORMATTED, Page, Picture
 from pipeline.urls import resolve
 from shards.records import Image, Node, Text
@@ -14,10 +15,15 @@ from shards.records import Image, Node, Text
 _CELLS = ("td", "th")
 
 
-def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str) -> tuple[Node, ...]:
-    """Text and images of the kept blocks in reading order; images are those whose index is in `chosen_pictures`."""
+def nodes(
+    page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
+) -> tuple[tuple[Node, ...], tuple[str, ...]]:
+    """Text and images of the kept blocks in reading order, and the listings (pre) in the text; images are those whose
+    index is in `chosen_pictures`."""
     result: list[Node] = []
     text: list[str] = []
+    listings: list[str] = []
+    markers: dict[int, str] = {}
     captions = _captions(page, kept)
     previous: tuple[int, int, int, int] | None = None
 
@@ -47,18 +53,22 @@ def nodes(page: Page, kept: Sequence[bool], chosen_pictures: set[int], base: str
                 result.append(image)
             elif kept[index] and piece:
                 if first and piece.strip():
+                    # an image or nothing before: the first cell with text is no second one
+                    separator = separator if text else ""
                     text.append(separator)
-                    if separator != " | " and _starts_item(page, index):
-                        text.append("- ")
+                    if separator != " | " and (item := _started_item(page, index)) >= 0:
+                        text.append(marker(page, item, markers))
                     first = False
+                    previous = near
+                if block.state & PREFORMATTED:
+                    listings.append(piece)
                 if near[2] >= 0:
                     piece = piece.replace("\n", " ")
                 if not block.state & PREFORMATTED and (not text or text[-1].endswith("\n")):
                     piece = piece.lstrip(" ")
                 text.append(piece)
-        previous = near
     end_text()
-    return tuple(result)
+    return tuple(result), tuple(listings)
 
 
 def left_out(page: Page) -> tuple[tuple[str, int], ...]:
@@ -83,7 +93,7 @@ def _separator(page: Page, a: tuple[int, ...] | None, b: tuple[int, ...], index:
             return " | "
         if page.parents[a[1]] == page.parents[b[1]] or a[0] == b[0]:
             return "\n"
-    if a[3] >= 0 and b[3] >= 0 and a[3] != b[3] and _starts_item(page, index):
+    if a[3] >= 0 and b[3] >= 0 and a[3] != b[3] and _started_item(page, index) >= 0:
         return "\n"
     return "\n\n"
 
@@ -114,15 +124,16 @@ def _near(page: Page, index: int) -> tuple[int, int, int, int]:
     return table, row, cell, item
 
 
-def _starts_item(page: Page, index: int) -> bool:
+def _started_item(page: Page, index: int) -> int:
+    """The list item that begins with a block, or -1."""
     element = page.blocks[index].element
     for _ in range(4):
         if element < 0 or page.first[element] != index:
-            return False
+            return -1
         if page.tags[element] == "li":
-            return True
+            return element
         element = page.parents[element]
-    return False
+    return -1
 
 
 def _paragraphs(text: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from lxml import etree
 
 from pipeline.extract import data_urls
+from pipeline.extract.runs import one_line
 
 # Attributes that hold the real URL until a script moves it to src, most trusted first
 LAZY = (
@@ -61,6 +62,9 @@ _STAND_IN = re.compile(
 )
 _MARKUP = re.compile("<img", re.I)
 _EMOJI_CLASS = re.compile(r"emoji|smiley|smilie|emoticon|wp-smiley", re.I)
+_FORMULA_CLASS = re.compile(r"\b(?:latex|tex|mathtex|ql-img-\S*-formula)(?:\s|$)", re.I)
+_FORMULA_PICTURE = re.compile(r"/(?:latex\.php\?|mimetex\.cgi|mathtex\.cgi)|//latex\.codecogs\.com/")
+_MATH_CLASS, _MATH = re.compile(r"(?:^|\s)math(?:\s|$)", re.I), re.compile(r"[\\^_={}+<>]|^\w$")
 _INITIAL_CLASS = re.compile(r"drop-?cap|initial", re.I)
 _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
@@ -419,7 +423,7 @@ def background(attributes: dict[str, str]) -> str:
 def alternative(attributes: dict[str, str]) -> str:
     """The alternative text of an image element: its alt, else its title or aria-label; file names do not count."""
     for name in ("alt", "title", "aria-label"):
-        words = " ".join(attributes.get(name, "")[:10_000].split())
+        words = one_line(attributes.get(name, "")[:10_000])
         if words and not _FILE_NAME.fullmatch(words):
             return words
     return ""
@@ -431,6 +435,15 @@ def stands_for_text(alt: str, label: str) -> bool:
     if len(alt) == 1 and alt.isalpha() and _INITIAL_CLASS.search(label):
         return True
     return len(alt) <= 32 and bool(_EMOJI.match(alt) or _EMOJI_CLASS.search(label))
+
+
+def is_formula(alt: str, label: str, source: str) -> bool:
+    """Whether an image is a drawn formula with the formula's source as its alt."""
+    return bool(
+        _FORMULA_CLASS.search(label)
+        or _FORMULA_PICTURE.search(source[:300])
+        or (_MATH_CLASS.search(label) and _MATH.search(alt))
+    )
 
 
 def is_picture_file(url: str) -> bool:

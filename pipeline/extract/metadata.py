@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from filters import consent
+from pipeline.extract.runs import one_line
 from shards.records import Metadata
 
 MAX_JSON_LD = 500_000
@@ -98,7 +99,7 @@ class Head:
         self.root_language = attributes.get("lang") or attributes.get("xml:lang") or self.root_language
 
     def title(self, text: str) -> None:
-        self.titles.append(" ".join(text[:10_000].split()))
+        self.titles.append(one_line(text[:10_000]))
 
     def element(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == "base":
@@ -126,7 +127,7 @@ class Head:
         elif name in _RANK:
             kind, rank = _RANK[name]
             if kind not in self.found or rank < self.found[kind][0]:
-                self.found[kind] = (rank, " ".join(content[:10_000].split()))
+                self.found[kind] = (rank, one_line(content[:10_000]))
 
     def item(self, tag: str, attributes: dict[str, str]) -> None:
         for name in attributes.get("itemprop", "").lower().split():
@@ -136,7 +137,7 @@ class Head:
                 or (attributes.get("href") if name == "license" else "")
             )
             if value and name in ("datepublished", "author", "headline", "license", "inlanguage"):
-                self.items.setdefault(name, " ".join(value[:1000].split()))
+                self.items.setdefault(name, one_line(value[:1000]))
 
     def time(self, attributes: dict[str, str]) -> None:
         """A time element; the first one with a date counts if the page has no better date."""
@@ -191,11 +192,11 @@ class Head:
             if isinstance(value, dict):
                 value = value.get("url") or value.get("name") or value.get("@id")
             if isinstance(value, str) and value.strip():
-                self._said(target, " ".join(value[:10_000].split()))
+                self._said(target, one_line(value[:10_000]))
         author = node.get("author")
         people = author if isinstance(author, list) else [author]
         names = [person.get("name") if isinstance(person, dict) else person for person in people]
-        joined = ", ".join(" ".join(name.split()) for name in names[:20] if isinstance(name, str) and name.strip())
+        joined = ", ".join(one_line(name) for name in names[:20] if isinstance(name, str) and name.strip())
         if joined:
             self._said("author", joined[:1000])
         publisher = node.get("publisher")

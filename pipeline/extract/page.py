@@ -14,19 +14,29 @@ BLOCK = names(
 HEADINGS = names("h1 h2 h3 h4 h5 h6")
 MAX_DOT = 3  # maximum pixels of a declared side of tracking pixels and rules
 CODE_TAGS = names("code tt kbd samp")
-EMPTY, BLOCK_LEVEL, SPECIAL = 1, 2, 3
+EMPTY, BLOCK_LEVEL, SPECIAL, MARKED = 1, 2, 3, 4
+NUMBERING = ("start", "reversed", "type", "value", "style")  # attributes that change the numbers of a list
+DELETED = names("del s strike")
+SCRIPTS = names("sup sub")
+FORMULA = names(
+    "mi mn mo mtext ms mspace mrow mfrac msqrt mroot mstyle merror mpadded mphantom mfenced menclose msub msup msubsup"
+    " munder mover munderover mmultiscripts mprescripts none mtable mtr mlabeledtr mtd maction semantics annotation"
+    " annotation-xml"
+)
 KINDS = {
     **dict.fromkeys(BLOCK, BLOCK_LEVEL),
     # elements without page text, or that need special handling
     **dict.fromkeys(
         names(
             "script style template title textarea select datalist iframe object audio video canvas applet map"
-            " noframes rp annotation annotation-xml svg picture ruby rt math amp-img amp-anim graphic lazy-image"
+            " noframes rp svg picture ruby rt math amp-img amp-anim graphic lazy-image"
             " gatsby-image nuxt-img time"
         ),
         SPECIAL,
     ),
     **dict.fromkeys(CODE_TAGS, SPECIAL),
+    # inline elements without a row that say something of the text inside
+    **dict.fromkeys((*DELETED, *SCRIPTS, *FORMULA, "q"), MARKED),
     **dict.fromkeys(
         names("area base br col embed hr img image input link meta param source track wbr basefont bgsound keygen"),
         EMPTY,
@@ -38,6 +48,7 @@ IN_LINK, HIDDEN, PREFORMATTED, SKIP, NOSCRIPT, IN_FIGURE, CODE = 1, 2, 4, 8, 16,
 IN_TABLE, IN_HEADING, INLINE_HIDDEN, JSON_LD, TITLE, RUBY, IN_LOCAL_LINK = 128, 256, 512, 1024, 2048, 4096, 8192
 MAYBE_HIDDEN = 16384  # by a class name, which a style sheet may overrule
 UNSEEN, SVG = 32768, 65536  # HIDDEN for everyone, not only for screen readers; inside a drawing
+IN_FORMULA, TEX = 131072, 262144
 
 _STATES = {
     "pre": PREFORMATTED,
@@ -141,4 +152,6 @@ class Page:
     ends: list[int] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    numbering: dict[int, dict[str, str]] = field(default_factory=dict)
+    """What ol and li elements say of their numbers."""
     head: Head = field(default_factory=Head)

@@ -4,7 +4,11 @@ scripts."""
 from pipeline.extract import images
 from pipeline.extract.blocks import BlockBuilder
 from pipeline.extract.hints import bits
-from pipeline.extract.page import IN_LINK, NOSCRIPT, UNSEEN, Picture
+from pipeline.extract.mathml import tex
+from pipeline.extract.page import HIDDEN, IN_LINK, NOSCRIPT, UNSEEN, Picture, scope_bits
+from pipeline.extract.runs import one_line
+
+_LISTS = scope_bits("ol", "ul")
 
 
 class PictureReader(images.PictureElements):
@@ -18,10 +22,12 @@ class PictureReader(images.PictureElements):
     def read(self, attributes: dict[str, str], element: int, state: int) -> str:
         """Add the image of an element inside `element`. Returns the text it stands for, if any: then no image is
         added."""
-        alt = " ".join(attributes.get("alt", "")[:10_000].split())
+        alt = one_line(attributes.get("alt", "")[:10_000])
         label = f"{attributes.get('class', '')} {attributes.get('id', '')}"
         if alt and images.stands_for_text(alt, label):
             return alt
+        if alt and images.is_formula(alt, label, attributes.get("src", "")):
+            return tex(alt)
         picture = Picture(
             element,
             self.offered(attributes),
@@ -29,7 +35,7 @@ class PictureReader(images.PictureElements):
             images.dimension(attributes, "width"),
             images.dimension(attributes, "height"),
             noscript=bool(state & NOSCRIPT),
-            hidden=bool(state & UNSEEN),
+            hidden=bool(state & UNSEEN or (state & HIDDEN and self.teaser(element, state))),
             link=self.link if state & IN_LINK and images.is_picture_file(self.link) else "",
             hints=bits(label) if label != " " else 0,
         )
@@ -45,6 +51,10 @@ class PictureReader(images.PictureElements):
     def preview(self, one: Picture, other: Picture) -> bool:
         """Whether two consecutive images are two sizes of one, which a script shows one after the other."""
         return bool(one.urls and other.urls) and images.sizes_of_one(one.urls[0], other.urls[0])
+
+    def teaser(self, element: int, state: int) -> bool:
+        """Whether a picture that screen readers pass over repeats a link of a list: it belongs to another page."""
+        return bool(state & IN_LINK and self.page.tags and self.page.inherited[element] & _LISTS)
 
     def twins(self, one: Picture, other: Picture) -> bool:
         """Whether two consecutive images are the same one, repeated for browsers without scripts."""

@@ -7,35 +7,46 @@ import re
 
 from lxml import etree
 
+from pipeline.extract import hints as H
 from pipeline.extract import images
 from pipeline.extract.blocks import CONTROL, BlockBuilder
-from pipeline.extract.hints import HIDDEN_CLASS, NUMBERING, bits
+from pipeline.extract.hints import bits
+from pipeline.extract.mathml import Formula, of_source, tex
 from pipeline.extract.page import (
     BLOCK_LEVEL,
     CODE,
     CODE_TAGS,
+    DELETED,
     EMPTY,
+    FORMULA,
     HIDDEN,
+    IN_FORMULA,
     IN_LINK,
     IN_LOCAL_LINK,
     INLINE_HIDDEN,
     JSON_LD,
     KINDS,
     LOCAL_LINK,
+    MARKED,
     MAYBE_HIDDEN,
     NOSCRIPT,
+    NUMBERING,
     PLAIN,
     PREFORMATTED,
     RUBY,
+    SCRIPTS,
     SKIP,
     SPECIAL,
     SVG,
     TAGS,
+    TEX,
     TITLE,
     UNSEEN,
     Page,
 )
 from pipeline.extract.pictures import PictureReader
+from pipeline.extract.quotation import OPENING, marks
+from pipeline.extract.scripts import GAP, NOTE, SUB, SUPER
 
 # How far up the open elements an end tag is matched
 MAX_UNCLOSED = 128
@@ -43,6 +54,11 @@ MAX_UNCLOSED = 128
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
 _BREAK = "\n"
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # texts of links from headings to themselves
+_NOTE = re.compile(r"\b(?:foot|end)?note|\breference\b|\bnoteref|\bfn(?:ref)?\b", re.I)
+# Opened by a click, but not part of the text
+_NEVER_OPENED = H.NAVIGATION | H.FORM | H.COOKIE | H.SHARE | H.RELATED
+SILENT = SKIP | INLINE_HIDDEN | NOSCRIPT
+LANGUAGE_LEVELS = 32  # elements around a quotation whose lang attribute is looked at
 
 
 class PageLimit(Exception):
@@ -53,11 +69,21 @@ class PageLimit(Exception):
         self.rule = rule
 
 
-def _hidden(attributes: dict[str, str]) -> int:
-    """HIDDEN, with UNSEEN unless it is hidden only from screen readers; 0 if it is shown."""
-    if "hidden" in attributes or ("style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000])):
-        return HIDDEN | UNSEEN
-    return HIDDEN if attributes.get("aria-hidden") == "true" else 0
+def _hidden(attributes: dict[str, str], hints: int) -> int:
+    """HIDDEN, with UNSEEN unless it is hidden only from screen readers; 0 if it is shown.
+
+    Panels of tabs and accordions are shown: a click opens them."""
+    if attributes.get("hidden", "until-found").lower() != "until-found" or (
+        "style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000])
+    ):
+        state = HIDDEN | UNSEEN
+    elif attributes.get("aria-hidden") == "true":
+        state = HIDDEN | UNSEEN if hints & H.HIDDEN_CLASS else HIDDEN
+    else:
+        return 0
+    role = attributes.get("role")
+    opened = role == "tabpanel" or (role == "region" and "aria-labelledby" in attributes) or hints & H.TAB
+    return 0 if opened and not hints & _NEVER_OPENED else state
 
 
 class PageReader:
@@ -66,7 +92,9 @@ class PageReader:
     What an element passes down is kept in plain lists by element number and in attributes for the innermost open one: a
     container per element would keep Python's garbage collector busy."""
 
-    def __init__(self, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool) -> None:
+    def __init__(
+        self, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool, typeset: bool
+    ) -> None:
         self.page = page = Page()
         self.tags, self.parents, self.states, self.hints = page.tags, page.parents, page.states, page.hints
         self.inherited, self.depths, self.first, self.last = page.inherited, page.depths, page.first, page.last
@@ -82,6 +110,11 @@ class PageReader:
         self.top = -1  # the innermost open element that has a number
         self.state = 0
         self.raw: list[str] = []
+        self.raw_type = ""
+        self.typeset = typeset  # by MathJax, which keeps the source of each formula in a script beside it
+        self.formula = Formula({})
+        self.quotations: list[str] = []  # the marks that close the open ones
+        self.languages: dict[int, str] = {}
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         kind, flags, scope = TAGS.get(tag, PLAIN)
@@ -91,8 +124,12 @@ class PageReader:
         stack = self.stack
         if len(stack) >= self.max_depth:
             raise PageLimit("page.too_deep")
-        if not kind:
+        if kind == BLOCK_LEVEL and self.state & IN_FORMULA:
+            self.leave_formula()
+        if not kind or kind == MARKED:
             stack.append((tag, -1, self.state))
+            if kind:
+                self.begin(tag, attributes)
             if attributes and not self.state & SKIP:
                 self.inline(tag, attributes)
             return
@@ -138,15 +175,18 @@ class PageReader:
                 hints = bits(attributes.get("class", ""), attributes.get("role", ""))
             if "id" in attributes:
                 hints |= bits(attributes["id"])
-        if hidden := _hidden(attributes):
-            if hints & HIDDEN_CLASS:
-                hidden |= UNSEEN
+        if (hidden := _hidden(attributes, hints)) or hints & H.NUMBERING:
             if not root:
-                state |= hidden if kind == BLOCK_LEVEL else hidden | INLINE_HIDDEN
-        elif hints & NUMBERING:
-            state |= HIDDEN | UNSEEN
-        elif hints & HIDDEN_CLASS:
+                state |= hidden or HIDDEN | UNSEEN
+                state |= 0 if kind == BLOCK_LEVEL or not hidden else INLINE_HIDDEN
+        elif hints & H.HIDDEN_CLASS:
             state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | UNSEEN | INLINE_HIDDEN
+        if tag in ("ol", "li"):
+            self.page.numbering[len(self.tags)] = {name: attributes[name] for name in NUMBERING if name in attributes}
+        if "lang" in attributes:
+            self.languages[len(self.tags)] = attributes["lang"]
+        if self.typeset and "MathJax" in attributes.get("class", ""):
+            state |= SKIP
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
         if self.css_backgrounds and not self.state & SKIP and (url := images.background(attributes)):
@@ -155,13 +195,17 @@ class PageReader:
 
     def inline(self, tag: str, attributes: dict[str, str]) -> None:
         """The state inside an inline element. It gets no row, since it does not separate blocks."""
-        hidden = _hidden(attributes)
-        if ("class" in attributes or "role" in attributes) and bits(
-            attributes.get("class", ""), attributes.get("role", "")
-        ) & (HIDDEN_CLASS | NUMBERING):
-            hidden = HIDDEN | UNSEEN
-        if hidden:
+        hints = 0
+        if "class" in attributes or "role" in attributes:
+            hints = bits(attributes.get("class", ""), attributes.get("role", ""))
+        if hidden := _hidden(attributes, hints):
             self.state |= hidden | INLINE_HIDDEN
+        elif hints & (H.HIDDEN_CLASS | H.NUMBERING):
+            self.state |= HIDDEN | UNSEEN | INLINE_HIDDEN
+            if hints & H.NUMBERING:
+                self.building.mark(GAP)
+        if self.typeset and "MathJax" in attributes.get("class", ""):
+            self.state |= SKIP
         if tag == "a":
             self.state = self.anchor(attributes, self.state)
         elif "-" in tag and (shown := self.pictures.shown(tag, attributes)):
@@ -170,6 +214,54 @@ class PageReader:
             self.page.head.item(tag, attributes)
         if self.css_backgrounds and not self.state & SKIP and (url := images.background(attributes)):
             self.image({"src": url})
+
+    def begin(self, tag: str, attributes: dict[str, str]) -> None:
+        """An inline element that says something of its text begins."""
+        state, building = self.state, self.building
+        if state & IN_FORMULA:
+            if tag in FORMULA:
+                self.formula.start(tag, attributes)
+        elif state & SILENT:
+            return
+        elif tag in DELETED:
+            building.mark(GAP)
+            self.state = state | HIDDEN | UNSEEN | INLINE_HIDDEN
+        elif tag in SCRIPTS:
+            note = (state & IN_LOCAL_LINK and building.link_start == len(self.run)) or (
+                attributes and _NOTE.search(f"{attributes.get('class', '')} {attributes.get('role', '')}")
+            )
+            building.begin_script(SUB if tag == "sub" else NOTE if note else SUPER)
+        elif tag == "q":
+            before = next((piece for piece in reversed(self.run) if piece != " "), "")
+            marked = isinstance(before, str) and before.rstrip()[-1:] in OPENING and before.rstrip() != ""
+            opening, closing = ("", "") if marked else marks(self.language(), len(self.quotations))
+            self.quotations.append(closing)
+            self.run.append(opening)
+
+    def finish(self, tag: str, outside: int) -> None:
+        """An inline element that says something of its text ends; `outside` is the state around it."""
+        if outside & IN_FORMULA:
+            self.formula.end(tag)
+        elif outside & SILENT:
+            return
+        elif tag in SCRIPTS:
+            self.building.end_script()
+        elif tag == "q":
+            self.run.append(self.quotations.pop())
+
+    def language(self) -> str:
+        """The language that the page declares for the text at this place."""
+        element = self.top
+        for _ in range(LANGUAGE_LEVELS):
+            if element < 0 or element in self.languages:
+                break
+            element = self.parents[element]
+        return self.languages.get(element, self.page.head.root_language)
+
+    def leave_formula(self) -> None:
+        """A block ends a formula that was not closed, as in browsers."""
+        while self.state & IN_FORMULA:
+            self.leave()
 
     def empty(self, tag: str, attributes: dict[str, str]) -> None:
         """An element without content."""
@@ -195,6 +287,7 @@ class PageReader:
         if href is None:
             return state & ~(IN_LINK | IN_LOCAL_LINK)
         self.pictures.link, self.building.link_start = href, len(self.run)
+        self.building.links += 1
         if ("rel" in attributes and "license" in attributes["rel"].lower()) or "creativecommons.org/" in href:
             self.page.head.licence_link(href)
         return state | (IN_LINK | IN_LOCAL_LINK if href[:1] == "#" else IN_LINK)
@@ -217,12 +310,16 @@ class PageReader:
             if state & RUBY:
                 self.run.append("(")
         elif tag == "math":
-            if text := attributes.get("alttext"):
-                self.run.append(text)
+            # pages hide it where they show a picture of it, and say it in no other text
+            if state & (SKIP | NOSCRIPT):
                 return state | SKIP
+            self.formula = Formula(attributes)
+            return state | SKIP | IN_FORMULA
         elif tag == "script":
             self.raw = []
-            return state | (SKIP | JSON_LD if "ld+json" in attributes.get("type", "").lower() else SKIP)
+            self.raw_type = kind = attributes.get("type", "").lower()
+            source = JSON_LD if "ld+json" in kind else TEX if kind.startswith("math/") and not state & SILENT else 0
+            return (state | SKIP | source) & ~IN_FORMULA
         elif tag == "title":
             self.raw = []
             return state | SKIP | TITLE
@@ -231,7 +328,7 @@ class PageReader:
         elif tag == "svg":
             return state | SKIP if state & SKIP else state | SKIP | SVG
         else:
-            return state | SKIP
+            return (state | SKIP) & ~IN_FORMULA
         return state
 
     def end(self, tag: str) -> None:
@@ -240,6 +337,8 @@ class PageReader:
             if stack[-1][1] < 0:
                 if tag == "a" and 0 < len(self.run) - self.building.link_start <= CONTROL:
                     self.building.end_link(self.state)
+                elif KINDS.get(tag) == MARKED:
+                    self.finish(tag, stack[-1][2])
                 self.state = stack.pop()[2]
             else:
                 self.leave()
@@ -257,6 +356,8 @@ class PageReader:
         """Close the innermost open element."""
         tag, element, outside = self.stack[-1]
         if element < 0:
+            if KINDS.get(tag) == MARKED:
+                self.finish(tag, outside)
             self.stack.pop()
             self.state = outside
             return
@@ -273,13 +374,11 @@ class PageReader:
                     self.run.append(")")
             elif tag == "picture":
                 self.pictures.end_picture()
-            elif state & (JSON_LD | TITLE) and self.raw:
-                text = "".join(self.raw)
-                self.raw = []
-                if state & JSON_LD:
-                    self.page.head.json_ld(text)
-                else:
-                    self.page.head.title(text)
+            elif tag == "math":
+                if state & IN_FORMULA and not outside & IN_FORMULA:
+                    self.building.add_formula(self.formula.close())
+            elif state & (JSON_LD | TITLE | TEX) and self.raw:
+                self.source("".join(self.raw), state)
         self.last[element] = len(self.blocks)
         self.ends[element] = len(self.tags)
         self.stack.pop()
@@ -287,10 +386,23 @@ class PageReader:
         self.block = self.block_of[top] if top >= 0 else 0
         self.state = outside
 
+    def source(self, text: str, state: int) -> None:
+        """What an element says whose text is not shown: a title, a script."""
+        self.raw = []
+        if state & JSON_LD:
+            self.page.head.json_ld(text)
+        elif state & TITLE:
+            self.page.head.title(text)
+        else:
+            line = of_source(text) if "mml" in self.raw_type else tex(text)
+            self.building.add_formula(f" {line} " if "display" in self.raw_type else line)
+
     def data(self, text: str) -> None:
         state = self.state
         if state & (SKIP | INLINE_HIDDEN | NOSCRIPT):
-            if state & (JSON_LD | TITLE) or (state & NOSCRIPT and not state & SKIP):
+            if state & IN_FORMULA:
+                self.formula.data(text)
+            elif state & (JSON_LD | TITLE | TEX) or (state & NOSCRIPT and not state & SKIP):
                 self.raw.append(text)
             return
         if not state & PREFORMATTED:
@@ -331,10 +443,12 @@ def read(
     """The flat page of an HTML text or of its UTF-8 bytes.
 
     Raises PageLimit if it is nested deeper or has more elements than allowed."""
-    reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds)
+    source = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    typeset = b"math/tex" in source or b"math/mml" in source
+    reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds, typeset)
     parser = etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True)
     try:
-        page: Page = etree.fromstring(text.encode("utf-8", "replace") if isinstance(text, str) else text, parser)
+        page: Page = etree.fromstring(source, parser)
     except etree.XMLSyntaxError:
         return reader.close()
     return page

@@ -2,23 +2,45 @@
 
 import re
 
-_DROPPED_CHARACTERS = re.compile("[\u00ad\ufeff\u2060\u200e\u200f]")
+from pipeline.extract.scripts import resolved
+
+# Thai, Lao, Burmese and Khmer set no spaces between words; a zero-width space says where a line may break
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\uaa60-\uaa7f"
+# What no reader sees: controls, soft hyphens, marks of direction, noncharacters, and tags but those of flags. Joiners
+# (U+200C, U+200D) make other letters of those beside them, and stay.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]"
+    f"|(?<![{_UNSPACED}])\u200b(?![{_UNSPACED}])"
+    "|(?<!\U0001f3f4)(?<![\U000e0020-\U000e007e])[\U000e0000-\U000e007f]+"
+)
 
 
-def pieces_of(run: list[str | int], preformatted: bool) -> tuple[list[str | int], str]:
-    """The pieces of a run with images (by index), and its text. Adjacent texts become one piece."""
+def seen(text: str) -> str:
+    """The text without invisible characters."""
+    return text if text.isprintable() else _UNSEEN.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """The text of an attribute or a title, in one line."""
+    return " ".join(seen(text).split())
+
+
+def pieces_of(run: list[str | int], preformatted: bool, marked: bool = False) -> tuple[list[str | int], str]:
+    """The pieces of a run with images (by index), and its text. Adjacent texts become one piece.
+    `marked`: the run holds marks of scripts.py."""
     pieces: list[str | int] = []
     texts: list[str] = []
+    written = resolved if marked else str
     for piece in run:
         if isinstance(piece, str):
             texts.append(piece)
             continue
         if texts:
-            pieces.append(normalised("".join(texts), preformatted))
+            pieces.append(normalised(written("".join(texts)), preformatted))
             texts = []
         pieces.append(piece)
     if texts:
-        pieces.append(normalised("".join(texts), preformatted))
+        pieces.append(normalised(written("".join(texts)), preformatted))
     text = "".join(piece for piece in pieces if isinstance(piece, str))
     if not text.strip():
         return [piece for piece in pieces if isinstance(piece, int)], ""
@@ -33,13 +55,13 @@ def trimmed(text: str, preformatted: bool) -> str:
     if "\n" in text:
         text = normalised(text, False).strip(" ")
         return "" if text.isspace() else text
-    return " ".join((text if text.isascii() else _DROPPED_CHARACTERS.sub("", text)).split())
+    line = " ".join(text.split())
+    return line if line.isprintable() else " ".join(seen(text).split())
 
 
 def normalised(text: str, preformatted: bool) -> str:
     """White space as a browser shows it: runs become one space, line breaks stay, two or more make a paragraph."""
-    if not text.isascii():
-        text = _DROPPED_CHARACTERS.sub("", text)
+    text = seen(text)
     if preformatted:
         lines = [line.rstrip() for line in text.expandtabs(4).split("\n")]
         return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")

@@ -171,7 +171,7 @@ def _content(document: Document) -> dict[str, Any]:
         "metadata": asdict(document.metadata),
         "language": identify(words) or document.metadata.language.partition("-")[0].lower(),
         "pictures": sum(not isinstance(node, Text) for node in nodes),
-        **text.measure(words),
+        **text.measure(words, document.listings),
         "text_hash": short_hash(folded),
         "minhash": signature(folded),
     }

@@ -28,7 +28,7 @@ def test_list_items_are_lines():
 def test_list_items_with_paragraphs():
     assert text(
         "<ol><li><p>Trim the wick before it gets dark.</p></li><li><p>Light the lamp and close the door.</p></li></ol>"
-    ) == ("- Trim the wick before it gets dark.\n- Light the lamp and close the door.")
+    ) == ("1. Trim the wick before it gets dark.\n2. Light the lamp and close the door.")
 
 
 def test_table_rows_are_lines():
