@@ -1,4 +1,5 @@
-"""`make bench`: our figures beside those of peers, each comparison in one run. --record writes them to results/."""
+"""`make bench`: our figures and those of comparable tools, each comparison in one run. --record writes them to
+results/."""
 
 import runpy
 import sys

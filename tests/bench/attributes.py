@@ -1,12 +1,12 @@
-"""What a finished run on miniweb tells at the words that name an attribute of a picture, against what there is to tell.
+"""What a finished run on miniweb learns from images about words that name their attributes, relative to the maximum.
 
     python -m pipeline.miniweb -o web --pages 5000
     m3w build web/miniweb.warc.gz -o corpus --no-fetch
     m3w train corpus
     python -m tests.bench.attributes web/truth.jsonl corpus/runs/default
 
-A word that names one of K equally likely values for the first time carries log2 K bits, the reference cannot know
-more, and a model that sees the picture at most nothing less: the gain at its tokens cannot exceed log2 K.
+A word that names one of K equally likely values for the first time carries log2 K bits, which the reference cannot know
+and a model that sees the image can know completely: the gain at its tokens cannot exceed log2 K.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from train_min.measuring.validate import BITS
 
 
 def spans(tokens: np.ndarray, decoded: list[str], words: list[str]) -> list[tuple[int, int, int]]:
-    """(word, first token, end) of each of `words`, which stand in this order in the text of the tokens."""
+    """(word, first token, end) of each of `words`, which occur in this order in the text of the tokens."""
     offsets = np.cumsum([0, *map(len, decoded)])
     text, at, found = "".join(decoded), 0, []
     for number, (word, before) in enumerate(words):

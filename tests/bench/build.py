@@ -1,9 +1,9 @@
-"""How long a build of three real sites takes, beside the least that any build must do, and how much memory it needs.
+"""Time and memory of a build of three real sites, relative to the minimum work of any build.
 
     python -m tests.bench.build [WORKERS] [--record]
 
 Reads ../shared/data/warc. The floor (../shared/bench/floor.py) inflates and parses records, parses HTML with lexbor and
-decodes, shrinks and encodes each distinct picture, on one core and nothing else."""
+decodes, shrinks and encodes each distinct image, on one core and nothing else."""
 
 import argparse
 import json

@@ -1,9 +1,9 @@
-"""A copy of a corpus in which a share of the documents shows other documents' pictures.
+"""A copy of a corpus in which a share of the documents has other documents' images.
 
     python -m tests.bench.corrupt corpus -o corrupted --share 0.25
     m3w train corpus --against corrupted
 
-Only documents/ is written anew (and the manifest's entries for it): `--against` cuts its windows from documents.
+Only documents/ (and its manifest entries) are rewritten: `--against` cuts its windows from documents.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from train_min.data.permute import derange
 
 KEPT = ("alt", "caption", "declared_width", "declared_height")
-"""What a page says of a picture stays in its place."""
+"""What a page says about an image stays in its place."""
 
 
 def chosen(doc_id: str, seed: int, share: float) -> bool:

@@ -1,12 +1,12 @@
-"""How often the 95 % interval of a gain covers the truth, on drawn corpora whose truth is known.
+"""How often the 95 % interval of a gain covers the truth, on simulated corpora with known truth.
 
-    python -m tests.bench.coverage [CORPORA]     2,000 of each case unless said otherwise; Markdown on standard output
+    python -m tests.bench.coverage [CORPORA]     by default 2,000 of each case; Markdown on standard output
 
-A corpus has so many held-out sites, of as many documents each or of a geometric number with the same mean, documents
-of log-normal length. The gain of a site, of a document, of a seed, and of a seed on a document, in bits per token, is
-drawn from normal distributions of known width around the truth. `by site` is the interval where sites are held
-out whole; `by document` what it would be if their documents were taken for independent. Where sites stand on both
-sides of the split, documents are drawn from known sites, and the truth is the mean over these.
+A corpus has a number of held-out sites, with a fixed number of documents each or a geometric one with the same mean,
+and documents of log-normal length. The gain of a site, of a document, of a seed, and of a seed on a document, in bits
+per token, is drawn from normal distributions of known width around the truth. `by site` is the interval if whole sites
+are held out; `by document` what it would be if their documents were treated as independent. If sites are on both sides
+of the split, documents are drawn from known sites, and the truth is the mean over these.
 """
 
 import sys
@@ -25,8 +25,8 @@ SITES = (2, 3, 4, 6, 8, 12, 20, 40)
 
 @dataclass(frozen=True)
 class Case:
-    """`of_site` and `of_seed` are the standard deviations between sites and between seeds; `even`: sites are of one
-    size; `known`: they stand on both sides of the split."""
+    """`of_site` and `of_seed` are the standard deviations between sites and between seeds; `even`: sites have one size;
+    `known`: they are on both sides of the split."""
 
     sites: int
     of_site: float
@@ -55,7 +55,7 @@ def drawn(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray,
 
 def coverage(case: Case, corpora: int) -> tuple[float, float, float]:
     """The share of corpora whose interval covers the truth, clustered by site and by document, and the median width of
-    that which a run prints."""
+    the interval that a run prints."""
     rng = np.random.default_rng(0)
     covered, widths = np.zeros(2), []
     for _ in range(corpora):

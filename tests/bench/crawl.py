@@ -1,7 +1,7 @@
-"""The rate of a polite crawl, and of fetching pictures beside img2dataset.
+"""The rate of a polite crawl, and of fetching images compared with img2dataset.
 
-python -m tests.bench.crawl hosts     200 loopback hosts that answer in 200 ms, one request a second each
-python -m tests.bench.crawl images    one list of picture URLs, fetched by img2dataset and by us in turns
+python -m tests.bench.crawl hosts     200 loopback hosts that answer in 200 ms, one request per second each
+python -m tests.bench.crawl images    one list of image URLs, fetched by img2dataset and by us in turn
 """
 
 import argparse
@@ -38,7 +38,7 @@ def page(host: str, number: int, pages: int) -> bytes:
 
 
 def serve(hosts: list[str], pages: int, log: Path) -> None:
-    """Serves until the file `stop` beside the log appears, then writes the log."""
+    """Serve until the file `stop` appears beside the log, then write the log."""
     from pipeline.miniweb.serve import Asked, Server
     from pipeline.miniweb.web import Resource
 

@@ -1,10 +1,11 @@
-"""Quality and speed of interleaved extraction beside its peers, in one run, on the annotated pages in ../shared/data.
+"""Quality and speed of interleaved extraction compared with other tools, in one run, on annotated pages in
+../shared/data.
 
     python -m tests.bench.extraction [--systems NAME...] [--sets NAME...] [--limit N] [--record]
 
 Text: F1 of words (bags) and of 4-word shingles per page, averaged. Images: F1 by file name per page with images,
-averaged, and `placed`, the share of images that stand within 12 words of their place. For the books, the last column
-but one is the share of the `[Illustration]` marks of the .txt edition at whose place an image stands.
+averaged, and `placed`, the share of images within 12 words of their place. For the books, the last column but one is
+the share of the `[Illustration]` marks of the .txt edition with an image at their place.
 """
 
 import argparse
@@ -42,7 +43,7 @@ interleave_score = _by_path("interleave_score")
 
 @dataclass(frozen=True)
 class AnnotatedPage:
-    """A page and what should come out of it; an expected image is a tuple of all the URLs the page offers for it."""
+    """A page and its expected content; an expected image is a tuple of all URLs the page offers for it."""
 
     name: str
     html: bytes
@@ -56,7 +57,7 @@ _MARKDOWN_LINK = re.compile(r"\[((?:[^\[\]\\]|\\.)*)\]\([^)\s]*(?:\s+\"[^\"]*\")
 
 
 def markdown_nodes(text: str) -> Expected:
-    """Text and images of a Markdown file of defuddle, its header left out."""
+    """Text and images of a Markdown file of defuddle, without its header."""
     text = re.sub(r"^```json\n.*?\n```\n", "", text, count=1, flags=re.S)
     nodes: Expected = []
 
@@ -136,7 +137,7 @@ def wcxb() -> list[AnnotatedPage]:
 
 
 def gutenberg() -> list[AnnotatedPage]:
-    """Four books: the words of the .txt edition, its illustration marks as images without a name."""
+    """Four books: the words of the .txt edition, with its illustration marks as images without a name."""
     pages = []
     for folder in sorted((SHARED / "data/gutenberg").iterdir()):
         source = next(folder.glob("*-h/*.htm"))
@@ -262,7 +263,7 @@ def rows(system: Callable[[AnnotatedPage], Nodes], pages: list[AnnotatedPage]) -
 
 @dataclass(frozen=True)
 class Figures:
-    """Means over the pages of a set; shares in [0, 1], CPU time in milliseconds a page."""
+    """Means over the pages of a set; shares in [0, 1], CPU time in milliseconds per page."""
 
     pages: int
     word_f1: float
@@ -339,7 +340,7 @@ def illustrations(system: Callable[[AnnotatedPage], Nodes], page: AnnotatedPage,
 
 
 def recorded(measured: dict[tuple[str, str], Figures]) -> list[Figure]:
-    """What results/extraction.json says of sets that the rules were chosen on."""
+    """Figures for results/extraction.json, of sets the rules were tuned on."""
     found = []
     for (name, system), ours in measured.items():
         if system != "openm3w":

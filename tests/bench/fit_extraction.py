@@ -1,9 +1,9 @@
-"""Fits the block classifier (pipeline/extract/classifier.csv) to the annotated pages in ../shared/data.
+"""Fit the block classifier (pipeline/extract/classifier.csv) to the annotated pages in ../shared/data.
 
     python -m tests.bench.fit_extraction [--folds N [--record]]
 
-With --folds, pages are divided by a hash of their name, and each is extracted with coefficients that were fitted to the
-other folds: the printed figures are those to expect on pages of the same kinds. Without, all pages are used and the
+With --folds, pages are divided by a hash of their name, and each is extracted with coefficients fitted to the other
+folds: the printed figures are those to expect on pages of the same kinds. Without, all pages are used and the
 coefficients are written. A block is labelled by aligning the page's words with the expected ones.
 """
 
@@ -40,7 +40,7 @@ class Example:
 
 
 def aligned(texts: list[str], expected: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """For each block, the share of its words that stand in the expected text at their place, and its word count."""
+    """For each block, the share of its words found in the expected text at their place, and its word count."""
     words_of, anchors = interleave_score.words, interleave_score.anchors
     words: list[str] = []
     owner: list[int] = []
@@ -112,7 +112,7 @@ def examples() -> list[Example]:
 def fit(pages: list[Example]) -> tuple[np.ndarray, float]:
     """Coefficients [features, 4], rounded to three places, and the intercept.
 
-    The problem is convex: its solution does not depend on where the search for it begins."""
+    The problem is convex: the solution does not depend on the start of the search."""
     design = torch.from_numpy(np.concatenate([page.design for page in pages]))
     labels = torch.from_numpy(np.concatenate([page.labels for page in pages]).astype(np.float32))
     weights = torch.from_numpy(np.concatenate([page.weights for page in pages]).astype(np.float32))
@@ -139,7 +139,7 @@ def write(table: np.ndarray, intercept: float) -> None:
 
 
 def on_unseen_pages(pages: list[Example], folds: int) -> dict[str, list[Row]]:
-    """What the extractor reaches on each page of each set with coefficients that were fitted to the other folds."""
+    """Figures on each page of each set with coefficients fitted to the other folds."""
     scores: dict[str, list[Row]] = {}
     for held_out in range(folds):
         fitted = fit([page for page in pages if zlib.crc32(page.name.encode()) % folds != held_out])

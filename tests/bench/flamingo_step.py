@@ -1,13 +1,13 @@
-"""One training step of ours against the same step as open_flamingo does it, on the same sizes and the same batch.
+"""One training step of ours against open_flamingo's, with the same sizes and batch.
 
     python -m tests.bench.flamingo_step [--width 256 --blocks 6 --every 6 --layers 1 --steps 8] [--record]
 
-open_flamingo's step (mlfoundations/open_flamingo v2, `flamingo.py`, `helpers.py`, `train_utils.py`) re-stated: the
+open_flamingo's step (mlfoundations/open_flamingo v2, `flamingo.py`, `helpers.py`, `train_utils.py`) reimplemented: the
 vision encoder runs on every image in every step, rows are padded to five images, the resampler is 64 latents x 6
-layers, attention is written with einsum and an additive float mask, the head gives logits at every position. Printed
-beside it is the same with a resampler of our size, and with features given, so that each saving can be told apart.
-Ours keeps features of pictures and the states that enter the first gated layer; the row without them runs every frozen
-block in every step. Times are processor seconds of one thread, the rate of a large bfloat16 product included.
+layers, attention is written with einsum and an additive float mask, the head gives logits at every position. It is also
+run with a resampler of our size, and with given features, to separate the savings. Ours keeps image features and the
+states that enter the first gated layer; the row without them runs every frozen block in every step. Times are processor
+seconds of one thread, and the rate of a large bfloat16 product is included.
 """
 
 import argparse
@@ -104,8 +104,8 @@ class OpenFlamingo(nn.Module):
 
 
 def best(step: object, count: int) -> float:
-    """Processor seconds of the quickest of `count` steps, after one to warm up: one thread's, so that other work on the
-    machine counts less than on the clock."""
+    """Processor seconds of the fastest of `count` steps, after one to warm up: of one thread, so that other work on the
+    machine matters less than with wall time."""
     times = []
     for _ in range(count + 1):
         started = time.process_time()
@@ -219,7 +219,7 @@ def main() -> None:
 
 
 def product_rate(dtype: torch.dtype, size: int = 2048) -> float:
-    """Operations in a processor second of a large product, the best of several."""
+    """Operations per processor second of a large product, the best of several."""
     left, right = (torch.ones(size, size, dtype=dtype) for _ in range(2))
     return 2 * size**3 / best(lambda: left @ right, 10)
 

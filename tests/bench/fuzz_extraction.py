@@ -1,4 +1,4 @@
-"""Fuzzes extraction: mutates real pages for a time and reports what raises or takes long.
+"""Fuzz extraction: mutate real pages for a time and report what raises or is slow.
 
 python -m tests.bench.fuzz_extraction [--minutes N] [--seed N]
 """

@@ -1,4 +1,4 @@
-"""A corpus of free drawings, each before its own words: does a picture say something about its title?
+"""A corpus of free drawings, each before its own words: does an image tell something about its title?
 
     apt-get download openclipart-svg openclipart-png tuxpaint-stamps-default
     for package in *.deb; do dpkg -x $package packages; done
@@ -6,9 +6,9 @@
     m3w build gallery/gallery.warc.gz -o gallery/corpus --no-fetch --set text.min_words=8
     m3w train gallery/corpus --steps 400
 
-Pages show up to four pictures of one folder; every folder is a site of its own, so that whole folders are held out,
-unless --one-site is given.
-Openclipart's titles and keywords come from its SVG files, the stamps' sentences from the text files beside them.
+Pages show up to four images of one folder; every folder is a separate site, so that whole folders are held out, unless
+--one-site is given. Openclipart's titles and keywords come from its SVG files, the stamps' sentences from the text
+files beside them.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pipeline.miniweb.web import Resource, Web
 from pipeline.miniweb.write import write_warc
 
 PICTURES = 4
-"""Pictures of a page."""
+"""Images per page."""
 TITLE = re.compile(r"<dc:title>(.*?)</dc:title>", re.DOTALL)
 KEYWORD = re.compile(r"<rdf:li>(.*?)</rdf:li>", re.DOTALL)
 DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.DOTALL)
@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 
 
 def clipart(packages: Path) -> Iterator[tuple[str, Path, str]]:
-    """Folder, picture and text of each of openclipart's drawings."""
+    """Folder, image and text of each of openclipart's drawings."""
     root = packages / "usr/share/openclipart"
     for picture in sorted((root / "png").rglob("*.png")):
         source = (root / "svg" / picture.relative_to(root / "png")).with_suffix(".svg")
@@ -49,7 +49,7 @@ def clipart(packages: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def stamps(packages: Path) -> Iterator[tuple[str, Path, str]]:
-    """Folder, picture and English sentence of each of Tux Paint's stamps."""
+    """Folder, image and English sentence of each of Tux Paint's stamps."""
     root = packages / "usr/share/tuxpaint/stamps"
     for picture in sorted(root.rglob("*.png")):
         source = picture.with_suffix(".txt")
@@ -59,7 +59,7 @@ def stamps(packages: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def gallery(packages: Path, one_site: bool) -> Web:
-    """Raises SystemExit where the packages are not there."""
+    """Raises SystemExit if the packages are missing."""
     folders: dict[str, list[tuple[Path, str]]] = {}
     for folder, picture, text in (*clipart(packages), *stamps(packages)):
         folders.setdefault(folder, []).append((picture, text))

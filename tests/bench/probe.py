@@ -1,11 +1,11 @@
-"""How much a linear model of the frozen features tells of the words behind a picture, with no other text to go by.
+"""How much a linear model of the frozen features tells about the words after an image, without other text.
 
     python -m tests.bench.probe CORPUS
 
-The words of at least three letters behind each picture are predicted as a bag: by their frequency in training, and by
-softmax(W x + b) of the picture's mean feature x, with weight decay and the number of epochs chosen on a sixth of the
-training sites (of the pages, where there is one site). What `m3w train` finds is less by what the text before already
-says. Features must have been kept by a run of `m3w train` on the corpus.
+The words of at least three letters after each image are predicted as a bag: by their frequency in training, and by
+softmax(W x + b) of the image's mean feature x, with weight decay and the number of epochs chosen on a sixth of the
+training sites (of the pages, if there is one site). `m3w train` finds less, because the preceding text already says
+part of it. Features must have been kept by a run of `m3w train` on the corpus.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from train_min.model.vision import load_encoder
 from train_min.training.prepare import TILES
 
 FEWEST = 3
-"""Training pictures behind which a word must stand to be counted."""
+"""Minimum number of training images followed by a word for it to be counted."""
 DECAYS = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0)
 EPOCHS = 120
 
@@ -34,7 +34,7 @@ Captioned = tuple[bytes, list[str], str]
 
 
 def captioned(corpus: Corpus, split: str) -> list[Captioned]:
-    """Content hash, words behind it, and site of each picture; where there is but one site, the page."""
+    """Content hash, words after it, and site of each image; with only one site, the page."""
     windows = cut_windows(corpus, corpus.tokenizer, split, TILES)
     name = "site" if len({unit["site"] for unit in windows.units}) > 1 else "url"
     found = []

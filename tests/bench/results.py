@@ -63,7 +63,7 @@ def save(figures: Sequence[Figure], path: Path) -> None:
 
 
 def record(topic: str, measured: Sequence[Figure], command: str, data: str, folder: Path = ROOT / "results") -> None:
-    """Writes what was measured into results/TOPIC.json; a figure of the same name is replaced where it is."""
+    """Write measured figures to results/TOPIC.json; a figure of the same name is replaced in place."""
     stamp = {"command": command, "input": data, "commit": _commit(), "machine": _machine()}
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     new = {figure.figure: Figure(**{**asdict(figure), **stamp, "date": date}) for figure in measured}

@@ -1,7 +1,7 @@
-"""What the corpus tokenizer makes of languages.
+"""Efficiency of the corpus tokenizer by language.
 
-    python -m tests.bench.tokens CORPUS     bytes a token, by language, of the corpus' own tokenizer on its documents
-    python -m tests.bench.tokens            what a limit on the length of a token costs
+    python -m tests.bench.tokens CORPUS     bytes per token, by language, of the corpus' own tokenizer on its documents
+    python -m tests.bench.tokens            the cost of a limit on the length of a token
 
 For the second, a tokenizer is trained on four fifths of the translations of a language in /usr/share/locale, and the
 tokens of the last fifth are counted, without a limit, with 48 bytes and with 24. --record writes to results/.

@@ -1,4 +1,4 @@
-"""How long what-if takes on a generated corpus of 100,000 documents with 400,000 images.
+"""Time of what-if on a generated corpus of 100,000 documents with 400,000 images.
 
 python -m tests.bench.whatif"""
 
@@ -21,7 +21,7 @@ DOCUMENTS, PARTS, IMAGES = 100_000, 50, 4
 
 
 def write_work(root: Path, documents: int = DOCUMENTS, parts: int = PARTS) -> Finished:
-    """The files of work/ that what-if reads, of pages with IMAGES images each, a twentieth of them on many pages."""
+    """The files of work/ that what-if reads: pages with IMAGES images each, a twentieth of them on many pages."""
     recipe = load("web")
     (root / "recipe.toml").write_text(recipe.toml())
     entries: dict[str, list[dict[str, Any]]] = {}
