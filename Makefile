@@ -4,7 +4,7 @@ BIN = .venv/bin
 DEMO ?= demo
 DEMO_PAGES ?= 800
 
-.PHONY: setup demo test test-slow browser lint bench clean
+.PHONY: setup demo test test-slow chaos browser lint bench clean
 
 setup: .venv/ready
 
@@ -33,6 +33,10 @@ test: setup browser
 
 test-slow: setup browser
 	$(BIN)/python -m pytest -m slow
+
+# Builds whose processes are killed at random, 50 times.
+chaos: setup
+	$(BIN)/python -m tests.chaos
 
 # The tests open the report and the viewer in a real browser, and compare our WARC files with those of wget.
 browser:

@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -103,7 +104,9 @@ def local_pipeline(options: list[str], workers: int, pool: WorkerPool | None) ->
     parsed = PipelineOptions(options)
     parsed.view_as(DirectOptions).direct_num_workers = max(1, workers)
     parsed.view_as(DirectOptions).direct_running_mode = None
-    return beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=parsed)
+    pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=parsed)
+    Path(pipeline.local_tempdir).rmdir()  # for transforms in other languages alone: a killed build would leave it
+    return pipeline
 
 
 @contextmanager

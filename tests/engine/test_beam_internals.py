@@ -3,6 +3,7 @@
 import inspect
 import os
 from importlib.metadata import version
+from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.portability.api import beam_fn_api_pb2
@@ -54,3 +55,4 @@ def test_a_local_pipeline_without_workers_runs_in_this_process() -> None:
     with local_pipeline([], 0, None) as pipeline:
         pids = pipeline | beam.Create([0]) | beam.Map(lambda _: os.getpid())
         assert_that(pids, equal_to([os.getpid()]))
+        assert not Path(pipeline.local_tempdir).exists()  # a build that is killed leaves nothing in TMPDIR
