@@ -1,4 +1,4 @@
-"""What a body is, by its bytes first."""
+"""The media type of a body, by its bytes first."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The public face: openm3w, python -m openm3w, what a wheel holds, and that it works where nothing else is."""
+"""The public interface: openm3w, python -m openm3w, the contents of a wheel, and that it works alone."""
 
 import ast
 import os

@@ -61,7 +61,7 @@ def seconds_to_output(command: list[str], temporary: Path) -> float:
 
 
 def ended(command: list[str], temporary: Path, seconds: float, number: int) -> Ended:
-    """How a program ends that all its processes get a signal, `seconds` after it can handle one."""
+    """How a program ends if all its processes get a signal `seconds` after it can handle one."""
     process = start(command, temporary)
     while not caught(process):
         assert process.poll() is None

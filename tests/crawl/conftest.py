@@ -55,7 +55,7 @@ def start(*arguments: str | Path) -> subprocess.Popen:
 
 
 def m3w(*arguments: str | Path, status: int = 0) -> str:
-    """What the m3w command says, on both streams. Fails where it ends with another status."""
+    """Output of the m3w command, both streams. Fails if it ends with another status."""
     process = start(*arguments)
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, out + err
@@ -63,7 +63,7 @@ def m3w(*arguments: str | Path, status: int = 0) -> str:
 
 
 def here(*arguments: str | Path) -> None:
-    """The m3w command in this process and with one worker, which spares seconds of imports. Raises BuildError."""
+    """The m3w command in this process and with one worker, which saves seconds of imports. Raises BuildError."""
     commands._beam_options[:] = ["--direct_num_workers=1"]
     try:
         commands.app([*map(str, arguments)], standalone_mode=False)
@@ -85,6 +85,6 @@ def documents(corpus: Path) -> dict[str, tuple]:
 
 
 def kill(process: subprocess.Popen) -> None:
-    """SIGKILL to the main process alone: workers must end by themselves."""
+    """SIGKILL to the main process only: workers must end by themselves."""
     with process:  # which closes its pipes
         os.kill(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A web whose hosts answer as a test tells them, and a crawl of it in one process."""
+"""A web whose hosts answer as a test specifies, and a crawl of it in one process."""
 
 import itertools
 import re
@@ -70,6 +70,6 @@ def short(url: str) -> str:
 
 
 def discovered(folder: Path) -> set[str]:
-    """Every URL that was to be fetched in some round."""
+    """Every URL in the frontier of some round."""
     lines = [line for path in folder.glob("rounds/*/*.frontier") for line in path.read_bytes().splitlines()]
     return {short(Entry.of_line(line).url) for line in lines}

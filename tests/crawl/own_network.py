@@ -26,7 +26,7 @@ SIOCSIFADDR, SIOCSIFFLAGS, UP_AND_RUNNING = 0x8916, 0x8914, 0x41
 
 
 def own(address: str, alias: int) -> None:
-    """Gives an address to the loopback device, which is switched on."""
+    """Give an address to the loopback device, and switch it on."""
     name = b"lo" if address.startswith("127.") else b"lo:%d" % alias
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, SIOCSIFADDR, struct.pack("16sHH4s8x", name, socket.AF_INET, 0, socket.inet_aton(address)))

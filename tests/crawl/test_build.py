@@ -1,4 +1,4 @@
-"""What m3w build makes of a crawl, of lists, and of pictures that only the network has."""
+"""Builds from a crawl, from lists, and with images that only the network has."""
 
 import gzip
 import itertools
@@ -44,7 +44,7 @@ def whole(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages_only(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A WARC of the web's pages, without a picture."""
+    """A WARC of the web's pages, without images."""
     path = tmp_path_factory.mktemp("pages") / "pages.warc.gz"
     captures = [
         (url, resource)

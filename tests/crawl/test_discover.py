@@ -1,4 +1,4 @@
-"""What a crawl makes of responses that servers label and frame oddly: the same as a build."""
+"""A crawl interprets oddly labelled and framed responses like a build."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Servers that fail, forbid, ask for patience or lie, seen by a whole crawl."""
+"""Servers that fail, forbid, ask for pauses or lie, seen by a whole crawl."""
 
 import collections
 import gzip
@@ -176,7 +176,7 @@ OPT_OUTS = {
 
 
 def test_opt_outs_of_pages_and_pictures(tmp_path: Path) -> None:
-    """Each has a row under its rule, nothing in the WARC; its pictures are not asked for, its links are."""
+    """Each has a row under its rule, nothing in the WARC; its images are not requested, its links are."""
     shown = "".join(f'<img src="/{name}.png" width=300>' for name in OPT_OUTS if name.startswith("h-"))
     paths = {"/": page(*(f"/{name}" for name in OPT_OUTS), body=shown + '<img src="/a.png" width=300>')}
     for name, (how, _) in OPT_OUTS.items():
@@ -245,7 +245,7 @@ def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_host_that_goes_down_is_given_up(tmp_path: Path) -> None:
-    """It closes every connection once its first page is out: the other hosts go on, each of its URLs has a row."""
+    """It closes every connection after its first page: the other hosts continue, each of its URLs has a row."""
     closed = {f"/{number}": None for number in range(12)}
     web = Web(h1={"/": page(*closed)} | closed, h2={"/": page("/a"), "/a": page()})
     _, found, server = run(web, tmp_path, f"1:{PORT}/", f"2:{PORT}/")

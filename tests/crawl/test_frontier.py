@@ -1,4 +1,4 @@
-"""What a partition is to fetch next, against a plain reckoning of the same."""
+"""The next frontier of a partition, against a straightforward computation."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Arguments of m3w build that stand for WARC files: what is wrong with one is told in one line, before anything is
-written or asked."""
+"""Arguments of m3w build that stand for WARC files: errors are reported in one line, before anything is written or
+requested."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ HTML = (("Content-Type", "text/html"),)
 
 
 def refused(*arguments: str | Path) -> str:
-    """What m3w build says."""
+    """Output of m3w build."""
     with pytest.raises(BuildError) as caught:
         here("build", *arguments)
     said = str(caught.value)
@@ -76,7 +76,7 @@ def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
 
 
 def test_no_fetch_and_foreign_directories_ask_nothing(tmp_path: Path) -> None:
-    """`--no-fetch` without a crawl that is there, a directory of something else, a corpus of another recipe."""
+    """`--no-fetch` without an existing crawl, a directory with something else, a corpus of another recipe."""
     listing, other = tmp_path / "urls.txt", tmp_path / "others.txt"
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").touch()

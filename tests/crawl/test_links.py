@@ -1,4 +1,4 @@
-"""What a page leads to, and what of it is over the limit."""
+"""The links of a page, and those over the limit."""
 
 import pytest
 

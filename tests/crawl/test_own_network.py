@@ -1,4 +1,4 @@
-"""Real names and public addresses, in a network namespace where they are ours."""
+"""Real names and public addresses, in a network namespace where they belong to the test."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Hosts that ask for patience, slow hosts, and lists without an end, seen by a whole crawl."""
+"""Hosts that ask for pauses, slow hosts, and endless lists, seen by a whole crawl."""
 
 import collections
 import itertools
@@ -26,7 +26,7 @@ def asked(server: Server, host: str) -> list[str]:
 
 
 def test_a_host_that_says_when_to_come_back_is_not_asked_before(tmp_path: Path) -> None:
-    """Not in later rounds, nor when the crawl resumes; the other hosts go on."""
+    """Not in later rounds, nor when the crawl resumes; the other hosts continue."""
     pages = {f"/{number}": page(f"/{number + 1}") for number in range(4)}
     refused = {f"/{number}": answer_with(503, ("Retry-After", "3600")) for number in range(20)}
     date = formatdate(time.time() + 3600, usegmt=True)

@@ -1,4 +1,4 @@
-"""What sitemaps, feeds and pages lead to: every form, and hostile bytes."""
+"""Links of sitemaps, feeds and pages: every form, and hostile bytes."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The same site in WARC files of four writers, and as a folder: the same corpus, document ids aside."""
+"""The same site in WARC files of four writers, and as a folder, gives the same corpus apart from document ids."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from .conftest import PRIVATE, Miniweb, build, documents, here
 
 
 def fetched(folder: Path) -> list[str]:
-    """The pages and pictures that a crawl has stored."""
+    """The pages and images stored by a crawl."""
     return [row["url"] for row in CrawlStore(folder).rows() if row["kind"] in ("page", "image") and "warc" in row]
 
 
@@ -35,7 +35,7 @@ def stored_pictures(corpus: Path) -> dict[str, tuple]:
 
 @pytest.fixture(scope="module")
 def ours(miniweb: Miniweb, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A crawl of six hosts: some twenty pages with their pictures."""
+    """A crawl of six hosts: about twenty pages with their images."""
     folder = tmp_path_factory.mktemp("ours") / "crawl"
     here("crawl", *miniweb.seeds[4:10], "-o", folder, *PRIVATE, "--no-sitemaps")
     return folder
@@ -103,7 +103,7 @@ def test_warcs_of_other_writers_build_alike(ours: Path, expected: tuple[dict, di
 
 
 def test_a_debian_documentation_site_as_wget_fetched_it(shared: Path, tmp_path: Path) -> None:
-    """Served from wget's WARC and crawled anew. wget's own list is the oracle of what belongs to the site."""
+    """Served from wget's WARC and crawled again. wget's own list defines what belongs to the site."""
     path = shared / "data/warc/hugin.warc.gz"
     found = warc.index(path, 1 << 40)
     records = [record for record in warc.read(path, 0, found.size, found.reader, 20_000_000) if record.status == 200]

@@ -1,4 +1,4 @@
-"""Which of several pages under one key stays."""
+"""Which of several pages with one key is kept."""
 
 import numpy as np
 from hypothesis import given
@@ -21,7 +21,7 @@ def block(pages: list[tuple[int, int, int]]) -> np.ndarray:
 
 
 def gone(rows: np.ndarray, partitions: int = 1, refused_only: bool = False) -> dict[int, tuple[int, int]]:
-    """Number of each page that goes -> its refusal and the number of the page in whose place it goes."""
+    """Number of each dropped page -> its refusal and the number of the page kept instead."""
     found = {}
     for number in range(partitions):
         for part, row, refusal, _, original in copies(

@@ -1,4 +1,4 @@
-"""RESULTS.md says what results/*.json say."""
+"""RESULTS.md matches results/*.json."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pages that crash or hang a worker: the build sets them aside and goes on."""
+"""Pages that crash or hang a worker: the build drops them and continues."""
 
 import ctypes
 import io
@@ -114,7 +114,7 @@ def test_a_record_is_not_stuck_because_the_machine_slept(tmp_path: Path, monkeyp
 
 @dataclass(eq=False)
 class CrashBehind(EachTask):
-    """Work whose worker crashes `times` with nothing in hand, once task 0 is done."""
+    """A task whose worker crashes `times` between records, once task 0 is done."""
 
     corpus: Corpus
     times: int

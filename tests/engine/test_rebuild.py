@@ -1,4 +1,4 @@
-"""A finished corpus whose build is given again, with nothing or with something to do."""
+"""Rebuilding a finished corpus, with nothing or with something to do."""
 
 import shutil
 from importlib.metadata import version

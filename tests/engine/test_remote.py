@@ -1,4 +1,4 @@
-"""A build on a runner that is named: Beam's own job service, spoken to like a cluster's."""
+"""A build on a named runner: Beam's own job service, used like a cluster's."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Small pages around what a test wants to see extracted."""
+"""Small pages around the markup under test."""
 
 from pipeline.extract import ExtractOptions, extract
 from shards.records import Document, Image, Text
@@ -41,7 +41,7 @@ def images(inner: str, **keywords) -> list[Image]:
 
 
 def text(inner: str, **keywords) -> str:
-    """What stands between the two paragraphs around `inner`."""
+    """The text between the two paragraphs around `inner`."""
     whole = "\n\n".join(node.text for node in document(inner, **keywords).nodes if isinstance(node, Text))
     assert whole.startswith(BEFORE) and whole.endswith(AFTER)
     return whole.removeprefix(BEFORE).removesuffix(AFTER).strip("\n")

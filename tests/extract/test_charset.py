@@ -1,4 +1,4 @@
-"""The labels of the Encoding standard (WHATWG), each under which pages are found."""
+"""The labels of the Encoding standard (WHATWG) that occur on pages."""
 
 import pytest
 import webencodings

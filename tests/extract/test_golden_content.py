@@ -1,4 +1,4 @@
-"""Main content: what of a page is kept and what is left out, and trafilatura in our place."""
+"""Main content: what is kept of a page, and trafilatura as the engine."""
 
 import PIL.Image
 import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Bytes that nobody wrote in good faith: no crash, no hang, memory and time in proportion to the page."""
+"""Hostile bytes: no crash, no hang, memory and time in proportion to the page."""
 
 import re
 import tracemalloc
@@ -20,7 +20,7 @@ SENTENCE = "A sentence that is long enough, with a comma or two, to be a paragra
 
 
 def check(found: Document | None) -> None:
-    """What holds of every document."""
+    """Invariants of every document."""
     if found is None:
         return
     assert found.nodes

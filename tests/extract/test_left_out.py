@@ -1,4 +1,4 @@
-"""Every picture of a page is a node of its document, or counted under the rule that left it out."""
+"""Every image of a page is a node of its document, or counted under the rule that left it out."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""srcset attributes and URL templates, whatever they hold."""
+"""srcset attributes and URL templates with any content."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Large files over a line that breaks: every byte arrives once, and a failure is one line."""
+"""Large files over a connection that breaks: every byte arrives once, and a failure is one line."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ DATA = random.Random(1).randbytes(1_000_000)
 
 
 class Files:
-    """Serves `DATA` under every path, in the parts that are asked for. `breaks` connections end in the middle."""
+    """Serves `DATA` under every path, in the requested ranges. `breaks` connections end in the middle."""
 
     def __init__(self, breaks: int = 0, version: str = "a", ranges: bool = True) -> None:
         self.breaks, self.version, self.ranges = breaks, version, ranges

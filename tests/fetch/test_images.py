@@ -1,4 +1,4 @@
-"""Pictures from the network: what hosts and they themselves allow, servers that fail, one row for each URL."""
+"""Images from the network: what they and their hosts allow, servers that fail, one row per URL."""
 
 import asyncio
 import collections
@@ -197,7 +197,7 @@ def test_a_host_that_refuses_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class TwoOrigins:
-    """Stands for a client. http://e.org gives its pictures when `opened`, https://e.org asks for a delay."""
+    """Replaces a client. http://e.org returns its images when `opened`, https://e.org asks for a delay."""
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()

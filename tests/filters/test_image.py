@@ -16,7 +16,7 @@ GOOD = {"url": "https://a.example/cat.jpg", "format": "jpeg", "width": 640, "hei
 
 
 def judged(rows: list[dict[str, Any]], **limits: Any) -> list[str | None]:
-    """The verdicts on rows, each on a page of its own."""
+    """The decisions on rows, each on a separate page."""
     table = pa.table(
         {
             "row": range(len(rows)),

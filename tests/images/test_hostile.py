@@ -26,7 +26,7 @@ RULES = {
 
 
 def verdict(data: bytes) -> str | None:
-    """The rule that `data` is dropped under, None where it is decoded. Whatever else is raised fails the test."""
+    """The rule that drops `data`, None if it is decoded. Any other exception fails the test."""
     try:
         image = decode(data, ImageOptions(max_pixels=4_000_000))
     except ImageDropped as dropped:
@@ -163,7 +163,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 
 def peak(*paths: object) -> int:
-    """The most memory, in MiB, that a process of its own had resident while it decoded the files."""
+    """Peak resident memory, in MiB, of a separate process that decodes the files."""
     run = subprocess.run([sys.executable, "-c", MEASURE, *map(str, paths)], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     return int(run.stdout) // 1024

@@ -1,4 +1,4 @@
-"""Damaged wrapping around whole pixels is decoded as browsers do; pixels that are not whole are dropped."""
+"""Damaged structure around complete pixels is decoded as browsers do; incomplete pixels are dropped."""
 
 import io
 from zlib import crc32

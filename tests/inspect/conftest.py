@@ -1,4 +1,4 @@
-"""A corpus in which strangers wrote what they could think of, and a browser to look at it."""
+"""A corpus with hostile text from strangers, and a browser to look at it."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Figures by columns are what counting row by row gives."""
+"""Figures computed from columns equal those counted row by row."""
 
 import re
 from collections import Counter

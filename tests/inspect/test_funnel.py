@@ -1,4 +1,4 @@
-"""The funnel adds up, says what the generated web's truth says, and is told from finished files alone."""
+"""The funnel adds up, matches the generated web's truth, and is computed from finished files alone."""
 
 import json
 import shutil

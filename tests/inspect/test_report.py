@@ -1,4 +1,4 @@
-"""The report shows a corpus in reading order, asks the network for nothing, and runs nothing that a page wrote."""
+"""The report shows a corpus in reading order, makes no network requests, and runs nothing that a page wrote."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The local page, served and asked over loopback."""
+"""The viewer, served and requested over loopback."""
 
 import hashlib
 import http.client

@@ -1,4 +1,4 @@
-"""Judging again by stored metrics gives what a build gives."""
+"""Judging by stored metrics gives the same result as a build."""
 
 import shutil
 from pathlib import Path

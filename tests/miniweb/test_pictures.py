@@ -1,4 +1,4 @@
-"""The drawings show what the truth says, whatever file they are in."""
+"""The drawings show what the truth says, in every file format."""
 
 import io
 import random

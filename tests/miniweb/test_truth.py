@@ -73,7 +73,7 @@ def decoded(page: PageTruth, resource: Resource) -> str:
 
 
 def main_content(html: str, url: str) -> list[Node]:
-    """Paragraphs and pictures in document order, by a reading of our own markup apart from what wrote it."""
+    """Paragraphs and images in document order, parsed from our own markup independently of its writer."""
     html = re.sub(r"(?s)<template>.*?</template>|<script.*?</script>", "", html.replace("\0", ""))
     head, start, rest = re.split("(?i)(<h1>)", html, maxsplit=1)
     html = head.partition('<div id="cookie-banner"')[0] + start + rest

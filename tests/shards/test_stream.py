@@ -1,4 +1,4 @@
-"""One stream per document: markers where they belong, words where they begin, the text given back."""
+"""One stream per document: markers where they belong, words where they start, the text recovered."""
 
 import unicodedata
 

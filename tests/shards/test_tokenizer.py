@@ -1,4 +1,4 @@
-"""No text yields a control token or a marker; the same texts train the same tokenizer; errors are one line."""
+"""No text produces a control token or a marker; the same texts train the same tokenizer; errors are one line."""
 
 import json
 import os

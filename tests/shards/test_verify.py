@@ -1,4 +1,4 @@
-"""A whole corpus passes; each kind of damage is found and told with the file that has it."""
+"""A complete corpus passes; each kind of damage is found and reported with its file."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def first(corpus: Path, pattern: str) -> Path:
 
 
 def sign(corpus: Path, path: Path) -> None:
-    """Makes the manifest name a changed file as it is: what is left to find is what the file says."""
+    """Make the manifest list a changed file as it is: only its content is left to be checked."""
     manifest = manifest_of(corpus)
     for entry in manifest["files"]:
         if entry["path"] == path.relative_to(corpus).as_posix():

@@ -1,4 +1,4 @@
-"""Windows against the plain reading of their definition."""
+"""Windows against a direct implementation of their definition."""
 
 import math
 from collections import Counter

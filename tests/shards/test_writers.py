@@ -1,4 +1,4 @@
-"""Shards of windows, read back by the libraries that people read them with."""
+"""Shards of windows, read back by the libraries people use to read them."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Records that are not a whole response: text without its page, parts of a capture, bodies that break off."""
+"""Records that are not complete responses: text without its page, parts of a capture, truncated bodies."""
 
 import gzip
 from pathlib import Path

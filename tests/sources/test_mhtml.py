@@ -1,4 +1,4 @@
-"""MHTML files as browsers, Word and hostile hands write them."""
+"""MHTML files written by browsers, Word and attackers."""
 
 import base64
 import quopri

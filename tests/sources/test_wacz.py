@@ -1,4 +1,4 @@
-"""WACZ files: WARC files read where they lie in a zip, and zips that are hostile."""
+"""WACZ files: WARC files read in place in a zip, and hostile zips."""
 
 import gzip
 import io

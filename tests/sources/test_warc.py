@@ -1,4 +1,4 @@
-"""WARC files as they are found: whole, damaged, clipped, in odd dialects."""
+"""WARC files as found in practice: whole, damaged, truncated, in odd dialects."""
 
 import gzip
 import random

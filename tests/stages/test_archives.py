@@ -1,4 +1,4 @@
-"""What people bring beside WARC files: zstd, zips, folders of archives, single pages; and nothing at all."""
+"""Inputs other than WARC files: zstd, zips, folders of archives, single pages, and empty ones."""
 
 import base64
 from pathlib import Path

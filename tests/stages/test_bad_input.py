@@ -1,4 +1,4 @@
-"""What goes wrong outside of the program ends in one line that says what and what to do."""
+"""Errors outside of the program end in one line with the problem and what to do."""
 
 import json
 import shutil

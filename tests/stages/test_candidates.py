@@ -1,4 +1,4 @@
-"""Of the URLs that a page offers for one image, the first that leads to something usable counts."""
+"""Of the URLs a page offers for one image, the first that leads to something usable counts."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tokenizer of a corpus is trained on training text alone."""
+"""The tokenizer of a corpus is trained only on training text."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which nodes of a page become those of its document, and in which half of the split it stands."""
+"""Which nodes of a page become nodes of its document, and in which half of the split the document is."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ LINES = "A lighthouse stands on the rock, and its keeper climbs the stairs twice
 
 
 def kept(middle: str, *pictures: int) -> list[str | None]:
-    """The texts of a document of which the pictures with these numbers stay."""
+    """The texts of a document that keeps the images with these numbers."""
     page = f"<html><body><article><p>{LINES}</p>{middle}<p>{LINES}</p></article></body></html>"
     document = extract(page.encode(), "https://example.org/")
     assert document is not None

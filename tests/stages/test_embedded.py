@@ -1,4 +1,4 @@
-"""Images that are part of a page: their bytes come from it."""
+"""Images embedded in a page: their bytes come from the page."""
 
 import base64
 import io

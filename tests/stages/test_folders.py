@@ -1,4 +1,4 @@
-"""Folders as input: URLs that are distinct, names as file systems have them, and what tells one folder from another."""
+"""Folders as input: distinct URLs, file names as file systems have them, and how folders are identified."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def picture(seed: int) -> bytes:
 
 
 def page(seed: int, *references: str | bytes) -> bytes:
-    """A page of words of its own that shows pictures."""
+    """A page with distinct words that shows images."""
     letters = np.random.default_rng(seed).integers(ord("a"), ord("z"), (len(references) + 1, 40, 6), np.uint8)
     texts = [b" ".join(word.tobytes() for word in words) for words in letters]
     shown = b"".join(
@@ -43,7 +43,7 @@ def write(folder: Path, files: dict[str | bytes, bytes]) -> Path:
 
 
 def shown(root: Path) -> dict[str, list[str]]:
-    """The sha256 of each document's pictures, by its URL."""
+    """sha256 of each document's images, by its URL."""
     files = sorted((root / "documents").glob("*.parquet"))
     rows = pa.concat_tables([pq.read_table(path, columns=["url", "images"]) for path in files]).to_pylist()
     return {row["url"]: [image["sha256"].hex() for image in row["images"] if image] for row in rows}

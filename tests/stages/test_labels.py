@@ -1,4 +1,4 @@
-"""A build reads pages and pictures by what they are, however servers label and archives frame them."""
+"""A build recognises pages and images by their bytes, however servers label and archives frame them."""
 
 import gzip
 from pathlib import Path

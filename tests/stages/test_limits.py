@@ -1,4 +1,4 @@
-"""What a recipe's limits leave out is counted under their rules."""
+"""Whatever a recipe's limits exclude is counted under their rules."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is true of the generated web against what a build makes of it."""
+"""The truth of the generated web against the result of a build."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures that opted out are left out wherever they come from, under their rule."""
+"""Images that opted out are left out wherever they come from, under their rule."""
 
 import io
 from itertools import pairwise

@@ -75,7 +75,7 @@ def test_every_model_of_a_rule_is_a_scorer() -> None:
 
 
 class Lengths:
-    """A scorer that tells what it saw."""
+    """A scorer that records what it saw."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -1,4 +1,4 @@
-"""Windows as arrays, permuted pictures, packed batches."""
+"""Windows as arrays, permuted images, packed batches."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A finished run: what it holds, what is made of it when it is given again, and few-shot accuracy from its folder."""
+"""A finished run: its contents, rerunning it, and few-shot accuracy from its folder."""
 
 import dataclasses
 import json

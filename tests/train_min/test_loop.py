@@ -1,4 +1,4 @@
-"""The loop: accumulation, mixture, resume, several processes, and what it says when training breaks."""
+"""The loop: accumulation, mixture, resume, several processes, and errors when training breaks."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""A whole run, from a corpus on disk to result.json, and what it says about bad input."""
+"""A whole run, from a corpus on disk to result.json, and its errors for bad input."""
 
 import dataclasses
 import json
@@ -145,7 +145,7 @@ def test_the_module_runs_by_itself_and_errors_are_one_line(tmp_path: Path, capsy
 
 
 def test_the_language_model_is_the_same_on_any_number_of_threads(corpus_folder: Path, tmp_path: Path) -> None:
-    """It is trained on a worker where there are pictures to encode, else in the main process with all its threads."""
+    """It is trained on a worker if there are images to encode, else in the main process with all its threads."""
     found, corpus = [], open_corpus(corpus_folder)
     options = dataclasses.replace(QUICK, lm_steps=2, lm_rows=8)
     for threads in (2, 1):
