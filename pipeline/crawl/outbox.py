@@ -41,4 +41,3 @@ class Outbox:
             yield self.ready.get_nowait()
         for target, entries in enumerate(self._pending):
             yield target, pack(entries)
-        self._found.close()

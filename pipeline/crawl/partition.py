@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,23 +42,24 @@ class PartitionRound:
     async def blocks(self) -> AsyncIterator[tuple[int, bytes]]:
         """Fetch the entries of the frontier that are not in the log."""
         done = read_json(self.store.part(self.round, self.partition, "done.json"))
-        outbox = Outbox(self.partitions, Lines(self.store.part(self.round, self.partition, "links")))
-        log = Lines(self.store.log(self.round, self.partition))
-        for row in log.read():
-            if row["outcome"] == "carried":
-                outbox.hand_on(_carried(row))
-        if done is None:
-            work = asyncio.ensure_future(self._work(log, outbox))
-            while not work.done():
-                block = asyncio.ensure_future(outbox.ready.get())
-                await asyncio.wait({work, block}, return_when=asyncio.FIRST_COMPLETED)
-                if block.done():
-                    yield block.result()
-                else:
-                    block.cancel()
-            work.result()
-        for rest in outbox.rest():
-            yield rest
+        links, rows = self.store.part(self.round, self.partition, "links"), self.store.log(self.round, self.partition)
+        with closing(Lines(links)) as found, closing(Lines(rows)) as log:
+            outbox = Outbox(self.partitions, found)
+            for row in log.read():
+                if row["outcome"] == "carried":
+                    outbox.hand_on(_carried(row))
+            if done is None:
+                work = asyncio.ensure_future(self._work(log, outbox))
+                while not work.done():
+                    block = asyncio.ensure_future(outbox.ready.get())
+                    await asyncio.wait({work, block}, return_when=asyncio.FIRST_COMPLETED)
+                    if block.done():
+                        yield block.result()
+                    else:
+                        block.cancel()
+                work.result()
+            for rest in outbox.rest():
+                yield rest
 
     async def _work(self, log: Lines, outbox: Outbox) -> None:
         ledger = Ledger(self.store, self.options, self.partition, self.round, log)

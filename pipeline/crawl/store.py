@@ -90,8 +90,9 @@ class Lines:
             view = view[self._file.write(view) :]
 
     def close(self) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+            self._file.close()
 
 
 def _last_newline(path: Path) -> int:

@@ -1,0 +1,30 @@
+"""A partition's round, apart from what it fetches."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pipeline.crawl.fetcher import Allowance
+from pipeline.crawl.options import CrawlOptions
+from pipeline.crawl.outbox import Outbox
+from pipeline.crawl.partition import PartitionRound
+from pipeline.crawl.store import CrawlStore, Lines
+
+
+class FullDisk(PartitionRound):
+    async def _work(self, log: Lines, outbox: Outbox) -> None:
+        outbox.ready.put_nowait((0, b"a block"))
+        raise OSError("no space left")
+
+
+def test_a_round_that_fails_with_its_last_block_is_not_taken_as_done(tmp_path: Path) -> None:
+    store = CrawlStore(tmp_path)
+    store.prepare(0)
+    work = FullDisk(store, CrawlOptions(), 1, 0, 0, Allowance(1, 1, 1, None))
+
+    async def blocks() -> list[tuple[int, bytes]]:
+        return [block async for block in work.blocks()]
+
+    with pytest.raises(OSError, match="no space left"):
+        asyncio.run(blocks())
