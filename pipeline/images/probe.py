@@ -21,12 +21,13 @@ def probe(data: bytes, max_pixels: int) -> dict[str, str | int | float | None]:
     try:
         header = read_header(data)
         check_pixels(header, max_pixels)
+        shorter = min(header.width, header.height)
         plain = len(data) < max(PLAIN_BYTES, PLAIN_SHARE * header.width * header.height)
-        if header.format != "svg" and (plain or not _has_end(data, header)):
+        # icons fail for their size, whatever they show; an SVG takes a process of its own
+        if (plain and shorter >= SIDE and header.format != "svg") or not _has_end(data, header):
             spread = colour_spread(render(data, header, SIDE))
     except ImageDropped as dropped:
         return {"format": None, "shorter_side": None, "spread": None, "unusable": dropped.rule_id}
-    shorter = min(header.width, header.height)
     return {"format": header.format, "shorter_side": shorter, "spread": spread, "unusable": None}
 
 
@@ -41,6 +42,8 @@ def _has_end(data: bytes, header: Header) -> bool:
             return data.endswith(b";")
         case "webp":
             return True  # a file shorter than declared fails at its header
+        case "svg":
+            return data.rstrip().endswith(b"svg>")
         case "avif":
             return _boxes_end(data) <= len(data)
     return False

@@ -49,6 +49,14 @@ def test_a_file_is_usable_if_it_can_be_decoded_whatever_follows_it(format: str) 
         assert probe(data[: len(data) * share // 10], 20_000)["unusable"] == "image.undecodable"
 
 
+def test_an_svg_file_is_usable_if_it_has_its_end() -> None:
+    data = b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="70"><g/></svg>'
+    usable = {"format": "svg", "shorter_side": 70, "unusable": None}
+    for whole in (data, data + b"\n", data + b"<!-- end -->"):
+        assert usable.items() <= probe(whole, 20_000).items()
+    assert probe(data[:-9], 20_000)["unusable"] == "image.undecodable"
+
+
 def test_a_cut_jpeg_file_with_a_thumbnail_is_no_whole_one() -> None:
     exif = Image.Exif()
     exif[0x010E] = "\xff\xd9".encode("latin-1") * 3
