@@ -22,7 +22,7 @@ from shards.readers import read_documents
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer, train_corpus_tokenizer
 from shards.windows import training_texts
 from train_min import TrainError
-from train_min.data.windows import Corpus, Losses, Windows, cut_windows, open_corpus, pictures, seen_images
+from train_min.data.windows import Corpus, Losses, Windows, check_files, cut_windows, open_corpus, pictures, seen_images
 from train_min.measuring import validate
 from train_min.measuring.results import Progress, finish, say_too_few
 from train_min.measuring.validate import Clusters, amount_of
@@ -290,6 +290,8 @@ def begin(
     images."""
     keep_freed_memory()
     device = choose_device(options.device)
+    for opened in corpora.values():
+        check_files(opened)
     claim(out, corpora["a"], options, corpora["b"])
     expect_jobs(worker_count(options, device))
     encoder = load_encoder(options.vision, device)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from train_min.data.windows import Losses, Windows, open_corpus
+from train_min.data.windows import Losses, Windows, check_files, open_corpus
 from train_min.measuring.evaluate import captions
 from train_min.measuring.results import Progress, finish, read_log, say_too_few, summarise
 from train_min.measuring.validate import clusters_of, too_few_held_out
@@ -76,6 +76,7 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     """Prepare everything the variants need."""
     keep_freed_memory()
     opened = open_corpus(corpus)
+    check_files(opened)
     device = choose_device(options.device)
     claim(out, opened, options)
     expect_jobs(worker_count(options, device))

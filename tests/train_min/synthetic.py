@@ -131,13 +131,24 @@ def write_corpus(
     }
     for path, table in files.items():
         pq.write_table(table, folder / path)
+    write_recipe(folder)
+    write_manifest(folder, {path: table.num_rows for path, table in files.items()} | {"images/00000.tar": 0})
+    return folder
+
+
+def write_manifest(folder: Path, rows: dict[str, int]) -> None:
     entries = [
         {
-            "path": path, "rows": rows, "bytes": (folder / path).stat().st_size,
+            "path": path, "rows": rows[path], "bytes": (folder / path).stat().st_size,
             "sha256": hashlib.sha256((folder / path).read_bytes()).hexdigest(),
         }
-        for path, rows in [*((path, table.num_rows) for path, table in files.items()), ("images/00000.tar", 0)]
+        for path in rows
     ]  # fmt: skip
-    write_recipe(folder)
     (folder / "manifest.json").write_text(json.dumps({"format": FORMAT_VERSION, "files": entries}, indent=1))
-    return folder
+
+
+def rewrite(folder: Path, path: str, table: pa.Table) -> None:
+    """Puts other rows into a file of a corpus."""
+    pq.write_table(table, folder / path)
+    entries = json.loads((folder / "manifest.json").read_text())["files"]
+    write_manifest(folder, {entry["path"]: entry["rows"] for entry in entries})

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.train_min.conftest import QUICK
-from tests.train_min.synthetic import write_corpus, write_recipe
+from tests.train_min.synthetic import rewrite, write_corpus, write_recipe
 from tests.train_min.test_data import windows_of
 from tests.train_min.test_validate import by_site
 from train_min import TrainError, against
@@ -183,9 +183,9 @@ def test_windows_that_show_a_held_out_picture_are_left_out_unless_many_documents
 
 def rewritten(corpus: Path, change: Any) -> Path:
     """The corpus with other rows of documents."""
-    path = corpus / "documents" / "00000.parquet"
-    table = pq.read_table(path)
-    pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), table.schema), path)
+    path = "documents/00000.parquet"
+    table = pq.read_table(corpus / path)
+    rewrite(corpus, path, pa.Table.from_pylist(change(table.to_pylist()), table.schema))
     return corpus
 
 

@@ -17,7 +17,7 @@ import transformers
 
 from pipeline.cli.commands import run as run_command
 from tests.train_min.conftest import QUICK
-from tests.train_min.synthetic import write_corpus
+from tests.train_min.synthetic import rewrite, write_corpus
 from train_min import TrainError
 from train_min.__main__ import main
 from train_min.against import run_against
@@ -27,6 +27,8 @@ from train_min.train import run
 from train_min.training.loop import LoopOptions, load
 from train_min.training.prepare import claim, lm_job, prepare
 from train_min.training.variants import Setting
+
+DOCUMENTS = "documents/00000.parquet"
 
 
 def test_a_run_of_what_a_corpus_or_a_file_was_before_it_was_made_again_is_refused(tmp_path: Path) -> None:
@@ -65,6 +67,17 @@ def test_a_run_of_what_a_corpus_or_a_file_was_before_it_was_made_again_is_refuse
             claim(out, open_corpus(first), options)
 
 
+@pytest.mark.parametrize("path", [DOCUMENTS, "windows/train-00000.parquet", "images/00000.tar"])
+def test_a_flipped_bit_is_noticed_before_training(tmp_path: Path, path: str) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 24, held_out=3)
+    data = bytearray((corpus / path).read_bytes())
+    data[len(data) // 2] ^= 1
+    (corpus / path).write_bytes(data)
+    with pytest.raises(TrainError, match=rf"corpus/{path} is damaged \(the sha256 differs.*run m3w verify"):
+        run(corpus, tmp_path / "run", QUICK, lambda line: None)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_command_that_was_wrong_leaves_no_folder_that_is_taken(tmp_path: Path) -> None:
     corpus, out = write_corpus(tmp_path / "corpus", 8), tmp_path / "run"
     with pytest.raises(TrainError, match="unknown image encoder"):
@@ -81,23 +94,20 @@ def test_too_little_data_is_said_so(tmp_path: Path) -> None:
 
 def test_no_held_out_documents_are_said_so(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", 24, held_out=1000)
-    documents = corpus / "documents" / "00000.parquet"
-    table = pq.read_table(documents).slice(1)
-    pq.write_table(table, documents)
+    rewrite(corpus, DOCUMENTS, pq.read_table(corpus / DOCUMENTS).slice(1))
     with pytest.raises(TrainError, match=r"windows\.validation"):
         run(corpus, tmp_path / "run", QUICK, lambda line: None)
 
 
 def test_held_out_pictures_below_their_text_are_said_so(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", 40, held_out=3)
-    documents = corpus / "documents" / "00000.parquet"
-    table = pq.read_table(documents)
+    table = pq.read_table(corpus / DOCUMENTS)
     rows = table.to_pylist()
     for row in rows:
         if row["split"] == "validation":
             texts, pictures = ([node for node in row[name] if node is not None] for name in ("texts", "images"))
             row["texts"], row["images"] = [*texts, None], [None] * len(texts) + pictures[:1]
-    pq.write_table(pa.Table.from_pylist(rows, table.schema), documents)
+    rewrite(corpus, DOCUMENTS, pa.Table.from_pylist(rows, table.schema))
     for name in ("pretrained", "contrastive"):
         vision = name if name == "contrastive" else QUICK.vision
         with pytest.raises(TrainError, match="no image followed by text in its held-out documents"):

@@ -18,6 +18,7 @@ from shards.readers import read_documents
 from shards.records import other_format
 from shards.tar import read_member
 from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
+from shards.verify import file_problem
 from shards.windows import WindowOptions, document_windows
 from train_min import TrainError
 from train_min.model.flamingo import Batch, rounded
@@ -73,6 +74,21 @@ def open_corpus(folder: Path) -> Corpus:
             except TokenizerError as error:
                 raise TrainError(str(error)) from None
     raise TrainError(f"{folder} has no tokenizer/{FILE_NAME}: rebuild the corpus")
+
+
+def check_files(corpus: Corpus) -> None:
+    """Compare the files that a run reads with the hashes in the manifest: the documents, the training windows, and the
+    images, each read once. Raises TrainError for the first that differs."""
+    manifest = json.loads((corpus.folder / "manifest.json").read_text())
+    for entry in manifest["files"]:
+        path = entry["path"]
+        read = path.startswith(("documents/", "windows/train-")) and path.endswith(".parquet")
+        if read or (path.startswith("images/") and path.endswith(".tar")) or path == FILE_NAME:
+            problem = file_problem(corpus.folder, entry)
+            if problem is not None:
+                raise TrainError(
+                    f"{corpus.folder / path} is damaged ({problem}): run m3w verify, or rebuild the corpus"
+                )
 
 
 def of_recipe(folder: Path) -> tuple[WindowOptions, int, int]:
