@@ -39,7 +39,20 @@ def _holds(url: pa.Array, words: Sequence[str]) -> Any:
     return pc.match_substring_regex(pc.utf8_lower(url), "|".join(re.escape(word.lower()) for word in words))
 
 
+def _shown_before(row: np.ndarray, content: pa.Array) -> Any:
+    """Whether an earlier reference of the page shows the same image; `judge` leaves out those that fail a rule before
+    this one."""
+    contents = content.dictionary_encode()
+    place = row * (len(contents.dictionary) + 1)
+    place += np.asarray(contents.indices.fill_null(len(contents.dictionary)))
+    again = np.ones(len(row), bool)
+    again[np.unique(place, return_index=True)[1]] = False
+    return again
+
+
 METRICS = (
+    Metric("row", pa.int32(), "number of the page among those of its part"),
+    Metric("content", pa.binary(16), "hash of the image's bytes"),
     Metric("url", pa.string(), "URL of the reference"),
     Metric("format", pa.string(), "format of the source"),
     Metric("shorter_side", pa.int32(), "shorter side of the source in pixels", SIDES),
@@ -106,7 +119,14 @@ RULES = (
         model=Key("image.nsfw_model", "", "Model that scores images for nudity; none by default", choices=NSFW_MODELS),
         source="open_nsfw's README (Yahoo 2016): above 0.8 almost certainly; mmc4 and OBELICS use other models",
     ),
-    Rule(REPEATED, "reference", "shown earlier on the same page"),
+    Rule(
+        REPEATED,
+        "reference",
+        "shown earlier on the same page",
+        metrics=("row", "content"),
+        fails=_shown_before,
+        source="our choice",
+    ),
     Rule(
         TOO_COMMON,
         "reference",
@@ -177,13 +197,8 @@ def judge_references(references: pa.Table, values: Mapping[str, Any], before: np
 
     `references` holds `row` (the page), `content`, `url` and `STORED`; `before` the rule of images that were not found
     or could not be decoded. An image already shown on its page is `image.repeated`."""
-    found = judge(RULES, columns(references), values, before)
-    kept = np.flatnonzero(found == None)  # noqa: E711
-    contents = references["content"].combine_chunks().dictionary_encode()
-    place = np.asarray(references["row"]).astype(np.int64) * (len(contents.dictionary) + 1)
-    place += np.asarray(contents.indices.fill_null(len(contents.dictionary)))
-    _, first = np.unique(place[kept], return_index=True)
-    again = np.ones(len(kept), bool)
-    again[first] = False
-    found[kept[again]] = REPEATED
-    return found
+    places = {
+        "row": np.asarray(references["row"]).astype(np.int64),
+        "content": references["content"].combine_chunks(),
+    }
+    return judge(RULES, columns(references) | places, values, before)

@@ -64,14 +64,21 @@ def judge(rules: Sequence[Rule], columns: Columns, values: Mapping[str, Any], be
     """The id of the first of `rules` that each row fails (n, objects), or None.
 
     `before` (n, objects) holds earlier failures, which are kept. `values` are the recipe's, by key. Rules without
-    `fails` are skipped."""
+    `fails` are skipped. A rule sees the rows that pass all rules before it."""
     found = before.copy()
+    passing = np.flatnonzero(before == None)  # noqa: E711
     for rule in rules:
         if rule.fails is None or not rule.applied(values):
             continue
-        failed = rule.fails(*(columns[name] for name in rule.metrics), *(values[key.name] for key in rule.keys))
-        found[np.asarray(failed, bool) & (found == None)] = rule.id  # noqa: E711
+        metrics = (_rows(columns[name], passing) for name in rule.metrics)
+        failed = np.asarray(rule.fails(*metrics, *(values[key.name] for key in rule.keys)), bool)
+        found[passing[failed]] = rule.id
+        passing = passing[~failed]
     return found
+
+
+def _rows(column: Any, rows: np.ndarray) -> Any:
+    return column[rows] if isinstance(column, np.ndarray) else column.take(pa.array(rows))
 
 
 def first_failure(rules: Sequence[Rule], row: Mapping[str, Any], values: Mapping[str, Any]) -> str | None:

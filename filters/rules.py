@@ -14,6 +14,11 @@ from filters import image, text
 from filters.rule import Key, Level, Metric, Rule
 
 ROBOTS_META = "robots meta element or X-Robots-Tag"
+PAGE_BYTES = Key("limits.page_bytes", 20_000_000, "Maximum bytes of a page", low=1)
+PAGE_DEPTH = Key("limits.page_depth", 2_000, "Maximum nesting depth of a page's elements", low=1, high=10_000)
+RECORD_SECONDS = Key("limits.record_seconds", 120.0, "Maximum seconds per record", low=0.1, high=86_400)
+IMAGE_BYTES = Key("image.max_bytes", 20_000_000, "Maximum bytes of an image", low=1)
+IMAGE_PIXELS = Key("image.max_pixels", 64_000_000, "Maximum pixels of an image", low=1)
 
 
 def _opt_outs(level: Level) -> tuple[Rule, ...]:
@@ -36,13 +41,13 @@ RECORDS = (
     Rule("record.truncated", "record", "truncated record or capture"),
     Rule("record.status", "record", "HTTP status other than 200"),
     Rule("record.redirect", "record", "a redirect that leads nowhere"),
-    Rule("record.too_large", "record", "larger than the recipe's limit"),
+    Rule("record.too_large", "record", "larger than the recipe's limit", keys=(PAGE_BYTES, IMAGE_BYTES)),
     Rule("record.empty", "record", "no bytes"),
     Rule("record.not_a_file", "record", "a link that leaves the folder or points to a folder, or not a regular file"),
     Rule("record.unreadable", "record", "a file that cannot be read"),
     Rule("record.media_type", "record", "neither a page nor an image"),
     *_opt_outs("record"),
-    Rule("record.crashed", "record", "crashed its worker twice"),
+    Rule("record.crashed", "record", "crashed its worker twice", keys=(RECORD_SECONDS,)),
 )
 PAGE_METRICS = (
     Metric("pictures", pa.int32(), "images in the main content", (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100)),
@@ -50,8 +55,8 @@ PAGE_METRICS = (
 )
 """The metrics of pages with main content, as columns of work/pages."""
 PAGES = (
-    Rule("page.too_large", "page", "more bytes than the recipe's limit"),
-    Rule("page.too_deep", "page", "elements nested too deeply"),
+    Rule("page.too_large", "page", "more bytes than the recipe's limit", keys=(PAGE_BYTES,)),
+    Rule("page.too_deep", "page", "elements nested too deeply", keys=(PAGE_DEPTH,)),
     Rule("page.not_html", "page", "no HTML"),
     *_opt_outs("page"),
     Rule("page.no_content", "page", "no main content found"),
@@ -113,12 +118,12 @@ NOT_HAD = (
     Rule("robots.unreachable", "reference", "its host's robots.txt was not available", source="RFC 9309"),
 )
 DECODING = (
-    Rule("image.too_large", "image", "more bytes than the recipe's limit"),
+    Rule("image.too_large", "image", "more bytes than the recipe's limit", keys=(IMAGE_BYTES,)),
     Rule("image.not_an_image", "image", "not an image"),
     Rule("image.unsupported", "image", "an unsupported image format"),
-    Rule("image.too_many_pixels", "image", "more pixels than the recipe's limit"),
+    Rule("image.too_many_pixels", "image", "more pixels than the recipe's limit", keys=(IMAGE_PIXELS,)),
     Rule("image.undecodable", "image", "damaged: cannot be decoded"),
-    Rule("record.crashed", "image", "crashed its worker twice"),
+    Rule("record.crashed", "image", "crashed its worker twice", keys=(RECORD_SECONDS,)),
 )
 DOCUMENTS = (
     Rule("split.leak", "document", "held out, but its text or an image is also in training documents",

@@ -40,14 +40,6 @@ def _setting(default: Any, what: str, **limits: Any) -> Any:
     return Field(**options)
 
 
-class Limits(Section):
-    """What a page may cost before it is dropped. Bytes are after decompression."""
-
-    page_bytes: int = _setting(20_000_000, "Maximum bytes of a page", ge=1)
-    page_depth: int = _setting(2_000, "Maximum nesting depth of a page's elements", ge=1, le=10_000)
-    record_seconds: float = _setting(120.0, "Maximum seconds per record", ge=0.1, le=86_400)
-
-
 class Extract(Section):
     """How pages become nodes; see pipeline.extract.ExtractOptions."""
 
@@ -60,8 +52,6 @@ class Extract(Section):
 class Storage(Section):
     """How images are decoded and stored; rules on them come from the table."""
 
-    max_pixels: int = _setting(64_000_000, "Maximum pixels of an image", ge=1)
-    max_bytes: int = _setting(20_000_000, "Maximum bytes of an image", ge=1)
     # JPEG's maximum side is 65,500 pixels
     max_side: int = _setting(512, "Maximum pixels of the longer side as stored", ge=1, le=65_500)
     quality: int = _setting(90, "JPEG quality as stored", ge=1, le=100)
@@ -116,11 +106,13 @@ def _limits(key: Key) -> dict[str, float]:
 
 # their fields are data that type checkers cannot see
 if TYPE_CHECKING:
+    Limits = Any
     Text = Any
     Image = Any
     Dedup = Any
     Split = Any
 else:
+    Limits = _of_rules("limits")
     Text = _of_rules("text")
     Image = _of_rules("image", Storage)
     Dedup = _of_rules("dedup")
@@ -143,7 +135,7 @@ class Recipe(Section):
     @property
     def body_bytes(self) -> int:
         """The larger of the byte limits of pages and images."""
-        return max(self.limits.page_bytes, int(self.image.max_bytes))
+        return int(max(self.limits.page_bytes, self.image.max_bytes))
 
     def values(self) -> dict[str, Any]:
         """Every value by `section.key`."""

@@ -17,7 +17,7 @@ from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import embedded
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
-from pipeline.recipe import Recipe, Storage
+from pipeline.recipe import Image, Recipe
 from pipeline.stages import fetch
 from pipeline.stages.pages import extract_options
 from pipeline.stages.parts import Input
@@ -133,7 +133,7 @@ DECODED = (
 )
 
 
-def image_options(rules: Storage) -> ImageOptions:
+def image_options(rules: Image) -> ImageOptions:
     return ImageOptions(rules.max_side, rules.max_pixels, rules.max_bytes, rules.quality, rules.store)
 
 

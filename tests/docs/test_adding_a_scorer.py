@@ -25,7 +25,7 @@ def insert(text: str, above: str, block: str) -> str:
         return text.replace(f"{table}\n", f"{table}\n{rows}")
     name = above or block.partition(" =")[0]
     (node,) = (
-        node for node in ast.parse(text).body if isinstance(node, ast.Assign) and name in ast.unparse(node.targets)
+        node for node in ast.parse(text).body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
     )
     lines = text.splitlines(keepends=True)
     head, value, tail = lines[: node.lineno - 1], lines[node.lineno - 1 : node.end_lineno], lines[node.end_lineno :]

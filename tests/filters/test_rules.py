@@ -17,6 +17,7 @@ from shards import windows
 
 ROOT = Path(__file__).parents[2]
 JUDGED = [rule for rule in rules.RULES if rule.fails is not None]
+TEXTS = (pa.string(), pa.binary(16))
 ID = re.compile(r"(?:record|page|text|dedup|consent|robots|image|split|window)\.[a-z_]+")
 
 
@@ -33,8 +34,8 @@ def test_every_metric_is_measured_and_stored_and_has_a_histogram_or_is_no_number
     known = rules.metrics()
     for rule in JUDGED:
         for name in rule.metrics:
-            number = not (pa.types.is_boolean(known[name].type) or pa.types.is_string(known[name].type))
-            assert bool(known[name].edges) == number, f"{name} needs edges"
+            number = pa.types.is_integer(known[name].type) or pa.types.is_floating(known[name].type)
+            assert bool(known[name].edges) == (number and name != "row"), f"{name} needs edges"
 
 
 def test_every_rule_judges_by_its_metrics_and_keys() -> None:
@@ -42,7 +43,7 @@ def test_every_rule_judges_by_its_metrics_and_keys() -> None:
     values = Recipe().values()
     known = rules.metrics()
     for rule in JUDGED:
-        columns = {name: pa.array(["x", "y"]) if known[name].type == pa.string() else
+        columns = {name: pa.array(["x" * 16, "y" * 16]).cast(known[name].type) if known[name].type in TEXTS else
                    np.zeros(2, known[name].type.to_pandas_dtype()) for name in rule.metrics}  # fmt: skip
         found = judge([rule], columns, values, np.full(2, None))
         assert len(found) == 2 and set(found) <= {None, rule.id}
@@ -55,6 +56,27 @@ def test_every_key_of_a_rule_is_a_key_of_the_recipe_and_of_every_preset() -> Non
         assert (known[name].choices) == key.choices
     for preset in presets():
         assert rules.keys().keys() <= load(preset).values().keys()
+
+
+def test_every_limit_of_the_recipe_belongs_to_a_rule() -> None:
+    """What drops something is declared in the table, keys and ranges with it; the rest of [image] is how images are
+    stored."""
+    limits = {name for name in settings() if name.startswith(("limits.", "text.", "image.max_", "image.min_"))}
+    assert limits - {"image.max_side"} <= rules.keys().keys()
+    refused = {key.name: {rule.id for rule in rules.RULES if key in rule.keys} for key in rules.keys().values()}
+    assert refused["limits.page_bytes"] == {"record.too_large", "page.too_large"}
+    assert refused["image.max_bytes"] == {"record.too_large", "image.too_large"}
+
+
+def test_a_rule_sees_only_what_passes_the_rules_before_it() -> None:
+    seen = []
+    first = Rule("page.a", "page", "a", metrics=("x",), fails=lambda x: x == 1)
+    second = Rule("page.b", "page", "b", metrics=("x",), fails=lambda x: (seen.append(x.tolist()), x == 2)[1])
+    before = np.array([None, "page.z", None, None], object)
+    assert judge([first, second], {"x": np.array([1, 2, 2, 3])}, {}, before).tolist() == [
+        "page.a", "page.z", "page.b", None,
+    ]  # fmt: skip
+    assert seen == [[2, 3]]
 
 
 def test_every_id_that_the_code_drops_under_is_in_the_table() -> None:
