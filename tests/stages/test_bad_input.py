@@ -146,7 +146,7 @@ def test_the_funnel_of_every_archive_adds_up(shared: Path, tmp_path: Path, whole
     rules = {row["rule"]: row["count"] for row in levels["records"]["rules"]}
     assert rules["record.truncated"] == 1 and rules["record.corrupt"] == 2 and rules["record.conversion"] == 2
     assert Counter(column(root, "records", "rule")) == rules | {None: sum(levels["records"]["out"].values())}
-    assert levels["pages"]["in"] > 30 and bool(levels["pages"]["out"]) == whole
+    assert levels["pages"]["in"] > 30 and (levels["pages"]["out"] or not whole)
     cut = json.loads((root / "work/parts.json").read_text())
     for number, source in enumerate(cut["sources"]):
         if source["name"].count("/") == 0 and source["name"].endswith(".warc.gz"):
