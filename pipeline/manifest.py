@@ -16,7 +16,7 @@ from pipeline.stages.split import read_site_counts
 from shards.records import FORMAT_VERSION
 
 PAGE_PACKAGES = (
-    *("openm3w", "ada-url", "beautifulsoup4", "brotli", "fastwarc", "lxml", "numpy", "py3langid"),
+    *("openm3w", "ada-url", "brotli", "chardet", "fastwarc", "lxml", "numpy", "py3langid"),
     *("pyarrow", "rensa", "tldextract", "trafilatura", "webencodings"),
 )
 PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "resvg_py", "simplejpeg")

@@ -3,14 +3,16 @@
 import codecs
 import re
 
+import chardet
 import webencodings
-from bs4.dammit import EncodingDetector
 
 # How far to look for a declaration. HTML standard, 13.2.3.2, "prescan a byte stream": 1024 bytes, but many pages put
 # scripts first
 DECLARATION_BYTES = 8192
 # Enough to detect a page's language, and fast on any page
 DETECTION_BYTES = 20_000
+# How far they are looked for behind the first non-ASCII byte
+SEARCHED_BYTES = 500_000
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -29,6 +31,7 @@ _HEADER = re.compile(r"charset\s{0,9}=\s{0,9}[\"']?\s{0,9}([A-Za-z0-9_:.-]{2,40}
 _CODECS = {"gbk": "gb18030", "x-user-defined": "cp1252", "replacement": None}
 # Names used by databases and detectors that the standard does not know
 _OTHERS = {"utf8mb4": "utf-8", "johab": "cp949"}
+_TAGS = re.compile(rb"<[^<>]{0,2000}>")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 _TEXT_CODECS = re.compile(r"(?:cp\d+|iso8859-16|iso2022_jp|big5hkscs|koi8-t|mac-.*|utf-(?:8|32).*)$")
 
@@ -110,19 +113,33 @@ def _utf16_without_mark(head: bytes) -> str | None:
     return None
 
 
+def sample(html: bytes) -> bytes:
+    """What a detector looks at: the texts of a page that have non-ASCII bytes, from the first on, without tags."""
+    first = next(re.finditer(rb"[\x80-\xff]", html), None)
+    if first is None:
+        return html[:DETECTION_BYTES]
+    texts, size = [], 0
+    for text in _TAGS.split(html[max(0, first.start() - 200) : first.start() + SEARCHED_BYTES]):
+        if not text.isascii():
+            texts.append(text)
+            size += len(text)
+            if size >= DETECTION_BYTES:
+                break
+    return b" ".join(texts)[:DETECTION_BYTES]
+
+
 def _detect(html: bytes) -> str | None:
-    """The result of bs4's detector for the part of the page with non-ASCII bytes."""
-    first = next(re.finditer(rb"[\x80-\xff]", html)).start() if not html.isascii() else 0
-    sample = html[max(0, first - 200) : first + DETECTION_BYTES]
-    sample = re.sub(rb"<[^<>]{0,2000}>", b" ", sample)
-    for found in EncodingDetector(sample).encodings:
-        name = codec(found)
-        if name == "mac-cyrillic":  # differs in a few letters, and is not used on the web
-            name = "cp1251"
-        if name:
-            try:
-                sample.decode(name)
-            except UnicodeDecodeError:
-                continue
-            return name
-    return None
+    """What a detector finds for a page with non-ASCII bytes, if its text decodes."""
+    if b"\x1b$" in html or b"\x1b(" in html:
+        return "iso2022_jp"
+    text = sample(html)
+    name = codec(chardet.detect(text)["encoding"] or "")
+    return name if name and _decodes(text, name) else None
+
+
+def _decodes(text: bytes, name: str) -> bool:
+    try:
+        codecs.getincrementaldecoder(name)().decode(text)  # it may end inside a character
+    except UnicodeDecodeError:
+        return False
+    return True

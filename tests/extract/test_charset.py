@@ -63,3 +63,49 @@ def test_pages_under_every_label_of_the_standard(label: str) -> None:
 )
 def test_other_labels(label: str, expected: str | None) -> None:
     assert codec(label) == expected
+
+
+ARABIC = "صعد حارس الفنار الدرج كل مساء وأوقد المصباح ثم كتب الساعة في الدفتر، ولم يقرأه أحد أربعين سنة."
+UKRAINIAN = (
+    "Доглядач маяка щовечора підіймався сходами, запалював лампу й записував годину "
+    "до журналу. Її світло бачили їхні кораблі."
+)
+UNDECLARED = {
+    "windows-1256": ARABIC,
+    "iso-8859-6": ARABIC,
+    "windows-1255": "שומר המגדלור טיפס בכל ערב במדרגות, הדליק את המנורה ורשם את השעה ביומן, ואיש לא קרא בו.",
+    "windows-1253": (
+        "Ο φύλακας του φάρου ανέβαινε κάθε βράδυ τις σκάλες, άναβε τη λάμπα και έγραφε την ώρα στο ημερολόγιο."
+    ),
+    "windows-1251": "Смотритель маяка каждый вечер поднимался по лестнице, зажигал лампу и записывал час в журнал.",
+    "koi8-r": "Смотритель маяка каждый вечер поднимался по лестнице, зажигал лампу и записывал час в журнал.",
+    "koi8-u": UKRAINIAN,
+    "windows-1250": (
+        "Strážce majáku každý večer vystoupal po schodech, rozsvítil lampu a zapsal čas do deníku, který nikdo nečetl."
+    ),
+    "windows-1254": (
+        "Fener bekçisi her akşam merdivenleri çıkar, lambayı yakar ve saati deftere yazardı; kimse onu okumadı."
+    ),
+    "windows-1257": (
+        "Švyturio prižiūrėtojas kas vakarą užlipdavo laiptais, uždegdavo lempą ir įrašydavo valandą į žurnalą."
+    ),
+    "windows-1252": (
+        "Der Wärter stieg jeden Abend die Treppe hinauf, zündete die Lampe an und schrieb die Stunde in das große Buch."
+    ),
+    "windows-874": "คนเฝ้าประภาคารขึ้นบันไดทุกเย็น จุดตะเกียง และเขียนเวลาลงในสมุดบันทึก ไม่มีใครอ่านมันเลย",
+    "euc-kr": "등대지기는 매일 저녁 계단을 올라가 등불을 켜고 시간을 일지에 적었다. 아무도 그것을 읽지 않았다.",
+    "gb18030": "守塔人每天晚上登上楼梯，点亮灯，把时间写进日志。四十年来没有人读过它。",
+    "big5": "守塔人每天晚上登上樓梯，點亮燈，把時間寫進日誌。四十年來沒有人讀過它。",
+    "shift_jis": "灯台守は毎晩階段を登り、ランプに火をともし、時刻を日誌に書いた。四十年のあいだ誰も読まなかった。",
+    "euc-jp": "灯台守は毎晩階段を登り、ランプに火をともし、時刻を日誌に書いた。四十年のあいだ誰も読まなかった。",
+    "iso-2022-jp": "灯台守は毎晩階段を登り、ランプに火をともし、時刻を日誌に書いた。四十年のあいだ誰も読まなかった。",
+}
+
+
+@pytest.mark.parametrize("label", sorted(UNDECLARED))
+@pytest.mark.parametrize("around", ["", "<p>The keeper lit the lamp.</p>" * 200])
+def test_encodings_that_no_page_declares_are_detected(label: str, around: str) -> None:
+    """`python -m tests.bench.charset` measures it."""
+    text = UNDECLARED[label]
+    data = f"<title>Page</title>{around}".encode() + webencodings.encode(f"<p>{text}</p>", label, "strict")
+    assert text in decode(data)
