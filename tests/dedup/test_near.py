@@ -1,5 +1,6 @@
 """MinHash, bands, clusters."""
 
+import hashlib
 import random
 
 import numpy as np
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from dedup import near
 
 WORDS = [f"word{number}" for number in range(400)]
+GOLDEN = ["9d68e46910f65136", "0d5aaf258e93849e", "c316be94fa916f3d", "5e28a0b37b364874", "f91c801b73e63fc6"]
+GOLDEN_BANDS = "07ab895f46df4073"
 
 
 def signature(words: list[str]) -> np.ndarray:
@@ -148,3 +151,26 @@ def test_the_last_word_and_short_texts_count() -> None:
 def test_pairs_grow_with_pages_not_with_their_square() -> None:
     rows = np.sort(near.band_rows(few_words([5] * 50), 0, np.arange(50)))
     assert len(np.unique(near.candidates(rows))) == 2 * 49 - 1
+
+
+def test_signatures_and_bands_are_those_of_corpora_already_built() -> None:
+    """Stored signatures are compared across builds: shingles, permutations, seed and hash of a band stay."""
+    texts = [
+        " ".join(WORDS[:30]),
+        "two words",
+        "",
+        "東京の写真です。港に船が並んでいます。静かな朝の海は青く光り、",
+        "word " * 10,
+    ]
+    signatures = [near.signature(text) for text in texts]
+    assert [hashlib.sha256(signed).hexdigest()[:16] for signed in signatures] == GOLDEN
+    hashes = near.bands(np.stack([np.frombuffer(signed, "<u4") for signed in signatures]))
+    assert hashlib.sha256(hashes.astype("<u8").tobytes()).hexdigest()[:16] == GOLDEN_BANDS
+
+
+def test_over_twenty_characters_a_word_the_shingles_are_of_characters() -> None:
+    def alike(text: str) -> float:
+        return float(near.similarity(*(np.frombuffer(near.signature(t), "<u4")[None] for t in (text, text + "c")))[0])
+
+    assert alike("a" * 19 + " " + "b" * 20) == 0, "40 characters, two words"
+    assert alike("a" * 20 + " " + "b" * 20) > 0.5
