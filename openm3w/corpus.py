@@ -32,6 +32,11 @@ class Corpus:
         files = self._files(prefix, ".parquet") or self._files(prefix, ".tar")
         return read_windows(files, columns=_list(columns))
 
+    def files(self, folder: str) -> list[Path]:
+        """The Parquet files of "documents", "images" (the index, a row for each URL) or "windows", for readers such as
+        `pyarrow.dataset.dataset` and `datasets.load_dataset("parquet", data_files=...)`: tar files lie beside them."""
+        return self._files(f"{folder}/", ".parquet")
+
     def _files(self, prefix: str, suffix: str) -> list[Path]:
         paths = [entry["path"] for entry in self.manifest["files"]]
         return [self.root / path for path in paths if path.startswith(prefix) and path.endswith(suffix)]

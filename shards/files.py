@@ -90,12 +90,10 @@ def write_table(path: str | os.PathLike[str], table: pa.Table, *, row_group: int
 
     Columns are combined first, because Parquet's pages follow the chunks in memory, which depend on a table's history.
     """
-    with atomic(path) as output:
-        pq.write_table(
-            table.combine_chunks(),
-            output,
-            row_group_size=row_group,
-            compression=COMPRESSION,
-            compression_level=COMPRESSION_LEVEL,
-        )
+    with (
+        atomic(path) as output,
+        pq.ParquetWriter(output, table.schema, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL) as writer,
+    ):
+        if table.num_rows:  # datasets.load_dataset does not read a row group without rows
+            writer.write_table(table.combine_chunks(), row_group_size=row_group)
     return output

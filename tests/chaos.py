@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +64,8 @@ class Chaos:
             process = self._start("corpus")
             what = "nothing"
             if self.kills.total() < wanted:
-                time.sleep(self.draw.uniform(0, self.seconds))
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(self.draw.uniform(0, self.seconds))
                 what = self._kill(process)
                 self.kills[what] += what != "nothing"
             status = self._end(process, what)
@@ -80,6 +82,8 @@ class Chaos:
 
     def _kill(self, process: "subprocess.Popen[str]") -> str:
         """Sends a signal to a process of the build, of those kinds that run now."""
+        if process.poll() is not None:
+            return "nothing"
         try:
             main = psutil.Process(process.pid)
             forking = main.children()
@@ -110,7 +114,8 @@ class Chaos:
         if left:
             self.problems.append(f"{len(left)} processes are left after {what}")
         lines = [line for line in said.splitlines() if line.startswith("m3w:")]
-        quiet = process.returncode == 0 or what in ("SIGKILL to main", "SIGSEGV to main")
+        # SIGTERM has no handler while Python starts and while it ends
+        quiet = process.returncode in (0, -signal.SIGTERM) or what in ("SIGKILL to main", "SIGSEGV to main")
         if "Traceback" in said or len(lines) != (not quiet):
             self.problems.append(f"after {what}, status {process.returncode}: {said}")
         return process.returncode

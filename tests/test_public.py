@@ -12,11 +12,15 @@ import zipfile
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pyarrow.dataset
+import pyarrow.parquet as pq
 import pytest
 
 import openm3w
 from pipeline.miniweb import generate, write_warc
+from shards.files import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("openm3w", "pipeline", "dedup", "filters", "shards", "train_min")
@@ -47,8 +51,24 @@ def test_documents_and_windows_of_a_corpus(small_corpus: Path) -> None:
         assert isinstance(windows[0]["input_ids"], np.ndarray)
     with pytest.raises(ValueError, match="split is"):
         corpus.windows("test")
-    with pytest.raises(openm3w.BuildError, match="no such directory"):
+    with pytest.raises(openm3w.BuildError, match="directory not found"):
         openm3w.open_corpus(small_corpus / "no")
+
+
+def test_other_readers_of_parquet(small_corpus: Path, tmp_path: Path) -> None:
+    """Also of files without a row, which a part may have."""
+    corpus = openm3w.open_corpus(small_corpus)
+    rows = {entry["path"]: entry["rows"] for entry in corpus.manifest["files"]}
+    for folder in ("documents", "images"):
+        files = corpus.files(folder)
+        schema = pq.read_schema(files[0])
+        write_table(tmp_path / f"{folder}.parquet", schema.empty_table())
+        names = [*map(str, files), str(tmp_path / f"{folder}.parquet")]
+        count = sum(rows[path.relative_to(small_corpus).as_posix()] for path in files)
+        assert pyarrow.dataset.dataset(names).count_rows() == count > 0
+        found = datasets.load_dataset("parquet", data_files=names, split="train", cache_dir=str(tmp_path / "cache"))
+        assert found.num_rows == count and found.column_names == schema.names
+    assert {path.name.partition("-")[0] for path in corpus.files("windows")} == {"train", "validation"}
 
 
 def test_the_public_names_are_there_and_the_import_is_light() -> None:
