@@ -33,6 +33,7 @@ NAMES = 10_000
 BUFFERED_BYTES = 512 << 20
 """Maximum memory of all unfinished bodies together."""
 PRODUCT = "openm3w"
+VERSION = re.compile(rb"http(?:/(1\.[01]))?[ \t]+(?=\d{3})", re.IGNORECASE)
 CONTACT = re.compile(r"[!-~]{1,300}")
 
 USUAL = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate, br", "Connection": "keep-alive"}
@@ -197,7 +198,7 @@ class Client:
         begin = time.monotonic()
         received = bytearray()
         head = b""
-        answered = False
+        answered = begun = False
         response: h11.Response | None = None
         held = 0
         try:
@@ -209,8 +210,14 @@ class Client:
                     answered = answered or bool(data)
                     if not data and not answered:
                         raise FetchFailed("reset", "closed before the response")
-                    http.receive_data(data)
                     received += data
+                    if begun:
+                        http.receive_data(data)
+                    elif b"\n" in received or not data or len(received) >= limits.header_bytes:
+                        begun = True
+                        http.receive_data(_usual(bytes(received)))
+                        if not data:
+                            http.receive_data(data)
                     held += len(data)
                     self._held += len(data)
                     seconds = time.monotonic() - begin
@@ -343,6 +350,12 @@ async def _resolve(host: str, port: int) -> list[str]:
     except UnicodeError:  # a label that is empty or longer than 63 characters
         raise OSError("not a host name") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _usual(response: bytes) -> bytes:
+    """A response with its version as h11 wants it: browsers read `HTTP 200 OK` and `http/1.1 200 OK` too."""
+    found = VERSION.match(response)
+    return response if found is None else b"HTTP/" + (found[1] or b"1.0") + b" " + response[found.end() :]
 
 
 def _check_head(head: h11.Response, limits: Limits, wanted: Callable[[int, str], bool] | None) -> None:

@@ -58,6 +58,17 @@ def test_whole_responses(status: str, field: str, outcome: str) -> None:
     assert verdict.outcome == outcome and bool(verdict.further) == (outcome == "fetched")
 
 
+@pytest.mark.parametrize(
+    "version", [b"HTTP", b"http/1.1", b"HTTP/1.0 ", b"HTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\nHTTP/1.1"]
+)
+def test_status_lines_that_browsers_read(version: bytes) -> None:
+    head = lines("Content-Type: text/html", end="\r\n").replace(b"HTTP/1.1", version)
+    response, verdict = asked(head)
+    assert (response.status, response.body, verdict.outcome) == (200, XHTML, "fetched")
+    assert response.head == head[head.rindex(b"HTTP/1.1 200") if b"103" in head else 0 :]  # as it was sent
+    assert read_head(response.head + response.raw) is not None
+
+
 def test_films_and_archives_are_not_read_to_their_end() -> None:
     for known in ("video/mp4", "application/zip", "application/x-tar", "application/pdf", "text/css", "font/woff2"):
         assert not wanted(200, known), known
