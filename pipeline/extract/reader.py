@@ -73,7 +73,7 @@ def _hidden(attributes: dict[str, str], hints: int) -> int:
     """HIDDEN, with UNSEEN unless it is hidden only from screen readers; 0 if it is shown.
 
     Panels of tabs and accordions are shown: a click opens them."""
-    if attributes.get("hidden", "until-found").lower() != "until-found" or (
+    if ("hidden" in attributes and attributes["hidden"].lower() != "until-found") or (
         "style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000])
     ):
         state = HIDDEN | UNSEEN
@@ -181,7 +181,7 @@ class PageReader:
                 state |= 0 if kind == BLOCK_LEVEL or not hidden else INLINE_HIDDEN
         elif hints & H.HIDDEN_CLASS:
             state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | UNSEEN | INLINE_HIDDEN
-        if tag in ("ol", "li"):
+        if tag == "li" or tag == "ol":
             self.page.numbering[len(self.tags)] = {name: attributes[name] for name in NUMBERING if name in attributes}
         if "lang" in attributes:
             self.languages[len(self.tags)] = attributes["lang"]
