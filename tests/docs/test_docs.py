@@ -29,3 +29,11 @@ def test_links_lead_somewhere(path: Path):
 def test_the_columns_are_up_to_date():
     expected = (ROOT / "docs/columns.md").read_text("utf8")
     assert expected == page(), "python -m tests.bench.columns > docs/columns.md"
+
+
+def test_the_docs_name_every_module():
+    docs = "".join(path.read_text("utf8") for path in (ROOT / "docs").glob("*.md"))
+    named = set(re.findall(r"\w+\.py\b", docs))
+    folders = ("dedup", "filters", "openm3w", "pipeline", "shards", "train_min")
+    modules = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    assert {name for name in modules - named if not name.startswith("__")} == set()
