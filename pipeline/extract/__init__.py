@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pipeline.extract import data_urls
 from pipeline.extract.charset import decode
 from pipeline.extract.document import inline_svg, left_out, nodes
-from pipeline.extract.page import Page
+from pipeline.extract.page import NOSCRIPT, Page
 from pipeline.extract.reader import PageLimit, read
 from pipeline.extract.selection import select, select_around
 from pipeline.urls import resolve
@@ -21,6 +22,8 @@ __all__ = ["ExtractOptions", "PageDropped", "embedded", "extract"]
 NOT_HTML = re.compile(
     rb"%PDF-|\x89PNG\r\n|GIF8[79]a|\xff\xd8\xff|\x1f\x8b\x08|PK\x03\x04|RIFF....WE|RIFF....AV|....ftyp", re.S
 )
+
+LITTLE = 300  # characters; a page that shows less text than this may have its text in its data
 
 
 class PageDropped(ValueError):
@@ -56,7 +59,7 @@ def extract(
     `content_type` is the value of the HTTP header. Raises PageDropped with `page.too_large`, `page.too_deep` or
     `page.not_html`."""
     text = _decoded(html, content_type, options)
-    page = _page(text, options)
+    page = flat_page(text, options)
     if not page.blocks or not page.tags:
         return None
     base = (resolve(page.head.base, url) if page.head.base else None) or url
@@ -65,9 +68,9 @@ def extract(
         from pipeline.extract.trafilatura_engine import trafilatura_blocks
 
         kept = trafilatura_blocks(text, url, page, options.comments)
-        pictures = select_around(page, kept)
+        pictures = select_around(page, kept, url)
     else:
-        kept, pictures = select(page, options.comments)
+        kept, pictures = select(page, url, options.comments)
     found, listings = nodes(page, kept.tolist(), pictures, base)
     if not any(isinstance(node, Text) for node in found):
         return None
@@ -85,15 +88,26 @@ def _decoded(html: bytes, content_type: str | None, options: ExtractOptions) -> 
     return decode(html, content_type).replace("\0", "")
 
 
-def _page(text: str, options: ExtractOptions) -> Page:
+def flat_page(text: str, options: ExtractOptions) -> Page:
+    """The rows of a page. If most of its text is only for browsers without scripts, those of what they show; else, if
+    it shows little, those of the text that its data hold. Raises PageDropped."""
+    reader = partial(
+        read,
+        max_depth=options.max_depth,
+        max_elements=options.max_elements,
+        max_image_width=options.max_image_width,
+        css_backgrounds=options.css_backgrounds,
+    )
     try:
-        return read(
-            text,
-            max_depth=options.max_depth,
-            max_elements=options.max_elements,
-            max_image_width=options.max_image_width,
-            css_backgrounds=options.css_backgrounds,
-        )
+        page = reader(text)
+        shown = sum(block.chars - block.link_chars for block in page.blocks if not block.state & NOSCRIPT)
+        if page.unscripted > shown:
+            return reader(text, scripts=False)
+        if page.head.bodies and shown < LITTLE:
+            told = reader(f"<body><article>{''.join(dict.fromkeys(page.head.bodies))}</article>")
+            told.head = page.head
+            return told
+        return page
     except PageLimit as limit:
         raise PageDropped(limit.rule) from None
 
@@ -101,7 +115,7 @@ def _page(text: str, options: ExtractOptions) -> Page:
 def embedded(html: bytes, options: ExtractOptions = ExtractOptions()) -> Iterator[bytes]:
     """The bytes of the images that are part of a page (`data:` URLs), in document order."""
     try:
-        page = _page(_decoded(html, None, options), options)
+        page = flat_page(_decoded(html, None, options), options)
     except PageDropped:
         return
     urls = (url for picture in page.pictures for url in picture.urls if data_urls.is_data(url))

@@ -119,7 +119,9 @@ def sample(html: bytes) -> bytes:
     if first is None:
         return html[:DETECTION_BYTES]
     texts, size = [], 0
-    for text in _TAGS.split(html[max(0, first.start() - 200) : first.start() + SEARCHED_BYTES]):
+    # from a tag on, because the rest of a tag would look like text
+    start = html.rfind(b"<", 0, first.start()) if b"<" in html[: first.start()] else max(0, first.start() - 200)
+    for text in _TAGS.split(html[start : first.start() + SEARCHED_BYTES]):
         if not text.isascii():
             texts.append(text)
             size += len(text)
@@ -133,6 +135,8 @@ def _detect(html: bytes) -> str | None:
     if b"\x1b$" in html or b"\x1b(" in html:
         return "iso2022_jp"
     text = sample(html)
+    if not text:
+        return None  # all of it stands in attributes: file names, which say too little
     name = codec(chardet.detect(text)["encoding"] or "")
     return name if name and _decodes(text, name) else None
 

@@ -1,7 +1,8 @@
 """The block classifier: the probability that a block of a page is main content.
 
 A logistic regression with four coefficients per feature: for its value at the block, its mean over the four blocks
-nearby, over the block's container, and over the page. `tests/bench/fit_extraction.py` fits them."""
+nearby, over the block's container, and over the page; and one more per kind of page, weighted by the probability that
+the page is of that kind. `tests/bench/fit_extraction.py` fits them."""
 
 from functools import cache
 from pathlib import Path
@@ -9,28 +10,35 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.extract.features import NAMES, Matrix, Spans
+from pipeline.extract.page import PAGE_KINDS
 
 COEFFICIENTS = Path(__file__).with_name("classifier.csv")
+WINDOWS = 4  # here, nearby, container, page
 NEARBY = 2  # blocks on either side
-ROWS = 256  # rows x 139 x 4 stays under the 262144 products from which OpenBLAS uses threads
+ROWS = 256  # rows x 148 x 4 stays under the 262144 products from which OpenBLAS uses threads
 
 
 @cache
-def coefficients() -> tuple[Matrix, float]:
-    """An array [features, 4] (here, nearby, container, page) and the intercept."""
-    _header, intercept, *lines = COEFFICIENTS.read_text("ascii").splitlines()
-    rows = [line.rsplit(",", 4) for line in lines]
+def coefficients() -> tuple[Matrix, Matrix]:
+    """An array [features, 4 + kinds] (here, nearby, container, page, and for each kind of page) and the intercepts
+    [1 + kinds]."""
+    _header, intercepts, *lines = COEFFICIENTS.read_text("ascii").splitlines()
+    rows = [line.rsplit(",", WINDOWS + len(PAGE_KINDS)) for line in lines]
     if tuple(row[0] for row in rows) != NAMES:
         raise ValueError(f"{COEFFICIENTS}: other features than pipeline/extract/features.py computes")
-    return np.array([row[1:] for row in rows], np.float32), float(intercept.split(",")[1])
+    return np.array([row[1:] for row in rows], np.float32), np.array(intercepts.split(",")[1:], np.float32)
 
 
-def probabilities(features: Matrix, containers: Spans, chars: Matrix) -> Matrix:
-    """The probability of each block, from `features` [blocks, features], the span of each block's container [2, blocks]
-    and the blocks' lengths `chars` [blocks]."""
-    table, intercept = coefficients()
-    # a few rows at a time: BLAS uses threads for larger products, and the last bits would depend on their number
-    parts = [features[start : start + ROWS] @ table for start in range(0, len(features), ROWS)]
+def probabilities(features: Matrix, containers: Spans, chars: Matrix, kinds: Matrix) -> Matrix:
+    """The probability of each block, from `features` [blocks, features], the span of each block's container
+    [2, blocks], the blocks' lengths `chars` [blocks], and the probabilities of the page's kinds [kinds]."""
+    table, intercepts = coefficients()
+    windows = table[:, :WINDOWS].copy()
+    # sums of numpy's own, and a few rows at a time: BLAS starts threads for larger products, and the last bits would
+    # depend on their number
+    windows[:, 0] += (table[:, WINDOWS:] * kinds).sum(1)
+    intercept = intercepts[0] + (intercepts[1:] * kinds).sum()
+    parts = [features[start : start + ROWS] @ windows for start in range(0, len(features), ROWS)]
     here, near, held, whole = np.concatenate(parts).T
     logits = here + intercept + nearby(near) + within(held, containers, chars) + overall(whole, chars)
     result: Matrix = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))

@@ -1,5 +1,6 @@
 """The features of the block classifier: one row of numbers per block, from the flat page alone."""
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -50,6 +51,21 @@ _FUNCTION_WORDS = names(
     "the a of to and in is that for was with you it on be are as at this der die und das ist nicht zu den le la et les"
     " des que en el los un una de och att det som i w na z się и в не на что"
 )
+# What the heading above a block announces: other pages, replies, reviews, the thing itself, an appeal, the site
+_SECTIONS = (
+    names(
+        "related recommended recommendations recommend similar also more latest recent popular trending next most"
+        " viewed bought customers ähnliche verwandte mehr weitere auch beliebt similaires aussi plus lire relacionados"
+        " relacionadas también más populares correlati anche altri leia mais gerelateerd meer ook podobne także więcej"
+    ),
+    names("comments comment reply replies discussion responses kommentare commentaires comentarios commenti reacties"),
+    names("review reviews rating ratings testimonials faq faqs questions q&a bewertungen avis opiniones recensioni"),
+    names("description details overview features specifications specs information ingredients about product summary"),
+    names("newsletter subscribe sign follow share contact join free started try demo touch updates download app"),
+    names("us company categories category tags archives menu navigation links resources legal quick account search"),
+)
+SECTION_NAMES = ("other pages", "replies", "reviews", "the thing", "an appeal", "the site")
+_WORD = re.compile(r"[\w&]+")
 _ENDS = frozenset(".!?…。！？।۔؟:;")
 _CLOSERS = "\"'”’)]»」 "
 LEVELS = 2  # levels of containers around a block whose sums are used
@@ -80,6 +96,8 @@ NAMES = (
     *(f"container {level + 1}: {name}" for level in range(LEVELS) for name in _SUMS),
     *_OWN,
     *_WORDS,
+    *(f"heading of {name}" for name in SECTION_NAMES),
+    *("level of the heading", "blocks under the heading"),
     *(f"tag {' '.join(group)}" for group in TAG_GROUPS),
     "tag other",
     *(f"inside {name.lower()}" for name in H.NAMES),
@@ -109,6 +127,7 @@ def features(page: Page, total: Sums, found: Candidate) -> tuple[Matrix, Spans]:
             *(stats[container] for container in around[1:]),
             np.stack([np.asarray(column, np.float32) for column in _own(page, total, found)], 1),
             np.array([_text(block.text, title) for block in page.blocks], np.float32),
+            headings(page),
             groups[:, None] == np.arange(len(TAG_GROUPS) + 1),
             inherited[:, None] >> np.arange(H.COUNT + len(SCOPES)) & 1,
             near[:, None] >> np.arange(H.COUNT) & 1,
@@ -187,6 +206,23 @@ def _own(page: Page, total: Sums, found: Candidate) -> list[NDArray[Any]]:
         chars == 0,
         *((states & flag) > 0 for flag in (HIDDEN, MAYBE_HIDDEN, PREFORMATTED, CODE, IN_TABLE, IN_FIGURE, IN_HEADING)),
     ]
+
+
+def headings(page: Page) -> Matrix:
+    """What the last heading up to each block announces, its level (0 where there is none), and how far above it is."""
+    rows = []
+    said: tuple[float, ...] = (0.0,) * len(_SECTIONS)
+    level, distance = 0.0, 0
+    for block in page.blocks:
+        if block.state & IN_HEADING and block.chars:
+            words = _WORD.findall(block.text[:HEAD].lower())
+            said = tuple(min(len(section.intersection(words)), 2) / 2 for section in _SECTIONS)
+            tag = page.tags[block.element]
+            level = int(tag[1]) / 3 if len(tag) == 2 and tag[0] == "h" and tag[1].isdigit() else 1.0
+            distance = 0
+        rows.append((*said, level, min(distance, 40) / 20))
+        distance += 1
+    return np.array(rows, np.float32)
 
 
 def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 from typing import Any
 
 from filters import consent
@@ -55,6 +56,15 @@ _FIELDS = {
     "canonical_url": ("og:url",),
 }
 _RANK = {name: (kind, rank) for kind, names in _FIELDS.items() for rank, name in enumerate(names)}
+_TYPE = re.compile(r'"@type"\s*:\s*\[?\s*"(?:https?://schema\.org/)?(\w{1,60})"')
+MAX_TYPES = 200
+_LEADS = frozenset(
+    ("og:image", "og:image:url", "og:image:secure_url", "twitter:image", "twitter:image:src", "thumbnail")
+)
+MAX_LEADS = 20
+_BODIES = frozenset(("body", "content", "html", "articlebody", "bodyhtml", "contenthtml", "text"))
+MIN_BODY = 200  # characters; shorter texts of an application's data are labels
+MAX_DATA, MAX_NODES = 4_000_000, 50_000
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*$")
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?)?")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -94,9 +104,25 @@ class Head:
         self.licence = ""
         self.root_language = ""
         self.first_time = ""
+        self.types: list[str] = []
+        """Types of schema.org that the page names, in lower case, as often as it names them."""
+        self.names = ""
+        self.leads: list[str] = []
+        """URLs of the images that stand for the page elsewhere: og:image, twitter:image, image_src, JSON-LD `image`."""
+        """Words the page's authors and software chose for the whole of it: generator, og:type, classes of the body."""
+
+        self.bodies: list[str] = []
+        """HTML of what the page's data say its text is: articleBody of JSON-LD, texts in __NEXT_DATA__."""
 
     def root(self, attributes: dict[str, str]) -> None:
         self.root_language = attributes.get("lang") or attributes.get("xml:lang") or self.root_language
+
+    def body(self, attributes: dict[str, str]) -> None:
+        self.names += f" {attributes.get('class', '')[:500]} {attributes.get('id', '')[:100]}".lower()
+
+    def schema(self, value: str) -> None:
+        """The value of an itemtype attribute."""
+        self.types.append(value[:200].rstrip("/").rsplit("/", 1)[-1].lower())
 
     def title(self, text: str) -> None:
         self.titles.append(one_line(text[:10_000]))
@@ -113,8 +139,10 @@ class Head:
                 self.canonical = href
             if "license" in rel:
                 self.licence_link(href)
+            if "image_src" in rel:
+                self.leads.append(href)
             return
-        content = attributes.get("content", "")
+        content = attributes.get("content") or attributes.get("value", "")  # some saved pages say value
         name = (
             (attributes.get("name") or attributes.get("property") or attributes.get("http-equiv") or "").lower().strip()
         )
@@ -122,6 +150,10 @@ class Head:
             self.item(tag, attributes)
         if not name or not content:
             return
+        if name in _LEADS:
+            self.leads.append(content[:2000])
+        elif name in ("generator", "og:type"):
+            self.names += f" {name}={content[:100].lower()}"
         if said := consent.of_meta(attributes):
             self.robots.append(said)
         elif name in _RANK:
@@ -155,6 +187,7 @@ class Head:
             data = json.loads(text.strip().removeprefix("<![CDATA[").removesuffix("]]>"), strict=False)
         except (ValueError, RecursionError):
             return
+        self.types += (found.lower() for found in _TYPE.findall(text)[:MAX_TYPES])
         queue: list[Any] = [data]
         seen = 0
         while queue and seen < 200:
@@ -168,7 +201,29 @@ class Head:
                     queue[:0] = graph[:50]
                 self.thing(node)
 
+    def application_data(self, text: str) -> None:
+        """The JSON from which a script (Next.js) builds the page."""
+        if len(text) > MAX_DATA:
+            return
+        try:
+            stack: list[Any] = [json.loads(text, strict=False)]
+        except (ValueError, RecursionError):
+            return
+        for _ in range(MAX_NODES):
+            if not stack:
+                break
+            node = stack.pop()
+            if isinstance(node, list):
+                stack += reversed(node[:1000])
+            elif isinstance(node, dict):
+                for key, value in node.items():
+                    if key.lower() in _BODIES and isinstance(value, str) and len(value) >= MIN_BODY:
+                        self.bodies.append(_as_html(value, _urls(node.get("image"))))
+                stack += (value for value in reversed(node.values()) if isinstance(value, dict | list))
+
     def thing(self, node: dict[str, Any]) -> None:
+        if len(self.leads) < MAX_LEADS:
+            self.leads += _urls(node.get("image")) + _urls(node.get("thumbnailUrl"))
         kinds = node.get("@type", "")
         kind = " ".join(map(str, kinds)) if isinstance(kinds, list) else str(kinds)
         kind = kind.lower()
@@ -178,6 +233,8 @@ class Head:
             return
         if not any(name in kind for name in _ARTICLES):
             return
+        if isinstance(body := node.get("articleBody"), str):
+            self.bodies.append(_as_html(body, _urls(node.get("image"))))
         for key, target in (
             ("headline", "title"),
             ("name", "title"),
@@ -240,6 +297,22 @@ class Head:
             canonical_url=canonical_url,
             robots=", ".join(dict.fromkeys(self.robots)),
         )
+
+
+def _urls(value: object) -> list[str]:
+    """The URLs of an image in JSON-LD: a string, an ImageObject, or several."""
+    several = value[:MAX_LEADS] if isinstance(value, list) else [value]
+    named = (one.get("url") or one.get("contentUrl") if isinstance(one, dict) else one for one in several)
+    return [url[:2000] for url in named if isinstance(url, str)]
+
+
+def _as_html(text: str, images: list[str]) -> str:
+    """Text or HTML of an article, its images in front unless they stand in it."""
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if "</" not in text:
+        text = "".join(f"<p>{escape(part, quote=False)}</p>" for part in re.split(r"\n\s*", text))
+    front = (f'<img src="{escape(url)}">' for url in images if url not in text)
+    return "".join(front) + text
 
 
 def iso_date(text: str | None) -> str:

@@ -14,6 +14,8 @@ BLOCK = names(
 HEADINGS = names("h1 h2 h3 h4 h5 h6")
 MAX_DOT = 3  # maximum pixels of a declared side of tracking pixels and rules
 CODE_TAGS = names("code tt kbd samp")
+PAGE_KINDS = ("article", "documentation", "service", "forum", "collection", "listing", "product")
+"""The kinds of pages, as wcxb (Web Content Extraction Benchmark) defines them."""
 EMPTY, BLOCK_LEVEL, SPECIAL, MARKED = 1, 2, 3, 4
 NUMBERING = ("start", "reversed", "type", "value", "style")  # attributes that change the numbers of a list
 DELETED = names("del s strike")
@@ -76,7 +78,9 @@ TAGS = {tag: (kind, _STATES.get(tag, 0), _SCOPES.get(tag, 0)) for tag, kind in K
 
 @dataclass(slots=True)
 class Picture:
-    """An image element: what it offers, as written, and its place."""
+    """An image element: what it offers, as written, and its place.
+
+    `target` is the URL of a link around it, `link` the same if that is an image file, `label` its classes and id."""
 
     element: int
     urls: list[str]
@@ -86,6 +90,8 @@ class Picture:
     noscript: bool = False
     hidden: bool = False
     link: str = ""
+    target: str = ""
+    label: str = ""
     hints: int = 0
     block: int = -1
     left_out: str = ""
@@ -93,7 +99,7 @@ class Picture:
 
     def is_dot(self) -> bool:
         """Whether its declared size is that of a tracking pixel or a line."""
-        return any(side is not None and side <= MAX_DOT for side in (self.width, self.height))
+        return any(side is not None and 0 < side <= MAX_DOT for side in (self.width, self.height))
 
     def merge(self, twin: "Picture") -> None:
         """Merge the data of `twin`, the same image. URLs for browsers without scripts come last: they offer fewer
@@ -105,6 +111,7 @@ class Picture:
         self.noscript = self.noscript and twin.noscript
         self.hidden = self.hidden and twin.hidden
         self.link = self.link or twin.link
+        self.target = self.target or twin.target
 
     def merge_size(self, other: "Picture") -> None:
         """Merge another size of the same image: the URLs of the larger one come first."""
@@ -155,3 +162,5 @@ class Page:
     numbering: dict[int, dict[str, str]] = field(default_factory=dict)
     """What ol and li elements say of their numbers."""
     head: Head = field(default_factory=Head)
+    unscripted: int = 0
+    """Characters in noscript elements."""

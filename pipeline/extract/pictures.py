@@ -37,6 +37,8 @@ class PictureReader(images.PictureElements):
             noscript=bool(state & NOSCRIPT),
             hidden=bool(state & UNSEEN or (state & HIDDEN and self.teaser(element, state))),
             link=self.link if state & IN_LINK and images.is_picture_file(self.link) else "",
+            target=self.link[:2000] if state & IN_LINK else "",
+            label=label[:200].lower(),
             hints=bits(label) if label != " " else 0,
         )
         previous = self.building.last_picture()

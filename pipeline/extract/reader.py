@@ -93,7 +93,13 @@ class PageReader:
     container per element would keep Python's garbage collector busy."""
 
     def __init__(
-        self, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool, typeset: bool
+        self,
+        max_depth: int,
+        max_elements: int,
+        max_image_width: int,
+        css_backgrounds: bool,
+        typeset: bool,
+        scripts: bool,
     ) -> None:
         self.page = page = Page()
         self.tags, self.parents, self.states, self.hints = page.tags, page.parents, page.states, page.hints
@@ -115,6 +121,8 @@ class PageReader:
         self.formula = Formula({})
         self.quotations: list[str] = []  # the marks that close the open ones
         self.languages: dict[int, str] = {}
+        self.scripts = scripts
+        self.application = False  # whether the open script holds an application's data
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         kind, flags, scope = TAGS.get(tag, PLAIN)
@@ -146,6 +154,8 @@ class PageReader:
             self.block = element
             if tag == "noscript":
                 self.raw = []
+                if not self.scripts:
+                    state &= ~NOSCRIPT
             elif tag == "html":
                 self.page.head.root(attributes)
         self.block_of.append(self.block)
@@ -175,6 +185,8 @@ class PageReader:
                 hints = bits(attributes.get("class", ""), attributes.get("role", ""))
             if "id" in attributes:
                 hints |= bits(attributes["id"])
+        else:
+            self.page.head.body(attributes)
         if (hidden := _hidden(attributes, hints)) or hints & H.NUMBERING:
             if not root:
                 state |= hidden or HIDDEN | UNSEEN
@@ -189,6 +201,8 @@ class PageReader:
             state |= SKIP
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
+        if "itemtype" in attributes:
+            self.page.head.schema(attributes["itemtype"])
         if self.css_backgrounds and not self.state & SKIP and (url := images.background(attributes)):
             self.image({"src": url})
         return state, hints
@@ -318,7 +332,9 @@ class PageReader:
         elif tag == "script":
             self.raw = []
             self.raw_type = kind = attributes.get("type", "").lower()
-            source = JSON_LD if "ld+json" in kind else TEX if kind.startswith("math/") and not state & SILENT else 0
+            self.application = attributes.get("id") == "__NEXT_DATA__"
+            data = self.application or "ld+json" in kind
+            source = JSON_LD if data else TEX if kind.startswith("math/") and not state & SILENT else 0
             return (state | SKIP | source) & ~IN_FORMULA
         elif tag == "title":
             self.raw = []
@@ -389,7 +405,9 @@ class PageReader:
     def source(self, text: str, state: int) -> None:
         """What an element says whose text is not shown: a title, a script."""
         self.raw = []
-        if state & JSON_LD:
+        if state & JSON_LD and self.application:
+            self.page.head.application_data(text)
+        elif state & JSON_LD:
             self.page.head.json_ld(text)
         elif state & TITLE:
             self.page.head.title(text)
@@ -404,6 +422,8 @@ class PageReader:
                 self.formula.data(text)
             elif state & (JSON_LD | TITLE | TEX) or (state & NOSCRIPT and not state & SKIP):
                 self.raw.append(text)
+                if state & NOSCRIPT and not text.isspace():
+                    self.page.unscripted += len(text)
             return
         if not state & PREFORMATTED:
             if text.isspace():
@@ -438,14 +458,22 @@ class PageReader:
 
 
 def read(
-    text: str | bytes, *, max_depth: int, max_elements: int, max_image_width: int, css_backgrounds: bool = False
+    text: str | bytes,
+    *,
+    max_depth: int,
+    max_elements: int,
+    max_image_width: int,
+    css_backgrounds: bool = False,
+    scripts: bool = True,
 ) -> Page:
     """The flat page of an HTML text or of its UTF-8 bytes.
+
+    Without `scripts`, text in noscript elements counts as shown.
 
     Raises PageLimit if it is nested deeper or has more elements than allowed."""
     source = text.encode("utf-8", "replace") if isinstance(text, str) else text
     typeset = b"math/tex" in source or b"math/mml" in source
-    reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds, typeset)
+    reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds, typeset, scripts)
     parser = etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True)
     try:
         page: Page = etree.fromstring(source, parser)

@@ -6,26 +6,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.extract import hints as H
+from pipeline.extract import image_classifier, kind
 from pipeline.extract.classifier import probabilities, threshold
 from pipeline.extract.content import MIN_PARAGRAPH, Candidate, Sums, candidate, sums
 from pipeline.extract.features import features
 from pipeline.extract.hints import names
+from pipeline.extract.image_classifier import Text
 from pipeline.extract.images import PLACEHOLDER
-from pipeline.extract.page import HIDDEN, IN_FIGURE, LOCAL_LINK, NOSCRIPT, Page, Picture, scope_bits
+from pipeline.extract.page import HIDDEN, LOCAL_LINK, NOSCRIPT, PAGE_KINDS, Page, Picture, scope_bits
 
 Flags = NDArray[np.bool_]
 
 HIDDEN_PICTURE, ICON, OUTSIDE = "image.hidden", "image.icon", "image.outside"
 """Rules under which images are left out, besides PLACEHOLDER."""
+FORUM = PAGE_KINDS.index("forum")
+PROSE_KINDS = [PAGE_KINDS.index(kind) for kind in ("article", "documentation", "forum")]
 ICON_SIDE = 32
-LIKELY = 0.5
-SHARE = 0.5
+ALONE = 0.9  # the kept share of a page's characters
+LIKELY = 0.5  # the probability above which a page is of a kind
 WHOLE = 0.6
 LISTS = names("dl ul ol")
 MIN_CARDS = 6
-ESSAY = 2000  # characters
 PROSE = 40  # characters per card; more make an article
-MAX_CARD = 300  # characters; a longer text about an image is not a title
+ESSAY = 2000  # characters
+MAX_CAPTION = 300  # characters; a longer text beside an image is no caption
 VERSES, MIN_VERSES = 3, 100  # blocks, characters; shorter text between kept blocks is a label
 ENTRIES, HEADING = 3, 40  # links (one if a class says so), and other characters, of a table of contents
 VOTE = 0.25  # the weight of the best candidate relative to the classifier
@@ -35,16 +39,30 @@ ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("
 FOOTER, ARTICLE = scope_bits("footer"), scope_bits("article", "main")
 
 
-def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
-    """The kept blocks, as flags, and the indices of the kept images.
+def select(page: Page, url: str, comments: bool = False) -> tuple[Flags, set[int]]:
+    """The kept blocks, as flags, and the indices of the kept images."""
+    total = sums(page)
+    found = candidate(page, total)
+    text, revealed = choose_text(page, url, total, found, comments)
+    chosen = _images(page, total, found, text, revealed)
+    # text in one block with an image is its caption, or the sentence it is part of
+    for index in chosen:
+        block = page.pictures[index].block
+        text.kept[block] |= 0 < text.chars[block] <= MAX_CAPTION and (revealed or not page.blocks[block].state & HIDDEN)
+    return text.kept, chosen
+
+
+def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: bool = False) -> tuple[Text, bool]:
+    """Which blocks are kept and how likely each is content; whether hidden blocks count as shown.
 
     Hidden blocks are left out unless the page shows nothing else: a script may reveal them."""
     chars = np.array([block.chars for block in page.blocks], np.float32)
     hidden = np.array([bool(block.state & HIDDEN) for block in page.blocks])
     noscript = np.array([bool(block.state & NOSCRIPT) for block in page.blocks])
-    found = candidate(page, total := sums(page))
     inside = np.array([found.inside[block.element] for block in page.blocks], np.float32)
-    probability = (1 - VOTE) * probabilities(*features(page, total, found), chars) + VOTE * inside
+    values, containers = features(page, total, found)
+    kinds = kind.probabilities(kind.features(page, url, values))
+    probability = (1 - VOTE) * probabilities(values, containers, chars, kinds) + VOTE * inside
     probability[noscript] = 0
     shown = np.where(hidden, 0, probability).astype(np.float32)
     revealed = bool(hidden.any()) and float(shown @ chars) * 10 < float(probability @ chars)
@@ -53,32 +71,33 @@ def select(page: Page, comments: bool = False) -> tuple[Flags, set[int]]:
     kept = (shown > threshold(shown, chars)) & (chars > 0)
     links = np.array([block.link_chars for block in page.blocks], np.float32)
     out = hidden | noscript | (chars == 0)
-    kept = (kept | _gallery(page, total, kept, chars) | _wholes(page, kept, chars)) & ~out
+    # cards beside an article lead to other articles
+    cards = np.zeros_like(kept) if kinds[PROSE_KINDS].sum() > LIKELY else _gallery(page, total, kept, chars)
+    kept = (kept | cards | _wholes(page, kept, chars)) & ~out
     kept |= _between(page, kept, chars, (inside > 0) & (links == 0) & ~hidden & ~noscript) & ~out
     inherited = np.array([page.inherited[block.element] for block in page.blocks])
     comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
     foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
     # if most of the content is comments and little else is prose, the page is a thread and they are its content
     prose = float(chars @ (kept & ~comment & _readable(page, chars)))
-    if prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept):
+    thread = kinds[FORUM] > LIKELY
+    if not thread and (prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept)):
         kept = kept | (comment & _readable(page, chars) & ~hidden) if comments else kept & ~comment
     for aside in (notice, foot, _contents(page, chars, links)):
         if 2 * float(chars @ (kept & aside)) < float(chars @ kept):
             kept &= ~aside
     if not float((chars - links) @ kept) and float(chars @ kept) < MIN_LINKS:
         kept[:] = False
-    pictures = _pictures(page, kept, shown, chars, found, revealed)
-    # text in one block with an image is its caption, or the sentence it is part of
-    for index in pictures:
-        block = page.pictures[index].block
-        kept[block] |= 0 < chars[block] <= MAX_CARD and not hidden[block]
-    return kept, pictures
+    return Text(shown, kept, chars, kinds, cards), revealed
 
 
-def select_around(page: Page, kept: Flags) -> set[int]:
-    """The indices of the images that belong to blocks selected elsewhere."""
-    chars = np.array([block.chars for block in page.blocks], np.float32)
-    return _pictures(page, kept, kept.astype(np.float32), chars, candidate(page, sums(page)), False)
+def select_around(page: Page, kept: Flags, url: str) -> set[int]:
+    """The indexes of the images that belong to blocks which were chosen elsewhere."""
+    total = sums(page)
+    found = candidate(page, total)
+    text, _ = choose_text(page, url, total, found)
+    chosen = Text(kept.astype(np.float32), kept, text.chars, text.kinds, np.zeros_like(kept))
+    return _images(page, total, found, chosen, False)
 
 
 def _wholes(page: Page, kept: Flags, chars: NDArray[np.float32]) -> Flags:
@@ -134,11 +153,11 @@ def _gallery(page: Page, total: Sums, kept: Flags, chars: NDArray[np.float32]) -
     flags = np.zeros(len(page.blocks), bool)
     for picture in page.pictures:
         card = picture.element
-        if not picture.urls or total.images[card] != 1 or page.inherited[card] & ASIDE or _is_decoration(picture):
+        if not picture.urls or total.images[card] != 1 or page.inherited[card] & ASIDE or is_decoration(picture):
             continue
         while (parent := page.parents[card]) >= 0 and total.images[parent] == 1:
             card = parent
-        if 0 < total.chars[card] <= MAX_CARD:
+        if 0 < total.chars[card] <= MAX_CAPTION:
             cards[card + 1] += 1
             characters[card + 1] += total.chars[card]
             flags[page.first[card] : page.last[card]] = True
@@ -163,60 +182,24 @@ def _readable(page: Page, chars: NDArray[np.float32]) -> Flags:
     return flags
 
 
-def _pictures(
-    page: Page,
-    kept: Flags,
-    probability: NDArray[np.float32],
-    chars: NDArray[np.float32],
-    found: Candidate,
-    revealed: bool,
-) -> set[int]:
-    """The images of the best part of the page, and those elsewhere that belong to kept text. The others get the reason
-    in `left_out`."""
-    text = np.flatnonzero(chars)
-    first, last = (int(i) for i in np.flatnonzero(kept)[[0, -1]]) if kept.any() else (0, -1)
-    chars_before = np.concatenate(([0.0], np.cumsum(chars, dtype=np.float64)))
-    kept_before = np.concatenate(([0.0], np.cumsum(chars * kept, dtype=np.float64)))
-
-    def share(picture: Picture) -> float:
-        """The kept share of the text of the smallest element with text around an image."""
-        element = picture.element
-        while element >= 0:
-            low, high = page.first[element], page.last[element]
-            if chars_before[high] > chars_before[low]:
-                return float((kept_before[high] - kept_before[low]) / (chars_before[high] - chars_before[low]))
-            element = page.parents[element]
-        return 0.0
-
-    def amid(block: int, figure: int) -> bool:
-        """Whether the text before and after an image is likely content; in a figure, one of the two."""
-        at = int(np.searchsorted(text, block))
-        own = at < len(text) and text[at] == block
-        following = at + own
-        around = [
-            probability[text[at - 1]] if at else 0.0,
-            probability[text[following]] if following < len(text) else 0.0,
-        ]
-        if own:
-            around = [max(side, probability[block]) for side in around]
-        return bool((max if figure else min)(around) > LIKELY)
-
+def _images(page: Page, total: Sums, found: Candidate, text: Text, revealed: bool) -> set[int]:
+    """The images that are likely the page's own. The others are told why they are `left_out`."""
     chosen = set()
+    # a page with little else, such as a book: what stands in its best part is its own
+    alone = float(text.chars @ text.kept) > ALONE * float(text.chars.sum())
+    rows = image_classifier.features(page, total, found, text)
+    likely = dict(zip(image_classifier.candidates(page), image_classifier.probabilities(rows).tolist(), strict=True))
     for index, picture in enumerate(page.pictures):
-        block = picture.block
         if not picture.urls:
             picture.left_out = PLACEHOLDER
         elif picture.hidden and not revealed:
             picture.left_out = HIDDEN_PICTURE
-        elif _is_decoration(picture):
+        elif is_decoration(picture):
             picture.left_out = ICON
-        elif block >= 0 and (
-            found.inside[picture.element]
-            or (
-                first <= block <= last
-                and not page.inherited[picture.element] & ASIDE
-                and (amid(block, page.states[picture.element] & IN_FIGURE) or share(picture) > SHARE)
-            )
+        elif picture.block >= 0 and (
+            likely[index] > image_classifier.THRESHOLD
+            or (alone and found.inside[picture.element] and not picture.target)
+            or _card(page, text, picture)
         ):
             chosen.add(index)
         else:
@@ -224,6 +207,17 @@ def _pictures(
     return chosen
 
 
-def _is_decoration(picture: Picture) -> bool:
+def _card(page: Page, text: Text, picture: Picture) -> bool:
+    """Whether the text of an image's card, the nearest element around it with text, is that of a gallery."""
+    element = picture.element
+    while element >= 0:
+        first, last = page.first[element], page.last[element]
+        if text.chars[first:last].any():
+            return bool((text.cards & text.kept)[first:last][text.chars[first:last] > 0].all())
+        element = page.parents[element]
+    return False
+
+
+def is_decoration(picture: Picture) -> bool:
     small = picture.width is not None and picture.width <= ICON_SIDE and picture.width == picture.height
     return picture.is_dot() or small or bool(picture.hints & H.AVATAR)

@@ -39,6 +39,13 @@ def bench(shared: Path):
     return extraction
 
 
+@pytest.fixture(scope="module")
+def sets(shared: Path):
+    from tests.bench import annotated
+
+    return annotated
+
+
 def test_fingerprint(shared: Path):
     digest = hashlib.sha256()
     for folder in ("extract", "gutenberg"):
@@ -50,8 +57,8 @@ def test_fingerprint(shared: Path):
 
 
 @pytest.mark.parametrize("name", sorted(FLOORS))
-def test_floors(bench, name):
-    figures = bench.measure(bench.openm3w, getattr(bench, name)())
+def test_floors(bench, sets, name):
+    figures = bench.measure(bench.openm3w, getattr(sets, name)())
     reached = (
         figures.word_f1,
         figures.shingle_f1,
@@ -63,13 +70,27 @@ def test_floors(bench, name):
         assert floor is None or got >= floor, figures
 
 
-def test_illustrations_of_books(bench):
-    shares = {page.name: round(bench.illustrations(bench.openm3w, page), 3) for page in bench.gutenberg()}
+# floors of the figures on locked pages, by which nothing was chosen
+LOCKED = {
+    "postlight": {"word F1": 0.90, "images macro F1": 0.65},
+    "wcxb_more": {"word F1": 0.86, "snippets P": 0.93, "snippets R": 0.90},
+}
+
+
+@pytest.mark.parametrize("name", sorted(LOCKED))
+def test_floors_of_locked_pages(bench, sets, name):
+    pages = [page for page in getattr(sets, name)() if page.locked]
+    found = bench.detailed(bench.rows(bench.openm3w, pages))
+    assert all(found[figure][0] >= floor for figure, floor in LOCKED[name].items()), found
+
+
+def test_illustrations_of_books(bench, sets):
+    shares = {page.name: round(bench.illustrations(bench.openm3w, page), 3) for page in sets.gutenberg()}
     assert all(shares[name] >= floor for name, floor in ILLUSTRATIONS.items()), shares
 
 
-def test_captions_of_books(bench):
-    (page,) = (page for page in bench.gutenberg() if page.name == "pg20170")
+def test_captions_of_books(bench, sets):
+    (page,) = (page for page in sets.gutenberg() if page.name == "pg20170")
     whole = " ".join(value for kind, value in bench.openm3w(page) if kind == "text")
     assert all(caption in whole for caption in ("St. Piran's Chapel", "Truro Cathedral", "Welsh National Costume"))
 
@@ -89,9 +110,9 @@ def test_floors_are_above_trafilatura():
 
 
 @pytest.mark.slow
-def test_not_below_trafilatura(bench):
+def test_not_below_trafilatura(bench, sets):
     ours, theirs = [], []
-    for pages in bench.data_sets().values():
+    for pages in sets.data_sets().values():
         ours.append(bench.measure(bench.openm3w, pages).word_f1)
         theirs.append(bench.measure(bench.trafilatura, pages).word_f1)
     assert all(a >= b for a, b in zip(ours, theirs, strict=True)), (ours, theirs)

@@ -1,0 +1,319 @@
+"""Which images of a page are its own: for each, the probability that it belongs to the main content.
+
+A logistic regression over what stands around an image, where it is linked, what its URL, its size and the page's head
+say. `tests/bench/fit_images.py` fits the coefficients (images.csv, a line a feature). No feature is a veto: a class
+such as "has-shares" on a figure is one number among many."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.extract import hints as H
+from pipeline.extract.content import Candidate, Sums
+from pipeline.extract.features import SECTION_NAMES, Matrix, headings
+from pipeline.extract.images import is_picture_file
+from pipeline.extract.page import IN_FIGURE, IN_TABLE, MAYBE_HIDDEN, PAGE_KINDS, SCOPES, Page, Picture
+
+COEFFICIENTS = Path(__file__).with_name("images.csv")
+THRESHOLD = 0.35
+"""The probability above which an image is kept (chosen inside nested folds; results do not depend much on it)."""
+LEVELS = 2  # containers around an image whose sums are looked at
+NEAR = 3  # elements whose classes count as near: the image, its parent, and its parent's
+
+_URL_WORDS = {
+    "logo": re.compile(r"logo|brand", re.I),
+    "icon": re.compile(r"icon|sprite|button|badge|emoji|arrow|glyph", re.I),
+    "person": re.compile(r"avatar|gravatar|profile|author|headshot|userpic|byline", re.I),
+    "advertisement": re.compile(r"(?:^|[/_.-])(?:ads?|banner|promo|sponsor|campaign)s?(?:[/_.-]|$)", re.I),
+    "thumbnail": re.compile(
+        r"thumb|small|crop|[-_]\d{2,3}x\d{2,3}\b|[-_]s\d{2,3}\b|[?&](?:w|width)=\d{1,3}(?:&|$)", re.I
+    ),
+    "upload": re.compile(r"upload|content|media|photo|image|asset|article", re.I),
+    "gif": re.compile(r"\.gif(?:$|[?#])", re.I),
+    "png": re.compile(r"\.png(?:$|[?#])", re.I),
+    "svg": re.compile(r"\.svg(?:$|[?#])", re.I),
+    "photograph": re.compile(r"\.(?:jpe?g|webp|avif)(?:$|[?#])", re.I),
+}
+_LABELS = {
+    "logo": re.compile(r"logo|brand"),
+    "icon": re.compile(r"icon|sprite|button|badge|emoji|arrow"),
+    "lazy": re.compile(r"lazy|wp-image|size-|attachment"),
+    "hero": re.compile(r"hero|lead|featured|main|cover|poster|primary"),
+}
+_IMAGE_PAGE = re.compile(r"attachment|photo|galler|/file:|image|lightbox|zoom", re.I)
+_STEM = re.compile(
+    r"(?:[-_.@](?:\d+x\d*|x\d+|w?\d{2,4}w?|[1-4]x|scaled|large|small|medium|thumb(?:nail)?|s\d{2,4}))+$", re.I
+)
+_SUFFIX = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|svg)$", re.I)
+
+NAMES = (
+    *("probability before", "probability after", "smaller of the two", "larger of the two", "probability of its block"),
+    *("kept before", "kept after", "kept both", "kept one in a figure", "nothing kept before", "nothing kept after"),
+    *("characters to kept text before", "characters to kept text after", "nearest before the first kept"),
+    *("in the best part", "in the best part after cleaning", "before the best part", "after the best part"),
+    *(
+        f"container {level + 1}: {name}"
+        for level in range(LEVELS)
+        for name in ("kept share", "links", "characters", "images", "like siblings")
+    ),
+    *("figure", "table", "linked", "linked to an image", "linked to an image's page", "linked to a page"),
+    *("linked like siblings", "linked in the best part", "hidden by class"),
+    *("lead", "first lead", "repeated before", "first image", "same stem elsewhere"),
+    *("has alt", "words of the title in alt", "alt as following text", "long alt"),
+    *("no size", "width", "height", "tiny", "small", "large", "very wide", "square"),
+    *(f"url {name}" for name in _URL_WORDS),
+    "candidates",
+    *(f"label {name}" for name in _LABELS),
+    *(f"near {name.lower()}" for name in H.NAMES),
+    *(f"inside {name.lower()}" for name in H.NAMES),
+    *(f"inside <{tag}>" for tag in SCOPES),
+    *(f"heading of {name}" for name in SECTION_NAMES),
+    *("heading level", "blocks under the heading"),
+    *(f"page: {kind}" for kind in PAGE_KINDS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What was decided about the text: per block, its probability, whether it was kept, its characters, and whether it
+    is the title of an image in a gallery; and the probabilities of the page's kinds."""
+
+    probability: Matrix
+    kept: NDArray[np.bool_]
+    chars: Matrix
+    kinds: Matrix
+    cards: NDArray[np.bool_]
+
+
+def stem(url: str) -> str:
+    """The name under which versions of an image meet: the last part of the path without size and extension."""
+    path = unquote(url.split("?", 1)[0].split("#", 1)[0]).rstrip("/").lower()
+    name = path.rsplit("/", 1)[-1]
+    short = _STEM.sub("", _SUFFIX.sub("", name))
+    return short if len(short) >= 5 else path
+
+
+def features(page: Page, total: Sums, found: Candidate, text: Text) -> Matrix:
+    """An array [images, len(NAMES)] of float32, a row for each of the page's images that offers a URL, in order."""
+    return np.array(_rows(page, total, found, text), np.float32).reshape(-1, len(NAMES))
+
+
+def candidates(page: Page) -> list[int]:
+    """The indexes of the images that `features` has rows for."""
+    return [index for index, picture in enumerate(page.pictures) if picture.urls]
+
+
+def _rows(page: Page, total: Sums, found: Candidate, text: Text) -> list[list[float]]:
+    chosen = candidates(page)
+    if not chosen:
+        return []
+    chars, kept, probability = text.chars, text.kept, text.probability
+    written = np.flatnonzero(chars)
+    kept_blocks = np.flatnonzero(kept & (chars > 0))
+    length = np.concatenate(([0.0], np.cumsum(chars, dtype=np.float64)))
+    taken = np.concatenate(([0.0], np.cumsum(chars * kept, dtype=np.float64)))
+    above = headings(page)
+    stems = {index: stem(page.pictures[index].urls[0]) for index in chosen}
+    leads = {stem(url) for url in page.head.leads}
+    counts, seen, seen_leads = Counter(stems.values()), set[str](), set[str]()
+    shapes = Counter(_shape(page, page.pictures[index]) for index in chosen)
+    title = frozenset(page.head.titles[0].lower().split()) if page.head.titles else frozenset[str]()
+    rows = []
+    for order, index in enumerate(chosen):
+        picture = page.pictures[index]
+        name = stems[index]
+        lead = name in leads
+        rows.append(
+            [
+                *_text_around(picture, chars, probability, written, kept, kept_blocks, length),
+                *_place(page, total, found, picture),
+                *_containers(page, total, picture, length, taken),
+                *_links(page, found, picture, shapes),
+                *(lead, lead and name not in seen_leads, name in seen, order == 0, counts[name] > 1),
+                *_alt(page, picture, title),
+                *_size(picture),
+                *(bool(pattern.search(picture.urls[0][-300:])) for pattern in _URL_WORDS.values()),
+                min(len(picture.urls), 8) / 4,
+                *(bool(pattern.search(picture.label)) for pattern in _LABELS.values()),
+                *_hints(page, picture),
+                *(above[picture.block] if 0 <= picture.block < len(above) else np.zeros(len(SECTION_NAMES) + 2)),
+                *text.kinds.tolist(),
+            ]
+        )
+        seen.add(name)
+        if lead:
+            seen_leads.add(name)
+    return rows
+
+
+def _text_around(
+    picture: Picture,
+    chars: Matrix,
+    probability: Matrix,
+    written: NDArray[np.int64],
+    kept: NDArray[np.bool_],
+    kept_blocks: NDArray[np.int64],
+    length: NDArray[np.float64],
+) -> list[float]:
+    """How likely the text beside an image is content, whether it was kept, and how far the kept text is."""
+    block = picture.block
+    at = int(np.searchsorted(written, block))
+    own = at < len(written) and written[at] == block
+    before, after = at - 1, at + own
+    p_before = float(probability[written[before]]) if before >= 0 else 0.0
+    p_after = float(probability[written[after]]) if after < len(written) else 0.0
+    p_own = float(probability[block]) if own else 0.0
+    if own:
+        p_before, p_after = max(p_before, p_own), max(p_after, p_own)
+    k_before = before >= 0 and bool(kept[written[before]])
+    k_after = after < len(written) and bool(kept[written[after]])
+    if own and kept[block]:
+        k_before = k_after = True
+    left = int(np.searchsorted(kept_blocks, block, side="right")) - 1
+    right = int(np.searchsorted(kept_blocks, block))
+    place = max(block, 0)
+    to_before = length[place] - length[kept_blocks[left] + 1] if left >= 0 else 3000.0
+    to_after = length[kept_blocks[right]] - length[place] if right < len(kept_blocks) else 3000.0
+    return [
+        *(p_before, p_after, min(p_before, p_after), max(p_before, p_after), p_own),
+        *(k_before, k_after, k_before and k_after, k_before != k_after),
+        *(left < 0, right >= len(kept_blocks)),
+        *(np.log1p(max(min(to_before, 3000.0), 0.0)) / 4, np.log1p(max(min(to_after, 3000.0), 0.0)) / 4),
+        left < 0 and right < len(kept_blocks) and to_after <= 200,
+    ]
+
+
+def _place(page: Page, total: Sums, found: Candidate, picture: Picture) -> list[float]:
+    element = picture.element
+    return [
+        found.region[element],
+        found.inside[element],
+        picture.block < total.first[found.top],
+        picture.block >= total.last[found.top],
+    ]
+
+
+def _containers(
+    page: Page, total: Sums, picture: Picture, length: NDArray[np.float64], taken: NDArray[np.float64]
+) -> list[float]:
+    """Of the two smallest elements around an image that hold text, each larger than the one before."""
+    row: list[float] = []
+    element, held = picture.element, 0.0
+    for _ in range(LEVELS):
+        while element >= 0 and length[page.last[element]] - length[page.first[element]] <= held:
+            element = page.parents[element]
+        if element < 0:
+            row += [0.0] * 5
+            continue
+        first, last = page.first[element], page.last[element]
+        held = float(length[last] - length[first])
+        parent = page.parents[element]
+        label = page.hints[element], page.tags[element]
+        like = 0
+        if parent >= 0:
+            child, stop = parent + 1, page.ends[parent]
+            for _ in range(24):
+                if child >= stop:
+                    break
+                like += (page.hints[child], page.tags[child]) == label
+                child = page.ends[child]
+        row += [
+            float(taken[last] - taken[first]) / held,
+            total.links[element] / (total.chars[element] + 1),
+            np.log1p(held) / 4,
+            np.log1p(total.images[element]) / 2,
+            np.log1p(like) / 2,
+        ]
+    return row
+
+
+def _shape(page: Page, picture: Picture) -> tuple[object, ...]:
+    """What like images share: the tag and classes around, and whether they are linked."""
+    element = picture.element
+    return (page.tags[element], page.hints[element], picture.label[:40], bool(picture.target), picture.width)
+
+
+def _links(page: Page, found: Candidate, picture: Picture, shapes: Counter[tuple[object, ...]]) -> list[float]:
+    state = page.states[picture.element]
+    target = picture.target
+    to_image = bool(target) and is_picture_file(target)
+    to_page_of_image = bool(target) and not to_image and bool(_IMAGE_PAGE.search(target))
+    away = bool(target) and not to_image and target[:1] != "#"
+    return [
+        bool(state & IN_FIGURE),
+        bool(state & IN_TABLE),
+        bool(target),
+        to_image,
+        to_page_of_image,
+        away,
+        np.log1p(shapes[_shape(page, picture)] - 1) / 2 * away,
+        away and found.inside[picture.element],
+        bool(state & MAYBE_HIDDEN),
+    ]
+
+
+def _alt(page: Page, picture: Picture, title: frozenset[str]) -> list[float]:
+    words = picture.alt.lower().split()
+    following = page.blocks[picture.block].text if 0 <= picture.block < len(page.blocks) else ""
+    if not following and 0 <= picture.block + 1 < len(page.blocks):
+        following = page.blocks[picture.block + 1].text
+    return [
+        bool(words),
+        len(title.intersection(words)) / max(len(title), 1) if words else 0.0,
+        bool(words) and following.strip().lower()[:200].startswith(picture.alt.lower()[:60]),
+        min(len(words), 20) / 10,
+    ]
+
+
+def _size(picture: Picture) -> list[float]:
+    width, height = picture.width or 0, picture.height or 0
+    known = [side for side in (width, height) if side]
+    return [
+        not known,
+        np.log1p(width) / 6,
+        np.log1p(height) / 6,
+        bool(known) and max(known) <= 32,
+        bool(known) and 32 < max(known) <= 110,
+        bool(known) and max(known) >= 400,
+        bool(width and height and width > 3.5 * height),
+        bool(width and width == height),
+    ]
+
+
+def _hints(page: Page, picture: Picture) -> list[float]:
+    """The classes near an image and around it, and the tags around it, as bits."""
+    near, element = picture.hints, picture.element
+    for _ in range(NEAR):
+        if element < 0:
+            break
+        near |= page.hints[element]
+        element = page.parents[element]
+    inherited = page.inherited[picture.element]
+    return [
+        *(near >> bit & 1 for bit in range(H.COUNT)),
+        *(inherited >> bit & 1 for bit in range(H.COUNT + len(SCOPES))),
+    ]
+
+
+@cache
+def coefficients() -> tuple[Matrix, float]:
+    """An array [features] and the intercept."""
+    _header, intercept, *lines = COEFFICIENTS.read_text("ascii").splitlines()
+    rows = [line.rsplit(",", 1) for line in lines]
+    if tuple(name for name, _ in rows) != NAMES:
+        raise ValueError(f"{COEFFICIENTS}: other features than pipeline/extract/image_classifier.py computes")
+    return np.array([value for _, value in rows], np.float32), float(intercept.split(",")[1])
+
+
+def probabilities(features: Matrix) -> Matrix:
+    """The probability of each image, from `features` [images, features]."""
+    weights, intercept = coefficients()
+    logits = (features * weights).sum(1, dtype=np.float64) + intercept
+    result: Matrix = (1 / (1 + np.exp(-np.clip(logits, -30, 30)))).astype(np.float32)
+    return result

@@ -1,0 +1,156 @@
+"""Whole small pages of several kinds: which text and which images are the page's own."""
+
+import json
+
+import pytest
+
+from pipeline.extract import extract
+from shards.records import Document, Image, Text
+from tests.extract.pages import AFTER, BEFORE, FOOTER, MENU, MIDDLE, page
+
+URL = "https://example.org/news/2024/keeper"
+PARAGRAPHS = f"<p>{BEFORE}</p><p>{MIDDLE}</p><p>{AFTER}</p>"
+
+
+def read(body: str, head: str = "", url: str = URL) -> Document:
+    found = extract(page(body, head), url)
+    assert found is not None
+    return found
+
+
+def words(found: Document) -> str:
+    return "\n\n".join(node.text for node in found.nodes if isinstance(node, Text))
+
+
+def files(found: Document) -> list[str]:
+    return [node.url.rsplit("/", 1)[-1] for node in found.nodes if isinstance(node, Image)]
+
+
+def test_lead_image_above_the_article():
+    lead = '<div class="lead"><h1>The keeper</h1><div class="by">By A. Writer</div><div class="media">{}</div></div>'
+    image = '<img src="/img/lead.jpg" width="1200" height="700">'
+    found = read(MENU + lead.format(image) + f'<div class="article-body">{PARAGRAPHS}</div>' + FOOTER)
+    assert files(found) == ["lead.jpg"]
+    assert words(found).index(BEFORE) < words(found).index(AFTER)
+    assert isinstance(found.nodes[-1], Text)
+
+
+def test_lead_image_that_the_head_names():
+    head = '<meta property="og:image" content="https://example.org/hero-800x400.jpg">'
+    hero = '<div class="featured-image"><img src="/hero.jpg" alt="The tower"></div>'
+    logo = '<header class="site-header"><img src="/logo.png" width="200" height="60"></header>'
+    advertisement = '<aside><img src="/ad.jpg" width="300" height="250"></aside>'
+    found = read(logo + hero + f"<main><article><h1>Keeper</h1>{PARAGRAPHS}</article></main>" + advertisement, head)
+    assert files(found) == ["hero.jpg"]
+
+
+def test_classes_about_sharing_do_not_cost_an_article_its_photographs():
+    one = '<figure class="fig--has-shares"><div><img src="/img/whale1.jpg" width="800" height="500"></div></figure>'
+    two = '<div class="block-share"><figure class="share-figure"><img src="/img/whale2.jpg" width="800"></figure></div>'
+    found = read(MENU + f"<article><h1>T</h1><p>{BEFORE}</p>{one}<p>{MIDDLE}</p>{two}<p>{AFTER}</p></article>" + FOOTER)
+    assert files(found) == ["whale1.jpg", "whale2.jpg"]
+
+
+def test_a_height_of_zero_says_nothing():
+    found = read(f'<article><p>{BEFORE}</p><img src="/img/a.jpg" width="800" height="0"><p>{AFTER}</p></article>')
+    assert files(found) == ["a.jpg"]
+
+
+def test_teasers_above_a_short_article_are_other_articles():
+    teaser = (
+        '<div class="item"><figure><a href="/s/{0}"><img src="/t/{0}.jpg"></a></figure>'
+        '<figcaption><a href="/s/{0}">Headline of another story number {0} today</a></figcaption></div>'
+    )
+    strip = "".join(teaser.format(number) for number in range(12))
+    lamp = '<img src="/img/lamp.jpg" width="800" height="500">'
+    body = f'<div class="strip">{strip}</div><article><h1>T</h1><p>{BEFORE}</p>{lamp}<p>{AFTER}</p></article>'
+    found = read(MENU + body + FOOTER)
+    assert files(found) == ["lamp.jpg"]
+    assert "Headline of another story" not in words(found)
+
+
+def test_images_of_a_product_beside_its_description():
+    gallery = "".join(
+        f'<div class="media-item"><img src="/img/lamp-{number}.jpg" width="800" height="800" alt="Desk lamp"></div>'
+        for number in (1, 2)
+    )
+    about = f'<h1>Desk lamp</h1><span class="price">$ 89.00</span><div class="description">{PARAGRAPHS}</div>'
+    body = f'<main><div class="product-media">{gallery}</div><div class="product-info">{about}</div></main>'
+    found = read(MENU + body + FOOTER, url="https://example.org/products/desk-lamp")
+    assert files(found) == ["lamp-1.jpg", "lamp-2.jpg"]
+    assert BEFORE in words(found)
+
+
+def test_a_blurred_twin_is_no_second_image():
+    twins = '<div class="img"><img src="https://cdn.example.org/max/60/1-a81f3c77d20b4455e9.png?q=20"><img src="https://cdn.example.org/max/2288/1-a81f3c77d20b4455e9.png"></div>'
+    found = read(f"<article><p>{BEFORE}</p>{twins}<p>{AFTER}</p></article>")
+    assert len(files(found)) == 1
+
+
+def test_answers_of_a_thread_stay_whatever_their_class():
+    answer = (
+        '<li class="item item-comment"><div class="comment"><div class="comment-header"><a href="/u/{0}">user{0}</a>'
+        ' <time>Mar {0}</time></div><div class="comment-body"><div class="message"><p>Answer {0}. {1}</p></div></div>'
+        "</div></li>"
+    )
+    answers = "".join(answer.format(number, text) for number, text in enumerate((MIDDLE, AFTER, BEFORE, MIDDLE, AFTER)))
+    first = f'<div class="discussion"><h1>Which oil?</h1>{PARAGRAPHS}</div>'
+    body = MENU + f'<main>{first}<ul class="comments MessageList">{answers}</ul></main>' + FOOTER
+    head = '<meta name="generator" content="Vanilla Forums">'
+    found = read(body, head, url="https://forum.example.org/discussion/12/which-oil")
+    assert all(f"Answer {number}." in words(found) for number in range(5))
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        f"<noscript><article>{PARAGRAPHS}<img src=/img/a.jpg width=800></article></noscript>",
+        # the end tag of the noscript element is ignored inside an open div
+        f"<noscript><div id=nojs></noscript><article>{PARAGRAPHS}<img src=/img/a.jpg width=800></article>",
+    ],
+)
+def test_text_that_only_browsers_without_scripts_see(inner):
+    found = read(f"<div id=app></div>{inner}")
+    assert BEFORE in words(found) and AFTER in words(found)
+    assert files(found) == ["a.jpg"]
+
+
+def test_a_note_to_browsers_without_scripts_is_no_text():
+    found = read(
+        f"<noscript><p>Please enable scripts to read the comments.</p></noscript><article>{PARAGRAPHS}</article>"
+    )
+    assert "enable scripts" not in words(found)
+
+
+def data_of(kind: str) -> str:
+    image, body = "https://example.org/img/a.jpg", "\n\n".join((BEFORE, MIDDLE, AFTER))
+    if kind == "articleBody":
+        told = {
+            "@type": "NewsArticle",
+            "image": image,
+            "articleBody": body,
+        }
+        return f'<script type="application/ld+json">{json.dumps(told)}</script>'
+    article = {"body": PARAGRAPHS, "image": image}
+    told = {"props": {"pageProps": {"article": article, "menu": [{"text": "Home"}] * 3}}}
+    return f'<script id="__NEXT_DATA__" type="application/json">{json.dumps(told)}</script>'
+
+
+@pytest.mark.parametrize("kind", ["articleBody", "__NEXT_DATA__"])
+def test_text_that_stands_only_in_the_pages_data(kind):
+    found = read(f"<div id=root>Loading ...</div>{data_of(kind)}")
+    assert words(found).split("\n\n") == [BEFORE, MIDDLE, AFTER]
+    assert files(found) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["articleBody", "__NEXT_DATA__"])
+def test_what_a_page_shows_comes_before_its_data(kind):
+    shown = "".join(f"<p>{number}. {MIDDLE} {MIDDLE}</p>" for number in range(4))
+    found = read(f"<article>{shown}</article>{data_of(kind)}")
+    assert BEFORE not in words(found) and MIDDLE in words(found)
+
+
+@pytest.mark.parametrize("told", ["[" * 100_000, '{"body": ' * 5000, '{"a": "\\ud800"}', "null", '{"body": 3}'])
+def test_hostile_data(told):
+    body = f'<script id="__NEXT_DATA__" type="application/json">{told}</script><p>{BEFORE}</p>'
+    assert BEFORE in words(read(body))
