@@ -55,7 +55,8 @@ def nodes(
                 if first and piece.strip():
                     # an image or nothing before: the first cell with text is no second one
                     separator = separator if text else ""
-                    text.append(separator)
+                    if separator:
+                        text.append(separator)
                     if separator != " | " and (item := _started_item(page, index)) >= 0:
                         text.append(marker(page, item, markers))
                     first = False

@@ -23,7 +23,7 @@ def why_empty(root: Path) -> Empty | None:
     levels = {level["level"]: level for level in funnel(corpus)["levels"]}
     pages, records = levels["pages"], levels["records"]
     if pages["in"]:
-        return Empty(f"of {pages['in']:,} pages {_most(pages['rules'])}", pages["in"])
+        return Empty(f"of {pages['in']:,} page{'' if pages['in'] == 1 else 's'} {_most(pages['rules'])}", pages["in"])
     dropped = f", of which {_most(records['rules'])}" if records["rules"] else ""
     return Empty(f"no pages among {records['in']:,} records{dropped}", 0)
 

@@ -242,7 +242,8 @@ def bootstrap(
     """A figure of pages: `figure` takes sums over pages [..., columns] of the rows of `table` and returns [...]."""
     values = np.array(table, float)
     weights = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), draws)
-    low, high = np.nanquantile(figure(weights @ values), (0.025, 0.975))
+    drawn = figure(weights @ values)
+    low, high = (np.nan, np.nan) if np.isnan(drawn).all() else np.nanquantile(drawn, (0.025, 0.975))
     return float(figure(values.sum(0))), float(low), float(high)
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -64,7 +66,10 @@ def test_held_out_pieces_of_a_book_count_each(tmp_path: Path) -> None:
 def test_the_end_of_a_build_says_so(tmp_path: Path) -> None:
     pages = tmp_path / "pages"
     pages.mkdir()
-    (pages / "index.html").write_text("<p>Nothing to see here.</p>")
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(pages / "a.png")
+    words = "The lamp of the old lighthouse burnt all night, and nobody on the island slept before it was out. " * 3
+    (pages / "index.html").write_text(f"<article><p>{words}</p><img src=a.png><p>{words[::-1]}</p></article>")
     build = start_build([pages], tmp_path / "corpus")
     output, errors = build.communicate(timeout=120)
     assert build.returncode == 0, errors
