@@ -92,7 +92,7 @@ def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: b
 
 
 def select_around(page: Page, kept: Flags, url: str) -> set[int]:
-    """The indexes of the images that belong to blocks which were chosen elsewhere."""
+    """The indices of the images that belong to blocks selected elsewhere."""
     total = sums(page)
     found = candidate(page, total)
     text, _ = choose_text(page, url, total, found)
@@ -183,7 +183,7 @@ def _readable(page: Page, chars: NDArray[np.float32]) -> Flags:
 
 
 def _images(page: Page, total: Sums, found: Candidate, text: Text, revealed: bool) -> set[int]:
-    """The images that are likely the page's own. The others are told why they are `left_out`."""
+    """The indices of the images that are probably the page's own. The others get the reason in `left_out`."""
     chosen = set()
     # a page with little else, such as a book: what stands in its best part is its own
     alone = float(text.chars @ text.kept) > ALONE * float(text.chars.sum())
@@ -219,5 +219,6 @@ def _card(page: Page, text: Text, picture: Picture) -> bool:
 
 
 def is_decoration(picture: Picture) -> bool:
+    """Whether an image is declared as small as an icon or a tracking pixel, or is an avatar."""
     small = picture.width is not None and picture.width <= ICON_SIDE and picture.width == picture.height
     return picture.is_dot() or small or bool(picture.hints & H.AVATAR)
