@@ -1,8 +1,8 @@
 """A recipe: everything that determines the contents of a corpus, as typed data read from one TOML file.
 
-A preset is complete (pipeline/recipes/*.toml). `--set section.key=value` changes single keys. The resolved recipe and
-its hash are recorded in what it produced. The keys of rules come from the table of rules (filters.rules), the others
-are declared here.
+A preset is complete (pipeline/recipes/*.toml); a file with `extends = "web"` holds what differs from another recipe.
+`--set section.key=value` changes single keys. The resolved recipe and its hash are recorded in what it produced. The
+keys of rules come from the table of rules (filters.rules), the others are declared here.
 """
 
 import difflib
@@ -190,23 +190,42 @@ def load(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
     """Load a preset by name or a TOML file by path, then apply `section.key=value` settings.
 
     Raises BuildError for an unknown name, section or key, or a value of the wrong type or out of range."""
-    path = Path(name_or_path)
+    table = _read(name_or_path, Path())
+    for setting in settings:
+        _set(table, setting)
+    return from_table(table)
+
+
+def _read(name_or_path: str, folder: Path, inner: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The table of a preset or file, with what it extends. A path is relative to `folder`; `inner` are the files that
+    extend this one."""
+    path = folder / name_or_path
     if not name_or_path.endswith(".toml"):
         path = PRESETS / f"{name_or_path}.toml"
-        if not path.exists():
+        if name_or_path not in presets():
             raise BuildError(
                 f"unknown recipe {name_or_path!r}{nearest(name_or_path, presets())}; the presets are"
                 f" {', '.join(presets())}, or give a .toml file"
             )
+    if path.resolve() in inner:
+        raise BuildError(f"recipe {path} extends itself")
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise BuildError(f"recipe {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BuildError(f"recipe {path} is not TOML: {error}") from None
-    for setting in settings:
-        _set(table, setting)
-    return from_table(table)
+    base = table.pop("extends", None)
+    if base is None:
+        return table
+    if not isinstance(base, str):
+        raise BuildError(f"recipe {path}: extends must be the name of a preset or a .toml file, not {base!r}")
+    extended = _read(base, path.parent, (*inner, path.resolve())) | {"name": path.stem}
+    for section, content in table.items():
+        inherited: Any = extended.get(section)
+        both = isinstance(content, dict) and isinstance(inherited, dict)
+        extended[section] = {**inherited, **content} if both else content
+    return extended
 
 
 def _set(table: dict[str, Any], setting: str) -> None:
@@ -242,7 +261,7 @@ def _message(error: ErrorDetails) -> str:
     name, value = ".".join(place[:2]), error["input"]
     if error["type"] == "extra_forbidden":
         kind = "key" if len(place) > 1 or not isinstance(value, dict) else "section"
-        return f"the recipe has no {kind} {name}{nearest(name, [*known, *Recipe.model_fields])}"
+        return f"the recipe has no {kind} {name}{nearest(name, [*known, *Recipe.model_fields, 'extends'])}"
     if name not in known:
         return f"recipe section {name} must be a table, not {value!r}"
     key = known[name]

@@ -3,6 +3,7 @@
 import math
 import pickle
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +85,35 @@ def test_what_is_wrong_is_said_in_one_line(setting: str, message: str) -> None:
     with pytest.raises(BuildError) as raised:
         load("web", [setting])
     assert str(raised.value) == message
+
+
+def test_a_recipe_extends_another(tmp_path: Path) -> None:
+    """Keys of the file replace those of what it extends; a path is relative to the file."""
+    (tmp_path / "strict.toml").write_text('extends = "web"\nseed = 3\n[image]\nmin_side = 100\nmax_aspect = 2.0\n')
+    (tmp_path / "stricter.toml").write_text('extends = "strict.toml"\n[image]\nmin_side = 150\n')
+    stricter = load(str(tmp_path / "stricter.toml"), ["text.min_words=30"])
+    settings = ["image.min_side=150", "image.max_aspect=2.0", "seed=3", "text.min_words=30"]
+    assert stricter.hash() == load("web", settings).hash()
+    assert stricter.name == "stricter"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "wob"', "unknown recipe 'wob'; did you mean web?; the presets are"),
+        ("extends = 3", "extends must be the name of a preset or a .toml file, not 3"),
+        ('extends = "my.toml"', "my.toml extends itself"),
+        ('extends = "missing.toml"', "missing.toml: No such file or directory"),
+        ('extends = "web"\n[image]\nmin_sid = 3', "the recipe has no key image.min_sid; did you mean image.min_side?"),
+        ('extends = "web"\nimage = 3', "recipe section image must be a table, not 3"),
+        ('extend = "web"', "the recipe has no key extend; did you mean extends?"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "my.toml").write_text(text)
+    with pytest.raises(BuildError) as raised:
+        load(str(tmp_path / "my.toml"))
+    assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_recipe_survives_being_sent_to_a_worker() -> None:
