@@ -36,7 +36,7 @@ def _opt_outs(level: Level) -> tuple[Rule, ...]:
 RECORDS = (
     Rule("record.not_response", "record", "not an HTTP response (request, metadata, warcinfo)"),
     Rule("record.conversion", "record", "a converted copy without the page itself, such as the text in a WET file"),
-    Rule("record.segment", "record", "a part of a capture that was split over several records"),
+    Rule("record.segment", "record", "a part of a capture whose other parts do not follow it in the file"),
     Rule("record.corrupt", "record", "bytes that are not a record"),
     Rule("record.truncated", "record", "truncated record or capture"),
     Rule("record.status", "record", "HTTP status other than 200"),

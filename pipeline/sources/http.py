@@ -16,7 +16,7 @@ HEAD_BYTES = 256 << 10
 """Maximum bytes of the heads of a response (Chromium's limit, net/http/http_stream_parser.h)."""
 END_OF_HEAD = re.compile(rb"\n\r?\n")
 """The first blank line, with any line ends (RFC 9112, section 2.2; as in browsers and h11)."""
-STATUS_LINE = re.compile(rb"HTTP\S{0,16}[ \t]+([1-9][0-9]{2})(?![0-9])", re.IGNORECASE)
+STATUS_LINE = re.compile(rb"(?:HTTP\S{0,16}|ICY)[ \t]+([1-9][0-9]{2})(?![0-9])", re.IGNORECASE)
 FOLD = re.compile(rb"\r?\n[ \t]+")
 LISTS = ("x-robots-tag", "tdm-reservation", "tdm-policy", "content-encoding", "transfer-encoding")
 """Fields of which all values count: every refusal must be respected, and codings are undone one after another."""

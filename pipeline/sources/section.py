@@ -3,12 +3,17 @@ dictionary can be read from any record (IIPC, "Use of the Zstandard compression 
 
 import io
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import zstandard
+
+from pipeline.errors import BuildError
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 DICTIONARY = b"\x5d\x2a\x4d\x18"
@@ -88,12 +93,48 @@ class _Behind(Section):
         return self._at - self._shift - len(self._frame)
 
 
+@dataclass(frozen=True)
+class Member:
+    """Bytes [start, stop) of a zip file. `size`: that of the content in bytes if they are deflated, else 0."""
+
+    start: int
+    stop: int
+    size: int = 0
+
+
 @contextmanager
-def opened(path: Path, within: tuple[int, int] | None = None) -> Iterator[Section]:
-    """A whole file, or the bytes `within` it."""
+def opened(path: Path, within: Member | None = None) -> Iterator[Section]:
+    """A whole file, or a member of a zip; a deflated one is inflated to an unnamed temporary file.
+
+    Raises BuildError if it cannot be inflated."""
     with path.open("rb") as file:
-        start, stop = within or (0, os.fstat(file.fileno()).st_size)
-        yield Section(file, start, stop)
+        if within is None:
+            yield Section(file, 0, os.fstat(file.fileno()).st_size)
+        elif not within.size:
+            yield Section(file, within.start, within.stop)
+        else:
+            with TemporaryFile() as content:
+                try:
+                    _inflate(Section(file, within.start, within.stop), within.size, content)
+                except (OSError, zlib.error) as error:
+                    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+                    raise BuildError(f"{path}: a member cannot be inflated: {reason}") from None
+                yield Section(content, 0, within.size)
+
+
+def _inflate(source: Section, size: int, target: BinaryIO) -> None:
+    """Raises OSError, and zlib.error if the content is damaged or not of this size."""
+    inflater, written = zlib.decompressobj(-15), 0
+    while not inflater.eof:
+        data = inflater.unconsumed_tail or source.read(1 << 20)
+        piece = inflater.decompress(data, 1 << 20)
+        written += len(piece)
+        if written > size or not (data or piece):
+            raise zlib.error("not of its declared size")
+        target.write(piece)
+    if written != size:
+        raise zlib.error("not of its declared size")
+    target.flush()
 
 
 def dictionary_frame(section: Section) -> bytes:

@@ -1,5 +1,5 @@
 """WACZ files (https://specs.webrecorder.net/wacz/), and other zip files with WARC files. Records are read in place, so
-offsets are those of the zip file and it can be cut into parts."""
+offsets are those of the zip file and it can be cut into parts; a deflated member is one part, inflated when read."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pipeline.errors import BuildError
 from pipeline.sources import warc
 from pipeline.sources.record import Record
-from pipeline.sources.section import Section
+from pipeline.sources.section import Member, opened
 from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -24,6 +24,8 @@ WARC_NAMES = (
     *(".warc.wet", ".warc.wet.gz", ".warc.wat", ".warc.wat.gz"),
 )
 """Extensions of WARC files, in lower case."""
+INFLATION = 100
+"""Maximum ratio of the content of a deflated member to its bytes. WARC files of text have up to about 10."""
 LIST_BYTES = 8 << 20
 """Maximum bytes of a zip's member list: enough for 80,000 members."""
 LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -32,11 +34,10 @@ LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 @dataclass(frozen=True)
 class Wacz(SingleFile):
-    """A zip file of WARC files. `members` are the bytes [start, stop) of each in the zip; `readers` as in `WarcIndex`,
-    one per member."""
+    """A zip file of WARC files: its `members`, and `readers` as in `WarcIndex`, one per member."""
 
     kind: ClassVar[str] = "wacz"
-    members: tuple[tuple[int, int], ...] = ()
+    members: tuple[Member, ...] = ()
     readers: tuple[str, ...] = ()
     seekable: bool = True
 
@@ -52,20 +53,21 @@ class Wacz(SingleFile):
         readers: list[str] = []
         bounds: list[tuple[int, int, int]] = []
         seekable = True
-        with self.path.open("rb") as file:
-            for member, start, stop in members_of(self.path):
-                try:
-                    cuts, reader, found = warc.cuts_of(Section(file, start, stop), size)
-                except ValueError as error:
-                    raise BuildError(f"{self.path}: {member!r}: {error}") from None
-                readers.append(reader)
-                seekable = seekable and found
-                bounds += [(one, other, other - one) for one, other in pairwise(cuts)]
+        for member, place in members_of(self.path):
+            try:
+                with opened(self.path, place) as file:
+                    cuts, reader, found = warc.cuts_of(file, size)
+            except ValueError as error:
+                raise BuildError(f"{self.path}: {member!r}: {error}") from None
+            readers.append(reader)
+            seekable = seekable and found and not place.size
+            edges = (place.start, place.stop) if place.size else cuts
+            bounds += [(one, other, other - one) for one, other in pairwise(edges)]
         entry = SourceEntry(name, self.kind, self.amount(), warc.sha256_of(self.path), " ".join(readers), seekable)
         return entry, bounds
 
     def known(self, entry: SourceEntry) -> "Wacz":
-        members = tuple((start, stop) for _, start, stop in members_of(self.path))
+        members = tuple(place for _, place in members_of(self.path))
         return Wacz(self.path, members, tuple(entry.reader.split(" ")), entry.seekable)
 
     def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
@@ -77,7 +79,7 @@ class Wacz(SingleFile):
         return self._member(part).bodies(part, numbers, offsets, limit)
 
     def _member(self, part: Part) -> warc.WarcFile:
-        number = bisect_right(self.members, part.start, key=lambda member: member[0]) - 1
+        number = bisect_right(self.members, part.start, key=lambda member: member.start) - 1
         return warc.WarcFile(self.path, self.readers[number], self.seekable, self.members[number])
 
 
@@ -91,18 +93,17 @@ class _Bounded(io.FileIO):
         return super().read(size)
 
 
-def members_of(path: Path) -> list[tuple[str, int, int]]:
-    """Name and bytes [start, stop) of each WARC file of a zip, in the order of their positions.
+def members_of(path: Path) -> list[tuple[str, Member]]:
+    """Name and place of each WARC file of a zip, in the order of their positions.
 
-    Raises BuildError if the zip is damaged or holds no WARC file, or if one is compressed a second time."""
-    found: list[tuple[str, int, int]] = []
+    Raises BuildError if the zip is damaged or holds no WARC file, or one that is encrypted or compressed otherwise."""
+    found: list[tuple[str, Member]] = []
     try:
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             infos = [one for one in archive.infolist() if one.filename.lower().endswith(WARC_NAMES) and one.file_size]
             end = 0
             for info in sorted(infos, key=lambda info: info.header_offset):
-                if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-                    how = "encrypted" if info.flag_bits & 1 else "compressed a second time"
+                if how := _unreadable(info):
                     raise BuildError(f"{path}: {info.filename!r} is {how} inside the zip: unzip it and pass the folder")
                 file.seek(max(0, info.header_offset))  # a damaged list may hold negative ones, refused below
                 signature, *lengths = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
@@ -110,9 +111,19 @@ def members_of(path: Path) -> list[tuple[str, int, int]]:
                 stop = start + info.compress_size
                 if signature != ZIP[0] or info.header_offset < end or stop > os.fstat(file.fileno()).st_size:
                     raise zipfile.BadZipFile(f"{info.filename!r} is not where the member list says")
-                found.append((info.filename, start, end := stop))
+                size = info.file_size if info.compress_type == zipfile.ZIP_DEFLATED else 0
+                found.append((info.filename, Member(start, end := stop, size)))
     except (zipfile.BadZipFile, struct.error, ValueError, OverflowError, NotImplementedError) as error:
         raise BuildError(f"{path}: a damaged zip file: {error}") from None
     if not found:
         raise BuildError(f"{path}: a zip file without WARC files")
     return found
+
+
+def _unreadable(info: zipfile.ZipInfo) -> str:
+    """Why a member cannot be read, or ""."""
+    if info.flag_bits & 1:
+        return "encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "compressed by a method other than deflate"
+    return "compressed to less than a hundredth" if info.file_size > INFLATION * info.compress_size else ""

@@ -36,7 +36,7 @@ from pipeline.sources.http import (
     whole,
 )
 from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
-from pipeline.sources.section import DICTIONARY, ZSTD, Section, opened, unzstd
+from pipeline.sources.section import DICTIONARY, ZSTD, Member, Section, opened, unzstd
 from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
 from pipeline.urls import resolve
 
@@ -68,7 +68,7 @@ class WarcFile(SingleFile):
     kind: ClassVar[str] = "warc"
     reader: str = "fastwarc"
     seekable: bool = True
-    within: tuple[int, int] | None = None
+    within: Member | None = None
 
     @classmethod
     def at(cls, path: Path) -> "WarcFile | None":
@@ -140,7 +140,7 @@ def cuts_of(file: Section, part_bytes: int) -> tuple[tuple[int, ...], str, bool]
             return whole, "warcio", False
         # a member may hold several records
         seekable = seekable and offset > last and (not compressed or begins_member(file, offset))
-        if offset - cuts[-1] >= part_bytes:
+        if offset - cuts[-1] >= part_bytes and raw.kind != "continuation":
             cuts.append(offset)
         last = offset
     return ((*cuts, file.stop) if seekable else whole), reader, seekable
@@ -153,7 +153,7 @@ def read(
     reader: str,
     limit: int,
     skip: Callable[[int], bool] = lambda number: False,
-    within: tuple[int, int] | None = None,
+    within: Member | None = None,
 ) -> Iterator[Record]:
     """The records that start in [start, stop) of a file or of the bytes `within` it, with payloads up to `limit` bytes.
 
@@ -162,7 +162,9 @@ def read(
         if reader == "warcio":
             yield from _read_with_warcio(file, limit, skip)
             return
-        for number, (raw, offset, length) in enumerate(_frames(file, start, stop, limit)):
+        if within is not None and within.size:
+            start, stop = file.start, file.stop
+        for number, (raw, offset, length) in enumerate(_joined(_frames(file, start, stop, limit), limit)):
             if raw is None:
                 yield Record(number, offset, length, "gap", rule="record.corrupt", detail="unreadable bytes")
             elif skip(number):
@@ -171,17 +173,27 @@ def read(
                 yield _record(raw, number, offset, length, limit)
 
 
-def read_at(path: Path, offset: int, limit: int, within: tuple[int, int] | None = None) -> Record:
+def read_at(path: Path, offset: int, limit: int, within: Member | None = None) -> Record:
     """The record at an offset of a seekable file.
 
     Raises BuildError if there is none."""
     try:
         with opened(path, within) as file:
-            for raw, _ in _records(file, offset):
-                return _record(_raw(raw, file, offset, limit), 0, offset, 0, limit)
-    except (OSError, ValueError):
-        pass  # no readable record
+            for raw, _, _ in _joined(_from(file, offset, limit), limit):
+                assert raw is not None
+                return _record(raw, 0, offset, 0, limit)
+    except OSError:
+        pass  # no readable file
     raise BuildError(f"{path}: no record at offset {offset}; has the file changed during the build?")
+
+
+def _from(file: Section, position: int, limit: int) -> "Iterator[Frame]":
+    """The records from a position on, up to one that cannot be read."""
+    try:
+        for raw, at in _records(file, position):
+            yield _raw(raw, file, at, limit), at, 0
+    except (OSError, ValueError):
+        return
 
 
 def _records(file: Section, position: int) -> Iterator[tuple[Any, int]]:
@@ -222,8 +234,64 @@ class _Raw:
     too_large: bool
     unseen_length: bool = False
 
+    @property
+    def segment(self) -> int:
+        """WARC-Segment-Number (WARC 1.1, section 5.18), 0 without one."""
+        return _number(self.headers, "warc-segment-number")
 
-def _frames(file: Section, start: int, stop: int, limit: int) -> Iterator[tuple[_Raw | None, int, int]]:
+
+Frame = tuple[_Raw | None, int, int]
+JOINED = "joined to the record before it"
+
+
+def _joined(frames: Iterator[Frame], limit: int) -> Iterator[Frame]:
+    """Records with the segments that directly follow them joined (WARC 1.1, section 7). Segments stay as they are if
+    any of their record is missing or lies elsewhere."""
+    held: list[tuple[_Raw, int, int]] = []
+    size = 0
+    for raw, offset, length in frames:
+        if held and raw is not None and _continues(held, raw):
+            size += len(raw.body)
+            body = raw.body if size <= _most(limit) else b""
+            held.append((replace(raw, body=body, too_large=size > _most(limit)), offset, length))
+            continue
+        yield from _join(held)
+        held = []
+        if raw is not None and raw.segment == 1 and raw.kind != "continuation":
+            held, size = [(raw, offset, length)], len(raw.body)
+        else:
+            yield raw, offset, length
+    yield from _join(held)
+
+
+def _continues(held: Sequence[tuple[_Raw, int, int]], raw: _Raw) -> bool:
+    named = "warc-target-uri"
+    same = raw.headers.get(named) == held[0][0].headers.get(named)
+    return raw.kind == "continuation" and raw.segment == len(held) + 1 and same
+
+
+def _join(held: Sequence[tuple[_Raw, int, int]]) -> Iterator[Frame]:
+    if len(held) < 2:
+        yield from held
+        return
+    raws = [raw for raw, _, _ in held]
+    missing, too_large = any(raw.missing for raw in raws), any(raw.too_large for raw in raws)
+    block = b"" if too_large else b"".join(raw.body for raw in raws)
+    headers = {name: value for name, value in raws[0].headers.items() if name != "warc-segment-number"}
+    whole = _with_head(raws[0].kind, headers, block, missing, too_large)
+    total = _number(raws[-1].headers, "warc-segment-total-length")
+    if not total and whole.http is not None:
+        total = whole.http.end + _number(whole.http.headers, "content-length")
+    if not too_large and total != len(block):
+        yield from held
+        return
+    (_, start, _), (_, last, length) = held[0], held[-1]
+    yield whole, start, last + length - start
+    for raw, offset, length in held[1:]:
+        yield replace(raw, kind="segment", body=b""), offset, length
+
+
+def _frames(file: Section, start: int, stop: int, limit: int) -> Iterator[Frame]:
     """(record, offset, bytes on disk) of each record that starts in [start, stop); None for unreadable bytes.
 
     With limit 0 the records' contents are not read. A record is returned once the next one is known, which gives its
@@ -265,7 +333,7 @@ def _raw(raw: Any, file: Section, offset: int, limit: int) -> _Raw:
     kind = str(raw.record_type).rpartition(".")[2]
     if kind not in KINDS:  # fastwarc knows field names in one spelling only
         kind = next((known for known in KINDS if known == headers.get("warc-type", "").strip().lower()), kind)
-    if limit == 0 or kind not in ("response", "resource", "revisit"):
+    if limit == 0 or kind not in ("response", "resource", "revisit", "continuation"):
         return _Raw(kind, headers, None, b"", False, False, raw.content_length == 0 and _declared(headers) > 0)
     expected, most = raw.content_length, _most(limit)
     if expected == 0 and (expected := _declared(headers)) > 0:
@@ -277,7 +345,12 @@ def _raw(raw: Any, file: Section, offset: int, limit: int) -> _Raw:
 
 def _declared(headers: dict[str, str]) -> int:
     """The length declared in a record's headers, in any letter case."""
-    declared = headers.get("content-length", "").strip()
+    return _number(headers, "content-length")
+
+
+def _number(headers: dict[str, str], name: str) -> int:
+    """The number in a field, 0 without one."""
+    declared = headers.get(name, "").strip()
     return int(declared) if re.fullmatch("[0-9]{1,18}", declared) else 0
 
 
@@ -330,7 +403,7 @@ def _most(limit: int) -> int:
 
 
 def _with_head(kind: str, headers: dict[str, str], block: bytes, missing: bool, too_large: bool) -> _Raw:
-    if essence(headers.get("content-type", "")) != "application/http":
+    if "warc-segment-number" in headers or essence(headers.get("content-type", "")) != "application/http":
         return _Raw(kind, headers, None, block, missing, too_large)
     http = read_head(block)
     return _Raw(kind, headers, http, block if http is None else block[http.end :], missing, too_large)
@@ -347,6 +420,8 @@ def _utf8(value: str) -> str:
 def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Record:
     url = raw.headers.get("warc-target-uri", "").strip().removeprefix("<").removesuffix(">")
     date = raw.headers.get("warc-date", "")
+    if raw.kind == "segment":
+        return Record(number, offset, length, "continuation", url, date, rule="record.not_response", detail=JOINED)
     if raw.kind == "continuation" or "warc-segment-number" in raw.headers:
         return Record(number, offset, length, raw.kind, url, date, rule="record.segment")
     if raw.kind not in ("response", "resource", "revisit"):
@@ -400,15 +475,18 @@ def _lacks_length(headers: dict[str, str], body: bytes) -> str:
 def _read_with_warcio(file: Section, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
     number = -1
     stream = _plain(file, file.start)
-    try:
-        for number, raw in enumerate(WarcioIterator(stream, no_record_parse=True, arc2warc=True)):
-            if skip(number):
-                yield Record(number, 0, 0, "crashed", rule="record.crashed")
-                continue
+
+    def frames() -> Iterator[Frame]:
+        for raw in WarcioIterator(stream, no_record_parse=True, arc2warc=True):
             block = raw.raw_stream.read(_most(limit) + 1)
-            fields = _with_head(
-                raw.rec_type, first_values(raw.rec_headers.headers), block, False, len(block) > _most(limit)
-            )
-            yield _record(fields, number, 0, 0, limit)
+            headers = first_values(raw.rec_headers.headers)
+            yield _with_head(raw.rec_type, headers, block, False, len(block) > _most(limit)), 0, 0
+
+    try:
+        for number, (found, _, _) in enumerate(_joined(frames(), limit)):
+            if found is None or skip(number):
+                yield Record(number, 0, 0, "crashed", rule="record.crashed")
+            else:
+                yield _record(found, number, 0, 0, limit)
     except (ArchiveLoadFailed, OSError, ValueError, EOFError, zlib.error, zstandard.ZstdError) as error:
         yield Record(number + 1, 0, 0, "gap", rule="record.corrupt", detail=str(error)[:200])

@@ -1,6 +1,8 @@
 """Records that are not complete responses: text without its page, parts of a capture, truncated bodies."""
 
 import gzip
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,58 @@ def test_text_without_its_page_and_parts_of_captures_have_rules_of_their_own(tmp
     )
     rules = [record.rule for record in records(tmp_path / "a.warc", data)]
     assert rules == ["record.conversion", "record.segment", "record.segment", "record.not_response", None]
+
+
+def segments(*blocks: bytes, total: int | None = None, named: str = "1") -> list[bytes]:
+    """A capture in segments; the last one has the length of all."""
+    first, *others = blocks
+    fields = [f"WARC-Segment-Number: {number}" for number in range(2, len(blocks) + 1)]
+    if total is not None:
+        fields[-1] += f"\r\nWARC-Segment-Total-Length: {total}"
+    continued = [written("continuation", block, field) for block, field in zip(others, fields, strict=True)]
+    return [response(first, f"WARC-Segment-Number: {named}"), *continued]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_segments_that_follow_each_other_are_joined(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    body = b"<p>" + b"mill " * 300
+    http = HTML + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    blocks = [http[:40], http[40:700], http[700:]]
+    other = written("metadata", b"fetchTimeMs: 7")
+    data = [other, *segments(*blocks, total=len(http)), *segments(*blocks), response(HTML + b"\r\n<p>last")]
+    path = tmp_path / "a.warc"
+    path.write_bytes(b"".join(map(pack, data)))
+    found = warc.index(path, 100)
+    parts = pairwise(found.cuts)
+    read = [record for part in parts for record in warc.read(path, *part, found.reader, LIMIT)]
+    pages = [record for record in read if record.rule is None]
+    assert [record.body for record in pages] == [body, body, b"<p>last"]
+    assert {*found.cuts[1:-1]} == {record.offset for record in read[1:] if record.kind != "continuation"}
+    assert [record.detail for record in read if record.kind == "continuation"] == [warc.JOINED] * 4
+    assert [warc.read_at(path, record.offset, LIMIT).body for record in pages] == [body, body, b"<p>last"]
+    start, stop = pages[0].offset, pages[0].offset + pages[0].length
+    assert path.read_bytes()[start:stop] == b"".join(map(pack, data[1:4]))
+    limited = [record.rule for record in warc.read(path, 0, found.size, found.reader, 200)]
+    assert limited == [
+        *(["record.not_response", "record.too_large", "record.not_response"] * 2),
+        "record.not_response",
+        None,
+    ]
+    whole = tmp_path / "b.warc.gz"
+    whole.write_bytes(gzip.compress(b"".join(data)))
+    assert [record.body for record in records(whole, whole.read_bytes()) if record.rule is None][:2] == [body, body]
+
+
+def test_segments_are_not_joined_if_any_is_missing(tmp_path: Path) -> None:
+    one, two, three = segments(HTML + b"\r\n<p>one ", b"two ", b"three", total=len(HTML) + 18)
+    other = written("metadata", b"fetchTimeMs: 7")
+    elsewhere = two.replace(b"mill.example", b"dam.example")
+    for kept in ([one, three], [two, three], [one, two], [one, other, two, three], [one, elsewhere, three]):
+        read = records(tmp_path / "a.warc", b"".join(kept))
+        assert {record.rule for record in read} - {"record.not_response"} == {"record.segment"}
+    cut = b"".join([one, two, three])[:-7]
+    assert {record.rule for record in records(tmp_path / "a.warc", cut)} == {"record.segment"}
+    assert next(record.rule for record in records(tmp_path / "a.warc", one + two + three)) is None
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,20 @@ def test_records_lie_at_offsets_of_the_zip_and_parts_are_cut(tmp_path: Path, mon
     assert sum(part.weight for part in parts) == sum(len(members[name]) for name in members if "arch" in name)
 
 
+def test_deflated_members_are_inflated_one_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "in.wacz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/one.warc.gz", b"".join(map(gzip.compress, RECORDS)))
+        archive.writestr("archive/two.warc", b"".join(RECORDS[:9]))
+        archive.writestr("archive/three.warc.gz", b"".join(map(gzip.compress, RECORDS[:3])), zipfile.ZIP_STORED)
+    source, parts = cut(path, 1)
+    assert not source.seekable and len(parts) == 3
+    records = [read(source, [part]) for part in parts]
+    assert [[record.body for record in part] for part in records] == [BODIES, BODIES[:9], BODIES[:3]]
+    assert dict(source.bodies(parts[1], [2, 5], dict, LIMIT)) == {2: BODIES[2], 5: BODIES[5]}
+    assert sum(part.weight for part in parts) < path.stat().st_size
+
+
 def test_members_that_are_read_from_their_start_and_damaged_ones(tmp_path: Path) -> None:
     whole = b"".join(map(gzip.compress, RECORDS))
     path = tmp_path / "in.wacz"
@@ -94,10 +108,15 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, monkeypatch: py
             cut(path, 1)
         assert "\n" not in str(found.value)
 
-    refused(
-        zipped({"archive/a.warc": RECORDS[0]}, zipfile.ZIP_DEFLATED),
-        "compressed a second time inside the zip: unzip it",
-    )
+    refused(zipped({"archive/a.warc": RECORDS[0]}, zipfile.ZIP_BZIP2), "other than deflate inside the zip: unzip it")
+    refused(zipped({"a.warc": RECORDS[0] + bytes(9**6)}, zipfile.ZIP_DEFLATED), "compressed to less than a hundredth")
+    deflated = zipped({"archive/a.warc": b"".join(RECORDS)}, zipfile.ZIP_DEFLATED)
+    refused(deflated[:90] + b"?" * 40 + deflated[130:], "a member cannot be inflated")
+    at = deflated.index(b"PK\x01\x02") + 24
+    for size in (-9, 9):
+        (declared,) = struct.unpack("<I", deflated[at : at + 4])
+        wrong = deflated[:at] + struct.pack("<I", declared + size) + deflated[at + 4 :]
+        refused(wrong, "a member cannot be inflated: not of its declared size")
     refused(zipped({"a.docx": b"x"}), "a zip file without WARC files")
     refused(zipped({"a.warc": b"no record"}), r"'a\.warc': neither WARC nor ARC")
     refused(good[: len(good) // 2], "a damaged zip file")
