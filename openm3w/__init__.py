@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from openm3w.corpus import Corpus, open_corpus
     from pipeline.errors import BuildError
     from pipeline.extract import ExtractOptions, PageDropped, extract
+    from pipeline.extract.explain import Explanation, explain
     from shards.records import Document, Image, Text
 
     __version__: str
@@ -22,11 +23,13 @@ __all__ = [
     "BuildError",
     "Corpus",
     "Document",
+    "Explanation",
     "ExtractOptions",
     "Image",
     "PageDropped",
     "Text",
     "__version__",
+    "explain",
     "extract",
     "open_corpus",
 ]
@@ -35,6 +38,7 @@ _HOMES = {
     **dict.fromkeys(("Corpus", "open_corpus"), "openm3w.corpus"),
     "BuildError": "pipeline.errors",
     **dict.fromkeys(("ExtractOptions", "PageDropped", "extract"), "pipeline.extract"),
+    **dict.fromkeys(("Explanation", "explain"), "pipeline.extract.explain"),
     **dict.fromkeys(("Document", "Image", "Text"), "shards.records"),
 }
 

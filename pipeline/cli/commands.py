@@ -204,6 +204,27 @@ def verify(corpus: CorpusDir) -> None:
     run(corpus)
 
 
+@app.command("explain-page")
+def explain_page(
+    page: Annotated[Path, typer.Argument(metavar="FILE", help="An HTML file.")],
+    url: Annotated[str, typer.Option(help="URL of the page.")] = "https://example.org/page",
+    comments: Annotated[bool, typer.Option(help="Keep readers' comments.")] = False,
+) -> None:
+    """Show why extraction keeps or leaves out each text and image of a page."""
+    from pipeline.errors import BuildError
+    from pipeline.extract import ExtractOptions, PageDropped
+    from pipeline.extract.explain import explain
+    from pipeline.inspect.samples import visible
+
+    options = ExtractOptions(comments=comments)
+    try:
+        found = explain(page.read_bytes(), url, options=options)
+    except PageDropped as dropped:
+        raise BuildError(f"{page}: {dropped.rule}") from None
+    for line in found.lines():
+        typer.echo(visible(line))
+
+
 @app.command()
 def export(
     corpus: CorpusDir,

@@ -58,7 +58,7 @@ def extract(
 
     `content_type` is the value of the HTTP header. Raises PageDropped with `page.too_large`, `page.too_deep` or
     `page.not_html`."""
-    text = _decoded(html, content_type, options)
+    text = decoded(html, content_type, options)
     page = flat_page(text, options)
     if not page.blocks or not page.tags:
         return None
@@ -70,7 +70,8 @@ def extract(
         kept = trafilatura_blocks(text, url, page, options.comments)
         pictures = select_around(page, kept, url)
     else:
-        kept, pictures = select(page, url, options.comments)
+        selection = select(page, url, options.comments)
+        kept, pictures = selection.text.kept, selection.images.indices
     found, listings = nodes(page, kept.tolist(), pictures, base)
     if not any(isinstance(node, Text) for node in found):
         return None
@@ -79,7 +80,8 @@ def extract(
     return Document(url, found, page.head.metadata(url, canonical), svg, left_out(page), listings)
 
 
-def _decoded(html: bytes, content_type: str | None, options: ExtractOptions) -> str:
+def decoded(html: bytes, content_type: str | None, options: ExtractOptions) -> str:
+    """The text of a page. Raises PageDropped if it is too large or no HTML."""
     if len(html) > options.max_bytes:
         raise PageDropped("page.too_large")
     if NOT_HTML.match(html):
@@ -115,7 +117,7 @@ def flat_page(text: str, options: ExtractOptions) -> Page:
 def embedded(html: bytes, options: ExtractOptions = ExtractOptions()) -> Iterator[bytes]:
     """The bytes of the images that are part of a page (`data:` URLs), in document order."""
     try:
-        page = flat_page(_decoded(html, None, options), options)
+        page = flat_page(decoded(html, None, options), options)
     except PageDropped:
         return
     urls = (url for picture in page.pictures for url in picture.urls if data_urls.is_data(url))

@@ -6,7 +6,7 @@ such as "has-shares" on a figure is one number among many."""
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -82,13 +82,20 @@ NAMES = (
 @dataclass(frozen=True, slots=True)
 class Text:
     """What was decided about the text: per block, its probability, whether it was kept, its characters, and whether it
-    is the title of an image in a gallery; and the probabilities of the page's kinds."""
+    is the title of an image in a gallery; the probabilities of the page's kinds; the probability above which a block is
+    kept; and the rules that overrode it, in order, each with the blocks it changed."""
 
     probability: Matrix
     kept: NDArray[np.bool_]
     chars: Matrix
     kinds: Matrix
     cards: NDArray[np.bool_]
+    threshold: float
+    overrides: tuple[tuple[str, NDArray[np.bool_]], ...] = ()
+
+    def changed(self, rule: str, kept: NDArray[np.bool_]) -> "Text":
+        """The same after `rule` decided that `kept` are the kept blocks."""
+        return replace(self, kept=kept, overrides=(*self.overrides, (rule, kept != self.kept)))
 
 
 def stem(url: str) -> str:

@@ -1,5 +1,6 @@
 """Selects the blocks and images of a page that are its main content."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from pipeline.extract import hints as H
 from pipeline.extract import image_classifier, kind
 from pipeline.extract.classifier import probabilities, threshold
 from pipeline.extract.content import MIN_PARAGRAPH, Candidate, Sums, candidate, sums
-from pipeline.extract.features import features
+from pipeline.extract.features import Matrix, features
 from pipeline.extract.hints import names
 from pipeline.extract.image_classifier import Text
 from pipeline.extract.images import PLACEHOLDER
@@ -39,17 +40,39 @@ ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("
 FOOTER, ARTICLE = scope_bits("footer"), scope_bits("article", "main")
 
 
-def select(page: Page, url: str, comments: bool = False) -> tuple[Flags, set[int]]:
-    """The kept blocks, as flags, and the indices of the kept images."""
+@dataclass(frozen=True, slots=True)
+class ChosenImages:
+    """The indices of the chosen images of a page; of each image with a URL the probability and the features (`rows`,
+    in the order of the page); and the rules under which unlikely ones were chosen."""
+
+    indices: set[int]
+    likely: dict[int, float]
+    rows: Matrix
+    overrides: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The main content of a page, and what it was computed from."""
+
+    text: Text
+    images: ChosenImages
+    total: Sums
+    found: Candidate
+
+
+def select(page: Page, url: str, comments: bool = False) -> Selection:
+    """The main content of a page. Images that are left out get the rule (`Picture.left_out`)."""
     total = sums(page)
     found = candidate(page, total)
     text, revealed = choose_text(page, url, total, found, comments)
-    chosen = _images(page, total, found, text, revealed)
+    images = _images(page, total, found, text, revealed)
     # text in one block with an image is its caption, or the sentence it is part of
-    for index in chosen:
+    kept = text.kept.copy()
+    for index in images.indices:
         block = page.pictures[index].block
-        text.kept[block] |= 0 < text.chars[block] <= MAX_CAPTION and (revealed or not page.blocks[block].state & HIDDEN)
-    return text.kept, chosen
+        kept[block] |= 0 < text.chars[block] <= MAX_CAPTION and (revealed or not page.blocks[block].state & HIDDEN)
+    return Selection(text.changed("beside a kept image", kept), images, total, found)
 
 
 def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: bool = False) -> tuple[Text, bool]:
@@ -68,27 +91,41 @@ def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: b
     revealed = bool(hidden.any()) and float(shown @ chars) * 10 < float(probability @ chars)
     if revealed:
         shown, hidden = probability, np.zeros_like(hidden)
-    kept = (shown > threshold(shown, chars)) & (chars > 0)
-    links = np.array([block.link_chars for block in page.blocks], np.float32)
-    out = hidden | noscript | (chars == 0)
+    least = threshold(shown, chars)
+    kept = (shown > least) & (chars > 0)
     # cards beside an article lead to other articles
     cards = np.zeros_like(kept) if kinds[PROSE_KINDS].sum() > LIKELY else _gallery(page, total, kept, chars)
-    kept = (kept | cards | _wholes(page, kept, chars)) & ~out
-    kept |= _between(page, kept, chars, (inside > 0) & (links == 0) & ~hidden & ~noscript) & ~out
+    text = Text(shown, kept, chars, kinds, cards, least)
+    plain = (inside > 0) & ~hidden & ~noscript
+    return _corrected(page, text, hidden | noscript | (chars == 0), plain, comments), revealed
+
+
+def _corrected(page: Page, text: Text, out: Flags, plain: Flags, comments: bool) -> Text:
+    """The text after the rules for what the classifier cannot know. `out` are the blocks without text and the hidden
+    ones, `plain` the shown ones of the best part."""
+    chars = text.chars
+    links = np.array([block.link_chars for block in page.blocks], np.float32)
+    whole = _wholes(page, text.kept, chars)
+    text = text.changed("title of an image", text.kept | (text.cards & ~out))
+    text = text.changed("list that is mostly kept", text.kept | (whole & ~out))
+    between = _between(page, text.kept, chars, plain & (links == 0))
+    text = text.changed("between kept lines", text.kept | (between & ~out))
     inherited = np.array([page.inherited[block.element] for block in page.blocks])
     comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
     foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
     # if most of the content is comments and little else is prose, the page is a thread and they are its content
-    prose = float(chars @ (kept & ~comment & _readable(page, chars)))
-    thread = kinds[FORUM] > LIKELY
+    kept, readable = text.kept, _readable(page, chars)
+    prose = float(chars @ (kept & ~comment & readable))
+    thread = text.kinds[FORUM] > LIKELY
     if not thread and (prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept)):
-        kept = kept | (comment & _readable(page, chars) & ~hidden) if comments else kept & ~comment
-    for aside in (notice, foot, _contents(page, chars, links)):
-        if 2 * float(chars @ (kept & aside)) < float(chars @ kept):
-            kept &= ~aside
-    if not float((chars - links) @ kept) and float(chars @ kept) < MIN_LINKS:
-        kept[:] = False
-    return Text(shown, kept, chars, kinds, cards), revealed
+        text = text.changed("comment", kept | (comment & readable & ~out) if comments else kept & ~comment)
+    asides = (("notice", notice), ("footer", foot), ("table of contents", _contents(page, chars, links)))
+    for rule, aside in asides:
+        if 2 * float(chars @ (text.kept & aside)) < float(chars @ text.kept):
+            text = text.changed(rule, text.kept & ~aside)
+    if not float((chars - links) @ text.kept) and float(chars @ text.kept) < MIN_LINKS:
+        text = text.changed("only links", np.zeros_like(kept))
+    return text
 
 
 def select_around(page: Page, kept: Flags, url: str) -> set[int]:
@@ -96,8 +133,8 @@ def select_around(page: Page, kept: Flags, url: str) -> set[int]:
     total = sums(page)
     found = candidate(page, total)
     text, _ = choose_text(page, url, total, found)
-    chosen = Text(kept.astype(np.float32), kept, text.chars, text.kinds, np.zeros_like(kept))
-    return _images(page, total, found, chosen, False)
+    chosen = Text(kept.astype(np.float32), kept, text.chars, text.kinds, np.zeros_like(kept), 0.5)
+    return _images(page, total, found, chosen, False).indices
 
 
 def _wholes(page: Page, kept: Flags, chars: NDArray[np.float32]) -> Flags:
@@ -182,13 +219,13 @@ def _readable(page: Page, chars: NDArray[np.float32]) -> Flags:
     return flags
 
 
-def _images(page: Page, total: Sums, found: Candidate, text: Text, revealed: bool) -> set[int]:
-    """The indices of the images that are probably the page's own. The others get the reason in `left_out`."""
-    chosen = set()
+def _images(page: Page, total: Sums, found: Candidate, text: Text, revealed: bool) -> ChosenImages:
+    """The images that are probably the page's own. The others get the reason in `left_out`."""
     # a page with little else, such as a book: what stands in its best part is its own
     alone = float(text.chars @ text.kept) > ALONE * float(text.chars.sum())
     rows = image_classifier.features(page, total, found, text)
     likely = dict(zip(image_classifier.candidates(page), image_classifier.probabilities(rows).tolist(), strict=True))
+    chosen = ChosenImages(set(), likely, rows, {})
     for index, picture in enumerate(page.pictures):
         if not picture.urls:
             picture.left_out = PLACEHOLDER
@@ -196,14 +233,17 @@ def _images(page: Page, total: Sums, found: Candidate, text: Text, revealed: boo
             picture.left_out = HIDDEN_PICTURE
         elif is_decoration(picture):
             picture.left_out = ICON
-        elif picture.block >= 0 and (
-            likely[index] > image_classifier.THRESHOLD
-            or (alone and found.inside[picture.element] and not picture.target)
-            or _card(page, text, picture)
-        ):
-            chosen.add(index)
+        elif picture.block < 0:
+            picture.left_out = OUTSIDE
+        elif likely[index] > image_classifier.THRESHOLD:
+            chosen.indices.add(index)
+        elif alone and found.inside[picture.element] and not picture.target:
+            chosen.overrides[index] = "in the best part"
+        elif _card(page, text, picture):
+            chosen.overrides[index] = "title is kept"
         else:
             picture.left_out = OUTSIDE
+    chosen.indices.update(chosen.overrides)
     return chosen
 
 
