@@ -228,10 +228,17 @@ def explain_page(
 @app.command()
 def export(
     corpus: CorpusDir,
-    to: Annotated[str, typer.Option(help="Format; `pairs` is img2dataset's WebDataset layout (jpg, txt, json).")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT",
+            help="obelics, omnicorpus, mint1t, mmc4, openflamingo, webdataset, energon, chat (messages and images), "
+            "mimic-it (questions about captions: weak) or pairs (img2dataset's layout).",
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output directory, new or empty.")],
 ) -> None:
-    """Write a corpus in another project's format."""
+    """Write the training part of a corpus in another project's format."""
     from pipeline.export import export as run
 
     run(corpus, to, output, typer.echo)

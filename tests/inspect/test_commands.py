@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.commands import run
+from pipeline.errors import BuildError
+from pipeline.export import export
+from shards.exports import EXPORTS
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
@@ -123,6 +126,20 @@ def test_a_damaged_file_is_named_by_inspect(corpus: Path) -> None:
     done = m3w("inspect", corpus)
     assert done.returncode == 1
     assert "documents/00000.parquet" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_every_format_is_exported_from_a_real_corpus(small_corpus: Path, tmp_path: Path) -> None:
+    for name in EXPORTS:
+        told: list[str] = []
+        export(small_corpus, name, tmp_path / name, told.append)
+        assert re.fullmatch(r"[\d,]+ samples in .*", told[0]) and any((tmp_path / name).iterdir())
+
+
+def test_damaged_input_of_an_export_is_one_line(corpus: Path, tmp_path: Path) -> None:
+    path = next((corpus / "windows").glob("train-*.parquet"))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(BuildError, match=r"windows/ or images/ cannot be read .*m3w verify"):
+        export(corpus, "openflamingo", tmp_path / "out", print)
 
 
 def test_pairs_are_exported_and_what_cannot_be_is_one_line(corpus: Path, tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Files of exports: shards of a fixed number of samples, Parquet with bounded memory, and images beside a table."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.files import COMPRESSION, COMPRESSION_LEVEL, atomic
+from shards.records import StoredImage
+from shards.tar import TarWriter
+from shards.writers import LoadImage, image_extension
+
+ROW_GROUP_ROWS = 1_000
+ROW_GROUP_BYTES = 64 << 20
+"""A row group ends at 1,000 rows, or when its images exceed 64 MiB."""
+SHARD_IMAGES = 10_000  # img2dataset's number_sample_per_shard
+
+Item = TypeVar("Item")
+
+
+def in_shards(items: Iterable[Item], size: int) -> Iterator[tuple[int, Iterator[Item]]]:
+    """(number, items) of shards of `size` items. Each shard must be read to its end before the next."""
+    rest = iter(items)
+    for number in count():
+        first = next(rest, None)
+        if first is None:
+            return
+        yield number, chain([first], islice(rest, size - 1))
+
+
+@contextmanager
+def tar_shard(folder: Path, number: int) -> Iterator[TarWriter]:
+    """The tar file of a shard, written atomically."""
+    with atomic(folder / f"{number:05d}.tar") as output:
+        tar = TarWriter(output)  # type: ignore[arg-type]
+        yield tar
+        tar.close()
+
+
+def write_parquet(
+    path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], size: Callable[[dict[str, Any]], int] = lambda row: 0
+) -> int:
+    """Write rows as Parquet and return their number; `size` is the number of bytes of a row's images."""
+    written = held = 0
+    group: list[dict[str, Any]] = []
+    with (
+        atomic(path) as output,
+        pq.ParquetWriter(output, schema, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL) as writer,
+    ):
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(group, schema), row_group_size=len(group))
+
+        for row in rows:
+            group.append(row)
+            held += size(row)
+            if len(group) == ROW_GROUP_ROWS or held > ROW_GROUP_BYTES:
+                flush()
+                written, held, group = written + len(group), 0, []
+        if group:
+            flush()
+    return written + len(group)
+
+
+def dumps(value: Any) -> bytes:
+    """JSON with sorted keys, in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
+
+
+class ImagesBeside:
+    """Collects the distinct images of a table that names them by URL, and writes their bytes beside it as img2dataset
+    does: images/00000.tar, ... with KEY.jpg and KEY.json, whose `url` is the name in the table.
+
+    Memory: what is known of each distinct image, a few hundred bytes."""
+
+    def __init__(self) -> None:
+        self._images: dict[str, StoredImage] = {}
+
+    def add(self, image: StoredImage) -> str:
+        """The URL by which the table names an image."""
+        self._images.setdefault(image.fetched_url, image)
+        return image.fetched_url
+
+    def write(self, folder: Path, load_image: LoadImage) -> None:
+        folder.mkdir()
+        for shard, images in in_shards(self._images.values(), SHARD_IMAGES):
+            with tar_shard(folder, shard) as tar:
+                for index, image in enumerate(images):
+                    data, key = load_image(image), f"{shard:05d}{index:04d}"
+                    tar.add(f"{key}.{image_extension(data)}", data)
+                    tar.add(f"{key}.json", dumps(img2dataset_columns(key, image)))
+
+
+def img2dataset_columns(key: str, image: StoredImage) -> dict[str, Any]:
+    """img2dataset's columns of an image, all but its caption."""
+    return {
+        "key": key,
+        "url": image.fetched_url,
+        "status": "success",
+        "error_message": None,
+        "width": image.width,
+        "height": image.height,
+        "original_width": image.original_width,
+        "original_height": image.original_height,
+        "sha256": image.sha256.hex(),
+    }

@@ -1,0 +1,68 @@
+"""OBELICS' Parquet (arXiv 2306.16527; HuggingFaceM4/OBELICS): parallel lists of texts and of URLs of images."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from shards.exports.files import ImagesBeside, dumps, in_shards, write_parquet
+from shards.exports.samples import Sample, training_samples
+from shards.records import StoredImage
+from shards.writers import LoadImage
+
+SHARD_DOCUMENTS = 100_000
+SCHEMA = pa.schema(
+    [
+        ("images", pa.list_(pa.string())),
+        ("metadata", pa.string()),
+        ("general_metadata", pa.string()),
+        ("texts", pa.list_(pa.string())),
+    ]
+)
+
+
+def write_obelics(documents: Iterable[dict[str, Any]], load_image: LoadImage, folder: Path) -> int:
+    """Write 00000.parquet, ... with one row per document, and the images beside them (`ImagesBeside`)."""
+    beside, count = ImagesBeside(), 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, samples in in_shards(training_samples(documents), SHARD_DOCUMENTS):
+        count += write_parquet(folder / f"{number:05d}.parquet", SCHEMA, _rows(samples, beside))
+    if count:
+        beside.write(folder / "images", load_image)
+    return count
+
+
+def _rows(samples: Iterable[Sample], beside: ImagesBeside) -> Iterator[dict[str, Any]]:
+    for sample in samples:
+        url, capture = sample.row["url"], sample.row["capture"]
+        yield {
+            "images": [beside.add(node) if isinstance(node, StoredImage) else None for node in sample.nodes],
+            "metadata": dumps(
+                [_metadata(url, node) if isinstance(node, StoredImage) else None for node in sample.nodes]
+            ).decode(),
+            "general_metadata": dumps(
+                {
+                    "url": url,
+                    "warc_filename": capture["file"],
+                    "warc_record_offset": capture["offset"],
+                    "warc_record_length": capture["length"],
+                }
+            ).decode(),
+            "texts": sample.texts,
+        }
+
+
+def _metadata(url: str, node: StoredImage) -> dict[str, Any]:
+    """What OBELICS tells of an image; optional keys are left out where the page does not say."""
+    image = node.image
+    optional = {"alt_text": image.alt, "rendered_width": image.width, "rendered_height": image.height}
+    return {
+        "document_url": url,
+        "unformatted_src": image.url,
+        "src": node.fetched_url,
+        "original_width": node.original_width,
+        "original_height": node.original_height,
+        "format": node.format.lower(),
+        **{name: value for name, value in optional.items() if value},
+    }
