@@ -11,6 +11,7 @@ from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.sitemaps import sitemap_links
 from pipeline.fetch import Response
 from pipeline.fetch.client import redirect_target
+from pipeline.images.probe import is_usable
 from pipeline.media_type import HTML, XML, media_type, vague
 from pipeline.sources.http import Damaged, TooLarge
 from pipeline.urls import host_of, normal, site_of
@@ -39,8 +40,8 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Scope:
-    """Which URLs belong to a crawl. `left_out` counts the others, `over_limit` links over the limit of a page or of the
-    nesting of sitemaps."""
+    """Which URLs belong to a crawl. `left_out` counts the others, `over_limit` links over the limit of a page, of a
+    sitemap, of the sitemaps in a robots.txt, or of the nesting of sitemaps."""
 
     options: CrawlOptions
     left_out: int = 0
@@ -91,10 +92,11 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
         further = _linked(entry, links, scope, follow, images=refusal is None)
     elif response.whole and entry.kind != IMAGE and looks_like_sitemap(entry, response.media_type, found):
         try:
-            pages, maps = sitemap_links(body, response.url, response.limit)
+            pages, maps, over = sitemap_links(body, response.url, response.limit)
         except (TooLarge, Damaged) as error:
             broken = "too_large" if isinstance(error, TooLarge) else "coding"
         else:
+            scope.over_limit += over
             further = scope.accept(entry, pages, PAGE, entry.depth)
             named = list(filter(None, map(normal, maps)))
             if entry.hops < REDIRECTS:
@@ -105,7 +107,8 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
                 scope.over_limit += len(named)
     target = redirect_target(response)
     if target is not None and entry.hops < REDIRECTS:
-        further = scope.accept(entry, [target], entry.kind, entry.depth, entry.hops + 1)
+        moved = scope.accept(entry, [target], entry.kind, entry.depth, entry.hops + 1)
+        further = [one._replace(others=entry.others) for one in moved]
     if refusal is not None:
         return Verdict("disallowed", refusal, tuple(further))
     if broken:
@@ -116,13 +119,22 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
         return Verdict("failed", "redirects")
     if not response.whole and target is None:
         return Verdict("failed", "http")
+    if entry.others and target is None and not is_usable(body):
+        further += another(entry)
     return Verdict("fetched", "", tuple(further), links.canonical if links else "", target)
+
+
+def another(entry: Entry) -> list[Entry]:
+    """The next candidate of an image that cannot be used, if there is one."""
+    named = list(filter(None, map(normal, entry.others)))
+    return [entry._replace(url=url, hops=0, known=False, others=tuple(named[1:])) for url in named[:1]]
 
 
 def _linked(entry: Entry, links: Links, scope: Scope, follow: bool, images: bool) -> list[Entry]:
     further: list[Entry] = []
     if scope.options.images and images:
-        further += scope.accept(entry, list(links.images), IMAGE, entry.depth)
+        for url, others in links.images.items():
+            further += [one._replace(others=others) for one in scope.accept(entry, [url], IMAGE, entry.depth)]
     if follow and entry.depth < scope.options.depth:
         further += scope.accept(entry, list(links.pages), PAGE, entry.depth + 1)
         if scope.options.sitemaps:

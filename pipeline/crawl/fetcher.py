@@ -5,10 +5,10 @@ import math
 import time
 from dataclasses import dataclass
 
-from pipeline.crawl.discover import Scope, judge, wanted
+from pipeline.crawl.discover import Scope, another, judge, wanted
 from pipeline.crawl.exchange import exchange, failure, pause
 from pipeline.crawl.frontier import SITEMAP, Entry
-from pipeline.crawl.hosts import DOWN, Asking, Host
+from pipeline.crawl.hosts import DOWN, Asking, Host, RoundEnd
 from pipeline.crawl.ledger import Ledger, done
 from pipeline.crawl.outbox import Outbox
 from pipeline.crawl.rights import RightsFiles
@@ -29,8 +29,8 @@ class Allowance:
 
 @dataclass(eq=False)
 class Fetcher:
-    """Processes the queues of hosts, one request at a time, and records the results. No request starts after `end`, on
-    the event loop's clock. `resume` is when the first host left to the next round may be requested (seconds since the
+    """Processes the queues of hosts, one request at a time, and records the results. No request starts after `end`.
+    `resume` is when the first host left to the next round may be requested (seconds since the
     epoch)."""
 
     client: Client
@@ -39,7 +39,7 @@ class Fetcher:
     scope: Scope
     outbox: Outbox
     allowance: Allowance
-    end: float
+    end: RoundEnd
     resume: float | None = None
 
     async def step(self, host: Host) -> None:
@@ -51,7 +51,7 @@ class Fetcher:
         loop = asyncio.get_running_loop()
         count = 0
         while (when := host.wake()) is not None:
-            if max(when, loop.time()) > self.end and not host.left:
+            if max(when, loop.time()) > self.end.time and not host.left:
                 self._carry_over(host)
                 return
             if (taken := host.take(math.inf if host.left else loop.time())) is None:
@@ -62,6 +62,8 @@ class Fetcher:
                 await asyncio.sleep(0)
             skipped = self._skipped(host, entry)
             if skipped is not None:
+                if skipped[0] == "failed":
+                    self.outbox.add(another(entry))
                 self.ledger.add(entry, *skipped)
                 continue
             origin = origin_of(entry.url)
@@ -74,6 +76,7 @@ class Fetcher:
                 return
             refused = asking.rights.refusal(entry.url)
             if refused is not None:
+                self.outbox.add(another(entry))
                 self.ledger.add(entry, "disallowed", refused)
                 continue
             host.sent()
@@ -85,7 +88,7 @@ class Fetcher:
         when = time.time() + max(0.0, host.next_time - asyncio.get_running_loop().time())
         self.resume = when if self.resume is None else min(self.resume, when)
         for left in host.drain():
-            self.ledger.add(left, "carried", owner=left.owner)
+            self.ledger.add(left, "carried", owner=left.owner, others=left.others)
             self.outbox.hand_on(left._replace(known=True))
 
     def _skipped(self, host: Host, entry: Entry) -> tuple[str, str] | None:
@@ -125,9 +128,10 @@ class Fetcher:
             self._fail(entry, failure(error), response)
             return
         place = self.ledger.store(entry, response) if verdict.stored else {}
-        self.outbox.add(verdict.further)
+        self.outbox.add([*verdict.further, *(another(entry) if verdict.outcome == "failed" else [])])
         about = {"canonical": verdict.canonical, "target": verdict.target}
         self.ledger.add(entry, verdict.outcome, verdict.rule, response, **place, **about)
 
     def _fail(self, entry: Entry, error: FetchFailed, response: Response | None = None) -> None:
+        self.outbox.add(another(entry))
         self.ledger.add(entry, "failed", error.reason, response, detail=error.detail[:200])

@@ -3,12 +3,12 @@ processes in a round."""
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,11 +19,14 @@ from shards.files import atomic
 PAGE, IMAGE, SITEMAP = "page", "image", "sitemap"
 _RANK = {SITEMAP: 0, PAGE: 1, IMAGE: 2}
 SHARES = 64
+MOST_OTHERS = 8
+"""Maximum further URLs of an image, if its first one cannot be used."""
 
 
 class Entry(NamedTuple):
     """A URL to fetch. `depth` counts links from a seed, `hops` the redirects and sitemaps that led here, `via` is where
     it was found. `left` is a limit under which it will not be fetched. `known` entries were in an earlier frontier.
+    `others` are the URLs to try if an image cannot be used, in their order.
     `owner` is the robots.txt that named a sitemap, which therefore lists pages of that host; "" for the sitemap's own
     host.
     """
@@ -36,6 +39,7 @@ class Entry(NamedTuple):
     left: str = ""
     known: bool = False
     owner: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def host(self) -> str:
@@ -46,7 +50,12 @@ class Entry(NamedTuple):
 
     @classmethod
     def of_line(cls, line: bytes) -> "Entry":
-        return cls(*json.loads(line))
+        return cls.of_row(json.loads(line))
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> "Entry":
+        """An entry read from JSON, which has no tuples."""
+        return cls._make([*row[:-1], tuple(row[-1])])
 
 
 def pack(entries: Iterable[Entry]) -> bytes:
@@ -87,10 +96,16 @@ def merge(
     Of several entries for a URL the one nearest to a seed counts. `seen` are sorted hashes. `pages_of_host` is updated;
     sitemaps and feeds do not count as pages."""
     best: dict[str, Entry] = {}
+    others: dict[str, set[str]] = {}
     for entry in entries:
         other = best.get(entry.url)
         if other is None or _order(entry) < _order(other):
             best[entry.url] = entry
+        if other is not None and entry.others != other.others:
+            others.setdefault(entry.url, {*other.others}).update(entry.others)
+    for url, named in others.items():
+        own = best[url].others
+        best[url] = best[url]._replace(others=(*own, *sorted(named.difference(own)))[:MOST_OTHERS])
     candidates = sorted(best.values(), key=lambda entry: entry.url)
     hashes = np.fromiter((hash64(entry.url) for entry in candidates), np.uint64, len(candidates))
     is_new = np.searchsorted(seen, hashes, "left") == np.searchsorted(seen, hashes, "right")

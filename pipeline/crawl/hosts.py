@@ -20,6 +20,8 @@ LONGEST_DELAY = 120.0
 fit into one round."""
 LONGEST_REST = 24 * 3600.0
 """A host that asks to come back after more seconds than this (Retry-After) is skipped."""
+SHORTEST_ROUND = 10.0
+"""A round is not shortened to fewer seconds: each rewrites the queues that it leaves."""
 DOWN = 6
 """Consecutive failed connections after which a host counts as down for the round."""
 
@@ -109,13 +111,28 @@ class Host:
         return max(self.next_time, self._again[0][0]) if self._again else None
 
 
+class RoundEnd:
+    """When a round ends, on the event loop's clock: at `latest`, or earlier if hosts that are done would wait for
+    others much longer than they took."""
+
+    def __init__(self, begin: float, latest: float) -> None:
+        self.begin, self.time = begin, latest
+
+    def shorten(self) -> None:
+        """Some hosts are done: the others get as long again."""
+        now = asyncio.get_running_loop().time()
+        self.time = min(self.time, max(self.begin + SHORTEST_ROUND, now + (now - self.begin)))
+
+
 class HostLoop:
     """Takes a step with each host as soon as it may be requested, with at most `CONNECTIONS` hosts at once; immediately
-    for hosts that may not be requested before `end` (on the event loop's clock), or at all."""
+    for hosts that may not be requested before `end`, or at all. When half of the hosts are done, the round is
+    shortened."""
 
-    def __init__(self, step: Callable[[Host], Coroutine[None, None, None]], end: float) -> None:
+    def __init__(self, step: Callable[[Host], Coroutine[None, None, None]], end: RoundEnd) -> None:
         self._step, self._end = step, end
-        self._left = 0
+        self._left = self._half = 0
+        self._timers: dict[Host, asyncio.TimerHandle] = {}
         self._waiting: deque[Host] = deque()
         self._flying: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
@@ -123,7 +140,7 @@ class HostLoop:
 
     async def run(self, hosts: Sequence[Host]) -> None:
         """Run until the queues of all hosts are empty. Raises what a step raises."""
-        self._left = len(hosts)
+        self._left, self._half = len(hosts), len(hosts) // 2
         for host in hosts:
             self._schedule(host, host.next_time)
         if hosts:
@@ -133,7 +150,16 @@ class HostLoop:
         if self._failure is not None:
             raise self._failure
 
+    def shorten(self) -> None:
+        """Some hosts are done: end the round earlier."""
+        self._end.shorten()
+        for host, timer in self._timers.items():
+            if not timer.cancelled() and timer.when() > self._end.time:
+                timer.cancel()
+                self._schedule(host, timer.when())
+
     def _wake(self, host: Host) -> None:
+        self._timers.pop(host, None)
         if len(self._flying) >= CONNECTIONS:
             self._waiting.append(host)
             return
@@ -154,10 +180,13 @@ class HostLoop:
             self._left -= 1
             if self._left == 0:
                 self._over.set()
+            elif self._left == self._half:
+                self.shorten()
         else:
             self._schedule(host, when)
         if self._waiting:
             self._wake(self._waiting.popleft())
 
     def _schedule(self, host: Host, when: float) -> None:
-        asyncio.get_running_loop().call_at(0.0 if host.left or when > self._end else when, self._wake, host)
+        at = 0.0 if host.left or when > self._end.time else when
+        self._timers[host] = asyncio.get_running_loop().call_at(at, self._wake, host)

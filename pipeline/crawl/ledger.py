@@ -92,7 +92,7 @@ class Ledger:
                 "bytes": len(response.head) + len(response.raw),
                 "seconds": round(response.seconds, 3),
             }
-        row |= {name: value for name, value in {"rule": rule, **named}.items() if value not in ("", None)}
+        row |= {name: value for name, value in {"rule": rule, **named}.items() if value not in ("", None, ())}
         self._log.add(row)
         self._count(row)
 

@@ -7,6 +7,7 @@ from lxml import etree
 
 from filters import consent
 from pipeline import urls
+from pipeline.crawl.frontier import MOST_OTHERS
 from pipeline.extract.charset import decode
 from pipeline.extract.images import (
     CUSTOM,
@@ -29,11 +30,12 @@ FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 
 @dataclass(slots=True)
 class Links:
-    """Absolute URLs in page order, without repeats. `robots` is in the form of `Metadata.robots`."""
+    """Absolute URLs in page order, without repeats; of an image those of its further candidates, in their order.
+    `robots` is in the form of `Metadata.robots`."""
 
-    pages: dict[str, None] = field(default_factory=dict)
-    images: dict[str, None] = field(default_factory=dict)
-    feeds: dict[str, None] = field(default_factory=dict)
+    pages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    images: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    feeds: dict[str, tuple[str, ...]] = field(default_factory=dict)
     canonical: str = ""
     robots: str = ""
     over_limit: int = 0
@@ -60,7 +62,7 @@ class _Reader:
     def __init__(self, url: str) -> None:
         self.base = url
         self.based = False
-        self.found: list[tuple[str, str]] = []
+        self.found: list[tuple[str, str, tuple[str, ...]]] = []
         self.over_limit = 0
         self.robots: list[str] = []
         self.canonical = ""
@@ -108,14 +110,13 @@ class _Reader:
             self.unscripted.append(data)
 
     def picture(self, tag: str, attributes: dict[str, str]) -> None:
-        """The best candidate of an element, and the displayed one in case that is gone."""
+        """The candidates of an element, the best first."""
         shown = self.pictures.shown(tag, attributes)
         if shown is None:
             return
         offered = with_link(self.pictures.offered(shown), self.anchor, dimension(shown, "width"))
-        source = shown.get("src", "").strip()
-        for reference in dict.fromkeys([*offered[:1], *([source] if source in offered else [])]):
-            self.add("image", reference)
+        if offered:
+            self.add("image", offered[0], tuple(offered[1 : 1 + MOST_OTHERS]))
 
     def comment(self, text: str) -> None:
         pass
@@ -123,9 +124,9 @@ class _Reader:
     def close(self) -> None:
         pass
 
-    def add(self, kind: str, reference: str) -> None:
+    def add(self, kind: str, reference: str, others: tuple[str, ...] = ()) -> None:
         if len(self.found) < 4 * MAX_LINKS:
-            self.found.append((kind, reference))
+            self.found.append((kind, reference, others))
         else:
             self.over_limit += 1
 
@@ -150,14 +151,19 @@ class _Reader:
             if target and "url" in content.lower():
                 self.add("page", target)
 
+    def absolute(self, *references: str) -> list[str]:
+        """The http URLs among them."""
+        found = (urls.resolve(reference, self.base) for reference in references)
+        return [url for url in dict.fromkeys(found) if url and url.startswith("http")]
+
     def finish(self) -> Links:
         links = Links(robots=", ".join(dict.fromkeys(self.robots)), over_limit=self.over_limit)
-        for kind, reference in self.found:
+        for kind, reference, others in self.found:
             known = {"page": links.pages, "image": links.images, "feed": links.feeds}[kind]
-            url = urls.resolve(reference, self.base)
-            if url and url.startswith("http") and url not in known:
+            url, *others_here = self.absolute(reference, *others) or [""]
+            if url and url not in known:
                 if len(known) < MAX_LINKS:
-                    known[url] = None
+                    known[url] = tuple(others_here)
                 else:
                     links.over_limit += 1
         links.canonical = (urls.resolve(self.canonical, self.base) if self.canonical else None) or ""

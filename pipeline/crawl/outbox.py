@@ -19,7 +19,7 @@ class Outbox:
         self._found = found
         self._pending: list[list[Entry]] = [[] for _ in range(partitions)]
         for row in found.read():
-            self.hand_on(Entry(*row))
+            self.hand_on(Entry.of_row(row))
 
     def add(self, entries: Sequence[Entry]) -> None:
         if entries:

@@ -12,7 +12,7 @@ from pipeline.crawl import frontier
 from pipeline.crawl.discover import Scope
 from pipeline.crawl.fetcher import Allowance, Fetcher
 from pipeline.crawl.frontier import PAGE, Entry, Slice
-from pipeline.crawl.hosts import Host, HostLoop
+from pipeline.crawl.hosts import Host, HostLoop, RoundEnd
 from pipeline.crawl.ledger import Ledger
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.outbox import Outbox
@@ -24,8 +24,8 @@ from pipeline.urls import host_of
 from shards.draws import hash64
 
 ROUND_SECONDS = 300.0
-"""After this many seconds a partition starts no request and leaves the rest to the next round, so that one slow host
-does not hold up all others."""
+"""After this many seconds at most a partition starts no request and leaves the rest to the next round, so that slow
+hosts do not hold up all others."""
 
 
 @dataclass(eq=False)
@@ -70,14 +70,29 @@ class PartitionRound:
             end = min(end, begin + self.allowance.deadline - time.time())
         networks = Networks.parse(self.options.allow_private)
         async with Client(self.options.contact, networks, self.options.limits) as client:
-            rights = RightsFiles(client, self.options, ledger, outbox, not self.round)
-            fetcher = Fetcher(client, rights, ledger, scope, outbox, self.allowance, end)
-            await HostLoop(fetcher.step, end).run(self._hosts(ledger, rights, begin))
+            rights = RightsFiles(client, self.options, ledger, outbox, scope, not self.round)
+            fetcher = Fetcher(client, rights, ledger, scope, outbox, self.allowance, RoundEnd(begin, end))
+            loop = HostLoop(fetcher.step, fetcher.end)
+            watch = asyncio.ensure_future(self._watch(loop))
+            try:
+                await loop.run(self._hosts(ledger, rights, begin))
+            finally:
+                watch.cancel()
         if scope.left_out:
             ledger.counts["out_of_scope"] = scope.left_out
         if scope.over_limit:
             ledger.counts["limit.links"] = scope.over_limit
         ledger.close(fetcher.resume)
+
+    async def _watch(self, loop: HostLoop) -> None:
+        """Shorten the round once another partition has finished what it had to do."""
+        others = [part for part in range(self.partitions) if part != self.partition]
+        while others:
+            await asyncio.sleep(1)
+            ended = (read_json(self.store.part(self.round, part, "done.json")) for part in others)
+            if any(done is not None and done["counts"] for done in ended):
+                loop.shorten()
+                return
 
     def _hosts(self, ledger: Ledger, rights: RightsFiles, begin: float) -> list[Host]:
         path = self.store.part(self.round, self.partition, "frontier")
@@ -128,4 +143,4 @@ def _entries(path: Path, part: Slice, most_pages: int, done: set[int]) -> Iterat
 def _carried(row: dict[str, Any]) -> Entry:
     """The entry of a row with the outcome `carried`."""
     asked = row["url"], row["kind"], row["depth"], row["hops"], row["via"]
-    return Entry(*asked, known=True, owner=row.get("owner", ""))
+    return Entry(*asked, known=True, owner=row.get("owner", ""), others=tuple(row.get("others", ())))

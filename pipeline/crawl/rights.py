@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from pipeline.crawl.discover import Scope
 from pipeline.crawl.exchange import exchange, pause
 from pipeline.crawl.frontier import SITEMAP, Entry
 from pipeline.crawl.hosts import LONGEST_DELAY, Asking, Host
@@ -15,6 +16,8 @@ from pipeline.fetch.response import CONNECTION_REASONS
 from pipeline.fetch.rights import ROBOTS, Rights
 from pipeline.urls import normal
 
+MOST_SITEMAPS = 100
+"""Maximum sitemaps followed from one robots.txt."""
 SECONDS = 20.0
 """Maximum seconds to fetch a file. It is retried in the next round, so that other hosts of this one do not wait for
 it."""
@@ -29,6 +32,7 @@ class RightsFiles:
     options: CrawlOptions
     ledger: Ledger
     outbox: Outbox
+    scope: Scope
     first_round: bool
 
     def recall(self, host: Host, origin: str) -> None:
@@ -70,7 +74,9 @@ class RightsFiles:
             _set_delay(host, asking.rights)
             if self.first_round and self.options.sitemaps and self.options.depth:
                 # `url` is the location of this robots.txt: a seed may have moved as a whole
-                found = filter(None, map(normal, asking.rights.robots.sitemaps[:100]))
+                sitemaps = asking.rights.robots.sitemaps
+                self.scope.over_limit += max(0, len(sitemaps) - MOST_SITEMAPS)
+                found = filter(None, map(normal, sitemaps[:MOST_SITEMAPS]))
                 self.outbox.add([Entry(named, SITEMAP, 0, 0, f"{origin}/{ROBOTS}", owner=url) for named in found])
         if asking.rights.lasting:
             self.ledger.remember(origin, asking.rights)

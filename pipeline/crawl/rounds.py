@@ -35,7 +35,7 @@ from pipeline.json_files import read_json, write_json
 from pipeline.urls import normal, partition_of
 from shards.files import atomic
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ AMPERSAND = re.compile(r"&amp;|&(?!#?[A-Za-z0-9]{1,32};)")
 PIECE = 1 << 16
 
 
-def sitemap_links(body: bytes, url: str, limit: int = Limits.body_bytes) -> tuple[list[str], list[str]]:
-    """(pages, further sitemaps) in a sitemap or feed: absolute URLs in its order, on any host.
+def sitemap_links(body: bytes, url: str, limit: int = Limits.body_bytes) -> tuple[list[str], list[str], int]:
+    """(pages, further sitemaps, number of references over MAX_URLS) in a sitemap or feed: absolute URLs in its order,
+    on any host.
 
     A gzip file is inflated to at most `limit` bytes. A broken file counts up to the fault. Raises TooLarge, Damaged."""
     text = payload({"content-encoding": "gzip"}, body, limit).decode("utf-8-sig", "replace").lstrip()
@@ -32,25 +33,29 @@ def sitemap_links(body: bytes, url: str, limit: int = Limits.body_bytes) -> tupl
     if text.startswith("<"):
         # an HTML page served instead of a sitemap
         if "<html" in text[:1000].lower():
-            return [], []
+            return [], [], 0
         pages, further = _xml(text)
     elif text.startswith("{"):
         pages = _json_feed(text)
     else:
         pages = (line for line in text.splitlines() if WEB.match(line.lstrip()))
-    return _absolute(pages, url), [found for found in _absolute(further, url) if found != url]
+    (listed, over), (maps, more) = _absolute(pages, url), _absolute(further, url)
+    return listed, [found for found in maps if found != url], over + more
 
 
-def _absolute(references: Iterable[str], base: str) -> list[str]:
+def _absolute(references: Iterable[str], base: str) -> tuple[list[str], int]:
+    """(distinct URLs, number of references over MAX_URLS)."""
     found: dict[str, None] = {}
+    over = 0
     for reference in references:
         if len(found) == MAX_URLS:
-            break
+            over += 1
+            continue
         # escaped twice, or inside CDATA
         url = urls.resolve(reference.strip().replace("&#38;", "&").replace("&amp;", "&"), base)
         if url and url.startswith("http"):
             found[url] = None
-    return list(found)
+    return list(found), over
 
 
 def _xml(text: str) -> tuple[list[str], list[str]]:
@@ -85,8 +90,7 @@ class _Reader:
 
     @property
     def full(self) -> bool:
-        count = len(self.pages) + len(self.further)
-        return self.events > MAX_EVENTS or count >= 2 * MAX_URLS or len(self.path) > MAX_DEPTH
+        return self.events > MAX_EVENTS or len(self.path) > MAX_DEPTH
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         self.events += 1

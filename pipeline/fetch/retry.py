@@ -1,6 +1,7 @@
 """When to retry a request."""
 
 import random
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from pipeline.fetch.response import Response
@@ -25,6 +26,9 @@ def retry_after(response: Response, now: float) -> float | None:
     if value.isascii() and value.isdigit() and len(value) < 10:
         return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        date = parsedate_to_datetime(value)
+        # the obsolete form of C's asctime names no zone; every date of HTTP is in UTC (RFC 9110, section 5.6.7)
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return None

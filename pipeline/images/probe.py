@@ -3,7 +3,10 @@
 Header and end are enough for most. Pixels are only decoded if the end is missing, or if the file is so small that it
 may be a single colour."""
 
-from pipeline.images.decode import check_pixels, colour_spread, render
+import pyarrow as pa
+
+from filters import image
+from pipeline.images.decode import ImageOptions, check_pixels, colour_spread, render
 from pipeline.images.header import SOS, Header, ImageDropped, jpeg_segments, read_header
 
 SIDE = 64
@@ -29,6 +32,18 @@ def probe(data: bytes, max_pixels: int) -> dict[str, str | int | float | None]:
     except ImageDropped as dropped:
         return {"format": None, "shorter_side": None, "spread": None, "unusable": dropped.rule_id}
     return {"format": header.format, "shorter_side": shorter, "spread": spread, "unusable": None}
+
+
+COLUMNS = pa.schema(
+    [("format", pa.string()), ("shorter_side", pa.int32()), ("spread", pa.float64()), ("unusable", pa.string())]
+)
+"""The columns of `probe`'s results."""
+
+
+def is_usable(data: bytes) -> bool:
+    """Whether a build would use an image if the page offers others (`filters.image.usable`)."""
+    found = pa.Table.from_pylist([probe(data, ImageOptions().max_pixels)], COLUMNS)
+    return bool(image.usable(found)[0])
 
 
 def _has_end(data: bytes, header: Header) -> bool:

@@ -160,6 +160,8 @@ class FetchImages(EachTask):
         left: list[list[str]] = []
         done: list[pa.Table] = []
         closed: dict[str, str] = {}
+        for earlier in range(number - self.lists, -1, -self.lists):
+            closed |= read_json(self.corpus.part("fetched", earlier, "closed")) or {}
         while waiting:
             urls = _in_turns({offered[0] for offered in waiting} - usable.keys())
             if urls:
@@ -177,6 +179,7 @@ class FetchImages(EachTask):
                     left.append(elsewhere)
         with atomic(self.corpus.part("fetched", number, "left")) as file:
             file.write("".join("\t".join(offered) + "\n" for offered in left).encode())
+        write_json(self.corpus.part("fetched", number, "closed"), closed)
         table = pa.concat_tables(done) if done else COLUMNS.empty_table()
         entry = tables.write(self.corpus, self.corpus.part("fetched", number), table)
         for path in folder.glob(f"{number:05d}-*"):

@@ -10,6 +10,16 @@ from pipeline.crawl import frontier
 from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry
 from shards.draws import hash64
 
+
+def test_an_image_that_several_pages_offer_has_the_candidates_of_all() -> None:
+    first = Entry("http://h/a.png", IMAGE, 1, via="http://h/1", others=("http://h/c.png", "http://h/b.png"))
+    second = first._replace(depth=2, via="http://h/2", others=("http://h/b.png", "http://h/d.png"))
+    assert frontier.Entry.of_line(first.line()) == first
+    for both in ([first, second], [second, first]):
+        (merged,), _ = frontier.merge(both, np.zeros(0, np.uint64), {}, 9)
+        assert merged == first._replace(others=("http://h/c.png", "http://h/b.png", "http://h/d.png"))
+
+
 ENTRIES = st.builds(
     Entry,
     st.builds("http://h{}.example/{}".format, st.integers(0, 5), st.integers(0, 8)),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.crawl import hosts
 from pipeline.crawl.frontier import PAGE, Entry
-from pipeline.crawl.hosts import Host, HostLoop
+from pipeline.crawl.hosts import Host, HostLoop, RoundEnd
 
 
 @given(st.floats(0, 1e6), st.floats(0.001, 120), st.floats(0, 1e6))
@@ -41,7 +41,7 @@ def test_all_hosts_get_their_turns_a_few_at_once(monkeypatch: pytest.MonkeyPatch
         flying.remove(host.name)
 
     async def run() -> None:
-        await HostLoop(step, 1e9).run(queues(8))
+        await HostLoop(step, RoundEnd(0.0, 1e9)).run(queues(8))
 
     asyncio.run(asyncio.wait_for(run(), 20))
     assert sorted(asked) == [f"http://h{n}/{page}" for n in range(8) for page in "ab"]
@@ -55,7 +55,32 @@ def test_a_step_that_fails_ends_the_loop() -> None:
         await asyncio.sleep(60)
 
     async def run() -> None:
-        await HostLoop(step, 1e9).run(queues(3))
+        await HostLoop(step, RoundEnd(0.0, 1e9)).run(queues(3))
 
     with pytest.raises(OSError, match="no space left"):
         asyncio.run(run())
+
+
+def test_hosts_that_are_done_do_not_wait_long_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the others rest until long after."""
+    monkeypatch.setattr(hosts, "SHORTEST_ROUND", 0.2)
+    carried: list[str] = []
+
+    async def run() -> None:
+        now = asyncio.get_running_loop().time()
+        end = RoundEnd(now, now + 1e6)
+        slow, resting, *quick = queues(4)
+        slow.delay, resting.rest = 0.05, now + 1e5
+        slow.fresh = iter([Entry("http://h0/", PAGE, 0)] * 100_000)
+
+        async def step(host: Host) -> None:
+            if max(host.next_time, asyncio.get_running_loop().time()) > end.time:
+                carried.append(host.name)
+                list(host.drain())
+            elif host.take(1e9) is not None:
+                host.sent()
+
+        await HostLoop(step, end).run([slow, resting, *quick])
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert sorted(carried) == ["h0", "h1"]

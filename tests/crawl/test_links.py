@@ -38,9 +38,10 @@ PAGE = """<body><article><p>{words}</p>
 
 def test_a_crawl_fetches_the_pictures_that_a_build_refers_to() -> None:
     html = PAGE.format(words="The keeper climbed the stairs every evening and lit the lamp. " * 4).encode()
-    found = list(links.links_of(html, "https://e.example/", "text/html").images)
+    found = links.links_of(html, "https://e.example/", "text/html").images
     document = extract(html, "https://e.example/")
     assert document is not None
     named = [node.url for node in document.nodes if isinstance(node, Image)]
-    assert len(named) == 10 and [url for url in found if url in named] == named
-    assert [url for url in found if url not in named] == ["https://e.example/thumb.jpg"]
+    assert len(named) == 10 and list(found) == named
+    offered = {node.url: node.alternatives for node in document.nodes if isinstance(node, Image)}
+    assert found == offered and offered["https://e.example/full.jpg"] == ("https://e.example/thumb.jpg",)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl import partition, rights
+from pipeline.crawl import hosts, partition, rights
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.rounds import crawl
 from pipeline.crawl.store import CrawlStore
@@ -36,7 +36,7 @@ def test_a_host_that_says_when_to_come_back_is_not_asked_before(tmp_path: Path) 
         h3={"/robots.txt": answer_with(429, ("Retry-After", date)), "/": page()},
     )
     seeds = [f"{number}:{PORT}/" for number in (1, 2, 3)]
-    summary, found, server = run(web, tmp_path, *seeds, seconds=20, depth=9)
+    summary, found, server = run(web, tmp_path, *seeds, seconds=120, depth=9)
     assert found == dict.fromkeys(["1/", *(f"1/{number}" for number in range(5)), "2/"], "fetched")
     assert summary.waiting == 21
     assert len([target for target in asked(server, "2") if target in refused]) == 1
@@ -92,6 +92,28 @@ def test_a_slow_robots_txt_does_not_hold_up_the_round(tmp_path: Path, monkeypatc
     outcomes = [[json.loads(line)["outcome"] for line in lines if "127.4.0.2" in line] for lines in rounds]
     # an attempt a round; the third is the last
     assert outcomes == [["carried"], ["carried"], ["failed", "disallowed"]]
+
+
+def test_slow_pages_do_not_hold_up_other_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "SHORTEST_ROUND", 0.3)
+    slow = {f"/{number}": page() for number in range(30)}
+    delay = Resource(200, (), b"User-agent: *\nCrawl-delay: 0.1\n", "")
+    chain = {f"/{number}": page(f"/{number + 1}") for number in range(6)}
+    web = Web(h1={"/robots.txt": delay, "/": page(*slow), **slow}, h2={"/": page("/0"), **chain, "/6": page()})
+    _, found, server = run(web, tmp_path, f"1:{PORT}/", f"2:{PORT}/", depth=9)
+    assert found == dict.fromkeys(
+        ["1/", *(f"1{name}" for name in slow), "2/", *(f"2/{n}" for n in range(7))], "fetched"
+    )
+    before = server.log[: [(asked.host, asked.target) for asked in server.log].index(("127.4.0.2", "/6"))]
+    assert sum(asked.host == "127.4.0.1" for asked in before) < 25
+
+
+def test_sitemaps_of_a_robots_txt_over_the_limit_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights, "MOST_SITEMAPS", 3)
+    named = "".join(f"Sitemap: http://127.4.0.1:{PORT}/{number}.xml\n" for number in range(8)).encode()
+    web = Web(h1={"/robots.txt": Resource(200, (), named, ""), "/": page(), **{f"/{n}.xml": index() for n in range(8)}})
+    summary, found, _ = run(web, tmp_path, f"1:{PORT}/")
+    assert set(found) == {"1/", "1/0.xml", "1/1.xml", "1/2.xml"} and summary.counts["limit.links"] == 5
 
 
 XML = (("Content-Type", "application/xml"),)

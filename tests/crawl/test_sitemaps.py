@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.crawl import sitemaps
 from pipeline.crawl.links import links_of
 from pipeline.crawl.sitemaps import sitemap_links
 from pipeline.sources.http import Damaged, TooLarge
@@ -62,10 +63,24 @@ ROOT = "https://h.example"
 )
 def test_forms(body: bytes, pages: list[str], further: list[str]) -> None:
     expected = [ROOT + path for path in pages], [ROOT + path for path in further]
-    assert sitemap_links(body, URL) == expected
+    assert sitemap_links(body, URL) == (*expected, 0)
     assert sitemap_links(gzip.compress(body), f"{ROOT}/feeds/sitemap.xml.gz") == (
-        expected if b"feeds/all<" not in body else (expected[0], [*expected[1], URL])
+        (*expected, 0) if b"feeds/all<" not in body else (expected[0], [*expected[1], URL], 0)
     )
+
+
+@pytest.mark.parametrize("kind", ["urlset", "index", "text", "json"])
+def test_references_over_the_limit_are_counted(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sitemaps, "MAX_URLS", 5)
+    urls = [f"{ROOT}/{number % 9}" for number in range(12)]
+    body = {
+        "urlset": urlset(*urls),
+        "index": urlset(*urls).replace(b"urlset", b"sitemapindex").replace(b"url>", b"sitemap>"),
+        "text": "\n".join(urls).encode(),
+        "json": json.dumps({"items": [{"url": url} for url in urls]}).encode(),
+    }[kind]
+    pages, further, over = sitemap_links(body, URL)
+    assert (pages + further, over) == (urls[:5], 7)
 
 
 ENTITIES = f"<!ENTITY e0 '{'x' * 1000}'>" + "".join(
@@ -92,13 +107,13 @@ BOMB = f"<!DOCTYPE rss [{ENTITIES}]>"
 )
 def test_bodies_that_cost_much_to_read_wrongly(body: bytes) -> None:
     """Each is read in less than a second; regular expressions over the first take hours."""
-    pages, further = sitemap_links(body, URL)
+    pages, further, _ = sitemap_links(body, URL)
     assert all("root:" not in url and len(url) < 3000 for url in pages) and not further
 
 
 def test_gzip_within_the_limit() -> None:
     body = urlset(f"{ROOT}/a")
-    assert sitemap_links(gzip.compress(body), URL, len(body)) == ([f"{ROOT}/a"], [])
+    assert sitemap_links(gzip.compress(body), URL, len(body)) == ([f"{ROOT}/a"], [], 0)
     with pytest.raises(TooLarge):
         sitemap_links(gzip.compress(bytes(50_000_000)), URL, 1_000_000)
     with pytest.raises(Damaged):
@@ -117,7 +132,7 @@ def test_gzip_within_the_limit() -> None:
 )  # fmt: skip
 def test_whatever_the_bytes(parts: list[bytes]) -> None:
     try:
-        pages, further = sitemap_links(b"".join(parts), URL)
+        pages, further, _ = sitemap_links(b"".join(parts), URL)
     except Damaged:
         return
     assert all(url.startswith(("http://", "https://")) for url in pages + further)

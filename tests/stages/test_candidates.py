@@ -124,22 +124,25 @@ def test_the_next_candidate_is_asked_for_where_the_first_is_unusable(tmp_path: P
 
     def answer(request: Asked) -> bytes:
         asked.append(request.target)
+        if request.target == "/busy.png":
+            return b"HTTP/1.1 503 Busy\r\nRetry-After: 99999\r\nContent-Length: 0\r\n\r\n"
         body = bodies.get(asked[-1])
         return ok(body) if body is not None else b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
-    with Server(["127.0.0.1"], 0, answer) as server:
-        site, other = (f"http://{host}:{server.port}" for host in ("127.0.0.1", "localhost"))
+    with Server(["127.0.0.1", "127.0.0.2"], 0, answer) as server:
+        site, other, busy = (f"http://{host}:{server.port}" for host in ("127.0.0.1", "localhost", "127.0.0.2"))
         warc = tmp_path / "a.warc.gz"
         offers = [("/cut.png", "/whole.png"), ("/tiny.png", "/b.png"), ("/c.jxl", f"{other}/c.png")]
-        body = offering(1, *offers, ("/d.png", "/closed/d.png"))
+        never = [(f"{busy}/busy.png", f"{site}/gone.png"), ("/gone.png", f"{busy}/never.png")]
+        body = offering(1, *offers, ("/d.png", "/closed/d.png"), *never)
         warc.write_bytes(record(f"{site}/p", body) + record(f"{site}/cut.png", picture(1)[:-300], "image/png"))
-        network = Network(allow_private=("127.0.0.1/32",))
+        network = Network(allow_private=("127.0.0.0/30",))
         options = ["--direct_num_workers=1"]
         build([str(warc)], tmp_path / "c", load("web", SMALL), "file:///", options, Progress(io.StringIO()), network)
     assert shown(tmp_path / "c") == {f"{site}/p": [digest(picture(seed)) for seed in (1, 2, 3)]}
     assert sorted(path for path in asked if "png" in path or "jxl" in path) == sorted(
-        ["/whole.png", "/tiny.png", "/b.png", "/c.jxl", "/c.png", "/d.png"]
+        ["/whole.png", "/tiny.png", "/b.png", "/c.jxl", "/c.png", "/d.png", "/busy.png", "/gone.png"]
     )
     rows = pq.read_table(tmp_path / "c/work/decisions/00000.parquet").to_pylist()
-    assert [row["rule"] for row in rows] == [None, None, None, "image.undecodable"]
-    assert [row["candidate"] for row in rows] == [1, 1, 1, 0]
+    assert [row["rule"] for row in rows] == [None, None, None, "image.undecodable", *["image.not_fetched"] * 2]
+    assert [row["candidate"] for row in rows] == [1, 1, 1, 0, 0, 0]
