@@ -128,12 +128,17 @@ DECODING = (
 DOCUMENTS = (
     Rule("split.leak", "document", "held out, but its text or an image is also in training documents",
          keys=(Key("split.leak", True, "Leave such documents out of validation"),)),
-    Rule("window.uncovered", "document", "not in any window"),
+    Rule("window.no_image", "document", "no image near enough for a window"),
+    Rule("window.no_tied_text", "document", "too little text beside its images"),
+    Rule("window.image_run", "document", "in a run of images without a word between them"),
+    Rule("window.cut", "document", "only in windows that the next image cuts off"),
+    Rule("window.not_drawn", "document", "near an image, but in no window that was drawn"),
+    Rule("window.no_room", "document", "near an image, but windows beside it are full"),
 )  # fmt: skip
 """For text and images of kept documents."""
 WINDOWS = (
     Rule("split.leak", "window", "a held-out part of a book whose text or image is also in training documents"),
-    Rule("window.no_image", "window", "no image"),
+    Rule("window.no_image", "window", "fewer images than windows.min_images"),
     Rule("window.no_tied_text", "window", "too little text beside its images"),
     Rule("window.image_run", "window", "a run of images without a word between them"),
     Rule("window.cut", "window", "the next image cuts off too much of it"),

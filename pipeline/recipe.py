@@ -70,10 +70,12 @@ Formats = Annotated[tuple[Literal["parquet", "tar"], ...], Field(min_length=1), 
 class Windows(Section):
     """How documents are cut; see shards.windows."""
 
-    policy: Literal["random", "tile"] = _setting("random", "Draw windows at random, or tile the document")
+    policy: Literal["random", "tile"] = _setting("tile", "Lay windows around the images (tile), or draw them at random")
     tokens: int = _setting(256, "Maximum tokens of a window, including markers", ge=8, le=1_000_000)
     images: int = _setting(5, "Maximum images of a window", ge=1, le=1_000)
+    min_images: int = _setting(1, "Minimum images of a window; 0: text without images is cut too", ge=0, le=1_000)
     draws: int = _setting(8, "Maximum windows per document with policy random", ge=1, le=1_000_000)
+    cover: bool = _setting(False, "With policy random, draw on until every image is in a window")
     tokenizer: str = _setting("corpus", "corpus, a tokenizer.json, a GGUF file, or a Hugging Face name")
     # 300 entries cover all bytes and the special tokens
     vocabulary: int = _setting(8192, "Vocabulary size of the corpus' own tokenizer", ge=300, le=1_000_000)

@@ -13,20 +13,24 @@ import numpy as np
 from shards.records import Text
 from shards.tokenizer import EOC_MARKER, IMAGE_MARKER, Tokenizer
 
+SENTENCE, PARAGRAPH = 1, 2
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
     """The n tokens of a document.
 
     ids: (n,) int32. begins: (n,) bool, whether a window may start at the token: at an `<image>`, or at the start of a
-    word or a CJK character. words: (n,) bool, whether the token contains a letter or a digit. images: (k,) int32,
-    positions of the `<image>` tokens, ascending. image_nodes: (k,) int32, index of each image among the document's
-    nodes. nodes: (number of nodes + 1,) int32: node i owns the tokens nodes[i] to nodes[i + 1]. An EOC belongs to the
-    node before it.
+    word or a CJK character. breaks: (n,) uint8: PARAGRAPH at an `<image>` and where a paragraph starts, SENTENCE where
+    a line or a sentence does, else 0. words: (n,) bool, whether the token contains a letter or a digit. images: (k,)
+    int32, positions of the `<image>` tokens, ascending. image_nodes: (k,) int32, index of each image among the
+    document's nodes. nodes: (number of nodes + 1,) int32: node i owns the tokens nodes[i] to nodes[i + 1]. An EOC
+    belongs to the node before it.
     """
 
     ids: np.ndarray
     begins: np.ndarray
+    breaks: np.ndarray
     words: np.ndarray
     images: np.ndarray
     image_nodes: np.ndarray
@@ -43,6 +47,7 @@ class Stream:
         return Stream(
             ids=self.ids[start:stop],
             begins=self.begins[start:stop],
+            breaks=self.breaks[start:stop],
             words=self.words[start:stop],
             images=self.images[inside] - np.int32(start),
             image_nodes=self.image_nodes[inside],
@@ -65,6 +70,7 @@ def token_stream(nodes: Sequence[object], tokenizer: Tokenizer, *, close: bool =
     """
     ids: list[np.ndarray] = []
     begins: list[np.ndarray] = []
+    breaks: list[np.ndarray] = []
     words: list[np.ndarray] = []
     images: list[int] = []
     image_nodes: list[int] = []
@@ -76,6 +82,7 @@ def token_stream(nodes: Sequence[object], tokenizer: Tokenizer, *, close: bool =
         nonlocal length
         ids.append(np.array([token], np.int32))
         begins.append(np.array([token == tokenizer.image_id]))
+        breaks.append(np.array([PARAGRAPH if token == tokenizer.image_id else 0], np.uint8))
         words.append(np.zeros(1, bool))
         length += 1
 
@@ -95,9 +102,10 @@ def token_stream(nodes: Sequence[object], tokenizer: Tokenizer, *, close: bool =
             continue
         if after_text:
             text = "\n\n" + text
-        token_ids, token_begins, token_words = _encode(text, tokenizer)
+        token_ids, token_begins, token_breaks, token_words = _encode(text, tokenizer)
         ids.append(token_ids)
         begins.append(token_begins)
+        breaks.append(token_breaks)
         words.append(token_words)
         length += len(token_ids)
         has_text = after_text = True
@@ -106,6 +114,7 @@ def token_stream(nodes: Sequence[object], tokenizer: Tokenizer, *, close: bool =
     return Stream(
         ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
         begins=np.concatenate(begins) if begins else np.zeros(0, bool),
+        breaks=np.concatenate(breaks) if breaks else np.zeros(0, np.uint8),
         words=np.concatenate(words) if words else np.zeros(0, bool),
         images=np.array(images, np.int32),
         image_nodes=np.array(image_nodes, np.int32),
@@ -172,11 +181,46 @@ def _word_starts(classes: np.ndarray) -> np.ndarray:
     )
 
 
-def _encode(text: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Token ids of `text`, and for each token whether a word starts there and whether it contains a letter or digit."""
+_ENDS = ".!?\u2026\u061f\u06d4\u0964\u0965\u3002\uff01\uff0e\uff1f\uff61"
+_WIDE_ENDS = "\u3002\uff01\uff0e\uff1f\uff61"
+"""Ends of sentences, and those that no space follows."""
+_CLOSERS = "\"')]}\u00bb\u2019\u201d\u300d\u300f\u3011\uff09"
+"""Quotes and brackets that may follow the end of a sentence."""
+
+
+def _codes(characters: str) -> np.ndarray:
+    return np.array([ord(character) for character in characters], np.uint32)
+
+
+def _breaks(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(characters + 1,) uint8: PARAGRAPH, SENTENCE or 0 for a word that starts at each character. A sentence starts
+    after a full stop, quotes and brackets aside, unless with a small letter, and a line starts like a sentence."""
+    size = len(codes)
+    places = np.arange(size)
+    newline = codes == 10
+    solid = classes != _SPACE
+    before = np.concatenate([[-1], np.maximum.accumulate(np.where(solid, places, -1))[:-1]])
+    content = np.concatenate(
+        [[-1], np.maximum.accumulate(np.where(solid & ~np.isin(codes, _codes(_CLOSERS)), places, -1))[:-1]]
+    )
+    last = codes[np.maximum(content, 0)]
+    spaced = (before < places - 1) | np.isin(last, _codes(_WIDE_ENDS))
+    ended = (content >= 0) & np.isin(last, _codes(_ENDS)) & spaced
+    small = np.zeros(size, bool)
+    small[ended] = [chr(code).islower() for code in codes[ended].tolist()]
+    lines = np.concatenate([[0], np.cumsum(newline)])
+    new_lines = lines[places] - lines[np.maximum(before, 0)]
+    found = np.where((ended & ~small) | (new_lines > 0), np.uint8(SENTENCE), np.uint8(0))
+    found[(new_lines > 1) | (before < 0)] = PARAGRAPH
+    return np.append(found, np.uint8(0))
+
+
+def _encode(text: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Token ids of `text`, and for each token whether a word starts there, whether a paragraph or a sentence does, and
+    whether it contains a letter or digit."""
     ids, offsets = tokenizer.encode_with_offsets(text)
     if not len(ids):
-        return ids, np.zeros(0, bool), np.zeros(0, bool)
+        return ids, np.zeros(0, bool), np.zeros(0, np.uint8), np.zeros(0, bool)
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     table = _character_classes()
     classes = np.where(codes < _TABLE_SIZE, table[np.minimum(codes, _TABLE_SIZE - 1)], np.uint8(0))
@@ -188,6 +232,7 @@ def _encode(text: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np
     starts = np.append(_word_starts(classes), False)
     ends_before = np.concatenate([[0], np.maximum.accumulate(stop)[:-1]])
     begins = (solid < stop) & (first >= ends_before) & starts[solid]
+    breaks = np.where(begins, _breaks(codes, classes)[solid], np.uint8(0))
     letters = np.concatenate([np.zeros(1, np.int32), np.cumsum(classes >= _MODIFIER, dtype=np.int32)])
     words = letters[np.maximum(stop, first)] > letters[first]
-    return ids, begins, words
+    return ids, begins, breaks, words

@@ -17,9 +17,10 @@ from filters.rule import Level
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Entry, Finished, open_corpus
 from pipeline.json_files import write_json
-from shards.windows import LEAK, Coverage
+from pipeline.stages.schemas import COVERAGE
+from shards.windows import Held
 
-CARRIED, UNCOVERED = "image.page_dropped", "window.uncovered"
+CARRIED = "image.page_dropped"
 UNSUPPORTED = "image.unsupported"
 LATER = "later candidate"
 """Kept, by another URL than the first that the page offers: the first was absent or unusable."""
@@ -131,20 +132,14 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _coverage(corpus: Finished) -> tuple[dict[str, Any], dict[str, Any]]:
     """Levels for the text and images of documents: kept if they are in at least one window."""
-    sums: Counter[tuple[str, bool]] = Counter()
-    for entry in corpus.work("coverage"):
-        table = corpus.table(entry)
-        leaked = pc.equal(table["split"], "leak")
-        for leak in (True, False):
-            mine = table.filter(leaked if leak else pc.invert(leaked))
-            for name in Coverage._fields:
-                sums[name, leak] += pc.sum(mine[name]).as_py() or 0
+    tables = [corpus.table(entry, ["rule", *Held._fields]) for entry in corpus.work("coverage")]
+    table = pa.concat_tables(tables) if tables else COVERAGE.empty_table()
+    inside = pc.is_null(table["rule"])
     levels = []
     for level, name in (("tokens", "tokens"), ("document_images", "images")):
-        inside = sums[f"{name}_in_windows", False]
-        lost = {LEAK: sums[name, True], UNCOVERED: sums[name, False] - inside}
-        total, found = sums[name, True] + sums[name, False], {rule: count for rule, count in lost.items() if count}
-        levels.append(_level(level, total, {"in windows": inside}, ("in windows",), found, "document"))
+        total, found = pc.sum(table[name]).as_py() or 0, _summed(table, "rule", name)
+        kept = pc.sum(table.filter(inside)[name]).as_py() or 0
+        levels.append(_level(level, total, {"in windows": kept}, ("in windows",), found, "document"))
     return levels[0], levels[1]
 
 

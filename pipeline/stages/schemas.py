@@ -6,7 +6,7 @@ import pyarrow as pa
 from filters.image import SCORE_METRICS
 from filters.rules import PAGE_METRICS
 from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, STORED, WINDOWS
-from shards.windows import Coverage
+from shards.windows import Held
 
 RECORDS = pa.schema(
     [
@@ -143,8 +143,9 @@ COVERAGE = pa.schema(
     [
         ("doc_id", pa.string()),
         ("split", pa.string()),
-        *((name, pa.int32()) for name in Coverage._fields),
+        ("rule", pa.string()),
+        *((name, pa.int32()) for name in Held._fields),
     ]
 )
-"""work/coverage: for each document, or each part of a split one, its text tokens and images, and how many of them are
-in at least one window."""
+"""work/coverage: for each document, or each part of a split one, the text tokens and images that are in some window
+(`rule` is null) and that a rule keeps out of all of them; a row per rule."""

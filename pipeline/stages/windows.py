@@ -13,7 +13,7 @@ from pipeline.engine.tasks import FileEntry, Task
 from pipeline.recipe import Recipe
 from pipeline.stages.schemas import COVERAGE, CUTS
 from shards.tokenizer import Tokenizer, load_tokenizer
-from shards.windows import Window, WindowOptions, document_windows
+from shards.windows import RECIPE_KEYS, Window, WindowOptions, document_windows
 from shards.writers import window_columns
 
 RUN = 64
@@ -36,12 +36,7 @@ class CutWindows(EachTask):
 
     def work(self, task: Task) -> list[FileEntry]:
         recipe = self.recipe
-        options = WindowOptions(
-            policy=recipe.windows.policy,
-            tokens=recipe.windows.tokens,
-            images=recipe.windows.images,
-            draws=recipe.windows.draws,
-        )
+        options = WindowOptions(**{name: getattr(recipe.windows, name) for name in RECIPE_KEYS})
         recipe_hash = recipe.hash()
         rows, coverage = tables.Rows(CUTS), tables.Rows(COVERAGE)
         index = 0
@@ -51,7 +46,7 @@ class CutWindows(EachTask):
                 index += 1
                 for cut in document_windows(document, self._tokenizer, options, seed=recipe.seed, recipe=recipe_hash):
                     told = {"doc_id": document["doc_id"], "split": cut.split}
-                    coverage.add(told | cut.coverage._asdict())
+                    coverage.extend(told | {"rule": rule} | held._asdict() for rule, held in cut.coverage.items())
                     for rule, count in sorted(cut.dropped.items()):
                         rows.add(run | told | {"rule": rule, "count": count})
                     for window in cut.windows:

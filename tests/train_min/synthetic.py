@@ -69,7 +69,8 @@ def write_recipe(
     folder: Path, *, policy: str = "random", tokens: int = 256, images: int = 5, vocabulary: int = 8192
 ) -> None:
     """What training reads of a recipe."""
-    windows = f'policy = "{policy}"\ntokens = {tokens}\nimages = {images}\ndraws = 8\nvocabulary = {vocabulary}\n'
+    windows = f'policy = "{policy}"\ntokens = {tokens}\nimages = {images}\nvocabulary = {vocabulary}\n'
+    windows += "min_images = 1\ndraws = 8\ncover = false\n"
     (folder / "recipe.toml").write_text(f"[windows]\n{windows}[image]\nmax_documents = 10\n")
 
 

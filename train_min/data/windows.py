@@ -19,7 +19,7 @@ from shards.records import other_format
 from shards.tar import read_member
 from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
 from shards.verify import file_problem
-from shards.windows import WindowOptions, document_windows
+from shards.windows import RECIPE_KEYS, WindowOptions, document_windows
 from train_min import TrainError
 from train_min.model.flamingo import Batch, rounded
 
@@ -46,7 +46,7 @@ class Corpus:
 
     @property
     def tiles(self) -> WindowOptions:
-        """Options for windows of the recipe's size that tile the text: every token occurs once."""
+        """Options for windows of the recipe's size that tile the text: no token occurs twice."""
         return replace(self.cut, policy="tile")
 
     def paths(self, prefix: str) -> list[Path]:
@@ -96,7 +96,7 @@ def of_recipe(folder: Path) -> tuple[WindowOptions, int, int]:
     try:
         recipe = tomllib.loads((folder / "recipe.toml").read_text())
         windows = recipe["windows"]
-        cut = WindowOptions(**{name: windows[name] for name in ("policy", "tokens", "images", "draws")})
+        cut = WindowOptions(**{name: windows[name] for name in RECIPE_KEYS})
         return cut, windows["vocabulary"], recipe["image"]["max_documents"]
     except FileNotFoundError:
         raise TrainError(f"{folder} has no recipe.toml: rebuild the corpus") from None
@@ -234,7 +234,7 @@ def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows
 
 
 def cut_windows(corpus: Corpus, tokenizer: Tokenizer, split: str, options: WindowOptions, seed: int = 0) -> Windows:
-    """Cut windows from the documents of `split`. As tiles, each token occurs in exactly one window."""
+    """Cut windows from the documents of `split`. As tiles, no token occurs in two windows."""
 
     def rows() -> Iterator[dict[str, Any]]:
         documents = read_documents(corpus.paths("documents/"))
