@@ -44,8 +44,8 @@ class Rule:
     level: what it drops. An image is judged once for all references to it. what: why something was dropped, as shown to
     users. fails: takes arrays of `metrics` (n values each) and the values of `keys`, in this order, and returns a bool
     array (n), true for rows to drop. None if a parser or a join decides instead of stored metrics. model: the key that
-    names the model behind the metrics; while it is "" the rule is not applied. source: where rule and threshold come
-    from."""
+    names the model or the list of words behind the metrics; while it is "" the rule is not applied. source: where rule
+    and threshold come from."""
 
     id: str
     level: Level

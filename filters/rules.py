@@ -8,10 +8,13 @@ are decided by the parser, the network, a join or the windows stage, and counted
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters import image, text
 from filters.rule import Key, Level, Metric, Rule
+from filters.text import MASSIVE_TEXT, OBELICS, SHARES
 
 ROBOTS_META = "robots meta element or X-Robots-Tag"
 PAGE_BYTES = Key("limits.page_bytes", 20_000_000, "Maximum bytes of a page", low=1)
@@ -51,6 +54,8 @@ RECORDS = (
 )
 PAGE_METRICS = (
     Metric("pictures", pa.int32(), "images in the main content", (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100)),
+    Metric("language", pa.string(), "ISO 639-1 code of the language"),
+    Metric("language_score", pa.float64(), "probability of the language; 0 if the page declares it", SHARES),
     *text.METRICS,
 )
 """The metrics of pages with main content, as columns of work/pages."""
@@ -67,6 +72,20 @@ PAGES = (
         metrics=("pictures",),
         fails=lambda pictures: pictures == 0,
         source="M3W (arXiv 2204.14198), A.1",
+    ),
+    Rule(
+        "text.language",
+        "page",
+        "not in one of the accepted languages",
+        metrics=("language", "language_score"),
+        keys=(
+            Key("text.languages", (), "ISO 639-1 codes of languages to keep; empty: all"),
+            Key("text.min_language_score", 0.0, "Minimum probability of the language", high=1),
+        ),
+        fails=lambda language, score, kept, least: (
+            (score < least) | (~np.asarray(pc.is_in(language, pa.array(kept, pa.string()))) if kept else False)
+        ),
+        source=f"{OBELICS}, with fastText; {MASSIVE_TEXT}",
     ),
     *text.RULES,
     Rule("dedup.same_capture", "page", "the same capture twice"),
@@ -177,8 +196,9 @@ def keys() -> dict[str, Key]:
 
 
 def not_applied(values: Mapping[str, Any]) -> list[str]:
-    """The keys of the models that the recipe leaves empty, so that their rules are not applied."""
-    return [rule.model.name for rule in RULES if rule.model and not rule.applied(values)]
+    """The keys of the models and word lists that the recipe leaves empty, so that their rules are not applied."""
+    found = (rule.model.name for rule in RULES if rule.model and not rule.applied(values))
+    return list(dict.fromkeys(found))
 
 
 def metrics() -> dict[str, Metric]:

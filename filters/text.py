@@ -1,43 +1,104 @@
-"""Rules on the text of a whole page, and their metrics. The heuristics are MassiveText's, adapted to all scripts.
+"""Rules on the text of a whole page, and their metrics: those of MassiveText (Gopher), C4, FineWeb and OBELICS.
 
-A new rule only touches this module: its metric in `METRICS` and `measure`, its declaration in `RULES`."""
+A new rule only touches this module: its metric in `METRICS` and `measure`, its declaration in `RULES`. Rules on words
+do not judge texts that are mostly written without spaces; rules on stop words judge languages of languages.toml."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
+from filters import repetition
 from filters.rule import Key, Metric, Rule
+from filters.words import Words, codes, languages, plain_words, punctuation, special, word_list, words_of
 
-# Scripts written without spaces: each Han or Kana character counts as a word; in Thai, Lao, Khmer and Myanmar a word
-# has about four characters.
-HAN_KANA = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-SOUTH_EAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-TOKEN = re.compile(
-    rf"(?P<han>[{HAN_KANA}])|(?P<sea>[{SOUTH_EAST_ASIAN}]{{1,4}})|(?P<word>[^\W{HAN_KANA}{SOUTH_EAST_ASIAN}]+)"
-)
 WORDS = (0, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000)
 LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
 SHARES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1)
 PLACEHOLDER = re.compile(r"\blorem\s+ipsum\s+dolor\b", re.I)
-
+PARAGRAPHS = re.compile(r"\n{2,}")
+LETTER = re.compile(r"[^\W\d_]")
+SENTENCE_END = re.compile(r"[.?!][\"'”’)]*(?:\s|$)")
+BULLETS = ("•", "-")
+ELLIPSES = ("…", "...")
+TERMINAL = (".", "?", "!", '"', "'", "”", "。", "？", "！", "।", "؟", "۔")
+"""Characters that end a sentence: C4's, and those of other scripts."""
+SHORT_LINE = 30
+NOT_MEASURED = -1.0
+"""The share of listed words if the recipe names no list, or none for the language."""
 
 METRICS = (
     Metric("words", pa.int32(), "words", WORDS),
     Metric("characters", pa.int32(), "characters"),
-    Metric(
-        "mean_word_length",
-        pa.float64(),
-        "mean characters per word, 0 for scripts without spaces",
-        LENGTHS,
-    ),
-    Metric("symbol_ratio", pa.float64(), "# and ellipses per word", SHARES),
+    Metric("mean_word_length", pa.float64(), "mean characters per word, 0 for scripts without spaces", LENGTHS),
+    Metric("hashes", pa.float64(), "# per word", SHARES),
+    Metric("ellipses", pa.float64(), "ellipses per word", SHARES),
+    Metric("bullet_lines", pa.float64(), "share of lines that start with a bullet", SHARES),
+    Metric("ellipsis_lines", pa.float64(), "share of lines that end with an ellipsis", SHARES),
+    Metric("alphabetic_words", pa.float64(), "share of words with a letter, 1 for scripts without spaces", SHARES),
+    Metric("few_words", pa.int32(), "different words of the few that nearly every text has, -1 for languages without a"
+           " list", (0, 1, 2, 3, 4, 5, 6, 7, 8)),
     Metric("duplicate_lines", pa.float64(), "share of lines that repeat an earlier one, listings aside", SHARES),
+    Metric("duplicate_paragraphs", pa.float64(), "share of paragraphs that repeat an earlier one", SHARES),
+    Metric("duplicate_line_characters", pa.float64(), "share of characters in repeated lines, listings aside", SHARES),
+    Metric("duplicate_paragraph_characters", pa.float64(), "share of characters in repeated paragraphs", SHARES),
+    *(
+        Metric(repetition.name(n), pa.float64(), f"share of characters in {n}-grams of words: the most frequent one, or"
+               " those that repeat an earlier one", SHARES)
+        for n in repetition.LENGTHS
+    ),
+    Metric("terminal_lines", pa.float64(), "share of lines that end with terminal punctuation", SHARES),
+    Metric("short_lines", pa.float64(), f"share of lines of at most {SHORT_LINE} characters", SHARES),
+    Metric("newlines", pa.float64(), "line ends per word, 0 for scripts without spaces", SHARES),
+    Metric("sentences", pa.int32(), "ends of sentences", (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500)),
+    Metric("braces", pa.bool_(), "whether it contains {"),
+    Metric("plain_words", pa.int32(), "words split at white space, without digits and marks at their ends", WORDS),
+    Metric("character_repetition", pa.float64(), "share of the most frequent 10-grams of characters", SHARES),
+    Metric("word_repetition", pa.float64(), "share of 5-grams of plain words that occur more than once", SHARES),
+    Metric("special_characters", pa.float64(), "share of characters that are no letters", SHARES),
+    Metric("punctuation", pa.float64(), "share of , ; : ? ! . among words and marks", SHARES),
+    Metric("stop_words", pa.float64(), "share of stop words, relative to English; -1 if not measured", SHARES),
+    Metric("flagged_words", pa.float64(), "share of flagged words; -1 if not measured", SHARES),
+    Metric("common_words", pa.float64(), "share of common words; -1 if not measured", SHARES),
     Metric("placeholder", pa.bool_(), "whether it contains lorem ipsum"),
-)
+)  # fmt: skip
 """The columns of a page's text metrics, in the order they are stored."""
 MASSIVE_TEXT = "MassiveText (Rae et al. 2021, arXiv 2112.11446), A.1.1"
+C4 = "C4 (Raffel et al. 2020, arXiv 1910.10683), 2.2"
+FINE_WEB = "FineWeb (Penedo et al. 2024, arXiv 2406.17557), 3.6"
+OBELICS = "OBELICS (Laurençon et al. 2023, arXiv 2306.16527), A.1"
+STOP_WORDS = Key("text.stop_words", "", 'List of stop words: "packaged", or a text file of English ones; none: ""')
+FLAGGED_WORDS = Key("text.flagged_words", "", 'Text file of flagged English words; none: ""')
+COMMON_WORDS = Key("text.common_words", "", 'Text file of common English words; none: ""')
+LISTS = (STOP_WORDS, FLAGGED_WORDS, COMMON_WORDS)
+
+
+def more(share: Any, most: float) -> Any:
+    return share > most
+
+
+def less(share: Any, least: float) -> Any:
+    """Fails below `least`, unless the share was not measured."""
+    return (share >= 0) & (share < least)
+
+
+def _most(metric: str, default: float, what: str, source: str) -> Rule:
+    """A rule with an upper limit of a share, under the name of its metric."""
+    name = ".".join(("text", f"max_{metric}"))
+    key = Key(name, default, f"Maximum {what}; 1: no limit", high=1)
+    return Rule(f"text.{metric}", "page", f"too high a {what}", (metric,), (key,), more, source=source)
+
+
+def _ngrams() -> tuple[Rule, ...]:
+    said = {n: "the most frequent" if n in repetition.TOP else "repeated" for n in repetition.LENGTHS}
+    return tuple(
+        _most(repetition.name(n), 1.0, f"share of characters in {what} {n}-grams of words", MASSIVE_TEXT)
+        for n, what in said.items()
+    )
+
+
 RULES = (
     Rule(
         "text.too_few_words",
@@ -54,7 +115,7 @@ RULES = (
         "too many words",
         metrics=("words",),
         keys=(Key("text.max_words", 100_000, "Maximum number of words of a page", low=1),),
-        fails=lambda words, most: words > most,
+        fails=more,
         source=MASSIVE_TEXT,
     ),
     Rule(
@@ -77,20 +138,130 @@ RULES = (
     Rule(
         "text.symbol_ratio",
         "page",
-        "too many # and ellipses per word",
-        metrics=("symbol_ratio",),
-        keys=(Key("text.max_symbol_ratio", 0.1, "Maximum number of # and ellipses per word"),),
-        fails=lambda ratio, most: ratio > most,
+        "too many # or ellipses per word",
+        metrics=("hashes", "ellipses"),
+        keys=(Key("text.max_symbol_ratio", 0.1, "Maximum number of # per word, and of ellipses"),),
+        fails=lambda hashes, ellipses, most: (hashes > most) | (ellipses > most),
+        source=MASSIVE_TEXT,
+    ),
+    _most("bullet_lines", 1.0, "share of lines that start with a bullet", MASSIVE_TEXT),
+    _most("ellipsis_lines", 1.0, "share of lines that end with an ellipsis", MASSIVE_TEXT),
+    Rule(
+        "text.alphabetic_words",
+        "page",
+        "too few words with a letter",
+        metrics=("alphabetic_words",),
+        keys=(Key("text.min_alphabetic_words", 0.0, "Minimum share of words with a letter", high=1),),
+        fails=less,
         source=MASSIVE_TEXT,
     ),
     Rule(
-        "text.duplicate_lines",
+        "text.few_words",
         "page",
-        "too many repeated lines",
-        metrics=("duplicate_lines",),
-        keys=(Key("text.max_duplicate_lines", 0.3, "Maximum share of repeated lines; 1: no limit", high=1),),
-        fails=lambda share, most: share > most,
+        "too few of the words that nearly every text has",
+        metrics=("few_words",),
+        keys=(Key("text.min_few_words", 0, "Minimum number of different words such as the, of, and", high=8),),
+        fails=less,
         source=MASSIVE_TEXT,
+    ),
+    _most("duplicate_lines", 0.3, "share of repeated lines", MASSIVE_TEXT),
+    _most("duplicate_paragraphs", 1.0, "share of repeated paragraphs", MASSIVE_TEXT),
+    _most("duplicate_line_characters", 1.0, "share of characters in repeated lines",
+          f"{MASSIVE_TEXT}; FineWeb has 0.01"),
+    _most("duplicate_paragraph_characters", 1.0,
+          "share of characters in repeated paragraphs", MASSIVE_TEXT),
+    *_ngrams(),
+    Rule(
+        "text.terminal_lines",
+        "page",
+        "too few lines that end with terminal punctuation",
+        metrics=("terminal_lines",),
+        keys=(Key("text.min_terminal_lines", 0.0, "Minimum share of lines that end a sentence", high=1),),
+        fails=less,
+        source=FINE_WEB,
+    ),
+    _most("short_lines", 1.0, f"share of lines of at most {SHORT_LINE} characters",
+          f"{FINE_WEB}, which has 0.67"),
+    Rule(
+        "text.newlines",
+        "page",
+        "too many line ends per word",
+        metrics=("newlines",),
+        keys=(Key("text.max_newlines", 0.0, "Maximum line ends per word, as 0.3 in FineWeb; 0: no limit"),),
+        fails=lambda newlines, most: (newlines > most) & (most > 0),
+        source=FINE_WEB,
+    ),
+    Rule(
+        "text.too_few_sentences",
+        "page",
+        "too few sentences",
+        metrics=("sentences",),
+        keys=(Key("text.min_sentences", 0, "Minimum number of sentences; C4: 5"),),
+        fails=less,
+        source=C4,
+    ),
+    Rule(
+        "text.braces",
+        "page",
+        "contains {, as code does",
+        metrics=("braces",),
+        keys=(Key("text.braces", False, "Drop pages that contain {"),),
+        fails=lambda braces, wanted: braces & wanted,
+        source=C4,
+    ),
+    Rule(
+        "text.plain_words",
+        "page",
+        "too few or too many words",
+        metrics=("plain_words",),
+        keys=(
+            Key("text.min_plain_words", 0, "Minimum number of words without marks and digits; OBELICS: 10"),
+            Key("text.max_plain_words", 100_000_000, "Maximum number of such words; OBELICS: 2000"),
+        ),
+        fails=lambda words, least, most: (words < least) | (words > most),
+        source=OBELICS,
+    ),
+    _most("character_repetition", 1.0, "share of repeated 10-grams of characters", OBELICS),
+    _most("word_repetition", 1.0, "share of repeated 5-grams of words", OBELICS),
+    _most("special_characters", 1.0, "share of characters that are no letters", OBELICS),
+    Rule(
+        "text.stop_words",
+        "page",
+        "too few stop words",
+        metrics=("stop_words",),
+        keys=(Key("text.min_stop_words", 0.0, "Minimum share of stop words", high=1),),
+        fails=less,
+        model=STOP_WORDS,
+        source=OBELICS,
+    ),
+    Rule(
+        "text.flagged_words",
+        "page",
+        "too many flagged words",
+        metrics=("flagged_words",),
+        keys=(Key("text.max_flagged_words", 1.0, "Maximum share of flagged words", high=1),),
+        fails=more,
+        model=FLAGGED_WORDS,
+        source=OBELICS,
+    ),
+    Rule(
+        "text.punctuation",
+        "page",
+        "too little punctuation",
+        metrics=("punctuation",),
+        keys=(Key("text.min_punctuation", 0.0, "Minimum share of , ; : ? ! . among words and marks", high=1),),
+        fails=less,
+        source=OBELICS,
+    ),
+    Rule(
+        "text.common_words",
+        "page",
+        "too few common words",
+        metrics=("common_words",),
+        keys=(Key("text.min_common_words", 0.0, "Minimum share of common words", high=1),),
+        fails=less,
+        model=COMMON_WORDS,
+        source=OBELICS,
     ),
     Rule(
         "text.placeholder",
@@ -99,40 +270,109 @@ RULES = (
         metrics=("placeholder",),
         keys=(Key("text.placeholder", True, "Drop pages that contain lorem ipsum"),),
         fails=lambda placeholder, wanted: placeholder & wanted,
-        source="C4 (Raffel et al. 2020, arXiv 1910.10683), 2.2",
+        source=C4,
     ),
-)
+)  # fmt: skip
 """In the order they are applied."""
 
 
-def measure(text: str, listings: Sequence[str] = ()) -> dict[str, int | float | bool]:
+def measure(
+    text: str, listings: Sequence[str] = (), language: str = "en", lists: Mapping[str, str] | None = None
+) -> dict[str, int | float | bool]:
     """The `METRICS` of a text; ratios rounded to 4 decimals, so that they are the same on every machine.
 
-    Lines and symbols of its `listings` do not count: programs repeat themselves."""
-    words = spaced = letters = 0
-    for match in TOKEN.finditer(text):
-        words += 1
-        if match.lastgroup == "word":
-            spaced += 1
-            letters += match.end() - match.start()
-    symbols = _symbols(text) - sum(map(_symbols, listings))
-    lines = _lines(text)
-    for listing in listings:
-        lines -= _lines(listing)
-    repeated = lines.total() - len(lines)
+    Lines and symbols of its `listings` do not count: programs repeat themselves. `lists` holds the values of the keys
+    `LISTS`; without one its metric is not measured."""
+    measured = {
+        **gopher(text, words_of(text), listings, language),
+        "sentences": len(SENTENCE_END.findall(text)),
+        "braces": "{" in text,
+        **obelics(text, language, lists or {}),
+        "placeholder": "ipsum" in text.lower() and PLACEHOLDER.search(text) is not None,
+    }
+    return {metric.name: _rounded(measured[metric.name]) for metric in METRICS}
+
+
+def gopher(text: str, words: Words, listings: Sequence[str] = (), language: str = "en") -> dict[str, int | float]:
+    """The metrics of MassiveText and FineWeb of a text and its words."""
+    count, spaced = words
+    if not words.judged:
+        spaced = []
+    total = max(1, len(spaced))
+    without = sum(LETTER.search(word) is None for word in spaced if not word.isalpha())
+    known = languages().get(language)
     return {
-        "words": words,
+        "words": count,
         "characters": len(text),
-        "mean_word_length": round(letters / spaced, 4) if 2 * spaced > words else 0.0,
-        "symbol_ratio": round(symbols / words, 4) if words else 0.0,
-        "duplicate_lines": round(repeated / lines.total(), 4) if lines else 0.0,
-        "placeholder": PLACEHOLDER.search(text) is not None,
+        "mean_word_length": sum(map(len, spaced)) / total,
+        "hashes": _per(_outside(text, listings, lambda part: part.count("#")), count),
+        "ellipses": _per(_outside(text, listings, lambda part: part.count("…") + part.count("...")), count),
+        "alphabetic_words": 1 - without / total,
+        "few_words": len(known.few.intersection(map(str.lower, spaced))) if known else -1,
+        **_lines(text, listings, len(spaced)),
+        **repetition.word_ngrams(spaced, len(text)),
     }
 
 
-def _symbols(text: str) -> int:
-    return text.count("#") + text.count("…") + text.count("...")
+def _rounded(value: Any) -> Any:
+    return round(float(value), 4) if isinstance(value, float) else value
 
 
-def _lines(text: str) -> Counter[str]:
-    return Counter(line for line in map(str.strip, text.split("\n")) if line)
+def _per(count: int, words: int) -> float:
+    return count / words if words else 0.0
+
+
+def _outside(text: str, listings: Sequence[str], count: Any) -> int:
+    return int(count(text)) - sum(map(count, listings))
+
+
+def _lines(text: str, listings: Sequence[str], words: int) -> dict[str, float]:
+    """The metrics of lines and paragraphs; empty lines do not count. `words`: 0 for scripts without spaces."""
+    lines = [line for line in map(str.strip, text.split("\n")) if line]
+    counts = Counter(lines)
+    for listing in listings:
+        counts -= Counter(line for line in map(str.strip, listing.split("\n")) if line)
+    paragraphs = Counter(PARAGRAPHS.split(text.strip()))
+    total, characters = max(1, len(lines)), max(1, len(text))
+    return {
+        "bullet_lines": sum(line.startswith(BULLETS) for line in lines) / total,
+        "ellipsis_lines": sum(line.endswith(ELLIPSES) for line in lines) / total,
+        "duplicate_lines": (counts.total() - len(counts)) / max(1, counts.total()),
+        "duplicate_line_characters": _again(counts) / characters,
+        "duplicate_paragraphs": (paragraphs.total() - len(paragraphs)) / paragraphs.total(),
+        "duplicate_paragraph_characters": _again(paragraphs) / characters,
+        "terminal_lines": sum(line.endswith(TERMINAL) for line in lines) / total,
+        "short_lines": sum(len(line) <= SHORT_LINE for line in lines) / total,
+        "newlines": _per(text.count("\n"), words),
+    }
+
+
+def _again(counts: Counter[str]) -> int:
+    """The characters of what repeats something."""
+    return sum(len(item) * (count - 1) for item, count in counts.items() if count > 1)
+
+
+def obelics(text: str, language: str, lists: Mapping[str, str], shortest: int = 0) -> dict[str, float]:
+    """OBELICS' metrics of a text or a paragraph. Under `shortest` words and marks, the share of punctuation is 1."""
+    words, characters = plain_words(text), codes(text)
+    marks, tokens = punctuation(characters)
+    known, counts = languages().get(language), Counter(words)
+    shares = {key.name: listed(counts, lists.get(key.name, ""), language) for key in LISTS}
+    return {
+        "plain_words": len(words),
+        "character_repetition": repetition.character_repetition(characters),
+        "word_repetition": repetition.repeated_ngrams(repetition.hashes(words), 5),
+        "special_characters": float(special(characters).mean()) if text else 0.0,
+        "punctuation": 1.0 if tokens < shortest else _per(marks, tokens),
+        "stop_words": shares[STOP_WORDS.name] * (known.factor if known and shares[STOP_WORDS.name] > 0 else 1.0),
+        "flagged_words": shares[FLAGGED_WORDS.name],
+        "common_words": shares[COMMON_WORDS.name],
+    }
+
+
+def listed(words: Counter[str], name: str, language: str) -> float:
+    """The share of words that are in a list; NOT_MEASURED without a list for the language."""
+    known = word_list(name, language) if name else frozenset[str]()
+    if not known:
+        return NOT_MEASURED
+    return _per(sum(words[word] for word in known.intersection(words)), words.total())

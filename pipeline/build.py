@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from filters.text import LISTS
+from filters.words import list_digest
 from pipeline.claim import claim, note
 from pipeline.engine.corpus import Corpus
 from pipeline.engine.progress import Progress
@@ -41,6 +43,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
             b.input.parts.identity(),
             [section.model_dump() for section in (b.recipe.limits, b.recipe.extract, b.recipe.text)],
             [b.recipe.image.max_bytes, b.recipe.image.max_pixels],
+            [list_digest(b.recipe.values()[key.name]) for key in LISTS],
         ],
         (*PAGE_PACKAGES, *PICTURE_PACKAGES),
     ),

@@ -6,6 +6,8 @@ from typing import Any
 
 import pipeline.recipe as recipes
 from filters.scorers import ScorerError, check
+from filters.text import LISTS
+from filters.words import WordListError, list_digest
 from pipeline.engine.corpus import Corpus
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
@@ -28,11 +30,13 @@ def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
 
 
 def may_claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
-    """Raises BuildError if the directory holds something else or was built with another recipe, or if a model named by
-    the recipe is not installed."""
+    """Raises BuildError if the directory holds something else or was built with another recipe, or if a model or a word
+    list named by the recipe is missing."""
     try:
         check(recipe.values())
-    except ScorerError as error:
+        for key in LISTS:
+            list_digest(recipe.values()[key.name])
+    except (ScorerError, WordListError) as error:
         raise BuildError(str(error)) from None
     root = corpus.root
     if printable(str(root)) != str(root):

@@ -143,14 +143,20 @@ def _pages_again(now: np.ndarray, metrics: pa.Table, values: dict[str, Any]) -> 
     measured = np.asarray(metrics["words"].is_valid())
     before = now.copy()
     before[measured] = None
-    columns = {name: np.asarray(pc.fill_null(metrics[name], False if pa.types.is_boolean(metrics[name].type) else 0))
-               for name in (metric.name for metric in rules.PAGE_METRICS)}  # fmt: skip
+    columns = {metric.name: _filled(metrics[metric.name]) for metric in rules.PAGE_METRICS}
     failed = judge(rules.PAGES_JUDGED, columns, values, before)
     passed = _passed(failed)
     failed[passed & np.isin(now.astype(str), list(PAGES_AGAIN))] = NOT_JUDGED
     stands = passed & ~np.isin(now.astype(str), ["None", NO_IMAGE_LEFT, *PAGES_AGAIN])
     failed[stands] = now[stands]
     return failed
+
+
+def _filled(column: pa.ChunkedArray) -> Any:
+    """A metric without nulls, as `judge` takes it."""
+    if pa.types.is_string(column.type):
+        return column.combine_chunks().fill_null("")
+    return np.asarray(pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0))
 
 
 def _objects(column: pa.ChunkedArray) -> np.ndarray:

@@ -90,7 +90,7 @@ class ExtractPages(EachTask):
         if file_for is not None:
             named = partial(file_for, record.url)
             document = replace(document, nodes=tuple(_with_file(node, named) for node in document.nodes))
-        row = self._dropped(record, source, None) | _content(document)
+        row = self._dropped(record, source, None) | _content(document, self.values)
         return row | {"rule": first_failure(PAGES_JUDGED, row, self.values)}
 
     def _dropped(self, record: Record, source: str, rule: str | None) -> dict[str, Any]:
@@ -158,20 +158,23 @@ def _with_file(node: Node, file_for: Callable[[str], str | None]) -> Node:
     return replace(node, alternatives=tuple(dict.fromkeys((*node.alternatives, *files)))) if files else node
 
 
-def _content(document: Document) -> dict[str, Any]:
+def _content(document: Document, values: dict[str, Any]) -> dict[str, Any]:
     """Content and metrics of a page, as columns of work/pages."""
     nodes = document.nodes
     words = "\n\n".join(node.text for node in nodes if isinstance(node, Text))
     folded = " ".join(words.lower().split())
+    language, score = identify(words)
+    language = language or document.metadata.language.partition("-")[0].lower()
     return {
         "texts": [node.text if isinstance(node, Text) else None for node in nodes],
         "images": [None if isinstance(node, Text) else asdict(node) for node in nodes],
         "inline_svg": document.inline_svg,
         "left_out": list(document.left_out),
         "metadata": asdict(document.metadata),
-        "language": identify(words) or document.metadata.language.partition("-")[0].lower(),
         "pictures": sum(not isinstance(node, Text) for node in nodes),
-        **text.measure(words, document.listings),
+        "language": language,
+        "language_score": round(score, 4),
+        **text.measure(words, document.listings, language, values),
         "text_hash": short_hash(folded),
         "minhash": signature(folded),
     }

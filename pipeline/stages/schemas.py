@@ -63,7 +63,6 @@ PAGES = pa.schema(
         ("inline_svg", pa.int32()),
         ("left_out", pa.map_(pa.string(), pa.int32())),
         ("metadata", pa.struct([(name, pa.string()) for name in METADATA_FIELDS])),
-        ("language", pa.string()),
         *((metric.name, metric.type) for metric in PAGE_METRICS),
         ("url_hash", pa.binary(16)),
         ("text_hash", pa.binary(16)),

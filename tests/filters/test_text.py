@@ -71,9 +71,10 @@ def test_opting_out(headers: dict[str, str], robots: str, rule: str | None) -> N
 
 
 def test_language() -> None:
-    assert identify("Der schnelle braune Fuchs springt über den faulen Hund und schläft.") == "de"
-    assert identify("これは日本語の文章です。写真を見てください。") == "ja"
-    assert identify("hm") == ""
+    code, probability = identify("Der schnelle braune Fuchs springt über den faulen Hund und schläft.")
+    assert code == "de" and 0.9 < probability <= 1
+    assert identify("これは日本語の文章です。写真を見てください。")[0] == "ja"
+    assert identify("hm") == ("", 0.0)
 
 
 @pytest.mark.parametrize(
