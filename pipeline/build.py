@@ -8,7 +8,7 @@ from pathlib import Path
 from filters.text import LISTS
 from filters.words import list_digest
 from pipeline.claim import claim, note
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.progress import Progress
 from pipeline.engine.run import Engine
 from pipeline.engine.runner import Runner
@@ -17,7 +17,7 @@ from pipeline.errors import BuildError
 from pipeline.fetch import Networks
 from pipeline.fetch.client import user_agent
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, write_manifest
-from pipeline.recipe import Recipe, Storage
+from pipeline.recipe import Recipe, StorageSection
 from pipeline.stages import parts
 from pipeline.stages.decisions import DecideImages
 from pipeline.stages.dedup import FindCopies
@@ -67,7 +67,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "distinct_images",
         ("references",),
         lambda b: StoreImages(b.corpus, b.input, b.recipe),
-        lambda b: b.recipe.image.model_dump(include=set(Storage.model_fields)),
+        lambda b: b.recipe.image.model_dump(include=set(StorageSection.model_fields)),
         PICTURE_PACKAGES,
     ),
     Step("images", ("distinct_images",), lambda b: IndexImages(b.corpus)),
@@ -126,7 +126,7 @@ def build(
     beam_options: list[str],
     progress: Progress,
     network: Network = OFFLINE,
-) -> Corpus:
+) -> CorpusDirectory:
     """Build a corpus at `root`, or resume one.
 
     Raises BuildError for every error outside of this program."""
@@ -135,7 +135,7 @@ def build(
     if not inputs:
         raise BuildError("no input: give WARC files or folders of HTML")
     paths = parts.resolve(inputs, progress.note)
-    corpus = Corpus(root.resolve())
+    corpus = CorpusDirectory(root.resolve())
     claim(corpus, recipe, paths)
     with corpus.locked():
         log, cores = corpus.work("worker.log"), os.cpu_count() or 1

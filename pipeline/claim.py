@@ -8,7 +8,7 @@ import pipeline.recipe as recipes
 from filters.scorers import ScorerError, check
 from filters.text import LISTS
 from filters.words import WordListError, list_digest
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
 from pipeline.recipe import Recipe
@@ -20,7 +20,7 @@ from shards.records import other_format
 OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images", "windows", "work", "runs", "warc"}
 
 
-def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
+def claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> None:
     """Claim the directory. Raises BuildError like `may_claim`."""
     may_claim(corpus, recipe, paths)
     try:
@@ -29,7 +29,7 @@ def claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
         raise BuildError(f"{corpus.root}: {error.strerror}") from None
 
 
-def may_claim(corpus: Corpus, recipe: Recipe, paths: list[Path]) -> None:
+def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> None:
     """Raises BuildError if the directory holds something else or was built with another recipe, or if a model or a word
     list named by the recipe is missing."""
     try:
@@ -85,7 +85,7 @@ def _flat(table: dict[str, Any]) -> dict[str, str]:
     } | {"seed": str(table["seed"])}
 
 
-def note(corpus: Corpus, recipe: Recipe, cut: Input) -> None:
+def note(corpus: CorpusDirectory, recipe: Recipe, cut: Input) -> None:
     """Write down the input and the recipe. Raises BuildError if the directory was started with another input."""
     path = corpus.work("input.json")
     names = [[source.name, source.kind, source.size, source.identity] for source in cut.parts.sources]

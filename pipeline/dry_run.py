@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.claim import may_claim
 from pipeline.display import duration
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.runner import Runner
 from pipeline.recipe import Recipe
 from pipeline.sources.source import Part
@@ -66,7 +66,7 @@ class Forecast:
 def dry_run(inputs: Sequence[str], root: Path, recipe: Recipe, base_url: str, beam_options: list[str]) -> Forecast:
     """Read an input, or a sample of it. Raises the same BuildError as the start of a build."""
     paths = parts.resolve(inputs)
-    corpus = Corpus(root.resolve())
+    corpus = CorpusDirectory(root.resolve())
     may_claim(corpus, recipe, paths)
     runner = Runner.from_options(beam_options, corpus.work("worker.log"), os.cpu_count() or 1, "")
     cut = parts.cut(None, paths, base_url)

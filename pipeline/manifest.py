@@ -6,7 +6,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 
 from filters.rules import not_applied
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.tasks import FileEntry
 from pipeline.json_files import write_json
 from pipeline.recipe import Recipe
@@ -30,7 +30,7 @@ WRITTEN = {
 """The prefixes of a corpus' files, by folder."""
 
 
-def write_manifest(corpus: Corpus, recipe: Recipe, parts: Parts, stages: dict[str, list[FileEntry]]) -> None:
+def write_manifest(corpus: CorpusDirectory, recipe: Recipe, parts: Parts, stages: dict[str, list[FileEntry]]) -> None:
     """Write manifest.json after deleting files of earlier builds that it does not list."""
     kept = [
         entry for name in ("documents", "distinct_images", "images", "tokenizer", "shards") for entry in stages[name]

@@ -26,7 +26,7 @@ from pipeline.errors import BuildError
 PRESETS = Path(__file__).parent / "recipes"
 
 
-class Section(BaseModel):
+class RecipeSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -40,7 +40,7 @@ def _setting(default: Any, what: str, **limits: Any) -> Any:
     return Field(**options)
 
 
-class Extract(Section):
+class ExtractSection(RecipeSection):
     """How pages become nodes; see pipeline.extract.ExtractOptions."""
 
     engine: Literal["openm3w", "trafilatura"] = _setting("openm3w", "Method that selects a page's main content")
@@ -49,7 +49,7 @@ class Extract(Section):
     max_image_width: int = _setting(1024, "Preferred width: the widest candidate up to this many pixels", ge=1)
 
 
-class Storage(Section):
+class StorageSection(RecipeSection):
     """How images are decoded and stored; rules on them come from the table."""
 
     # JPEG's maximum side is 65,500 pixels
@@ -67,7 +67,7 @@ def _distinct(formats: tuple[str, ...]) -> tuple[str, ...]:
 Formats = Annotated[tuple[Literal["parquet", "tar"], ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
-class Windows(Section):
+class WindowsSection(RecipeSection):
     """How documents are cut; see shards.windows."""
 
     policy: Literal["random", "tile"] = _setting("tile", "Lay windows around the images (tile), or draw them at random")
@@ -84,14 +84,14 @@ class Windows(Section):
     shard_bytes: int = _setting(256_000_000, "Average bytes of a shard", ge=1)
 
 
-def _of_rules(name: str, base: type[Section] = Section) -> type[Section]:
+def _of_rules(name: str, base: type[RecipeSection] = RecipeSection) -> type[RecipeSection]:
     """A section with its keys from the table of rules."""
     fields: dict[str, Any] = {}
     for key in rule_keys().values():
         section, _, field = key.name.partition(".")
         if section == name:
             fields[field] = (_type(key), _setting(key.default, key.what, **_limits(key)))
-    return create_model(name.capitalize(), __base__=base, __module__=__name__, **fields)
+    return create_model(f"{name.capitalize()}Section", __base__=base, __module__=__name__, **fields)
 
 
 def _type(key: Key) -> Any:
@@ -108,31 +108,31 @@ def _limits(key: Key) -> dict[str, float]:
 
 # their fields are data that type checkers cannot see
 if TYPE_CHECKING:
-    Limits = Any
-    Text = Any
-    Image = Any
-    Dedup = Any
-    Split = Any
+    LimitsSection = Any
+    TextSection = Any
+    ImageSection = Any
+    DedupSection = Any
+    SplitSection = Any
 else:
-    Limits = _of_rules("limits")
-    Text = _of_rules("text")
-    Image = _of_rules("image", Storage)
-    Dedup = _of_rules("dedup")
-    Split = _of_rules("split")
+    LimitsSection = _of_rules("limits")
+    TextSection = _of_rules("text")
+    ImageSection = _of_rules("image", StorageSection)
+    DedupSection = _of_rules("dedup")
+    SplitSection = _of_rules("split")
 
 
-class Recipe(Section):
+class Recipe(RecipeSection):
     """A resolved recipe."""
 
     name: str = _setting("web", "Name of the recipe")
     seed: int = _setting(0, "Seed of every random choice", ge=0, le=2**63 - 1)
-    limits: Limits = Field(default_factory=Limits)
-    extract: Extract = Field(default_factory=Extract)
-    text: Text = Field(default_factory=Text)
-    image: Image = Field(default_factory=Image)
-    dedup: Dedup = Field(default_factory=Dedup)
-    windows: Windows = Field(default_factory=Windows)
-    split: Split = Field(default_factory=Split)
+    limits: LimitsSection = Field(default_factory=LimitsSection)
+    extract: ExtractSection = Field(default_factory=ExtractSection)
+    text: TextSection = Field(default_factory=TextSection)
+    image: ImageSection = Field(default_factory=ImageSection)
+    dedup: DedupSection = Field(default_factory=DedupSection)
+    windows: WindowsSection = Field(default_factory=WindowsSection)
+    split: SplitSection = Field(default_factory=SplitSection)
 
     @property
     def body_bytes(self) -> int:

@@ -56,7 +56,7 @@ def _resolve_odd(reference: str, base: str) -> str:
         return ""
 
 
-class Parts(NamedTuple):
+class UrlParts(NamedTuple):
     """The parts of a URL: host without brackets, port to connect to, `authority` (host and port as written, without
     credentials), path and query."""
 
@@ -67,13 +67,13 @@ class Parts(NamedTuple):
     target: str
 
 
-def split(url: str) -> Parts | None:
+def split(url: str) -> UrlParts | None:
     """The parts of an absolute http, https or file URL; None for anything else."""
     match = _PARTS.fullmatch(resolve(url, "") or "")
     if match is None:
         return None
     scheme, authority, host, port, target = match.groups(default="")
-    return Parts(scheme, host.strip("[]"), int(port or _DEFAULT_PORT[scheme]), authority, target)
+    return UrlParts(scheme, host.strip("[]"), int(port or _DEFAULT_PORT[scheme]), authority, target)
 
 
 def normal(url: str) -> str | None:

@@ -29,6 +29,15 @@ BY_NAME = {"img2dataset", "standard-imghdr"}
 SHADOWS = ("dedup", "shards", "filters", "pipeline", "typing")
 
 
+def test_no_two_public_classes_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
 def test_extract_as_a_library_call() -> None:
     words = "Words of an article that is long enough to be found by anyone who looks for it. " * 5
     html = f"<html><body><article><p>{words}</p><img src=a.png alt=sea><p>{words}</p></article></body></html>"

@@ -22,9 +22,18 @@ from shards.readers import read_documents
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer, train_corpus_tokenizer
 from shards.windows import training_texts
 from train_min import TrainError
-from train_min.data.windows import Corpus, Losses, Windows, check_files, cut_windows, open_corpus, pictures, seen_images
+from train_min.data.windows import (
+    Losses,
+    TrainingCorpus,
+    WindowArrays,
+    check_files,
+    cut_windows,
+    open_corpus,
+    pictures,
+    seen_images,
+)
 from train_min.measuring import validate
-from train_min.measuring.results import Progress, finish, say_too_few
+from train_min.measuring.results import RunLog, finish, say_too_few
 from train_min.measuring.validate import Clusters, amount_of
 from train_min.model.vision import choose_device, load_encoder
 from train_min.options import Result, TrainOptions
@@ -53,7 +62,7 @@ RUN = 32
 """Consecutive tokens that identify text of a held-out piece of a book; shorter runs also match common phrases."""
 
 
-def both_texts(corpora: list[Corpus]) -> Iterator[str]:
+def both_texts(corpora: list[TrainingCorpus]) -> Iterator[str]:
     """Yield training text of all corpora, the same number of bytes from each."""
     for corpus in corpora:
         left = TOKENIZER_BYTES // len(corpora)
@@ -74,7 +83,7 @@ class HeldOut:
     pictures: set[bytes]
 
 
-def text_hashes(corpus: Corpus) -> dict[str, bytes]:
+def text_hashes(corpus: TrainingCorpus) -> dict[str, bytes]:
     """Map the URL of each document to the sha256 of its words."""
     return {
         row["url"]: hashlib.sha256(" ".join(" ".join(filter(None, row["texts"])).split()).encode()).digest()
@@ -82,7 +91,7 @@ def text_hashes(corpus: Corpus) -> dict[str, bytes]:
     }
 
 
-def token_runs(windows: Windows, index: int) -> set[bytes]:
+def token_runs(windows: WindowArrays, index: int) -> set[bytes]:
     """Return all runs of `RUN` text tokens of a window. `<image>` and EOC are skipped: the corpora may keep different
     images."""
     ids = windows.of(index)[0]
@@ -91,7 +100,7 @@ def token_runs(windows: Windows, index: int) -> set[bytes]:
 
 
 def held_out_of(
-    held_out: dict[str, Windows], training: dict[str, Windows], texts: dict[str, dict[str, bytes]]
+    held_out: dict[str, WindowArrays], training: dict[str, WindowArrays], texts: dict[str, dict[str, bytes]]
 ) -> HeldOut:
     """Collect what both sides hold out. `texts`: `text_hashes` of each side."""
     found = HeldOut(set(), set(), set(), set())
@@ -106,7 +115,7 @@ def held_out_of(
     return found
 
 
-def without(windows: Windows, held_out: HeldOut, texts: dict[str, bytes], max_documents: int) -> Windows:
+def without(windows: WindowArrays, held_out: HeldOut, texts: dict[str, bytes], max_documents: int) -> WindowArrays:
     """Keep the windows that share no document, text or image with what is held out. Of a book only the windows with
     text of its held-out pieces are removed. An image used by more than `max_documents` documents does not count as
     shared."""
@@ -122,7 +131,7 @@ def without(windows: Windows, held_out: HeldOut, texts: dict[str, bytes], max_do
     return only(windows, [index for index in range(len(windows)) if not shared(index)])
 
 
-def telling_pictures(windows: Windows, held_out: set[bytes], max_documents: int) -> np.ndarray:
+def telling_pictures(windows: WindowArrays, held_out: set[bytes], max_documents: int) -> np.ndarray:
     """Mark the images (H,) that are held out and used by at most `max_documents` documents."""
     documents = np.unique([unit["doc_id"] for unit in windows.units], return_inverse=True)[1].reshape(-1)
     uses = np.stack([documents[windows.image_units()], windows.images], 1)[windows.images >= 0]
@@ -132,7 +141,7 @@ def telling_pictures(windows: Windows, held_out: set[bytes], max_documents: int)
     return np.array(met, bool) & (users <= max_documents)
 
 
-def only(windows: Windows, kept: list[int]) -> Windows:
+def only(windows: WindowArrays, kept: list[int]) -> WindowArrays:
     """Select windows by index."""
     tokens, images = zip(*(windows.of(index) for index in kept), strict=True) if kept else ((), ())
     return replace(
@@ -146,7 +155,7 @@ def only(windows: Windows, kept: list[int]) -> Windows:
     )
 
 
-def joined(left: Windows, right: Windows) -> Windows:
+def joined(left: WindowArrays, right: WindowArrays) -> WindowArrays:
     """Concatenate two sets of windows, without their images."""
     return replace(
         left,
@@ -196,7 +205,7 @@ def side_job(setting: Setting, side: str, seed: int, log: Log) -> None:
 
 
 @dataclass
-class Pages:
+class HeldOutPages:
     """The held-out units of both sets. A page held out in both counts once: its pieces have one place each, given by
     its URL and the number of the piece."""
 
@@ -205,7 +214,7 @@ class Pages:
     documents: set[str] = field(default_factory=set)
     sites: set[str] = field(default_factory=set)
 
-    def add(self, windows: Windows, clusters: Clusters, used: np.ndarray) -> list[int]:
+    def add(self, windows: WindowArrays, clusters: Clusters, used: np.ndarray) -> list[int]:
         """The places of the units (U,) that are `used`."""
         found = []
         pieces_met: Counter[str] = Counter()
@@ -223,13 +232,13 @@ class Pages:
 
 
 def compare(
-    held_out: dict[str, Windows], clusters: dict[str, Clusters], a: list[Losses], b: list[Losses]
+    held_out: dict[str, WindowArrays], clusters: dict[str, Clusters], a: list[Losses], b: list[Losses]
 ) -> dict[str, Any]:
     """NLL of B's models minus that of A's, in bits per token that sees an image, averaged over both held-out sets;
     above zero A teaches more. Models of the same seed are compared with each other, because most of the variance
     between seeds comes from the initial weights they share. A page held out in both sets counts once in the interval
     (`validate.interval`); a page without such a token does not count."""
-    pages, place = Pages(), []
+    pages, place = HeldOutPages(), []
     counts, differences = [], []
     for name, windows in held_out.items():
         chosen = seen_images(windows).image >= 0
@@ -284,8 +293,8 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
 
 
 def begin(
-    corpora: dict[str, Corpus], out: Path, options: TrainOptions, report: Report
-) -> tuple[Setting, dict[str, Windows], dict[str, Clusters], Progress]:
+    corpora: dict[str, TrainingCorpus], out: Path, options: TrainOptions, report: Report
+) -> tuple[Setting, dict[str, WindowArrays], dict[str, Clusters], RunLog]:
     """Prepare the held-out windows of both sides and their clusters, the language model, and the features of all
     images."""
     keep_freed_memory()
@@ -312,19 +321,19 @@ def begin(
         hashes = {row.tobytes() for part in (kept[side], held_out[side]) for row in part.hashes} - known
         jobs += encode_jobs(setting, opened, pictures(opened, hashes))
         known |= hashes
-    progress = Progress(out / "log.jsonl", report, sum(amount(jobs).values()))
+    progress = RunLog(out / "log.jsonl", report, sum(amount(jobs).values()))
     run_jobs(first_job, jobs, worker_count(options, device), progress)
     return setting, held_out, clusters, progress
 
 
 def write_windows(
     setting: Setting,
-    corpora: dict[str, Corpus],
+    corpora: dict[str, TrainingCorpus],
     tokenizer: Tokenizer,
-    held_out: dict[str, Windows],
-    training: dict[str, Windows],
+    held_out: dict[str, WindowArrays],
+    training: dict[str, WindowArrays],
     report: Report,
-) -> dict[str, Windows]:
+) -> dict[str, WindowArrays]:
     """Write the windows of both sides to files, and return the training windows that share nothing with what is held
     out. Raises TrainError if there is too little data."""
     data, nano = setting.out / "data", setting.options.lm == "nano"
@@ -348,7 +357,7 @@ def write_windows(
     return kept
 
 
-def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOptions) -> Tokenizer:
+def common_tokenizer(corpora: dict[str, TrainingCorpus], out: Path, options: TrainOptions) -> Tokenizer:
     """The language model's own tokenizer, or one trained on both corpora and stored in the run."""
     try:
         if options.lm != "nano":
@@ -366,7 +375,7 @@ def common_tokenizer(corpora: dict[str, Corpus], out: Path, options: TrainOption
 
 
 def against_data(
-    held_out: dict[str, Windows], clusters: dict[str, Clusters], losses: dict[str, list[Losses]]
+    held_out: dict[str, WindowArrays], clusters: dict[str, Clusters], losses: dict[str, list[Losses]]
 ) -> dict[str, Any]:
     table: dict[str, dict[str, float | None]] = {}
     for name, windows in held_out.items():

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from train_min.data.windows import Losses, Windows, check_files, open_corpus
+from train_min.data.windows import Losses, WindowArrays, check_files, open_corpus
 from train_min.measuring.evaluate import captions
-from train_min.measuring.results import Progress, finish, read_log, say_too_few, summarise
+from train_min.measuring.results import RunLog, finish, read_log, say_too_few, summarise
 from train_min.measuring.validate import clusters_of, too_few_held_out
 from train_min.model.vision import choose_device, load_encoder
 from train_min.options import Result, TrainOptions
@@ -58,7 +58,7 @@ def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Resul
     return finish(out, data, options, {"prepare": prepared, "total": time.monotonic() - started}, report)
 
 
-def train_arms(setting: Setting, variants: list[Variant], progress: Progress) -> dict[str, list[Losses]]:
+def train_arms(setting: Setting, variants: list[Variant], progress: RunLog) -> dict[str, list[Losses]]:
     """Train all variants and return their losses by name, in seed order."""
     options = setting.options
     workers = 1 if started_by_torchrun() else worker_count(options, torch.device(setting.device))
@@ -72,7 +72,7 @@ def train_arms(setting: Setting, variants: list[Variant], progress: Progress) ->
     return losses
 
 
-def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tuple[Setting, Places, Progress]:
+def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tuple[Setting, Places, RunLog]:
     """Prepare everything the variants need."""
     keep_freed_memory()
     opened = open_corpus(corpus)
@@ -80,12 +80,12 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     device = choose_device(options.device)
     claim(out, opened, options)
     expect_jobs(worker_count(options, device))
-    progress = Progress(out / "log.jsonl", report, options.vision_steps)
+    progress = RunLog(out / "log.jsonl", report, options.vision_steps)
     own_tower = options.vision == "contrastive"
     encoder = None if own_tower else load_encoder(options.vision, device)
     tokenizer = run_tokenizer(opened, options)
     places = prepare(opened, out, options, tokenizer)
-    training, held_out = (Windows.load(out / "data" / f"{name}.npz") for name in ("train", "validation"))
+    training, held_out = (WindowArrays.load(out / "data" / f"{name}.npz") for name in ("train", "validation"))
     say_too_few(too_few_held_out(held_out, clusters_of(held_out, training)), report)
     if own_tower and not (out / "checkpoint" / "tower.pt").exists():
         report(f"{options.vision_steps} steps of a contrastive tower")

@@ -76,7 +76,7 @@ def build(
     from pipeline.build import build as run
     from pipeline.claim import claim
     from pipeline.crawl.inputs import with_lists
-    from pipeline.engine.corpus import Corpus
+    from pipeline.engine.corpus import CorpusDirectory
     from pipeline.engine.progress import Progress
     from pipeline.errors import BuildError
     from pipeline.inspect.empty import why_empty
@@ -86,7 +86,7 @@ def build(
 
     network = Network(fetch and not dry_run, retry_failed, contact, tuple(allow_private or ()))
     resolved = load(recipe, settings or ())
-    ours = partial(claim, Corpus(output.resolve()), resolved, [])
+    ours = partial(claim, CorpusDirectory(output.resolve()), resolved, [])
     named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
     if dry_run:
         from pipeline.dry_run import dry_run as look

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.crawl import lists
 from pipeline.crawl.store import warcs_of
 from pipeline.display import Display
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
 from pipeline.fetch import DEFAULT_LIMITS, Client, Networks
 from pipeline.stages.fetch import Network
@@ -85,7 +85,7 @@ def _downloaded(urls: list[str], corpus: Path, network: Network, claim: Callable
             "--no-fetch or --dry-run with --warc-prefix URL: download the WARC files first and pass their folder"
         )
     claim()
-    store = Corpus(corpus.resolve())
+    store = CorpusDirectory(corpus.resolve())
     folder = store.work("warc")
     folder.mkdir(parents=True, exist_ok=True)
 

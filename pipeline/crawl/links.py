@@ -44,7 +44,7 @@ class Links:
 
 def links_of(html: bytes, url: str, content_type: str | None) -> Links:
     """The links of a page."""
-    reader = _Reader(url)
+    reader = _LinkTarget(url)
     parser = etree.HTMLParser(target=reader, no_network=True, huge_tree=True)
     # without NUL, at which libxml2 stops
     text = decode(html, content_type).replace("\0", "")
@@ -56,7 +56,7 @@ def links_of(html: bytes, url: str, content_type: str | None) -> Links:
     return reader.finish()
 
 
-class _Reader:
+class _LinkTarget:
     """The target of lxml's parser."""
 
     def __init__(self, url: str) -> None:

@@ -28,7 +28,7 @@ from pipeline.crawl.partition import PartitionRound
 from pipeline.crawl.progress import RoundLog
 from pipeline.crawl.store import CrawlStore
 from pipeline.display import Display
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.runner import Runner
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
@@ -65,7 +65,7 @@ def crawl(
     entries = read_seeds(seeds)
     store = CrawlStore(root.resolve())
     _claim(store)
-    with Corpus(store.root).locked():
+    with CorpusDirectory(store.root).locked():
         runner = Runner.from_options(
             beam_options, store.root / "work" / "worker.log", os.cpu_count() or 1, "pipeline.crawl.rounds"
         )

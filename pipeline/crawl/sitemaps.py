@@ -59,7 +59,7 @@ def _absolute(references: Iterable[str], base: str) -> tuple[list[str], int]:
 
 
 def _xml(text: str) -> tuple[list[str], list[str]]:
-    reader = _Reader()
+    reader = _SitemapTarget()
     parser = etree.XMLParser(
         target=reader, encoding="utf-8", recover=True, huge_tree=True, resolve_entities=False, no_network=True
     )
@@ -77,7 +77,7 @@ def _xml(text: str) -> tuple[list[str], list[str]]:
     return reader.pages, reader.further
 
 
-class _Reader:
+class _SitemapTarget:
     """The target of lxml's parser."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from pipeline.errors import BuildError
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CorpusDirectory:
     """A corpus directory. Parts and shards are numbered from 0; file names have at least five digits."""
 
     root: Path

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.tasks import Task
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
@@ -70,7 +70,7 @@ class Journal:
         return InHand(*cls.FORMAT.unpack_from(data)) if len(data) >= cls.FORMAT.size else None
 
 
-def blame(corpus: Corpus, stage: str, tasks: Sequence[Task], pid: int) -> bool:
+def blame(corpus: CorpusDirectory, stage: str, tasks: Sequence[Task], pid: int) -> bool:
     """Attribute a worker's crash to the record it was working on. False if there was none.
 
     Only observed crashes count: if the whole build is killed, no record is blamed. Raises BuildError if the record was
@@ -96,7 +96,7 @@ def _deaths(journal: Path) -> Path:
     return journal.with_suffix(".deaths.json")
 
 
-def _named(corpus: Corpus, task: Task) -> str:
+def _named(corpus: CorpusDirectory, task: Task) -> str:
     """The input that a part was cut from, in brackets."""
     cut = read_json(corpus.work("parts.json"))
     if cut is None:

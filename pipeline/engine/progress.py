@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.display import Display, Status
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
 from pipeline.engine.tasks import Stage, Task
 
@@ -16,7 +16,7 @@ class Progress(Display):
         self.note(f"{name:<10} already complete ({tasks} parts)")
 
     @contextmanager
-    def stage(self, stage: Stage, corpus: Corpus, pending: list[Task]) -> Iterator[None]:
+    def stage(self, stage: Stage, corpus: CorpusDirectory, pending: list[Task]) -> Iterator[None]:
         """Watch the markers of a stage while the block runs."""
         pending = list(pending)
         total = sum(task.weight for task in stage.tasks)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import apache_beam as beam
 
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal, blame
 from pipeline.engine.progress import Progress
 from pipeline.engine.runner import Runner
@@ -52,7 +52,7 @@ class Engine:
     """Runs the stages of one corpus. A local worker that spends more than `patience` seconds on one record is killed,
     which counts as a crash."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     runner: Runner
     progress: Progress
     patience: float
@@ -165,7 +165,7 @@ class Engine:
             thread.join()
 
 
-def _mark(corpus: Corpus, stage: str, key: str, task: int, files: list[FileEntry]) -> None:
+def _mark(corpus: CorpusDirectory, stage: str, key: str, task: int, files: list[FileEntry]) -> None:
     try:
         mark(corpus, stage, key, task, files)
         corpus.journal(stage, task).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.tasks import FileEntry
 from pipeline.errors import BuildError
 from pipeline.json_files import write_json
@@ -55,11 +55,11 @@ class Rows:
             self._flush()
         return pa.Table.from_batches(self._batches, schema=self.schema)
 
-    def write(self, corpus: Corpus, path: Path) -> FileEntry:
+    def write(self, corpus: CorpusDirectory, path: Path) -> FileEntry:
         return write(corpus, path, self.table())
 
 
-def write(corpus: Corpus, path: Path, table: pa.Table) -> FileEntry:
+def write(corpus: CorpusDirectory, path: Path, table: pa.Table) -> FileEntry:
     """Write a table atomically; the same rows give the same bytes."""
     try:
         written = write_table(path, table)
@@ -68,7 +68,7 @@ def write(corpus: Corpus, path: Path, table: pa.Table) -> FileEntry:
     return FileEntry(corpus.relative(path), table.num_rows, written.size, written.sha256)
 
 
-def write_value(corpus: Corpus, path: Path, value: Any) -> FileEntry:
+def write_value(corpus: CorpusDirectory, path: Path, value: Any) -> FileEntry:
     """Write a small value as JSON; the same value gives the same bytes."""
     write_json(path, value)
     data = path.read_bytes()

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.json_files import read_json, write_json
 
 
@@ -48,22 +48,22 @@ class Stage:
     key: str
     tasks: tuple[Task, ...]
 
-    def manifest(self, corpus: Corpus) -> Path:
+    def manifest(self, corpus: CorpusDirectory) -> Path:
         return corpus.work(f"{self.name}/manifest.json")
 
-    def finished(self, corpus: Corpus) -> list[FileEntry] | None:
+    def finished(self, corpus: CorpusDirectory) -> list[FileEntry] | None:
         """The files of this stage if it is complete for this key, else None."""
         return self._entries(corpus, self.manifest(corpus))
 
-    def done(self, corpus: Corpus, task: int) -> list[FileEntry] | None:
+    def done(self, corpus: CorpusDirectory, task: int) -> list[FileEntry] | None:
         """The files of one task if it is done for this key, else None."""
         return self._entries(corpus, corpus.marker(self.name, task))
 
-    def complete(self, corpus: Corpus, files: list[FileEntry]) -> None:
+    def complete(self, corpus: CorpusDirectory, files: list[FileEntry]) -> None:
         """Write the manifest, after every file it lists."""
         write_json(self.manifest(corpus), {"key": self.key, "files": [vars(entry) for entry in files]})
 
-    def _entries(self, corpus: Corpus, path: Path) -> list[FileEntry] | None:
+    def _entries(self, corpus: CorpusDirectory, path: Path) -> list[FileEntry] | None:
         value = read_json(path)
         if value is None or value["key"] != self.key:
             return None
@@ -71,12 +71,12 @@ class Stage:
         return files if all(_there(corpus, entry) for entry in files) else None
 
 
-def mark(corpus: Corpus, stage: str, key: str, task: int, files: list[FileEntry]) -> None:
+def mark(corpus: CorpusDirectory, stage: str, key: str, task: int, files: list[FileEntry]) -> None:
     """Write the marker of a task, after all of its files."""
     write_json(corpus.marker(stage, task), {"key": key, "files": [vars(entry) for entry in files]})
 
 
-def _there(corpus: Corpus, entry: FileEntry) -> bool:
+def _there(corpus: CorpusDirectory, entry: FileEntry) -> bool:
     try:
         return (corpus.root / entry.path).stat().st_size == entry.bytes
     except FileNotFoundError:

@@ -28,7 +28,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ExplainedPart:
     """A block of text or an image, in document order.
 
     `content` is the text, or the absolute URL of the image (empty if it has none). `rule` is the rule that decided if
@@ -54,7 +54,7 @@ class Explanation:
     kinds: dict[str, float]
     text_threshold: float
     image_threshold: float
-    parts: tuple[Part, ...]
+    parts: tuple[ExplainedPart, ...]
 
     def lines(self, width: int = 100) -> Iterator[str]:
         """The explanation as lines of text; texts and URLs are cut to `width` characters."""
@@ -82,7 +82,7 @@ def explain(
     base = (resolve(page.head.base, url) if page.head.base else None) or url
     images = _images(page, base, selection)
     texts = _texts(page, selection)
-    parts: list[Part] = []
+    parts: list[ExplainedPart] = []
     for text, block in zip(texts, page.blocks, strict=True):
         parts += [images.pop(piece) for piece in block.pieces if isinstance(piece, int) and piece in images]
         if text.content:
@@ -91,7 +91,7 @@ def explain(
     return Explanation(url, kinds, selection.text.threshold, image_classifier.THRESHOLD, (*parts, *images.values()))
 
 
-def _texts(page: Page, selection: Selection) -> list[Part]:
+def _texts(page: Page, selection: Selection) -> list[ExplainedPart]:
     text = selection.text
     values, containers = features(page, selection.total, selection.found)
     rules = [""] * len(page.blocks)
@@ -100,14 +100,14 @@ def _texts(page: Page, selection: Selection) -> list[Part]:
             rules[index] = rule
     reasons = _block_reasons(values, containers, text.chars, text.kinds)
     return [
-        Part("text", block.text.strip(), bool(kept), float(probability), rule, why)
+        ExplainedPart("text", block.text.strip(), bool(kept), float(probability), rule, why)
         for block, kept, probability, rule, why in zip(
             page.blocks, text.kept, text.probability, rules, reasons, strict=True
         )
     ]
 
 
-def _images(page: Page, base: str, selection: Selection) -> dict[int, Part]:
+def _images(page: Page, base: str, selection: Selection) -> dict[int, ExplainedPart]:
     weights, _ = image_classifier.coefficients()
     images = selection.images
     reasons = dict(zip(images.likely, _strongest(images.rows * weights, image_classifier.NAMES), strict=True))
@@ -117,7 +117,7 @@ def _images(page: Page, base: str, selection: Selection) -> dict[int, Part]:
         probability = images.likely.get(index, 0.0)
         rule = images.overrides.get(index, "") if kept else picture.left_out
         url = next(iter(image_urls(picture, base)), "")
-        parts[index] = Part("image", url, kept, probability, rule, reasons.get(index, ()))
+        parts[index] = ExplainedPart("image", url, kept, probability, rule, reasons.get(index, ()))
     return parts
 
 

@@ -80,7 +80,7 @@ NAMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextChoice:
     """What was decided about the text: per block, its probability, whether it was kept, its characters, and whether it
     is the title of an image in a gallery; the probabilities of the page's kinds; the probability above which a block is
     kept; and the rules that overrode it, in order, each with the blocks it changed."""
@@ -93,7 +93,7 @@ class Text:
     threshold: float
     overrides: tuple[tuple[str, NDArray[np.bool_]], ...] = ()
 
-    def changed(self, rule: str, kept: NDArray[np.bool_]) -> "Text":
+    def changed(self, rule: str, kept: NDArray[np.bool_]) -> "TextChoice":
         """The same after `rule` decided that `kept` are the kept blocks."""
         return replace(self, kept=kept, overrides=(*self.overrides, (rule, kept != self.kept)))
 
@@ -106,7 +106,7 @@ def stem(url: str) -> str:
     return short if len(short) >= 5 else path
 
 
-def features(page: Page, total: Sums, found: Candidate, text: Text) -> Matrix:
+def features(page: Page, total: Sums, found: Candidate, text: TextChoice) -> Matrix:
     """An array [images, len(NAMES)] of float32, a row for each of the page's images that offers a URL, in order."""
     return np.array(_rows(page, total, found, text), np.float32).reshape(-1, len(NAMES))
 
@@ -116,7 +116,7 @@ def candidates(page: Page) -> list[int]:
     return [index for index, picture in enumerate(page.pictures) if picture.urls]
 
 
-def _rows(page: Page, total: Sums, found: Candidate, text: Text) -> list[list[float]]:
+def _rows(page: Page, total: Sums, found: Candidate, text: TextChoice) -> list[list[float]]:
     chosen = candidates(page)
     if not chosen:
         return []

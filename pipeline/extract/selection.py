@@ -12,7 +12,7 @@ from pipeline.extract.classifier import probabilities, threshold
 from pipeline.extract.content import MIN_PARAGRAPH, Candidate, Sums, candidate, sums
 from pipeline.extract.features import Matrix, features
 from pipeline.extract.hints import names
-from pipeline.extract.image_classifier import Text
+from pipeline.extract.image_classifier import TextChoice
 from pipeline.extract.images import PLACEHOLDER
 from pipeline.extract.page import HIDDEN, LOCAL_LINK, NOSCRIPT, PAGE_KINDS, Page, Picture, scope_bits
 
@@ -55,7 +55,7 @@ class ChosenImages:
 class Selection:
     """The main content of a page, and what it was computed from."""
 
-    text: Text
+    text: TextChoice
     images: ChosenImages
     total: Sums
     found: Candidate
@@ -75,7 +75,7 @@ def select(page: Page, url: str, comments: bool = False) -> Selection:
     return Selection(text.changed("beside a kept image", kept), images, total, found)
 
 
-def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: bool = False) -> tuple[Text, bool]:
+def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: bool = False) -> tuple[TextChoice, bool]:
     """Which blocks are kept and how likely each is content; whether hidden blocks count as shown.
 
     Hidden blocks are left out unless the page shows nothing else: a script may reveal them."""
@@ -95,12 +95,12 @@ def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: b
     kept = (shown > least) & (chars > 0)
     # cards beside an article lead to other articles
     cards = np.zeros_like(kept) if kinds[PROSE_KINDS].sum() > LIKELY else _gallery(page, total, kept, chars)
-    text = Text(shown, kept, chars, kinds, cards, least)
+    text = TextChoice(shown, kept, chars, kinds, cards, least)
     plain = (inside > 0) & ~hidden & ~noscript
     return _corrected(page, text, hidden | noscript | (chars == 0), plain, comments), revealed
 
 
-def _corrected(page: Page, text: Text, out: Flags, plain: Flags, comments: bool) -> Text:
+def _corrected(page: Page, text: TextChoice, out: Flags, plain: Flags, comments: bool) -> TextChoice:
     """The text after the rules for what the classifier cannot know. `out` are the blocks without text and the hidden
     ones, `plain` the shown ones of the best part."""
     chars = text.chars
@@ -133,7 +133,7 @@ def select_around(page: Page, kept: Flags, url: str) -> set[int]:
     total = sums(page)
     found = candidate(page, total)
     text, _ = choose_text(page, url, total, found)
-    chosen = Text(kept.astype(np.float32), kept, text.chars, text.kinds, np.zeros_like(kept), 0.5)
+    chosen = TextChoice(kept.astype(np.float32), kept, text.chars, text.kinds, np.zeros_like(kept), 0.5)
     return _images(page, total, found, chosen, False).indices
 
 
@@ -219,7 +219,7 @@ def _readable(page: Page, chars: NDArray[np.float32]) -> Flags:
     return flags
 
 
-def _images(page: Page, total: Sums, found: Candidate, text: Text, revealed: bool) -> ChosenImages:
+def _images(page: Page, total: Sums, found: Candidate, text: TextChoice, revealed: bool) -> ChosenImages:
     """The images that are probably the page's own. The others get the reason in `left_out`."""
     # a page with little else, such as a book: what stands in its best part is its own
     alone = float(text.chars @ text.kept) > ALONE * float(text.chars.sum())
@@ -247,7 +247,7 @@ def _images(page: Page, total: Sums, found: Candidate, text: Text, revealed: boo
     return chosen
 
 
-def _card(page: Page, text: Text, picture: Picture) -> bool:
+def _card(page: Page, text: TextChoice, picture: Picture) -> bool:
     """Whether the text of an image's card, the nearest element around it with text, is that of a gallery."""
     element = picture.element
     while element >= 0:

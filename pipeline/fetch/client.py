@@ -54,7 +54,7 @@ def user_agent(contact: str | None) -> str:
     return f"{PRODUCT}/0.1" + (f" (+{contact})" if contact else "")
 
 
-def parts_of(url: str) -> urls.Parts:
+def parts_of(url: str) -> urls.UrlParts:
     """The parts of an http or https URL. Raises FetchFailed for anything else."""
     parts = urls.split(url)
     if parts is None:
@@ -189,7 +189,7 @@ class Client:
         )
 
     async def _talk(
-        self, connection: _Connection, request: bytes, asked: urls.Parts, wanted: Callable[[int, str], bool] | None
+        self, connection: _Connection, request: bytes, asked: urls.UrlParts, wanted: Callable[[int, str], bool] | None
     ) -> tuple[bytes, bytes, h11.Response]:
         """(head, body as sent, h11's response) of one exchange on a connection."""
         limits, http = self.limits, connection.http

@@ -27,7 +27,7 @@ CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 @dataclass(frozen=True)
-class Piece:
+class ByteRange:
     """Bytes of a file from an offset, the size of the whole, and an identifier of its version."""
 
     data: bytes
@@ -102,7 +102,7 @@ class Downloads:
             os.fsync(file.fileno())
         part.replace(path)
 
-    async def _piece(self, url: str, at: int, length: int) -> Piece:
+    async def _piece(self, url: str, at: int, length: int) -> ByteRange:
         # compressed content would have other offsets
         headers = {"Range": f"bytes={at}-{at + length - 1}", "Accept-Encoding": "identity"}
         try:
@@ -120,7 +120,7 @@ class Downloads:
         data = payload(framed, response.raw, len(response.raw))
         size = _size(response, at, len(data))
         version = response.headers.get("etag") or response.headers.get("last-modified", "")
-        return Piece(data, size, version)
+        return ByteRange(data, size, version)
 
 
 def _size(response: Response, at: int, length: int) -> int:

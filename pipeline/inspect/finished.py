@@ -21,7 +21,7 @@ STAGE_OF = {"records": "pages", "coverage": "windows"}
 """Folders of work/ whose files are listed in another stage's manifest."""
 
 
-class Entry(NamedTuple):
+class ListedFile(NamedTuple):
     """A file listed in a manifest: `path` relative to the corpus, sha256 in hex. (Does not import Beam.)"""
 
     path: str
@@ -38,12 +38,12 @@ class Finished:
     manifest: dict[str, Any]
     recipe: Recipe
 
-    def files(self, folder: str, suffix: str = ".parquet") -> list[Entry]:
+    def files(self, folder: str, suffix: str = ".parquet") -> list[ListedFile]:
         """Files of documents/, images/ or windows/, by name."""
-        entries = (Entry(**entry) for entry in self.manifest["files"])
+        entries = (ListedFile(**entry) for entry in self.manifest["files"])
         return [entry for entry in entries if entry.path.startswith(f"{folder}/") and entry.path.endswith(suffix)]
 
-    def windows(self, split: str) -> list[Entry]:
+    def windows(self, split: str) -> list[ListedFile]:
         """The shards of a split, as Parquet if the corpus has it, else as tar."""
         found = [self.files("windows", suffix) for suffix in (".parquet", ".tar")]
         return [entry for entry in found[0] or found[1] if entry.path.startswith(f"windows/{split}-")]
@@ -52,13 +52,13 @@ class Finished:
     def has_work(self) -> bool:
         return (self.root / "work/pages/manifest.json").exists()
 
-    def work(self, folder: str) -> list[Entry]:
+    def work(self, folder: str) -> list[ListedFile]:
         """Files of a folder of work/, in the order of parts. Raises BuildError if they are missing or damaged."""
         manifest = read_json(self.root / "work" / STAGE_OF.get(folder, folder) / "manifest.json")
-        entries = [Entry(**entry) for entry in manifest["files"]]
+        entries = [ListedFile(**entry) for entry in manifest["files"]]
         return [entry for entry in entries if entry.path.startswith(f"work/{folder}/")]
 
-    def table(self, entry: Entry, columns: Sequence[str] | None = None) -> pa.Table:
+    def table(self, entry: ListedFile, columns: Sequence[str] | None = None) -> pa.Table:
         """Read columns of a Parquet file. Raises BuildError, naming the file, if it is missing or damaged."""
         try:
             # for small files ten times as fast as pyarrow.parquet.read_table
@@ -67,7 +67,7 @@ class Finished:
         except (OSError, pa.ArrowException) as error:
             raise damaged(entry.path, error) from None
 
-    def batches(self, entry: Entry, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
+    def batches(self, entry: ListedFile, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
         """Like `table`, but at most `rows` rows at a time."""
         try:
             with pq.ParquetFile(self.path(entry)) as file:
@@ -94,7 +94,7 @@ class Finished:
         except Exception as error:  # the library raises bare Exception for some damage
             raise damaged("tokenizer.json", error) from None
 
-    def path(self, entry: Entry) -> Path:
+    def path(self, entry: ListedFile) -> Path:
         return self.root / entry.path
 
 
@@ -126,7 +126,7 @@ def open_corpus(root: Path) -> Finished:
         if (other := other_format(root, manifest)) is not None:
             raise BuildError(other)
         for entry in manifest["files"]:
-            path = PurePosixPath(Entry(**entry).path)
+            path = PurePosixPath(ListedFile(**entry).path)
             if path.is_absolute() or ".." in path.parts:
                 raise BuildError(f"{root}/manifest.json names a file outside of the corpus: {path}")
         recipe = from_table(tomllib.loads((root / "recipe.toml").read_text()))

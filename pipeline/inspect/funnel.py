@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from filters import rules
 from filters.rule import Level
 from pipeline.errors import BuildError
-from pipeline.inspect.finished import Entry, Finished, open_corpus
+from pipeline.inspect.finished import Finished, ListedFile, open_corpus
 from pipeline.json_files import write_json
 from pipeline.stages.schemas import COVERAGE
 from shards.windows import Held
@@ -219,7 +219,7 @@ def _summed(table: pa.Table, key: str, value: str) -> dict[str, int]:
     return {name: total for name, total in rows if name is not None and total}
 
 
-def _rows(entries: list[Entry]) -> int:
+def _rows(entries: list[ListedFile]) -> int:
     return int(np.sum([entry.rows for entry in entries], dtype=np.int64))
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.inspect.figures import hosts_of
-from pipeline.inspect.finished import Entry, Finished
+from pipeline.inspect.finished import Finished, ListedFile
 from pipeline.inspect.pictures import Place, stored_bytes
 from pipeline.inspect.samples import DOCUMENT_COLUMNS, WINDOW_COLUMNS, Dropped, dropped_tables, read_row
 
@@ -77,7 +77,7 @@ class Library:
         entry, row = self._place(number)
         return read_row(self.corpus, entry, row, DOCUMENT_COLUMNS)
 
-    def _place(self, number: int) -> tuple[Entry, int]:
+    def _place(self, number: int) -> tuple[ListedFile, int]:
         if not 0 <= number < len(self):
             raise IndexError(f"no document {number}")
         file = int(np.searchsorted(self._starts, number, side="right")) - 1

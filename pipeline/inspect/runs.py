@@ -21,7 +21,7 @@ PENALTIES = {
 }
 
 
-class Part(NamedTuple):
+class Chunk(NamedTuple):
     """A piece of a book-length document: the token it starts at, and the text and image hashes of its beginning."""
 
     start: int
@@ -35,7 +35,7 @@ class Ranked(NamedTuple):
     doc_id: str
     gain: float
     tokens: int
-    part: Part | None
+    part: Chunk | None
 
 
 @dataclass(frozen=True)
@@ -252,9 +252,9 @@ def _documents(rows: Any) -> list[Ranked]:
     ]
 
 
-def _piece(row: Any) -> Part | None:
+def _piece(row: Any) -> Chunk | None:
     try:
-        return Part(int(row["start"]), str(row["text"]), [bytes.fromhex(digest) for digest in row["images"]])
+        return Chunk(int(row["start"]), str(row["text"]), [bytes.fromhex(digest) for digest in row["images"]])
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
 

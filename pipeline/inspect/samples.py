@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from filters import rules
 from filters.rules import EXPLAINED
-from pipeline.inspect.finished import Entry, Finished
+from pipeline.inspect.finished import Finished, ListedFile
 from pipeline.stages.schemas import DISTINCT_IMAGES
 from shards.records import StoredImage, Text, stored_nodes
 from shards.tokenizer import IMAGE_MARKER
@@ -115,13 +115,13 @@ class _Candidate(NamedTuple):
 
     dull: bool
     drawn: bytes
-    entry: Entry
+    entry: ListedFile
     row: int
     site: str
     held_out: bool
 
 
-def read_row(corpus: Finished, entry: Entry, row: int, columns: list[str]) -> dict[str, Any]:
+def read_row(corpus: Finished, entry: ListedFile, row: int, columns: list[str]) -> dict[str, Any]:
     """Read one row of a Parquet file, and only the rows around it."""
     before = 0
     for batch in corpus.batches(entry, columns, rows=256):
@@ -145,7 +145,7 @@ def as_document(row: dict[str, Any]) -> SampleDocument:
     )
 
 
-def read_document(corpus: Finished, entry: Entry, row: int) -> SampleDocument:
+def read_document(corpus: Finished, entry: ListedFile, row: int) -> SampleDocument:
     return as_document(read_row(corpus, entry, row, DOCUMENT_COLUMNS))
 
 

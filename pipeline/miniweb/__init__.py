@@ -4,13 +4,13 @@ Input of the demo and oracle of end-to-end tests. The content of a drawing canno
 that name it carry a known number of bits about it."""
 
 from pipeline.miniweb.generate import generate
-from pipeline.miniweb.web import Mention, PageTruth, Picture, Resource, Web
+from pipeline.miniweb.web import Drawing, Mention, PageTruth, Resource, Web
 from pipeline.miniweb.write import folder_base, write_folder, write_task, write_truth, write_warc
 
 __all__ = [
+    "Drawing",
     "Mention",
     "PageTruth",
-    "Picture",
     "Resource",
     "Web",
     "folder_base",

@@ -21,7 +21,7 @@ from pipeline.miniweb.markup import (
     reference,
 )
 from pipeline.miniweb.pictures import FORMATS, GROUNDS, draw_picture, encode
-from pipeline.miniweb.web import Mention, Node, PageTruth, Picture, Resource, Web
+from pipeline.miniweb.web import Drawing, Mention, Node, PageTruth, Resource, Web
 from pipeline.miniweb.words import CHOICES, ENGLISH, Language, Words, fill
 
 FIRST_CAPTURE = datetime(2026, 3, 2, 8, 0, 0, tzinfo=UTC)
@@ -85,7 +85,7 @@ def prose(write: Writing, site: Site, language: Language, rng: random.Random, se
 
 def show_picture(
     write: Writing, draft: Draft, language: Language, name: str, rng: random.Random, **wanted: str
-) -> tuple[Picture, Figure]:
+) -> tuple[Drawing, Figure]:
     """Draw an image, publish it under every URL the page offers, and mark it up.
 
     wanted: `kind` of file (a key of `FORMATS`), `form` of markup (one of `FORMS`), `how` references are written."""
@@ -106,7 +106,7 @@ def show_picture(
 
     def publish(label: str, scale: int, kind: str) -> str:
         media_type, ending = FORMATS[kind]
-        size = Picture(picture.colour, picture.shape, picture.count, picture.ground, width // scale, height // scale)
+        size = Drawing(picture.colour, picture.shape, picture.count, picture.ground, width // scale, height // scale)
         url = site.root + image_path(site, f"{name}{label}", ending, size)
         write.add(url, encode(size, write.rng(site.host, name, "drawing"), kind), media_type)
         write.web.pictures[url] = size
@@ -128,7 +128,7 @@ def show_picture(
     return picture, Figure(html, urls["main"], others)
 
 
-def image_path(site: Site, name: str, ending: str, size: Picture) -> str:
+def image_path(site: Site, name: str, ending: str, size: Drawing) -> str:
     """A path in the style of the site: file names, names with commas, or queries."""
     # Sites served from a folder have files behind their URLs, and files have no queries.
     style = sum(site.host.encode()) % 4 if not urlsplit(site.root).path else 0

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from pipeline.miniweb.web import Picture
+from pipeline.miniweb.web import Drawing
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "arrow")
@@ -41,9 +41,9 @@ CENTRES = (
 RADIUS = (0.36, 0.21, 0.20, 0.20)
 
 
-def draw_picture(rng: random.Random, width: int, height: int) -> Picture:
+def draw_picture(rng: random.Random, width: int, height: int) -> Drawing:
     """An image with each attribute drawn uniformly and independently."""
-    return Picture(
+    return Drawing(
         colour=rng.randrange(len(COLOURS)),
         shape=rng.randrange(len(SHAPES)),
         count=rng.randrange(len(COUNTS)),
@@ -92,7 +92,7 @@ def outline(shape: str) -> list[tuple[float, float]]:
     raise ValueError(f"{shape!r} has no corners")
 
 
-def layout(picture: Picture, rng: random.Random) -> list[list[tuple[float, float]]]:
+def layout(picture: Drawing, rng: random.Random) -> list[list[tuple[float, float]]]:
     """The corners of each shape (of the bounding box for circles and rings), in units of the image's shorter side. No
     two shapes touch."""
     side = min(picture.width, picture.height)
@@ -124,7 +124,7 @@ def touch(one: list[tuple[float, float]], other: list[tuple[float, float]]) -> b
     )
 
 
-def draw(picture: Picture, rng: random.Random, *, transparent: bool = False) -> Image.Image:
+def draw(picture: Drawing, rng: random.Random, *, transparent: bool = False) -> Image.Image:
     """Draw the image as RGB, or as RGBA on a transparent ground. Places, sizes and angles of the shapes vary.
 
     The layout depends only on `rng`, so the same state draws the same arrangement at another size."""
@@ -193,7 +193,7 @@ FORMATS = {
 """Media type and file extension, by format."""
 
 
-def encode(picture: Picture, rng: random.Random, kind: str) -> bytes:
+def encode(picture: Drawing, rng: random.Random, kind: str) -> bytes:
     """Encode the image in one of `FORMATS`. Raises ValueError for `alpha` if the ground is not white."""
     out = io.BytesIO()
     if kind == "alpha":

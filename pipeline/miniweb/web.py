@@ -33,7 +33,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Drawing:
     """The attributes of a drawing, as indices into the value lists of `pictures`, and its upright size in pixels."""
 
     colour: int
@@ -97,7 +97,7 @@ class Web:
     base: Base = example_base
     captures: list[tuple[str, Resource]] = field(default_factory=list)
     truth: list[PageTruth] = field(default_factory=list)
-    pictures: dict[str, Picture] = field(default_factory=dict)
+    pictures: dict[str, Drawing] = field(default_factory=dict)
 
     @property
     def resources(self) -> dict[str, Resource]:

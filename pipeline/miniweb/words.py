@@ -8,7 +8,7 @@ import string
 from dataclasses import dataclass, field
 
 from pipeline.miniweb.pictures import COLOURS, COUNTS, GROUNDS, SHAPES
-from pipeline.miniweb.web import Picture
+from pipeline.miniweb.web import Drawing
 
 CHOICES = {"colour": len(COLOURS), "shape": len(SHAPES), "count": len(COUNTS), "ground": len(GROUNDS)}
 
@@ -85,7 +85,7 @@ class Language:
     encodings: tuple[str, ...] = ("utf-8",)
     between: str = " "
 
-    def values(self, picture: Picture) -> dict[str, str]:
+    def values(self, picture: Drawing) -> dict[str, str]:
         """The words for what an image shows."""
         return {
             "colour": self.colours[picture.colour],
@@ -94,11 +94,11 @@ class Language:
             "ground": self.grounds[picture.ground],
         }
 
-    def caption(self, rng: random.Random, picture: Picture) -> Words:
+    def caption(self, rng: random.Random, picture: Drawing) -> Words:
         """One or more sentences that name every attribute once."""
         return fill(rng.choice(self.captions), self.values(picture))
 
-    def repeat(self, rng: random.Random, picture: Picture) -> Words:
+    def repeat(self, rng: random.Random, picture: Drawing) -> Words:
         """A sentence that names some attributes again."""
         slots = self.values(picture) | self.slots(rng, self.lists)
         return fill(rng.choice(self.repeats), slots)

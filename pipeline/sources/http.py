@@ -36,7 +36,7 @@ class Truncated(Damaged):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ResponseHead:
     """The head of a response: `status` 0 if there is none, `headers` as returned by `first_values`, and where the body
     starts."""
 
@@ -58,7 +58,7 @@ def first_values(items: Iterable[tuple[str, str]]) -> dict[str, str]:
     return headers
 
 
-def read_head(message: bytes) -> Head | None:
+def read_head(message: bytes) -> ResponseHead | None:
     """The head of an HTTP response; interim ones before it (RFC 9110, section 15.2) are skipped. A message without a
     blank line is all head. None if there is no blank line within HEAD_BYTES."""
     start = 0
@@ -73,7 +73,7 @@ def read_head(message: bytes) -> Head | None:
         if not (100 <= status < 200 and status != 101 and STATUS_LINE.match(message, end)):
             break
         start = end
-    return Head(status, fields_of(rest), end)
+    return ResponseHead(status, fields_of(rest), end)
 
 
 def fields_of(lines: bytes) -> dict[str, str]:

@@ -94,7 +94,7 @@ class _Behind(Section):
 
 
 @dataclass(frozen=True)
-class Member:
+class ZipMember:
     """Bytes [start, stop) of a zip file. `size`: that of the content in bytes if they are deflated, else 0."""
 
     start: int
@@ -103,7 +103,7 @@ class Member:
 
 
 @contextmanager
-def opened(path: Path, within: Member | None = None) -> Iterator[Section]:
+def opened(path: Path, within: ZipMember | None = None) -> Iterator[Section]:
     """A whole file, or a member of a zip; a deflated one is inflated to an unnamed temporary file.
 
     Raises BuildError if it cannot be inflated."""

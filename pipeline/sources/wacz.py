@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pipeline.errors import BuildError
 from pipeline.sources import warc
 from pipeline.sources.record import Record
-from pipeline.sources.section import Member, opened
+from pipeline.sources.section import ZipMember, opened
 from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -37,7 +37,7 @@ class Wacz(SingleFile):
     """A zip file of WARC files: its `members`, and `readers` as in `WarcIndex`, one per member."""
 
     kind: ClassVar[str] = "wacz"
-    members: tuple[Member, ...] = ()
+    members: tuple[ZipMember, ...] = ()
     readers: tuple[str, ...] = ()
     seekable: bool = True
 
@@ -93,11 +93,11 @@ class _Bounded(io.FileIO):
         return super().read(size)
 
 
-def members_of(path: Path) -> list[tuple[str, Member]]:
+def members_of(path: Path) -> list[tuple[str, ZipMember]]:
     """Name and place of each WARC file of a zip, in the order of their positions.
 
     Raises BuildError if the zip is damaged or holds no WARC file, or one that is encrypted or compressed otherwise."""
-    found: list[tuple[str, Member]] = []
+    found: list[tuple[str, ZipMember]] = []
     try:
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             infos = [one for one in archive.infolist() if one.filename.lower().endswith(WARC_NAMES) and one.file_size]
@@ -112,7 +112,7 @@ def members_of(path: Path) -> list[tuple[str, Member]]:
                 if signature != ZIP[0] or info.header_offset < end or stop > os.fstat(file.fileno()).st_size:
                     raise zipfile.BadZipFile(f"{info.filename!r} is not where the member list says")
                 size = info.file_size if info.compress_type == zipfile.ZIP_DEFLATED else 0
-                found.append((info.filename, Member(start, end := stop, size)))
+                found.append((info.filename, ZipMember(start, end := stop, size)))
     except (zipfile.BadZipFile, struct.error, ValueError, OverflowError, NotImplementedError) as error:
         raise BuildError(f"{path}: a damaged zip file: {error}") from None
     if not found:

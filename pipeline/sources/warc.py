@@ -27,7 +27,7 @@ from pipeline.sources.framing import GZIP, LZ4, begins_member, blank, end_of, ne
 from pipeline.sources.http import (
     HEAD_BYTES,
     Damaged,
-    Head,
+    ResponseHead,
     TooLarge,
     Truncated,
     first_values,
@@ -36,7 +36,7 @@ from pipeline.sources.http import (
     whole,
 )
 from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
-from pipeline.sources.section import DICTIONARY, ZSTD, Member, Section, opened, unzstd
+from pipeline.sources.section import DICTIONARY, ZSTD, Section, ZipMember, opened, unzstd
 from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
 from pipeline.urls import resolve
 
@@ -68,7 +68,7 @@ class WarcFile(SingleFile):
     kind: ClassVar[str] = "warc"
     reader: str = "fastwarc"
     seekable: bool = True
-    within: Member | None = None
+    within: ZipMember | None = None
 
     @classmethod
     def at(cls, path: Path) -> "WarcFile | None":
@@ -153,7 +153,7 @@ def read(
     reader: str,
     limit: int,
     skip: Callable[[int], bool] = lambda number: False,
-    within: Member | None = None,
+    within: ZipMember | None = None,
 ) -> Iterator[Record]:
     """The records that start in [start, stop) of a file or of the bytes `within` it, with payloads up to `limit` bytes.
 
@@ -173,7 +173,7 @@ def read(
                 yield _record(raw, number, offset, length, limit)
 
 
-def read_at(path: Path, offset: int, limit: int, within: Member | None = None) -> Record:
+def read_at(path: Path, offset: int, limit: int, within: ZipMember | None = None) -> Record:
     """The record at an offset of a seekable file.
 
     Raises BuildError if there is none."""
@@ -228,7 +228,7 @@ class _Raw:
 
     kind: str
     headers: dict[str, str]
-    http: Head | None
+    http: ResponseHead | None
     body: bytes
     missing: bool
     too_large: bool
@@ -429,7 +429,7 @@ def _record(raw: _Raw, number: int, offset: int, length: int, limit: int) -> Rec
         return Record(number, offset, length, raw.kind, url, date, rule=other)
     if raw.kind == "response" and raw.http is None:
         return Record(number, offset, length, raw.kind, url, date, rule="record.not_response", detail="not HTTP")
-    http = raw.http or Head(200, {"content-type": raw.headers.get("content-type", "")}, 0)
+    http = raw.http or ResponseHead(200, {"content-type": raw.headers.get("content-type", "")}, 0)
     status, headers = http.status, http.headers
     target, rule, detail, body = "", None, "", b""
     truncated = raw.headers.get("warc-truncated", "").strip()[:40]

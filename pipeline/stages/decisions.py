@@ -12,7 +12,7 @@ from filters import image
 from filters.image import TOO_COMMON, judge_references, with_scores
 from filters.scorers import named
 from pipeline.engine import joins, tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
 from pipeline.recipe import Recipe
@@ -27,7 +27,7 @@ USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4")
 class DecideImages(beam.PTransform):
     """Input: part numbers. Output: (part, files): work/decisions."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     recipe: Recipe
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
@@ -40,7 +40,7 @@ class DecideImages(beam.PTransform):
         )
 
 
-def _judge(corpus: Corpus, recipe: Recipe, part: int) -> tuple[int, pa.DictionaryArray]:
+def _judge(corpus: CorpusDirectory, recipe: Recipe, part: int) -> tuple[int, pa.DictionaryArray]:
     references = tables.read(corpus.part("references", part))
     pictures = pictures_of(corpus, references, bool(named(recipe.values())))
     before = pc.if_else(references["found"], pictures["rule"], references["rule"]).to_pylist()
@@ -51,7 +51,7 @@ def _judge(corpus: Corpus, recipe: Recipe, part: int) -> tuple[int, pa.Dictionar
     return part, pa.array(verdicts, pa.string()).dictionary_encode()
 
 
-def pictures_of(corpus: Corpus, references: pa.Table, scored: bool) -> pa.Table:
+def pictures_of(corpus: CorpusDirectory, references: pa.Table, scored: bool) -> pa.Table:
     """Columns `content`, `rule`, and what image rules read of each reference's image; null if it was not found."""
     owners = np.unique(references["owner"].drop_null()).tolist()
     columns = ["content", "rule", *image.STORED]
@@ -64,7 +64,7 @@ def pictures_of(corpus: Corpus, references: pa.Table, scored: bool) -> pa.Table:
     return found
 
 
-def _uses(corpus: Corpus, part: int, verdicts: pa.DictionaryArray) -> Block:
+def _uses(corpus: CorpusDirectory, part: int, verdicts: pa.DictionaryArray) -> Block:
     kept = np.flatnonzero(np.asarray(verdicts.is_null()))
     references = tables.read(corpus.part("references", part), ["row", "content"]).take(pa.array(kept))
     block = joins.keyed(USE, references["content"].to_pylist())
@@ -79,7 +79,7 @@ def _too_common(most: int, rows: Block) -> Block:
     return rows[np.repeat(counts > most, counts)][["part", "index"]] if len(rows) else rows
 
 
-def _write(corpus: Corpus, part: int, both: tuple[pa.DictionaryArray, Block]) -> tuple[int, list[FileEntry]]:
+def _write(corpus: CorpusDirectory, part: int, both: tuple[pa.DictionaryArray, Block]) -> tuple[int, list[FileEntry]]:
     verdicts, common = both
     rules = verdicts.to_pylist()
     for index in common["index"].tolist() if len(common) else ():

@@ -14,10 +14,10 @@ from dedup import near
 from dedup.exact import COPY, NO_REFUSAL, PAGE, copies
 from filters import consent
 from pipeline.engine import joins, tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
-from pipeline.recipe import Dedup
+from pipeline.recipe import DedupSection
 from pipeline.sources.record import seconds
 from pipeline.stages.schemas import DEDUP
 
@@ -38,8 +38,8 @@ class Verdicts:
 class FindCopies(beam.PTransform):
     """Input: part numbers. Output: (part, files): work/dedup."""
 
-    corpus: Corpus
-    dedup: Dedup
+    corpus: CorpusDirectory
+    dedup: DedupSection
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus
@@ -76,13 +76,13 @@ class FindCopies(beam.PTransform):
         return state | "Write" >> beam.MapTuple(partial(_write, corpus))
 
 
-def _load(corpus: Corpus, part: int) -> tuple[int, Verdicts]:
+def _load(corpus: CorpusDirectory, part: int) -> tuple[int, Verdicts]:
     pages = tables.read(corpus.part("pages", part), ["rule"])
     kept = np.asarray(pages["rule"].is_null())
     return part, Verdicts(np.where(kept, KEPT, REJECTED).astype(np.uint8), np.zeros(len(kept), joins.KEY))
 
 
-def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
+def _rows(corpus: CorpusDirectory, column: str, part: int, state: Verdicts) -> Block:
     """The pages of a part that are still kept, keyed by a column; by URL also those that opted out."""
     pages = tables.read(corpus.part("pages", part), list(dict.fromkeys([column, "doc_id", "capture", "rule"])))
     taking_part = np.flatnonzero(state.rules == KEPT)
@@ -107,7 +107,7 @@ def _rows(corpus: Corpus, column: str, part: int, state: Verdicts) -> Block:
     return rows
 
 
-def _refusals(corpus: Corpus, part: int) -> Block:
+def _refusals(corpus: CorpusDirectory, part: int) -> Block:
     """A row by URL for each record that is not a page and opted out: a redirect or a revisit."""
     records = tables.read(corpus.part("records", part), ["url", "rule"])
     records = records.filter(pc.is_in(records["rule"], pa.array(consent.RULES)))
@@ -129,17 +129,17 @@ def _judged(rule: str, part: int, both: tuple[Verdicts, Block]) -> tuple[int, Ve
     return part, Verdicts(rules, originals)
 
 
-def _signatures(corpus: Corpus, part: int, rows: np.ndarray) -> np.ndarray:
+def _signatures(corpus: CorpusDirectory, part: int, rows: np.ndarray) -> np.ndarray:
     column = tables.read(corpus.part("pages", part), ["minhash"])["minhash"].take(pa.array(rows))
     return np.frombuffer(b"".join(column.to_pylist()), "<u4").reshape(len(rows), near.PERMUTATIONS)
 
 
-def _bands(corpus: Corpus, part: int, state: Verdicts) -> Block:
+def _bands(corpus: CorpusDirectory, part: int, state: Verdicts) -> Block:
     kept = np.flatnonzero(state.rules == KEPT)
     return near.band_rows(_signatures(corpus, part, kept), part, kept)
 
 
-def _clusters(corpus: Corpus, threshold: float, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
+def _clusters(corpus: CorpusDirectory, threshold: float, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
     """(part, copies): all but the first page of each near-duplicate cluster, in the order of parts and rows."""
     edges = joins.merged(blocks)
     if not len(edges):
@@ -161,7 +161,7 @@ def _clusters(corpus: Corpus, threshold: float, key: int, blocks: list[Block]) -
     return list(joins.split(copies, copies["part"])) if len(copies) else []
 
 
-def _write(corpus: Corpus, part: int, state: Verdicts) -> tuple[int, list[FileEntry]]:
+def _write(corpus: CorpusDirectory, part: int, state: Verdicts) -> tuple[int, list[FileEntry]]:
     pages = tables.read(corpus.part("pages", part), ["rule", "doc_id"])
     before, doc_ids = pages["rule"].to_pylist(), pages["doc_id"].to_pylist()
     rules, survivors, clusters = [], [], []

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.engine import tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.stages.images import contents_of
@@ -19,7 +19,7 @@ COPIED = ("doc_id", "url", "site", "metadata", "language", "capture")
 class WriteDocuments(EachTask):
     """Input: tasks, one per part. Output: (part, files): documents/P.parquet."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
 
     def work(self, task: Task) -> list[FileEntry]:
         corpus, part = self.corpus, task.number

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from filters import image
 from pipeline.engine import tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.fetch import Client, Limits, Networks
@@ -54,21 +54,21 @@ DISALLOWED = "disallowed: "
 OFFLINE = Network(fetch=False)
 
 
-def write_lists(corpus: Corpus, parts: Sequence[int]) -> tuple[Task, ...]:
+def write_lists(corpus: CorpusDirectory, parts: Sequence[int]) -> tuple[Task, ...]:
     """Group the images of work/wanted into lists by the host of their first URL; one task per list."""
     corpus.work("fetched").mkdir(parents=True, exist_ok=True)
     lists = min(MOST_LISTS, max(LISTS, -(-count_missing(corpus, parts, "wanted") // LIST_URLS)))
     return _deal(corpus, (offered for part in parts for offered in missing(corpus, part)), range(lists))
 
 
-def write_further_lists(corpus: Corpus, before: Sequence[Task]) -> tuple[Task, ...]:
+def write_further_lists(corpus: CorpusDirectory, before: Sequence[Task]) -> tuple[Task, ...]:
     """Group the images that the hosts of earlier lists did not deliver, by the next host the page offers."""
     left = (offered for task in before for offered in _lines(corpus.part("fetched", task.number, "left")))
     first = before[-1].number + 1
     return _deal(corpus, left, range(first, first + len(before)))
 
 
-def _deal(corpus: Corpus, pictures: Iterable[list[str]], numbers: range) -> tuple[Task, ...]:
+def _deal(corpus: CorpusDirectory, pictures: Iterable[list[str]], numbers: range) -> tuple[Task, ...]:
     """Write work/fetched/LIST.urls: one line per image, with its URLs."""
     counts = [0] * len(numbers)
     paths = [corpus.part("fetched", number, "urls") for number in numbers]
@@ -89,7 +89,7 @@ def _lines(path: Path) -> Iterator[list[str]]:
             yield line.rstrip("\n").split("\t")
 
 
-def missing(corpus: Corpus, part: int, stage: str = "wanted") -> Iterator[list[str]]:
+def missing(corpus: CorpusDirectory, part: int, stage: str = "wanted") -> Iterator[list[str]]:
     """Images on the open web that a part is the first to need and that were not found in a usable form: the URLs the
     page offers, best first."""
     table = tables.read(corpus.part(stage, part), ["first", "ask"])
@@ -98,7 +98,7 @@ def missing(corpus: Corpus, part: int, stage: str = "wanted") -> Iterator[list[s
             yield [url for url in dict.fromkeys(asked) if url.startswith(WEB)]
 
 
-def count_missing(corpus: Corpus, parts: Sequence[int], stage: str = "references") -> int:
+def count_missing(corpus: CorpusDirectory, parts: Sequence[int], stage: str = "references") -> int:
     """Number of images on the open web that were not found in a usable form."""
     count = 0
     for part in parts:
@@ -106,7 +106,7 @@ def count_missing(corpus: Corpus, parts: Sequence[int], stage: str = "references
     return count
 
 
-def attempt_of(corpus: Corpus, wanted: str, retry: bool) -> int:
+def attempt_of(corpus: CorpusDirectory, wanted: str, retry: bool) -> int:
     """Number of the attempt that this run starts or continues. A requested retry starts only when the previous attempt
     is complete."""
     path = corpus.work("fetched/attempt.json")
@@ -122,13 +122,13 @@ def attempt_of(corpus: Corpus, wanted: str, retry: bool) -> int:
 RESULT = "fetched/result.json"
 
 
-def write_result(corpus: Corpus, lists: int, files: Sequence[FileEntry]) -> None:
+def write_result(corpus: CorpusDirectory, lists: int, files: Sequence[FileEntry]) -> None:
     """Record that an attempt is complete, with the tables of all its lists; `lists`: number of lists."""
     attempt = read_json(corpus.work("fetched/attempt.json"))
     write_json(corpus.work(RESULT), {"attempt": attempt, "lists": lists, "files": [vars(entry) for entry in files]})
 
 
-def read_result(corpus: Corpus) -> list[FileEntry]:
+def read_result(corpus: CorpusDirectory) -> list[FileEntry]:
     """The tables of the last complete attempt; empty if there is none."""
     result = read_json(corpus.work(RESULT))
     return [] if result is None else [FileEntry(**entry) for entry in result["files"]]
@@ -139,7 +139,7 @@ class FetchImages(EachTask):
     """Input: tasks, one per list. Output: (list, files): work/fetched/LIST.parquet, a row per URL, and the bytes beside
     it."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     network: Network
     recipe: Recipe
     run: str
@@ -204,19 +204,19 @@ def _in_turns(urls: set[str]) -> list[str]:
     return [url for _, _, url in sorted(keyed)]
 
 
-def fetched(corpus: Corpus, number: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
+def fetched(corpus: CorpusDirectory, number: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """The rows of a list's table; empty if nothing was fetched."""
     return _table(corpus, number, columns).to_pylist()
 
 
-def _table(corpus: Corpus, number: int, columns: list[str] | None = None) -> pa.Table:
+def _table(corpus: CorpusDirectory, number: int, columns: list[str] | None = None) -> pa.Table:
     from pipeline.fetch.shards import COLUMNS  # importing img2dataset is slow
 
     path = corpus.part("fetched", number)
     return tables.read(path, columns) if path.exists() else COLUMNS.empty_table()
 
 
-def supply(corpus: Corpus, part: int, parts: int, lists: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def supply(corpus: CorpusDirectory, part: int, parts: int, lists: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """(list, its rows with `number`) of the fetched images that `part` passes on, each with `usable`, and of those that
     opted out, with their `rule`."""
     columns = ["url", "status", "sha256", "error_message", *image.PROBED_COLUMNS]
@@ -232,7 +232,7 @@ def supply(corpus: Corpus, part: int, parts: int, lists: int) -> Iterator[tuple[
         yield number, told
 
 
-def failures(corpus: Corpus, urls: Iterable[str]) -> dict[str, tuple[str, str]]:
+def failures(corpus: CorpusDirectory, urls: Iterable[str]) -> dict[str, tuple[str, str]]:
     """(status, error) of those URLs whose request failed."""
     result = read_json(corpus.work(RESULT)) or {"lists": 0, "files": []}
     wanted: dict[int, list[str]] = {}

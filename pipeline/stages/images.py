@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pipeline.engine import tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import embedded
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
-from pipeline.recipe import Image, Recipe
+from pipeline.recipe import ImageSection, Recipe
 from pipeline.stages import fetch
 from pipeline.stages.pages import extract_options
 from pipeline.stages.parts import Input
@@ -32,7 +32,7 @@ from shards.writers import image_extension
 class StoreImages(EachTask):
     """Input: tasks, one per part. Output: (part, files): images/P.tar and work/distinct_images."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     input: Input
     recipe: Recipe
 
@@ -133,11 +133,11 @@ DECODED = (
 )
 
 
-def image_options(rules: Image) -> ImageOptions:
+def image_options(rules: ImageSection) -> ImageOptions:
     return ImageOptions(rules.max_side, rules.max_pixels, rules.max_bytes, rules.quality, rules.store)
 
 
-def contents_of(corpus: Corpus, part: int, columns: list[str] | None = None) -> dict[bytes, dict[str, Any]]:
+def contents_of(corpus: CorpusDirectory, part: int, columns: list[str] | None = None) -> dict[bytes, dict[str, Any]]:
     """Rows of work/distinct_images for every image referenced by a part, by content hash."""
     references = tables.read(corpus.part("references", part), ["content", "owner"])
     found = {}
@@ -154,7 +154,7 @@ class IndexImages(EachTask):
     """Input: tasks, one per part. Output: (part, files): images/P.parquet, a row for each URL that this part is the
     first to need."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
 
     def work(self, task: Task) -> list[FileEntry]:
         contents = contents_of(self.corpus, task.number)

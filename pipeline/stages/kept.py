@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.engine import tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 
 
 class KeptImage(NamedTuple):
@@ -15,7 +15,7 @@ class KeptImage(NamedTuple):
     url: str
 
 
-def kept_images(corpus: Corpus, part: int) -> dict[int, dict[int, KeptImage]]:
+def kept_images(corpus: CorpusDirectory, part: int) -> dict[int, dict[int, KeptImage]]:
     """Page row -> node -> image. A page keeps each content once: its other references failed `image.repeated`."""
     kept: dict[int, dict[int, KeptImage]] = {}
     for row in tables.read(corpus.part("decisions", part), ["row", "node", "rule", "content", "url"]).to_pylist():
@@ -38,7 +38,11 @@ class KeptPage:
 
 
 def kept_pages(
-    corpus: Corpus, part: int, rules: Sequence[str | None], images: dict[int, dict[int, KeptImage]], columns: list[str]
+    corpus: CorpusDirectory,
+    part: int,
+    rules: Sequence[str | None],
+    images: dict[int, dict[int, KeptImage]],
+    columns: list[str],
 ) -> Iterator[KeptPage]:
     """The pages of a part whose rule is None (`rules`: one per row), one at a time."""
     pages = tables.read(corpus.part("pages", part), columns)

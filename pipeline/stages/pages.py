@@ -11,7 +11,7 @@ from filters import consent, text
 from filters.language import identify
 from filters.rule import first_failure
 from filters.rules import PAGES_JUDGED
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
 from pipeline.engine.run import EachTask
 from pipeline.engine.tables import Rows, short_hash, url_hash
@@ -31,7 +31,7 @@ from shards.records import Document, Node, Text, document_id
 class ExtractPages(EachTask):
     """Input: tasks, one per part. Output: (part, files): work/records and work/pages."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     input: Input
     recipe: Recipe
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline import urls
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
 from pipeline.sources.folder import PAGES, Folder, files, printable
@@ -123,7 +123,7 @@ def _archives(path: Path, note: Callable[[str], None]) -> list[Path]:
     return filled
 
 
-def cut(corpus: Corpus | None, paths: Sequence[Path], base_url: str) -> Input:
+def cut(corpus: CorpusDirectory | None, paths: Sequence[Path], base_url: str) -> Input:
     """Cut the input, or read the cut that an earlier run made of the same files (none if `corpus` is None).
 
     Raises BuildError if a source cannot be read or contains nothing supported, and if `base_url` is not the URL of a

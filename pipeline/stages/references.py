@@ -18,7 +18,7 @@ from dedup.exact import first_of_each
 from filters import consent
 from filters.image import PROBED_COLUMNS, usable
 from pipeline.engine import joins, tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.nearest import NONE, nearest
 from pipeline.engine.tables import short_hash
@@ -96,7 +96,7 @@ class FindImages(beam.PTransform):
     """Input: part numbers. Output: (part, files): work/STAGE. List i of `lists` lists of fetched images is record part
     `parts` + i."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     parts: int
     stage: str = "references"
     lists: int = 0
@@ -121,13 +121,13 @@ class FindImages(beam.PTransform):
         )
 
 
-def _has_links(corpus: Corpus, parts: int) -> bool:
+def _has_links(corpus: CorpusDirectory, parts: int) -> bool:
     """Whether any record of the input is a redirect or a revisit."""
     uses = (tables.read(corpus.part("records", part), ["use"])["use"] for part in range(parts))
     return any("link" in use.unique().to_pylist() for use in uses)
 
 
-def _load(corpus: Corpus, parts: int, lists: int, part: int) -> tuple[int, State]:
+def _load(corpus: CorpusDirectory, parts: int, lists: int, part: int) -> tuple[int, State]:
     columns = ["use", "number", "url", "date", "sha256", "digest", "target", "rule", "kind", *PROBED_COLUMNS]
     table = tables.read(corpus.part("records", part), columns)
     records = table.append_column("usable", pa.array(usable(table))).to_pylist()
@@ -187,7 +187,7 @@ def _digest(row: dict[str, Any]) -> list[bytes]:
     return [short_hash(f"digest {row['digest']}")] if row["digest"] else []
 
 
-def _candidates(corpus: Corpus, part: int) -> pa.Table:
+def _candidates(corpus: CorpusDirectory, part: int) -> pa.Table:
     verdicts = tables.read(corpus.part("dedup", part), ["rule"])
     kept = np.flatnonzero(np.asarray(verdicts["rule"].is_null()))
     pages = tables.read(corpus.part("pages", part), ["images", "capture"]).take(pa.array(kept)).to_pylist()
@@ -308,7 +308,7 @@ def _own(rows: Block) -> Block:
     return owned
 
 
-def _write(corpus: Corpus, stage: str, part: int, both: tuple[pa.Table, Block]) -> tuple[int, list[FileEntry]]:
+def _write(corpus: CorpusDirectory, stage: str, part: int, both: tuple[pa.Table, Block]) -> tuple[int, list[FileEntry]]:
     chosen, owned = both
     first, owner = np.zeros(len(chosen), bool), np.zeros(len(chosen), np.int32)
     if len(owned):

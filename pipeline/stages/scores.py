@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from filters.scorers import BATCH, SCORERS, Scorer, named, score
 from pipeline.engine import tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.images.decode import decode
@@ -24,7 +24,7 @@ from shards.tar import read_member
 class ScoreImages(EachTask):
     """Input: tasks, one per part. Output: (part, files): work/scores."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     recipe: Recipe
 
     @cached_property

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.engine import tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from shards.draws import hash64
@@ -32,7 +32,7 @@ class Shard:
         return f"{self.split}-{self.number:05d}"
 
 
-def assign_shards(corpus: Corpus, parts: int, seed: int, shard_bytes: int) -> tuple[Task, ...]:
+def assign_shards(corpus: CorpusDirectory, parts: int, seed: int, shard_bytes: int) -> tuple[Task, ...]:
     """One task per shard. Runs of documents are assigned to shards by hash, with as many shards as give an average of
     `shard_bytes`."""
     sizes: dict[str, dict[tuple[int, int], int]] = {"train": {}, "validation": {}}
@@ -60,7 +60,7 @@ def assign_shards(corpus: Corpus, parts: int, seed: int, shard_bytes: int) -> tu
 class WriteShards(EachTask):
     """Input: tasks, one per shard. Output: (task number, files): windows/SPLIT-NNNNN.parquet and .tar."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     formats: tuple[str, ...]
 
     def work(self, task: Task) -> list[FileEntry]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.engine import joins, tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
 from pipeline.json_files import read_json
@@ -64,7 +64,7 @@ class Split:
 class CountSites(beam.PTransform):
     """Input: part numbers. Output: (0, files): work/site_counts, a `SiteCounts`."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     split: Split
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
@@ -77,17 +77,17 @@ class CountSites(beam.PTransform):
         )
 
 
-def read_site_counts(corpus: Corpus) -> SiteCounts:
+def read_site_counts(corpus: CorpusDirectory) -> SiteCounts:
     return SiteCounts(**read_json(corpus.part("site_counts", 0, "json")))
 
 
-def _final_rules(corpus: Corpus, part: int, kept: Container[int]) -> list[str | None]:
+def _final_rules(corpus: CorpusDirectory, part: int, kept: Container[int]) -> list[str | None]:
     """The final rule of each page of a part; `kept` are the rows with a kept image."""
     rules = tables.read(corpus.part("dedup", part), ["rule"])["rule"].to_pylist()
     return ["page.no_image_left" if rule is None and row not in kept else rule for row, rule in enumerate(rules)]
 
 
-def _sites(corpus: Corpus, split: Split, part: int) -> tuple[int, tuple[list[bytes], list[int], list[bool]]]:
+def _sites(corpus: CorpusDirectory, split: Split, part: int) -> tuple[int, tuple[list[bytes], list[int], list[bool]]]:
     rules = _final_rules(corpus, part, kept_images(corpus, part))
     sites = tables.read(corpus.part("pages", part), ["site"])["site"].to_pylist()
     counts: dict[str, int] = {}
@@ -103,7 +103,7 @@ def _sites(corpus: Corpus, split: Split, part: int) -> tuple[int, tuple[list[byt
 
 
 def _write_counts(
-    corpus: Corpus, key: int, found: Iterable[tuple[list[bytes], list[int], list[bool]]]
+    corpus: CorpusDirectory, key: int, found: Iterable[tuple[list[bytes], list[int], list[bool]]]
 ) -> tuple[int, list[FileEntry]]:
     documents: dict[bytes, int] = {}
     held_out: dict[bytes, bool] = {}
@@ -137,7 +137,7 @@ class Assigned:
 class AssignSplits(beam.PTransform):
     """Input: part numbers. Output: (part, files): work/split."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     split: Split
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
@@ -150,7 +150,7 @@ class AssignSplits(beam.PTransform):
         )
 
 
-def _assign(corpus: Corpus, split: Split, part: int) -> tuple[int, Assigned]:
+def _assign(corpus: CorpusDirectory, split: Split, part: int) -> tuple[int, Assigned]:
     by_page = split.unit == "page"
     kept = kept_images(corpus, part)
     rules = _final_rules(corpus, part, kept)
@@ -205,7 +205,7 @@ class Use(NamedTuple):
     chunk: int
 
 
-def _uses(corpus: Corpus, part: int, assigned: Assigned) -> Block:
+def _uses(corpus: CorpusDirectory, part: int, assigned: Assigned) -> Block:
     uses = list(_each_use(corpus, part, assigned))
     block = joins.keyed(USE, (use.key for use in uses))
     block["part"] = part
@@ -214,7 +214,7 @@ def _uses(corpus: Corpus, part: int, assigned: Assigned) -> Block:
     return block
 
 
-def _each_use(corpus: Corpus, part: int, assigned: Assigned) -> Iterator[Use]:
+def _each_use(corpus: CorpusDirectory, part: int, assigned: Assigned) -> Iterator[Use]:
     """Every kept image and every cluster of the part's documents, with the split of the place that uses it."""
     images = kept_images(corpus, part)
     clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
@@ -248,7 +248,7 @@ def _no_leaks(rows: Block) -> Block:
     return rows[:0]
 
 
-def _write_split(corpus: Corpus, part: int, both: tuple[Assigned, Block]) -> tuple[int, list[FileEntry]]:
+def _write_split(corpus: CorpusDirectory, part: int, both: tuple[Assigned, Block]) -> tuple[int, list[FileEntry]]:
     assigned_before, leaks = both
     rows = assigned_before.splits.to_pylist()
     for leak in leaks if len(leaks) else ():

@@ -6,7 +6,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import Engine
 from pipeline.engine.tasks import FileEntry, Stage, Task, stage_key
 from pipeline.recipe import Recipe
@@ -19,7 +19,7 @@ from shards.files import remove
 class Build:
     """An input, a recipe, and the output directory; `keys` and `files` of the stages so far."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     recipe: Recipe
     input: Input
     engine: Engine

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.errors import BuildError
@@ -38,7 +38,7 @@ def tokenizer_digest(source: str) -> str | None:
 class MakeTokenizer(EachTask):
     """Input: tasks, one per task. Output: (task number, files): tokenizer.json."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     recipe: Recipe
     parts: int
 

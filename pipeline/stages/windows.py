@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.engine import tables
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.recipe import Recipe
@@ -24,7 +24,7 @@ RUN = 64
 class CutWindows(EachTask):
     """Input: tasks, one per part. Output: (part, files): work/windows and work/coverage."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     recipe: Recipe
 
     @cached_property

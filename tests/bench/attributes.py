@@ -19,7 +19,7 @@ import numpy as np
 
 from shards.tokenizer import load_tokenizer
 from tests.bench.results import Figure, record
-from train_min.data.windows import Windows, seen_images
+from train_min.data.windows import WindowArrays, seen_images
 from train_min.measuring.validate import BITS
 
 
@@ -51,7 +51,7 @@ def main() -> None:
                 (mention, row["nodes"][mention["node"]][1][max(0, mention["start"] - 8) : mention["start"]])
                 for mention in sorted(row["mentions"], key=lambda found: (found["node"], found["start"]))
             ]
-    windows = Windows.load(options.run / "data" / "validation.npz")
+    windows = WindowArrays.load(options.run / "data" / "validation.npz")
     tokenizer = load_tokenizer(str(options.run / "tokenizer.json"))
     sees = seen_images(windows).image >= 0
     losses = defaultdict(list)

@@ -15,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal, blame
 from pipeline.engine.progress import Progress
 from pipeline.engine.run import EachTask, Engine
@@ -81,7 +81,7 @@ def test_a_record_that_cannot_be_passed_over_ends_the_build(tmp_path: Path) -> N
     site = tmp_path / "site"
     site.mkdir()
     (site / "a.html").write_text("a page")
-    corpus, task = Corpus(tmp_path / "corpus"), Task(0, 1)
+    corpus, task = CorpusDirectory(tmp_path / "corpus"), Task(0, 1)
     corpus.work("pages").mkdir(parents=True)
     cut(corpus, [site], "file:///")
     path = corpus.journal("pages", task.number)
@@ -116,7 +116,7 @@ def test_a_record_is_not_stuck_because_the_machine_slept(tmp_path: Path, monkeyp
 class CrashBehind(EachTask):
     """A task whose worker crashes `times` between records, once task 0 is done."""
 
-    corpus: Corpus
+    corpus: CorpusDirectory
     times: int
 
     def work(self, task: Task) -> list[FileEntry]:
@@ -131,7 +131,7 @@ class CrashBehind(EachTask):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_crash_between_two_records_is_retried_while_tasks_get_done(tmp_path: Path, times: int) -> None:
-    corpus, stage = Corpus(tmp_path), Stage("pages", "key", (Task(0, 1), Task(1, 1)))
+    corpus, stage = CorpusDirectory(tmp_path), Stage("pages", "key", (Task(0, 1), Task(1, 1)))
     (tmp_path / "crashed").write_text("")
     corpus.work("pages").mkdir(parents=True)
     runner = Runner.from_options(["--direct_num_workers=2"], tmp_path / "log", 2, "pipeline.stages.preload")

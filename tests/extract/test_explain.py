@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import openm3w
 from pipeline.extract import ExtractOptions, explain
-from pipeline.extract.explain import Part
+from pipeline.extract.explain import ExplainedPart
 from shards.records import Image, Text
 from tests.extract.pages import AFTER, BEFORE, FOOTER, MENU, STORY, URL, page
 
@@ -22,7 +22,7 @@ BODY = (
 )
 
 
-def parts_of(body: str) -> tuple[Part, ...]:
+def parts_of(body: str) -> tuple[ExplainedPart, ...]:
     return openm3w.explain(page(body), URL).parts
 
 

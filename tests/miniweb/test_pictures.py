@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.miniweb import Picture, Web
+from pipeline.miniweb import Drawing, Web
 from pipeline.miniweb.pictures import COLOUR_RGB, FORMATS, GROUND_RGB, SHAPES, draw, encode
 
 
@@ -55,7 +55,7 @@ def test_every_picture_shows_its_attributes(web: Web) -> None:
 def test_shapes_never_touch() -> None:
     # the last ones would without a second try
     for number in (*range(0, 400, 2), 727, 797, 1008, 1470, 2142, 2565, 3221, 3223):
-        picture = Picture(0, number % len(SHAPES), 1 + number // len(SHAPES) % 3, 0, 120, 120)
+        picture = Drawing(0, number % len(SHAPES), 1 + number // len(SHAPES) % 3, 0, 120, 120)
         pixels = np.asarray(draw(picture, random.Random(number)))
         mask = (nearest(pixels, (GROUND_RGB[0], COLOUR_RGB[0])) == 1).astype(np.uint8)
         assert cv2.connectedComponents(mask)[0] - 1 == picture.count + 1, number
@@ -64,7 +64,7 @@ def test_shapes_never_touch() -> None:
 def test_silhouettes_of_the_shapes_differ() -> None:
     masks = []
     for shape in range(len(SHAPES)):
-        pixels = np.asarray(draw(Picture(0, shape, 0, 0, 224, 224), random.Random(1)))
+        pixels = np.asarray(draw(Drawing(0, shape, 0, 0, 224, 224), random.Random(1)))
         masks.append(nearest(pixels, (GROUND_RGB[0], COLOUR_RGB[0])) == 1)
     for a in range(len(SHAPES)):
         for b in range(a):
@@ -73,7 +73,7 @@ def test_silhouettes_of_the_shapes_differ() -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_kind_of_file_is_what_it_says(kind: str) -> None:
-    body = encode(Picture(1, 3, 1, 0, 240, 180), random.Random(3), kind)
+    body = encode(Drawing(1, 3, 1, 0, 240, 180), random.Random(3), kind)
     image = Image.open(io.BytesIO(body))
     assert Image.MIME[image.format or ""] == FORMATS[kind][0]
     assert upright(body).shape == (180, 240, 3)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.tasks import Task
 from pipeline.recipe import load
 from pipeline.stages.tokenizer import MakeTokenizer
@@ -15,7 +15,7 @@ from tests.shards.test_writers import document
 
 def tokenizer(root: Path, held_out: str) -> bytes:
     """The tokenizer of training text and of other text in each place that is held out."""
-    corpus = Corpus(root)
+    corpus = CorpusDirectory(root)
     corpus.prepare(["documents"])
     rows = [document(number) for number in range(4)]
     for row, split in zip(rows, ("train", "validation", "leak", "mixed"), strict=True):

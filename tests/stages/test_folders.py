@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.engine.corpus import Corpus
+from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
 from pipeline.stages.parts import cut
 from tests.corpora import build_here, start_build
@@ -127,7 +127,7 @@ def test_names_as_file_systems_have_them(tmp_path: Path) -> None:
 def test_a_folder_that_changed_is_another_input(tmp_path: Path) -> None:
     """A new name, or the same name, size and number of files with an older time."""
     site = write(tmp_path / "site", {f"{name}.html": name.encode() for name in "abc"})
-    corpus = Corpus(tmp_path / "corpus")
+    corpus = CorpusDirectory(tmp_path / "corpus")
     corpus.work("parts.json").parent.mkdir(parents=True)
     before = cut(corpus, [site], "file:///").parts
     assert cut(corpus, [site], "file:///").parts == before

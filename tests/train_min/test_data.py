@@ -19,7 +19,7 @@ from tests.train_min.synthetic import write_recipe
 from train_min import TrainError
 from train_min.data.permute import displace, permute
 from train_min.data.windows import (
-    Windows,
+    WindowArrays,
     cut_windows,
     make_batch,
     media_places,
@@ -33,7 +33,7 @@ from train_min.data.windows import (
 IMAGE, EOC = 100, 101
 
 
-def windows_of(spec: list[list[tuple[int, list[int]]]], sites: list[str] | None = None) -> Windows:
+def windows_of(spec: list[list[tuple[int, list[int]]]], sites: list[str] | None = None) -> WindowArrays:
     """Units of windows, each (text tokens after each image, image indexes)."""
     tokens, starts, images, image_starts, unit, names = [], [0], [], [0], [], []
     for number, document in enumerate(spec):
@@ -46,7 +46,7 @@ def windows_of(spec: list[list[tuple[int, list[int]]]], sites: list[str] | None 
             unit.append(number)
             names.append(f"{number}-{starts[-2]}")
     count = max(images, default=0) + 1
-    return Windows(
+    return WindowArrays(
         tokens=np.array(tokens, np.int32), starts=np.array(starts), images=np.array(images, np.int32),
         image_starts=np.array(image_starts), unit=np.array(unit, np.int32),
         hashes=np.arange(32 * count, dtype=np.uint32).astype(np.uint8).reshape(count, 32),
@@ -163,7 +163,7 @@ def test_a_batch_holds_every_window_once_with_its_own_pictures(spec: list, conte
 def test_saved_windows_load_as_they_were(tmp_path: Path) -> None:
     windows = windows_of([[(3, [0, 1])], [(2, [])]])
     windows.save(tmp_path / "w.npz")
-    loaded = Windows.load(tmp_path / "w.npz")
+    loaded = WindowArrays.load(tmp_path / "w.npz")
     for name, value in vars(windows).items():
         assert (
             np.array_equal(value, getattr(loaded, name))
@@ -187,7 +187,7 @@ def test_another_tokenizer_cuts_as_the_recipe_says(corpus_folder: Path, tmp_path
     shutil.copytree(corpus_folder, tmp_path / "corpus")
     other = train_corpus_tokenizer(["quite another text than that of the corpus"])
 
-    def cut(policy: str, tokens: int) -> Windows:
+    def cut(policy: str, tokens: int) -> WindowArrays:
         write_recipe(tmp_path / "corpus", policy=policy, tokens=tokens, images=2)
         return training_windows(open_corpus(tmp_path / "corpus"), other, 0)
 

@@ -17,7 +17,7 @@ from shards.windows import WindowOptions
 from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
 from train_min import TrainError
-from train_min.data.windows import Windows, cut_windows, open_corpus
+from train_min.data.windows import WindowArrays, cut_windows, open_corpus
 from train_min.model.flamingo import Flamingo, ModelConfig
 from train_min.model.lm import NanoConfig, NanoLM
 from train_min.options import TrainOptions
@@ -37,18 +37,18 @@ from train_min.training.loop import (
 from train_min.training.variants import Setting
 
 
-def features_of(windows: Windows) -> Any:
+def features_of(windows: WindowArrays) -> Any:
     table = torch.randn(len(windows.hashes), 4, FEATURES, generator=torch.Generator().manual_seed(0))
     return lambda rows: table[torch.from_numpy(rows)]
 
 
 @pytest.fixture(scope="module")
-def windows(corpus_folder: Path) -> Windows:
+def windows(corpus_folder: Path) -> WindowArrays:
     corpus = open_corpus(corpus_folder)
     return cut_windows(corpus, corpus.tokenizer, "train", WindowOptions(policy="tile"))
 
 
-def small(windows: Windows, every: int = 1) -> Flamingo:
+def small(windows: WindowArrays, every: int = 1) -> Flamingo:
     lm = NanoLM(NanoConfig(windows.eoc_id + 1, 32, 2, 2), 0)
     return Flamingo(lm, ModelConfig(FEATURES, every=every, n_latents=4, n_resampler_layers=1), 0)
 
@@ -137,7 +137,7 @@ def test_rates_rise_then_fall_to_zero() -> None:
     assert all(left >= right for left, right in itertools.pairwise(factors[10:]))
 
 
-def run_fit(windows: Windows, steps: int, stop: int | None = None, checkpoint: Path | None = None) -> Flamingo:
+def run_fit(windows: WindowArrays, steps: int, stop: int | None = None, checkpoint: Path | None = None) -> Flamingo:
     model = small(windows)
     rows = []
 
@@ -154,7 +154,7 @@ def run_fit(windows: Windows, steps: int, stop: int | None = None, checkpoint: P
     return model
 
 
-def test_an_interrupted_run_ends_bit_identical(windows: Windows, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_bit_identical(windows: WindowArrays, tmp_path: Path) -> None:
     straight = run_fit(windows, 7)
     run_fit(windows, 7, stop=5, checkpoint=tmp_path / "c.pt")  # the checkpoint is of step 4
     resumed = run_fit(windows, 7, checkpoint=tmp_path / "c.pt")
@@ -163,13 +163,13 @@ def test_an_interrupted_run_ends_bit_identical(windows: Windows, tmp_path: Path)
     assert any(not torch.equal(value, small(windows).trained()[name]) for name, value in straight.trained().items())
 
 
-def test_a_checkpoint_of_other_options_is_refused(windows: Windows, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_options_is_refused(windows: WindowArrays, tmp_path: Path) -> None:
     run_fit(windows, 3, checkpoint=tmp_path / "c.pt")
     with pytest.raises(TrainError, match="other options"):
         run_fit(windows, 5, checkpoint=tmp_path / "c.pt")
 
 
-def test_a_checkpoint_of_other_shapes_or_damaged_is_refused(windows: Windows, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_shapes_or_damaged_is_refused(windows: WindowArrays, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     run_fit(windows, 3, checkpoint=path)
     wider = Flamingo(small(windows).lm, ModelConfig(FEATURES, every=1, n_latents=8, n_resampler_layers=1), 0)
@@ -182,13 +182,13 @@ def test_a_checkpoint_of_other_shapes_or_damaged_is_refused(windows: Windows, tm
         run_fit(windows, 3, checkpoint=path)
 
 
-def test_training_leaves_language_model_and_features_as_they_are(windows: Windows) -> None:
+def test_training_leaves_language_model_and_features_as_they_are(windows: WindowArrays) -> None:
     before = {name: value.clone() for name, value in small(windows).lm.state_dict().items()}
     after = run_fit(windows, 3).lm.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_a_loss_that_is_no_number_ends_the_run_in_one_line(windows: Windows) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_in_one_line(windows: WindowArrays) -> None:
     broken = features_of(windows)
     options = LoopOptions(3, rows=1, context=64)
     with pytest.raises(TrainError, match=r"not a number at step 0.*lower --matrix-rate"):
@@ -201,7 +201,7 @@ def test_a_loss_that_is_no_number_ends_the_run_in_one_line(windows: Windows) -> 
         )
 
 
-def test_log_rows_hold_what_the_report_draws(windows: Windows) -> None:
+def test_log_rows_hold_what_the_report_draws(windows: WindowArrays) -> None:
     rows: list[dict] = []
     model = small(windows)
     sets = [
@@ -215,7 +215,7 @@ def test_log_rows_hold_what_the_report_draws(windows: Windows) -> None:
     assert rows[0]["tokens_per_second"] > 0 and rows[0]["mfu"] > 0 and rows[2]["seconds_left"] == 0
 
 
-def test_scores_are_the_losses_of_each_token_wherever_it_is_packed(windows: Windows) -> None:
+def test_scores_are_the_losses_of_each_token_wherever_it_is_packed(windows: WindowArrays) -> None:
     model = small(windows)
     few = replace(
         windows,
@@ -238,7 +238,7 @@ def test_scores_are_the_losses_of_each_token_wherever_it_is_packed(windows: Wind
         assert np.allclose(scores[span][taken], nll, atol=1e-4)
 
 
-def test_training_and_scores_are_the_same_with_states_kept(windows: Windows) -> None:
+def test_training_and_scores_are_the_same_with_states_kept(windows: WindowArrays) -> None:
     """The frozen blocks below the first gated layer run once instead of in every step."""
     options, features = LoopOptions(3, rows=2, context=64), features_of(windows)
     models = [small(windows, every=2), small(windows, every=2)]
@@ -275,7 +275,7 @@ class Products(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
-def test_the_products_of_most_steps_are_of_shapes_seen_before(windows: Windows) -> None:
+def test_the_products_of_most_steps_are_of_shapes_seen_before(windows: WindowArrays) -> None:
     """Numbers of pictures, predicted tokens and rows differ from step to step; for a new shape a kernel is compiled."""
     model = small(windows)
     options = LoopOptions(1, rows=2)
@@ -295,20 +295,20 @@ def test_the_products_of_most_steps_are_of_shapes_seen_before(windows: Windows) 
     assert new[0] >= 20 and sum(new[6:]) <= 8
 
 
-def test_the_nano_model_learns_its_text(windows: Windows) -> None:
+def test_the_nano_model_learns_its_text(windows: WindowArrays) -> None:
     rows: list[dict] = []
     config = NanoConfig(windows.eoc_id + 1, 64, 2, 2)
     train_nano(windows, config, LoopOptions(25, rows=4, rate=0.01), 0, torch.float32, rows.append)
     assert rows[-1]["loss"]["text"] < rows[0]["loss"]["text"] - 2
 
 
-def test_a_language_model_that_diverges_ends_the_run_in_one_line(windows: Windows) -> None:
+def test_a_language_model_that_diverges_ends_the_run_in_one_line(windows: WindowArrays) -> None:
     config = NanoConfig(windows.eoc_id + 1, 32, 1, 1)
     with pytest.raises(TrainError, match="language model's loss is not a number at step 1: lower --lm-rate"):
         train_nano(windows, config, LoopOptions(3, rows=1, rate=math.inf), 0, torch.float32, lambda row: None)
 
 
-def test_the_end_of_a_chunk_is_learnt(windows: Windows) -> None:
+def test_the_end_of_a_chunk_is_learnt(windows: WindowArrays) -> None:
     """With a language model that has never seen it, P(EOC) behind a caption rises on a set that is overfitted."""
     from tests.train_min.test_lm import wrapped
 
@@ -332,7 +332,7 @@ def test_the_end_of_a_chunk_is_learnt(windows: Windows) -> None:
     assert ends.sum() >= 4 and math.exp(-before) < 0.1 and math.exp(-after) > 3 * math.exp(-before)
 
 
-def one_step(windows: Windows) -> dict[str, torch.Tensor]:
+def one_step(windows: WindowArrays) -> dict[str, torch.Tensor]:
     """The gradients of a step's batches, which several processes share among them."""
     model = small(windows).train()
     for layer in model.gated.values():
@@ -346,13 +346,13 @@ def one_step(windows: Windows) -> dict[str, torch.Tensor]:
 def in_process(rank: int, folder: str, port: int) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    found = one_step(Windows.load(Path(folder) / "w.npz"))
+    found = one_step(WindowArrays.load(Path(folder) / "w.npz"))
     torch.save(found, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_gradients_of_one(windows: Windows, tmp_path: Path) -> None:
+def test_two_processes_have_the_gradients_of_one(windows: WindowArrays, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

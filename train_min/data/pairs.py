@@ -13,7 +13,7 @@ from shards.stream import token_stream
 from shards.tar import Member, read_member
 from shards.tokenizer import Tokenizer
 from train_min import TrainError
-from train_min.data.windows import Windows, collect
+from train_min.data.windows import WindowArrays, collect
 
 PAIR_TOKENS = 64
 """Flamingo trains pairs at 32 or 64 tokens."""
@@ -22,7 +22,7 @@ PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif")
 
 def pair_windows(
     folder: Path, tokenizer: Tokenizer, left_out: set[bytes]
-) -> tuple[Windows, dict[bytes, dict[str, Any]]]:
+) -> tuple[WindowArrays, dict[bytes, dict[str, Any]]]:
     """Read image-text pairs (KEY.jpg and KEY.txt in *.tar) as windows `<image>TEXT<EOC>`, and where each image is
     stored. Raises TrainError if there are none."""
     places: dict[bytes, dict[str, Any]] = {}

@@ -3,10 +3,10 @@
 import numpy as np
 
 from shards.draws import hash64
-from train_min.data.windows import Windows
+from train_min.data.windows import WindowArrays
 
 
-def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def permute(windows: WindowArrays, scope: str, seed: int, fraction: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Shuffle the images of the windows. Returns `images` (I,) and where they differ from the true ones, (I,) bool.
 
     An image that occurs several times in a document (windows overlap) is always replaced by the same one. With scope
@@ -31,7 +31,7 @@ def permute(windows: Windows, scope: str, seed: int, fraction: float = 1.0) -> t
     return images, images != windows.images
 
 
-def owners(windows: Windows, unit: np.ndarray) -> np.ndarray:
+def owners(windows: WindowArrays, unit: np.ndarray) -> np.ndarray:
     """For each unit (U,) the document that must not get its images back; `unit` holds the units of all distinct images.
 
     The pieces of a long page count as one document, unless the corpus has fewer than ten documents or the page holds
@@ -50,7 +50,7 @@ def groups(members: np.ndarray, group: np.ndarray) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
 
-def _numbers(windows: Windows, key: str) -> np.ndarray:
+def _numbers(windows: WindowArrays, key: str) -> np.ndarray:
     """Number the units (U,) by their value of `key`."""
     return np.unique([entry[key] for entry in windows.units], return_inverse=True)[1].reshape(-1)
 
@@ -81,7 +81,7 @@ def derange(image: np.ndarray, owner: np.ndarray | None, rng: np.random.Generato
     return np.where(bad, image, image[order])
 
 
-def displace(windows: Windows, seed: int, fraction: float = 1.0) -> np.ndarray:
+def displace(windows: WindowArrays, seed: int, fraction: float = 1.0) -> np.ndarray:
     """Images (I,) in which, for a share of the units, every image moves to the next place and the last one to the
     first: the pairing error of an interleaved loader that sorts images and markers differently."""
     images = windows.images.copy()

@@ -33,7 +33,7 @@ Losses = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Corpus:
+class TrainingCorpus:
     """A corpus on disk: its folder, tokenizer and files, and three keys of its recipe: how windows are cut, the
     vocabulary size, and the maximum number of documents per image."""
 
@@ -53,7 +53,7 @@ class Corpus:
         return [self.folder / name for name in self.files if name.startswith(prefix) and name.endswith(".parquet")]
 
 
-def open_corpus(folder: Path) -> Corpus:
+def open_corpus(folder: Path) -> TrainingCorpus:
     """Open a finished corpus. Raises TrainError if `folder` is not one."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -70,13 +70,13 @@ def open_corpus(folder: Path) -> Corpus:
     for path in (folder / "tokenizer" / FILE_NAME, folder / FILE_NAME):
         if path.exists():
             try:
-                return Corpus(folder, load_tokenizer(str(path)), files, *of_recipe(folder))
+                return TrainingCorpus(folder, load_tokenizer(str(path)), files, *of_recipe(folder))
             except TokenizerError as error:
                 raise TrainError(str(error)) from None
     raise TrainError(f"{folder} has no tokenizer/{FILE_NAME}: rebuild the corpus")
 
 
-def check_files(corpus: Corpus) -> None:
+def check_files(corpus: TrainingCorpus) -> None:
     """Compare the files that a run reads with the hashes in the manifest: the documents, the training windows, and the
     images, each read once. Raises TrainError for the first that differs."""
     manifest = json.loads((corpus.folder / "manifest.json").read_text())
@@ -92,7 +92,8 @@ def check_files(corpus: Corpus) -> None:
 
 
 def of_recipe(folder: Path) -> tuple[WindowOptions, int, int]:
-    """Read `cut`, `vocabulary` and `max_documents` of a `Corpus`. Raises TrainError if its recipe cannot be read."""
+    """Read `cut`, `vocabulary` and `max_documents` of a `TrainingCorpus`. Raises TrainError if the recipe cannot be
+    read."""
     try:
         recipe = tomllib.loads((folder / "recipe.toml").read_text())
         windows = recipe["windows"]
@@ -105,7 +106,7 @@ def of_recipe(folder: Path) -> tuple[WindowOptions, int, int]:
 
 
 @dataclass(frozen=True)
-class Windows:
+class WindowArrays:
     """W windows with T tokens and I images, from U units: documents, or pieces of book-length ones.
 
     `tokens` (T,) int32 and `starts` (W + 1,). `images` (I,) int32: rows of `hashes` (H, 32) in the order of the
@@ -144,7 +145,7 @@ class Windows:
         """The unit of each image, (I,)."""
         return np.repeat(self.unit, np.diff(self.image_starts))
 
-    def with_images(self, images: np.ndarray) -> "Windows":
+    def with_images(self, images: np.ndarray) -> "WindowArrays":
         return replace(self, images=images.astype(np.int32))
 
     def save(self, path: Path) -> None:
@@ -154,13 +155,13 @@ class Windows:
         np.savez(path, **arrays)  # type: ignore[arg-type]
 
     @staticmethod
-    def load(path: Path) -> "Windows":
+    def load(path: Path) -> "WindowArrays":
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
-        return Windows(**json.loads(arrays.pop("rest").tobytes()), **arrays)
+        return WindowArrays(**json.loads(arrays.pop("rest").tobytes()), **arrays)
 
 
-def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
+def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> WindowArrays:
     """Build flat arrays from rows with doc_id, url, site, language, window_id, token_start, input_ids and `hashes`, the
     stored and the fetched hash of each image."""
     tokens, starts, images, image_starts, unit, window_ids = [], [0], [], [0], [], []
@@ -192,7 +193,7 @@ def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
         image_starts.append(len(images))
         unit.append(units[key])
         window_ids.append(row["window_id"])
-    return Windows(
+    return WindowArrays(
         tokens=np.concatenate(tokens) if tokens else np.zeros(0, np.int32),
         starts=np.array(starts, np.int64),
         images=np.array(images, np.int32),
@@ -207,7 +208,7 @@ def collect(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Windows:
     )
 
 
-def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows:
+def training_windows(corpus: TrainingCorpus, tokenizer: Tokenizer, seed: int) -> WindowArrays:
     """The corpus' own Parquet windows if they use `tokenizer`, otherwise windows cut from its documents as its recipe
     says.
 
@@ -233,7 +234,9 @@ def training_windows(corpus: Corpus, tokenizer: Tokenizer, seed: int) -> Windows
     return collect(rows(), tokenizer)
 
 
-def cut_windows(corpus: Corpus, tokenizer: Tokenizer, split: str, options: WindowOptions, seed: int = 0) -> Windows:
+def cut_windows(
+    corpus: TrainingCorpus, tokenizer: Tokenizer, split: str, options: WindowOptions, seed: int = 0
+) -> WindowArrays:
     """Cut windows from the documents of `split`. As tiles, no token occurs in two windows."""
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -251,7 +254,7 @@ def cut_windows(corpus: Corpus, tokenizer: Tokenizer, split: str, options: Windo
     return collect(rows(), tokenizer)
 
 
-def pictures(corpus: Corpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
+def pictures(corpus: TrainingCorpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
     """Map each of `hashes` to where its image is stored (url, alt, tar, offset, length).
 
     Raises TrainError if documents/ lacks one."""
@@ -268,11 +271,11 @@ def pictures(corpus: Corpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
     return found
 
 
-def read_picture(corpus: Corpus, place: dict[str, Any]) -> bytes:
+def read_picture(corpus: TrainingCorpus, place: dict[str, Any]) -> bytes:
     return read_member(corpus.folder / "images" / place["tar"], place["offset"], place["length"])
 
 
-def rows_of(windows: Windows, order: Iterable[int], context: int) -> Iterator[list[int]]:
+def rows_of(windows: WindowArrays, order: Iterable[int], context: int) -> Iterator[list[int]]:
     """Pack windows into rows of at most `context` tokens, each into the first of eight open rows with enough room."""
     open_rows: list[list[int]] = []
     room: list[int] = []
@@ -292,7 +295,7 @@ def rows_of(windows: Windows, order: Iterable[int], context: int) -> Iterator[li
     yield from open_rows
 
 
-def training_rows(windows: Windows, context: int, seed: int) -> Iterator[list[int]]:
+def training_rows(windows: WindowArrays, context: int, seed: int) -> Iterator[list[int]]:
     """Yield rows forever, with a new order of the windows in every epoch."""
     epoch = 0
     while True:
@@ -301,7 +304,7 @@ def training_rows(windows: Windows, context: int, seed: int) -> Iterator[list[in
         epoch += 1
 
 
-def training_parts(windows: Windows, context: int, tokens: int, seed: int) -> Iterator[list[list[int]]]:
+def training_parts(windows: WindowArrays, context: int, tokens: int, seed: int) -> Iterator[list[list[int]]]:
     """Yield groups of `training_rows` forever, sized so that all groups so far average `tokens` tokens, to within one
     row. Rows fill differently with the lengths of windows, and a step must hold as much text in every corpus."""
     lengths = np.diff(windows.starts)
@@ -326,14 +329,14 @@ def media_places(tokens: np.ndarray, image_id: int, images: np.ndarray, follow: 
     return known[np.minimum(place, len(images))]
 
 
-def token_places(windows: Windows, rows: list[list[int]]) -> np.ndarray:
+def token_places(windows: WindowArrays, rows: list[list[int]]) -> np.ndarray:
     """Indices into `windows.tokens` of the tokens of these rows, row by row."""
     spans = [np.arange(windows.starts[index], windows.starts[index + 1]) for row in rows for index in row]
     return np.concatenate(spans)
 
 
 def make_batch(  # type: ignore[no-untyped-def]
-    windows: Windows,
+    windows: WindowArrays,
     rows: list[list[int]],
     features,
     *,
@@ -381,14 +384,14 @@ def make_batch(  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Seen:
-    """For each token of `Windows`: `image` (T,) the index in `Windows.images` of the image its prediction sees, -1 for
-    none and for markers; `distance` (T,) the tokens between that image and the token, 0 right after it."""
+    """For each token of some windows: `image` (T,) the index in `WindowArrays.images` of the image its prediction sees,
+    -1 for none and for markers; `distance` (T,) the tokens between that image and the token, 0 right after it."""
 
     image: np.ndarray
     distance: np.ndarray
 
 
-def seen_images(windows: Windows, follow: bool = False) -> Seen:
+def seen_images(windows: WindowArrays, follow: bool = False) -> Seen:
     """Find the image each prediction sees. Token i is predicted at token i - 1 and sees what that token sees."""
     image = np.full(len(windows.tokens), -1, np.int64)
     distance = np.zeros(len(windows.tokens), np.int64)

@@ -11,14 +11,14 @@ import numpy as np
 from pipeline.display import duration
 from shards.stream import render
 from shards.tokenizer import Tokenizer
-from train_min.data.windows import Losses, Windows, seen_images
+from train_min.data.windows import Losses, WindowArrays, seen_images
 from train_min.measuring import validate
 from train_min.options import Result, TrainOptions
 from train_min.training.loop import Report
 from train_min.training.variants import BLIND, DOSE_RESPONSES, DOSES, SCOPES, Setting, rearranged
 
 
-class Progress:
+class RunLog:
     """Writes rows to log.jsonl, and now and then a line for the user."""
 
     def __init__(self, path: Path, report: Report, total: int):
@@ -68,7 +68,7 @@ def say_too_few(reason: str, report: Report) -> None:
         report(f"{reason}. Training continues, but its result will not be meaningful")
 
 
-def amounts(name: str, tokenizer: Tokenizer, training: Windows, windows: Windows) -> dict[str, Any]:
+def amounts(name: str, tokenizer: Tokenizer, training: WindowArrays, windows: WindowArrays) -> dict[str, Any]:
     """Amounts of training and held-out data of a corpus."""
     return {
         "name": name,
@@ -135,7 +135,7 @@ def summarise(
 
 
 def dose_response(
-    windows: Windows, clusters: validate.Clusters, losses: dict[str, list[Losses]], options: TrainOptions
+    windows: WindowArrays, clusters: validate.Clusters, losses: dict[str, list[Losses]], options: TrainOptions
 ) -> dict[str, Any]:
     """How the gain, and with `placement` the penalty within the document, fall with the share of wrong documents, and
     how clearly each dose differs from the corpus as it is. `blind`: NLL(reference) minus NLL of models trained without

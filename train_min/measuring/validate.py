@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from shards.enough import too_few
 from shards.tokenizer import Tokenizer
-from train_min.data.windows import Losses, Windows, seen_images
+from train_min.data.windows import Losses, WindowArrays, seen_images
 
 BITS = 1 / math.log(2)
 MOST_PARTS = 20
@@ -23,7 +23,7 @@ MOST_PARTS = 20
 DISTANCES = ((0, 8), (8, 32), (32, 128), (128, 1 << 30))
 
 
-def unit_sums(windows: Windows, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def unit_sums(windows: WindowArrays, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Sum over the chosen tokens of each unit, (U,)."""
     token_units = np.repeat(windows.unit, np.diff(windows.starts))
     return np.bincount(token_units[chosen], values[chosen].astype(np.float64), minlength=len(windows.units))
@@ -43,7 +43,7 @@ class Clusters:
         return Clusters(self.document, self.document, False)
 
 
-def clusters_of(held_out: Windows, training: Windows) -> Clusters:
+def clusters_of(held_out: WindowArrays, training: WindowArrays) -> Clusters:
     """Cluster by site if no site is on both sides of the split. A page with pieces on both sides counts as one document
     per held-out unit."""
     trained = {unit["doc_id"] for unit in training.units}
@@ -84,7 +84,7 @@ class Estimate:
         return {**numbers, **counts, "enough": not self.too_few}
 
 
-def estimate(windows: Windows, clusters: Clusters, differences: list[np.ndarray], chosen: np.ndarray) -> Estimate:
+def estimate(windows: WindowArrays, clusters: Clusters, differences: list[np.ndarray], chosen: np.ndarray) -> Estimate:
     """The mean of `differences`, one array (T,) in nats per seed, over the `chosen` tokens, and its `interval`."""
     sums = np.stack([unit_sums(windows, difference, chosen) for difference in differences]) * BITS
     counts = unit_sums(windows, np.ones(len(chosen)), chosen)
@@ -135,19 +135,19 @@ def student(freedom: int) -> float:
     return float(stdtrit(freedom, 0.975))
 
 
-def too_few_held_out(windows: Windows, clusters: Clusters) -> str:
+def too_few_held_out(windows: WindowArrays, clusters: Clusters) -> str:
     """`too_few` as an estimate over all text that sees an image will have it."""
     return estimate(windows, clusters, [np.zeros(len(windows.tokens))], seen_images(windows).image >= 0).too_few
 
 
-def gain(windows: Windows, clusters: Clusters, true: list[Losses], reference: list[Losses]) -> dict[str, Any]:
+def gain(windows: WindowArrays, clusters: Clusters, true: list[Losses], reference: list[Losses]) -> dict[str, Any]:
     """NLL(reference) - NLL(true) over the tokens that see an image."""
     differences = [right["own"] - left["own"] for left, right in zip(true, reference, strict=True)]
     return estimate(windows, clusters, differences, seen_images(windows).image >= 0).row()
 
 
 def information(
-    windows: Windows,
+    windows: WindowArrays,
     clusters: Clusters,
     true: list[Losses],
     reference: list[Losses],
@@ -187,7 +187,7 @@ def information(
 
 
 def penalty(
-    windows: Windows, clusters: Clusters, losses: list[Losses], name: str, replaced: np.ndarray
+    windows: WindowArrays, clusters: Clusters, losses: list[Losses], name: str, replaced: np.ndarray
 ) -> dict[str, Any]:
     """NLL with other images minus NLL with the true ones, for one model, over the tokens whose image was `replaced`
     (I,). It can be above zero without information: a diagnostic, not what images are worth."""
@@ -196,12 +196,12 @@ def penalty(
     return estimate(windows, clusters, [entry[name] - entry["own"] for entry in losses], chosen).row()
 
 
-def mean_nll(windows: Windows, losses: np.ndarray, chosen: np.ndarray) -> float | None:
+def mean_nll(windows: WindowArrays, losses: np.ndarray, chosen: np.ndarray) -> float | None:
     """Bits per token."""
     return float(losses[chosen].mean()) * BITS if chosen.any() else None
 
 
-def bytes_per_token(windows: Windows, tokenizer: Tokenizer) -> float:
+def bytes_per_token(windows: WindowArrays, tokenizer: Tokenizer) -> float:
     """UTF-8 bytes of the text tokens that see an image, divided by their number."""
     seen = seen_images(windows).image >= 0
     size = count = 0
@@ -214,7 +214,7 @@ def bytes_per_token(windows: Windows, tokenizer: Tokenizer) -> float:
 
 
 def documents(
-    windows: Windows,
+    windows: WindowArrays,
     true: list[Losses],
     reference: list[Losses],
     picture: Callable[[bytes], dict[str, Any]],

@@ -44,7 +44,7 @@ class Convolution(nn.Module):
         return x if self.linear else F.relu6(x, inplace=True)
 
 
-class Block(nn.Module):
+class InvertedResidual(nn.Module):
     """An inverted residual block: expand, depthwise, project."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
@@ -68,7 +68,7 @@ class EfficientNetLite0(nn.Module):
         blocks, channels = [], 32
         for repeats, kernel, stride, expansion, outputs in STAGES:
             for repeat in range(repeats):
-                blocks.append(Block(channels, outputs, kernel, stride if repeat == 0 else 1, expansion))
+                blocks.append(InvertedResidual(channels, outputs, kernel, stride if repeat == 0 else 1, expansion))
                 channels = outputs
         self.blocks = nn.Sequential(*blocks)
 
@@ -102,7 +102,7 @@ def load_efficientnet() -> EfficientNetLite0:
     model = EfficientNetLite0()
     fold(model.stem, "_conv_stem", "_bn0")
     for index, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
+        assert isinstance(block, InvertedResidual)
         names = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
         for layer, (name, norm) in zip(block.layers, names[-len(block.layers) :], strict=True):
             assert isinstance(layer, Convolution)

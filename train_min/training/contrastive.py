@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train_min import TrainError
-from train_min.data.windows import Windows, media_places
+from train_min.data.windows import WindowArrays, media_places
 from train_min.model.vision import TOWER, TOWER_MEAN, TOWER_TOKENS, Encoder, fast_dtype, small_clip
 from train_min.training.loop import save
 from train_min.training.optim import make_optimizers
@@ -22,7 +22,7 @@ from train_min.training.optim import make_optimizers
 MOST_PICTURES = 50_000
 
 
-def neighbours(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+def neighbours(windows: WindowArrays) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of an image, a row of `windows.hashes` (n,), and the text tokens after it, (n, TOWER_TOKENS), closed with
     EOC and padded with 0. Images followed by fewer than three tokens are left out."""
     pictures, texts, seen = [], [], set()
@@ -41,7 +41,7 @@ def neighbours(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pretrain(
-    windows: Windows,
+    windows: WindowArrays,
     read: Callable[[bytes], bytes],
     steps: int,
     seed: int,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train_min import TrainError
-from train_min.data.windows import Windows, make_batch, rows_of, token_places, training_parts
+from train_min.data.windows import WindowArrays, make_batch, rows_of, token_places, training_parts
 from train_min.model.flamingo import Batch, Flamingo, ResamplerLayer, padded
 from train_min.model.lm import NanoConfig, NanoLM, packed_bias
 from train_min.options import TrainOptions
@@ -67,7 +67,7 @@ class TrainingSet:
     (`LoopOptions.next_image`); the text of a pair has one image only."""
 
     name: str
-    windows: Windows
+    windows: WindowArrays
     features: Features
     weight: float = 1.0
     states: Tensor | None = None
@@ -119,7 +119,7 @@ def process_rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
-def parts_of(windows: Windows, options: LoopOptions, seed: int) -> Iterator[list[list[int]]]:
+def parts_of(windows: WindowArrays, options: LoopOptions, seed: int) -> Iterator[list[list[int]]]:
     """Yield the rows of one micro-batch after another, forever."""
     return training_parts(windows, options.context, options.rows * options.context, seed)
 
@@ -291,7 +291,7 @@ TEXT_PARTS = 2
 
 
 def train_nano(
-    windows: Windows, config: NanoConfig, options: LoopOptions, seed: int, dtype: torch.dtype, log: Log
+    windows: WindowArrays, config: NanoConfig, options: LoopOptions, seed: int, dtype: torch.dtype, log: Log
 ) -> NanoLM:
     """Train a nano language model on the text of `windows`, with markers, without images. Its head and the rows of
     `<image>` and EOC are trained too, so the frozen model knows where images occur.
@@ -339,7 +339,7 @@ def text_nll(model: NanoLM, batch: Batch, dtype: torch.dtype) -> Tensor:
     return F.cross_entropy(logits.float(), targets, ignore_index=-1, reduction="none")
 
 
-def packed(windows: Windows, rows: int = 16) -> Iterator[list[list[int]]]:
+def packed(windows: WindowArrays, rows: int = 16) -> Iterator[list[list[int]]]:
     """Yield every window once, in batches of `rows` packed rows."""
     whole = list(rows_of(windows, range(len(windows)), 256))
     for start in range(0, len(whole), rows):
@@ -348,7 +348,7 @@ def packed(windows: Windows, rows: int = 16) -> Iterator[list[list[int]]]:
 
 @torch.no_grad()
 def score(
-    model: Flamingo, windows: Windows, features: Features, *, follow: bool = False, states: Tensor | None = None
+    model: Flamingo, windows: WindowArrays, features: Features, *, follow: bool = False, states: Tensor | None = None
 ) -> np.ndarray:
     """NLL in nats of every token of `windows`, (T,) float32; NaN where no loss is taken: at the first token of a window
     and at `<image>`."""
@@ -364,7 +364,7 @@ def score(
 
 
 def lower_states(
-    model: Flamingo, windows: Windows, log: Log = lambda row: None, each: Callable[..., Iterable[int]] = map
+    model: Flamingo, windows: WindowArrays, log: Log = lambda row: None, each: Callable[..., Iterable[int]] = map
 ) -> Tensor:
     """Input of the first gated layer at every token, (T, D). It is frozen and independent of images, so the blocks
     below need to run only once for all steps, variants and seeds. `log` receives the number of windows done; `each` may

@@ -16,7 +16,15 @@ from shards.windows import WindowOptions
 from train_min import TrainError
 from train_min.data.features import FeatureStore
 from train_min.data.pairs import pair_windows
-from train_min.data.windows import Corpus, Windows, cut_windows, pictures, read_picture, seen_images, training_windows
+from train_min.data.windows import (
+    TrainingCorpus,
+    WindowArrays,
+    cut_windows,
+    pictures,
+    read_picture,
+    seen_images,
+    training_windows,
+)
 from train_min.model.flamingo import Flamingo, ModelConfig
 from train_min.model.lm import HuggingFaceLM, NanoConfig, NanoLM
 from train_min.model.vision import Encoder, fast_dtype, load_encoder
@@ -42,7 +50,7 @@ def worker_count(options: TrainOptions, device: torch.device) -> int:
     return 1 if device.type == "cuda" else options.workers or available_cores()
 
 
-def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None = None) -> None:
+def claim(out: Path, corpus: TrainingCorpus, options: TrainOptions, other: TrainingCorpus | None = None) -> None:
     """Make `out` the folder of this run. Raises TrainError if it holds another run with progress, or a run of an
     earlier version of the corpus or of another file."""
     contents = {
@@ -76,7 +84,7 @@ def claim(out: Path, corpus: Corpus, options: TrainOptions, other: Corpus | None
         raise TrainError(f"cannot write to {out}: {error.strerror or error}") from None
 
 
-def content_of(corpus: Corpus) -> dict[str, str]:
+def content_of(corpus: TrainingCorpus) -> dict[str, str]:
     """Identity of a corpus: the hash of its manifest, which lists the hash of every file."""
     manifest = hashlib.sha256((corpus.folder / "manifest.json").read_bytes()).hexdigest()
     return {"manifest": manifest, "tokenizer": corpus.tokenizer.id}
@@ -120,7 +128,7 @@ def check_stamp(path: Path, rest: dict[str, Any], contents: dict[str, Any]) -> N
         )
 
 
-def feature_folder(corpus: Corpus, out: Path) -> Path:
+def feature_folder(corpus: TrainingCorpus, out: Path) -> Path:
     """Store features beside the corpus for later runs, or in the run if the corpus is not writable."""
     folder = corpus.folder / "work" / "features"
     try:
@@ -130,7 +138,7 @@ def feature_folder(corpus: Corpus, out: Path) -> Path:
     return folder if os.access(folder, os.W_OK) else out / "features"
 
 
-def run_tokenizer(corpus: Corpus, options: TrainOptions) -> Tokenizer:
+def run_tokenizer(corpus: TrainingCorpus, options: TrainOptions) -> Tokenizer:
     """The corpus' own tokenizer for the nano model; other language models bring their own, and windows are cut
     again."""
     if options.lm == "nano":
@@ -141,7 +149,7 @@ def run_tokenizer(corpus: Corpus, options: TrainOptions) -> Tokenizer:
         raise TrainError(str(error)) from None
 
 
-def check_amount(folder: Path, training: Windows, held_out: Windows) -> None:
+def check_amount(folder: Path, training: WindowArrays, held_out: WindowArrays) -> None:
     """Raises TrainError if there is too little data, or no held-out text sees an image."""
     if len(training) < FEWEST:
         raise TrainError(
@@ -157,7 +165,12 @@ def check_amount(folder: Path, training: Windows, held_out: Windows) -> None:
 
 
 def setting_of(
-    corpus: Corpus, out: Path, options: TrainOptions, encoder: Encoder, tokenizer: Tokenizer, device: torch.device
+    corpus: TrainingCorpus,
+    out: Path,
+    options: TrainOptions,
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    device: torch.device,
 ) -> Setting:
     store = feature_folder(corpus, out) / encoder.key
     return Setting(
@@ -165,7 +178,7 @@ def setting_of(
     )
 
 
-def prepare(corpus: Corpus, out: Path, options: TrainOptions, tokenizer: Tokenizer) -> Places:
+def prepare(corpus: TrainingCorpus, out: Path, options: TrainOptions, tokenizer: Tokenizer) -> Places:
     """Write the windows of the run to files and return where their images are stored. Raises TrainError if there is too
     little data."""
     training = training_windows(corpus, tokenizer, options.seed)
@@ -190,7 +203,7 @@ def vision_of(out: Path, options: TrainOptions) -> str:
     return f"contrastive:{out / 'checkpoint' / 'tower.pt'}" if options.vision == "contrastive" else options.vision
 
 
-def train_tower(corpus: Corpus, out: Path, options: TrainOptions, log: Log) -> None:
+def train_tower(corpus: TrainingCorpus, out: Path, options: TrainOptions, log: Log) -> None:
     """Write RUN/checkpoint/tower.pt."""
     from train_min.training.contrastive import pretrain
 
@@ -209,7 +222,7 @@ def lm_jobs(setting: Setting) -> list[tuple[Any, ...]]:
     return [("states", setting, name) for name in sets_of(setting) if not setting.states_path(name).exists()]
 
 
-def encode_jobs(setting: Setting, corpus: Corpus, places: Places) -> list[tuple[Any, ...]]:
+def encode_jobs(setting: Setting, corpus: TrainingCorpus, places: Places) -> list[tuple[Any, ...]]:
     """Jobs for the images whose features are missing."""
     store = FeatureStore(setting.store, setting.patches, setting.features)
     store.refresh()
@@ -256,7 +269,7 @@ def sets_of(setting: Setting) -> list[str]:
     return sorted(path.stem for path in (setting.out / "data").glob("*.npz") if path.stem != "text")
 
 
-def small_enough(windows: Windows, lm: NanoLM | HuggingFaceLM) -> bool:
+def small_enough(windows: WindowArrays, lm: NanoLM | HuggingFaceLM) -> bool:
     return len(windows.tokens) * lm.width * lm.head.element_size() <= MOST_STATES
 
 
@@ -280,7 +293,7 @@ def states_job(setting: Setting, name: str, log: Log) -> None:
         save(states, setting.states_path(name))
 
 
-def encode_job(setting: Setting, corpus: Corpus, places: list[tuple[bytes, dict[str, Any]]], log: Log) -> None:
+def encode_job(setting: Setting, corpus: TrainingCorpus, places: list[tuple[bytes, dict[str, Any]]], log: Log) -> None:
     encoder = load_encoder(vision_of(setting.out, setting.options), torch.device(setting.device))
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
     contents = ((digest, read_picture(corpus, place)) for digest, place in places)

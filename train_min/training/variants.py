@@ -11,7 +11,7 @@ import torch
 from train_min import TrainError
 from train_min.data.features import FeatureStore
 from train_min.data.permute import displace, permute
-from train_min.data.windows import Losses, Windows
+from train_min.data.windows import Losses, WindowArrays
 from train_min.model.flamingo import Flamingo, ModelConfig
 from train_min.model.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
 from train_min.model.vision import fast_dtype
@@ -51,8 +51,8 @@ class Setting:
     loop: LoopOptions
     device: str
 
-    def windows(self, name: str) -> Windows:
-        return Windows.load(self.out / "data" / f"{name}.npz")
+    def windows(self, name: str) -> WindowArrays:
+        return WindowArrays.load(self.out / "data" / f"{name}.npz")
 
     def losses_path(self, variant: str) -> Path:
         return self.out / "variants" / f"{variant}.npz"
@@ -70,7 +70,7 @@ class Setting:
         path = self.states_path(name)
         return torch.load(path, mmap=True, weights_only=True) if path.exists() else None
 
-    def lookup(self, windows: Windows) -> Any:
+    def lookup(self, windows: WindowArrays) -> Any:
         store = FeatureStore(self.store, self.patches, self.features)
         store.refresh()
         return store.table(windows.hashes)
@@ -104,7 +104,7 @@ def variants_of(options: TrainOptions) -> list[Variant]:
     return variants
 
 
-def rearranged(windows: Windows, permutation: tuple[str, int, float] | None) -> tuple[Windows, np.ndarray]:
+def rearranged(windows: WindowArrays, permutation: tuple[str, int, float] | None) -> tuple[WindowArrays, np.ndarray]:
     """The windows with other images, and where they differ, (I,)."""
     if permutation is None:
         return windows, np.zeros(len(windows.images), bool)
@@ -206,7 +206,7 @@ def evaluated(setting: Setting, variant: Variant, model: Flamingo) -> Losses:
     features, states = setting.lookup(held_out), setting.states("validation")
     own, _ = rearranged(held_out, variant.permutation)
 
-    def losses(windows: Windows, model: Flamingo = model, follow: bool = False) -> np.ndarray:
+    def losses(windows: WindowArrays, model: Flamingo = model, follow: bool = False) -> np.ndarray:
         return score(model, windows, features, follow=follow, states=states)
 
     found = {"own": losses(own)}
