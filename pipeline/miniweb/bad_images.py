@@ -8,7 +8,7 @@ from pipeline.miniweb import pictures
 from pipeline.miniweb.compose import Writing, compose, publish, stem_of, write_other
 from pipeline.miniweb.markup import Draft, Figure, Site
 from pipeline.miniweb.odd import Case
-from pipeline.miniweb.words import Language
+from pipeline.miniweb.words import Grammar
 
 Fault = Callable[[Writing, Site, str], Figure]
 """Publishes something under a name and returns the figure that refers to it."""
@@ -100,7 +100,7 @@ def insert(draft: Draft, extra: Figure, place: int) -> None:
 def with_fault(name_of_fault: str) -> Case:
     """A kept page with one more image, which must be dropped."""
 
-    def page(write: Writing, site: Site, name: str, language: Language) -> None:
+    def page(write: Writing, site: Site, name: str, language: Grammar) -> None:
         draft = compose(write, site, name, language)
         extra = FAULTS[name_of_fault](write, site, stem_of(draft.url))
         insert(draft, extra, write.rng(draft.url, "fault").randrange(100))
@@ -109,7 +109,7 @@ def with_fault(name_of_fault: str) -> Case:
     return page
 
 
-def repeated_url(write: Writing, site: Site, name: str, language: Language) -> None:
+def repeated_url(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """The first image again at the end, under the same URL."""
     draft = compose(write, site, name, language, form="plain")
     first = next(block for block in draft.blocks if isinstance(block, Figure))
@@ -117,7 +117,7 @@ def repeated_url(write: Writing, site: Site, name: str, language: Language) -> N
     publish(write, draft, case="picture repeated under its URL")
 
 
-def repeated_content(write: Writing, site: Site, name: str, language: Language) -> None:
+def repeated_content(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """The first image again at the end, under another URL with the same bytes."""
     draft = compose(write, site, name, language, form="plain")
     first = next(block for block in draft.blocks if isinstance(block, Figure))

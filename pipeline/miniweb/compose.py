@@ -22,7 +22,7 @@ from pipeline.miniweb.markup import (
 )
 from pipeline.miniweb.pictures import FORMATS, GROUNDS, draw_picture, encode
 from pipeline.miniweb.web import Drawing, Mention, Node, PageTruth, Resource, Web
-from pipeline.miniweb.words import CHOICES, ENGLISH, Language, Words, fill
+from pipeline.miniweb.words import CHOICES, ENGLISH, Grammar, Prose, fill
 
 FIRST_CAPTURE = datetime(2026, 3, 2, 8, 0, 0, tzinfo=UTC)
 
@@ -78,13 +78,13 @@ def site_lists(write: Writing, site: Site) -> dict[str, tuple[str, ...]]:
     return {kind: tuple(rng.sample(words, SITE_WORDS[kind])) for kind, words in sorted(ENGLISH.lists.items())}
 
 
-def prose(write: Writing, site: Site, language: Language, rng: random.Random, sentences: int) -> Words:
+def prose(write: Writing, site: Site, language: Grammar, rng: random.Random, sentences: int) -> Prose:
     """Sentences with the site's words."""
     return language.prose(rng, sentences, site_lists(write, site) if language is ENGLISH else None)
 
 
 def show_picture(
-    write: Writing, draft: Draft, language: Language, name: str, rng: random.Random, **wanted: str
+    write: Writing, draft: Draft, language: Grammar, name: str, rng: random.Random, **wanted: str
 ) -> tuple[Drawing, Figure]:
     """Draw an image, publish it under every URL the page offers, and mark it up.
 
@@ -145,7 +145,7 @@ def compose(
     write: Writing,
     site: Site,
     name: str,
-    language: Language,
+    language: Grammar,
     *,
     pictures: int | None = None,
     sentences: int = 1,
@@ -158,7 +158,7 @@ def compose(
     lists = site_lists(write, site) if language is ENGLISH else language.lists
     slots = language.slots(rng, lists)
     title = fill(language.title, slots).text
-    draft = Draft(site, f"{site.root}/{name}", language.code, title, [Heading(1, Words(title))])
+    draft = Draft(site, f"{site.root}/{name}", language.code, title, [Heading(1, Prose(title))])
     draft.base = base
     stem = re.sub(r"\W+", "-", name).strip("-")
     count = pictures if pictures is not None else rng.choice((4, 5) if site.kind == "gallery" else (2, 3, 3, 4))
@@ -186,7 +186,7 @@ def compose(
             blocks += [figure, Paragraph(caption, index), Paragraph(more, index)]
         elif site.kind == "forum":
             blocks += [
-                Heading(3, Words(slots["person"] if index % 2 else slots["person2"])),
+                Heading(3, Prose(slots["person"] if index % 2 else slots["person2"])),
                 Paragraph(text(sentences)),
                 figure,
                 Paragraph(caption.then(more, language.between), index),
@@ -196,7 +196,7 @@ def compose(
         else:
             if site.kind == "documentation":
                 heading = language.slots(rng, lists)
-                blocks += [Heading(2, Words(f"{index + 1}. {heading['thing']}")), Paragraph(text(1))]
+                blocks += [Heading(2, Prose(f"{index + 1}. {heading['thing']}")), Paragraph(text(1))]
             blocks += [figure, Paragraph(caption.then(more, language.between), index)]
     blocks.append(Paragraph(text(sentences)))
     return draft
@@ -243,7 +243,7 @@ def nodes_of(blocks: list[Block], *, dropped: bool) -> tuple[tuple[Node, ...], t
     places: dict[int, int] = {}
     found: list[tuple[int | None, str, int, int, int]] = []
 
-    def say(words: Words, picture: int | None) -> None:
+    def say(words: Prose, picture: int | None) -> None:
         if nodes and nodes[-1][0] == "text":
             shift = len(nodes[-1][1]) + 2
             nodes[-1] = ("text", f"{nodes[-1][1]}\n\n{words.text}")

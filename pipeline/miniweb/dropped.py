@@ -14,7 +14,7 @@ from pipeline.miniweb.compose import (
 )
 from pipeline.miniweb.markup import Figure, Heading, Paragraph, Site
 from pipeline.miniweb.odd import Case, plain_utf8
-from pipeline.miniweb.words import ENGLISH, Language, Words
+from pipeline.miniweb.words import ENGLISH, Grammar, Prose
 
 LOREM = (
     "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore et dolore"
@@ -25,13 +25,13 @@ LOREM = (
 )
 
 
-def no_image(write: Writing, site: Site, name: str, language: Language) -> None:
+def no_image(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """A page of text only."""
     draft = compose(write, site, name, language, pictures=0, sentences=6)
     publish(write, draft, rule="page.no_image", case="no picture")
 
 
-def no_image_left(write: Writing, site: Site, name: str, language: Language) -> None:
+def no_image_left(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Text with images that must all be dropped."""
     draft = compose(write, site, name, language, pictures=0, sentences=6)
     draft.declared = "meta"
@@ -41,28 +41,28 @@ def no_image_left(write: Writing, site: Site, name: str, language: Language) -> 
     publish(write, draft, rule="page.no_image_left", case="only bad pictures")
 
 
-def too_few_words(write: Writing, site: Site, name: str, language: Language) -> None:
+def too_few_words(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """An image with nine words, including the heading."""
     draft = compose(write, site, name, ENGLISH, pictures=1)
     shown = next(block for block in draft.blocks if isinstance(block, Figure))
     draft.title = "Drawing"
-    words = Words("A drawing for the members of our society.")
-    draft.blocks = [Heading(1, Words(draft.title)), replace(shown, caption=None, picture=None), Paragraph(words)]
+    words = Prose("A drawing for the members of our society.")
+    draft.blocks = [Heading(1, Prose(draft.title)), replace(shown, caption=None, picture=None), Paragraph(words)]
     publish(write, draft, rule="text.too_few_words", case="under 10 words")
 
 
-def placeholder(write: Writing, site: Site, name: str, language: Language) -> None:
+def placeholder(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Lorem ipsum around an image."""
     draft = compose(write, site, name, ENGLISH, pictures=1)
     shown = next(block for block in draft.blocks if isinstance(block, Figure))
-    first, second = (Paragraph(Words(text)) for text in LOREM)
+    first, second = (Paragraph(Prose(text)) for text in LOREM)
     draft.title = "Lorem ipsum"
-    heading = Heading(1, Words(draft.title))
+    heading = Heading(1, Prose(draft.title))
     draft.blocks = [heading, first, replace(shown, caption=None, picture=None), second]
     publish(write, draft, rule="text.placeholder", case="lorem ipsum")
 
 
-def older_capture(write: Writing, site: Site, name: str, language: Language) -> None:
+def older_capture(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """A URL captured twice with different text: the older capture is dropped."""
     newer = compose(write, site, name, language)
     older = compose(write, site, f"{name.rstrip('/')}-before{'/' if name.endswith('/') else ''}", language)
@@ -71,7 +71,7 @@ def older_capture(write: Writing, site: Site, name: str, language: Language) -> 
     publish(write, newer, case="captured twice")
 
 
-def same_capture(write: Writing, site: Site, name: str, language: Language) -> None:
+def same_capture(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """The same record twice, as in overlapping files."""
     draft = compose(write, site, name, language)
     publish(write, draft)
@@ -89,7 +89,7 @@ def copy_url(url: str) -> str:
     return f"{before}_print.html" if dot else f"{ending}_print"
 
 
-def same_text(write: Writing, site: Site, name: str, language: Language) -> None:
+def same_text(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """A page and a copy under another URL, captured a day earlier."""
     draft = plain_utf8(write, site, name, language)
     publish(write, draft, case="has a copy")
@@ -97,14 +97,14 @@ def same_text(write: Writing, site: Site, name: str, language: Language) -> None
     publish(write, copy, rule="dedup.text", case="copy", days=-1, twin=draft.url)
 
 
-def nearly_same_text(write: Writing, site: Site, name: str, language: Language) -> None:
+def nearly_same_text(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """A long page and a near copy under another URL, captured a day earlier: one word differs."""
     draft = compose(write, site, name, ENGLISH, pictures=4, sentences=4)
     draft.declared = "meta"
     publish(write, draft, case="has a near copy")
     last = draft.blocks[-1]
     assert isinstance(last, Paragraph)
-    edited = Paragraph(Words("Somebody " + last.words.text.partition(" ")[2]))
+    edited = Paragraph(Prose("Somebody " + last.words.text.partition(" ")[2]))
     copy = replace(draft, url=copy_url(draft.url), blocks=[*draft.blocks[:-1], edited])
     publish(write, copy, rule="dedup.near_text", case="near copy", days=-1, twin=draft.url)
 
@@ -112,7 +112,7 @@ def nearly_same_text(write: Writing, site: Site, name: str, language: Language) 
 def status(code: int) -> Case:
     """A complete page with a status other than 200."""
 
-    def page(write: Writing, site: Site, name: str, language: Language) -> None:
+    def page(write: Writing, site: Site, name: str, language: Grammar) -> None:
         draft = compose(write, site, name, language, pictures=1)
         case = f"status {code}"
         write_other(write, draft.url, "record.status", status=code, body=html_bytes(draft), case=case, linked=site)
@@ -123,7 +123,7 @@ def status(code: int) -> Case:
 def redirect(code: int) -> Case:
     """A redirect to the site's home page."""
 
-    def page(write: Writing, site: Site, name: str, language: Language) -> None:
+    def page(write: Writing, site: Site, name: str, language: Grammar) -> None:
         body = f'<html><body><a href="{site.root}/">Moved</a></body></html>\n'.encode()
         headers = (("Location", f"{site.root}/"),)
         write_other(
@@ -143,7 +143,7 @@ def redirect(code: int) -> Case:
 def media_type(name_of_type: str, body: bytes) -> Case:
     """A response with a media type that is not a page."""
 
-    def page(write: Writing, site: Site, name: str, language: Language) -> None:
+    def page(write: Writing, site: Site, name: str, language: Grammar) -> None:
         url = f"{site.root}/{name}"
         write_other(write, url, "record.media_type", body=body, media_type=name_of_type, case=name_of_type, linked=site)
 
@@ -158,7 +158,7 @@ FEED = b'<?xml version="1.0"?>\n<rss version="2.0"><channel><title>News</title><
 def opt_out(rule: str, *, headers: tuple[tuple[str, str], ...] = (), head: str = "") -> Case:
     """A page that opts out."""
 
-    def page(write: Writing, site: Site, name: str, language: Language) -> None:
+    def page(write: Writing, site: Site, name: str, language: Grammar) -> None:
         draft = compose(write, site, name, language)
         draft.headers, draft.head = headers, head
         where = f"header {headers[0][0]}" if headers else "meta"
@@ -167,7 +167,7 @@ def opt_out(rule: str, *, headers: tuple[tuple[str, str], ...] = (), head: str =
     return page
 
 
-def empty(write: Writing, site: Site, name: str, language: Language) -> None:
+def empty(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """An empty body."""
     write_other(write, f"{site.root}/{name}", "record.empty", case="empty body", linked=site)
 
@@ -175,7 +175,7 @@ def empty(write: Writing, site: Site, name: str, language: Language) -> None:
 def not_html(kind: str) -> Case:
     """A PDF or an archive labelled as HTML."""
 
-    def page(write: Writing, site: Site, name: str, language: Language) -> None:
+    def page(write: Writing, site: Site, name: str, language: Grammar) -> None:
         url = f"{site.root}/{name}"
         body = PDF if kind == "PDF" else ZIP
         write_other(write, url, "page.not_html", body=body, case=f"{kind} as text/html", linked=site)
@@ -183,7 +183,7 @@ def not_html(kind: str) -> Case:
     return page
 
 
-def no_content(write: Writing, site: Site, name: str, language: Language) -> None:
+def no_content(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """An empty page that a script would fill."""
     script = f'<script src="{site.root}/static/site.js"></script>'
     body = f'<!DOCTYPE html><html><head><title></title></head><body><div id="root"></div>{script}</body></html>\n'

@@ -10,7 +10,7 @@ from pipeline.miniweb.languages import OTHERS
 from pipeline.miniweb.markup import FORMS, KINDS, Draft, Heading, Paragraph, Site
 from pipeline.miniweb.odd import KEPT, Case
 from pipeline.miniweb.web import Base, Web, example_base
-from pipeline.miniweb.words import ENGLISH, Language, Words, each
+from pipeline.miniweb.words import ENGLISH, Grammar, Prose, each
 
 TOPICS = each(
     "birds kites quilts tiles stamps flags toys beads maps lamps boats bells books bricks cards chairs clocks"
@@ -64,7 +64,7 @@ def generate(pages: int = 800, seed: int = 0, base: Base = example_base, *, host
     return write.web
 
 
-def ordinary_page(write: Writing, site: Site, name: str, language: Language) -> None:
+def ordinary_page(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """A kept page; some have a bad image."""
     draft = compose(write, site, name, language)
     relate(write, draft)
@@ -78,7 +78,7 @@ def ordinary_page(write: Writing, site: Site, name: str, language: Language) -> 
 def with_badge(url: str) -> Case:
     """A kept page with an image that is on too many pages."""
 
-    def page(write: Writing, site: Site, name: str, language: Language) -> None:
+    def page(write: Writing, site: Site, name: str, language: Grammar) -> None:
         draft = compose(write, site, name, language)
         relate(write, draft)
         # A folder omits pages whose charset is only in a header; enough of these must remain.
@@ -113,7 +113,7 @@ def page_name(site: Site, index: int) -> str:
     }[site.kind]
 
 
-def page_language(site: Site, index: int) -> Language:
+def page_language(site: Site, index: int) -> Grammar:
     """Cycle through the site's languages."""
     return site.languages[index % len(site.languages)]
 
@@ -137,7 +137,7 @@ def furniture(write: Writing, site: Site) -> None:
     rng = write.rng(site.host, "furniture")
     root = site.root
     written = write.pages.get(site.host, [])
-    home = Draft(site, f"{root}/", "en", site.name, [Heading(1, Words(site.name))])
+    home = Draft(site, f"{root}/", "en", site.name, [Heading(1, Prose(site.name))])
     home.blocks += [Paragraph(prose(write, site, ENGLISH, rng, 4)) for _ in range(3)]
     home.links = [(url, f"Page {number}") for number, url in enumerate(written, 1)]
     publish(write, home, rule="page.no_image", case="home page")

@@ -1,8 +1,8 @@
 """Grammars of the languages other than English, with uninflected attributes."""
 
-from pipeline.miniweb.words import ENGLISH, Language, each
+from pipeline.miniweb.words import ENGLISH, Grammar, each
 
-GERMAN = Language(
+GERMAN = Grammar(
     code="de",
     colours=("rot", "orange", "gelb", "grün", "blau", "lila", "rosa", "braun"),
     shapes=("Kreis", "Quadrat", "Dreieck", "Stern", "Kreuz", "Ring", "Herz", "Pfeil"),
@@ -66,7 +66,7 @@ GERMAN = Language(
     encodings=("utf-8", "iso-8859-1", "windows-1252"),
 )
 
-FRENCH = Language(
+FRENCH = Grammar(
     code="fr",
     colours=("rouge", "orange", "jaune", "vert", "bleu", "violet", "rose", "marron"),
     shapes=("cercle", "carré", "triangle", "étoile", "croix", "anneau", "cœur", "flèche"),
@@ -130,7 +130,7 @@ FRENCH = Language(
     encodings=("utf-8", "windows-1252"),
 )
 
-SPANISH = Language(
+SPANISH = Grammar(
     code="es",
     colours=("rojo", "naranja", "amarillo", "verde", "azul", "morado", "rosa", "marrón"),
     shapes=("círculo", "cuadrado", "triángulo", "estrella", "cruz", "anillo", "corazón", "flecha"),
@@ -194,7 +194,7 @@ SPANISH = Language(
     encodings=("utf-8", "iso-8859-1"),
 )
 
-RUSSIAN = Language(
+RUSSIAN = Grammar(
     code="ru",
     colours=("красный", "оранжевый", "жёлтый", "зелёный", "синий", "фиолетовый", "розовый", "коричневый"),
     shapes=("круг", "квадрат", "треугольник", "звезда", "крест", "кольцо", "сердце", "стрелка"),
@@ -258,7 +258,7 @@ RUSSIAN = Language(
     encodings=("utf-8", "windows-1251", "koi8-r"),
 )
 
-JAPANESE = Language(
+JAPANESE = Grammar(
     code="ja",
     colours=("赤", "オレンジ", "黄色", "緑", "青", "紫", "ピンク", "茶色"),
     shapes=("円", "四角形", "三角形", "星", "十字", "輪", "ハート", "矢印"),
@@ -288,7 +288,7 @@ JAPANESE = Language(
     between="",
 )
 
-ARABIC = Language(
+ARABIC = Grammar(
     code="ar",
     colours=("أحمر", "برتقالي", "أصفر", "أخضر", "أزرق", "بنفسجي", "وردي", "بني"),
     shapes=("دائرة", "مربع", "مثلث", "نجمة", "صليب", "حلقة", "قلب", "سهم"),

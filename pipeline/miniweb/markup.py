@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from html import escape
 from urllib.parse import urlsplit
 
-from pipeline.miniweb.words import Language, Words
+from pipeline.miniweb.words import Grammar, Prose
 
 PLACEHOLDER = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
@@ -14,14 +14,14 @@ class Heading:
     """A heading of level 1 to 6."""
 
     level: int
-    words: Words
+    words: Prose
 
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
     """A paragraph. `picture` is the number of the figure on the page whose attributes the words name."""
 
-    words: Words
+    words: Prose
     picture: int | None = None
 
 
@@ -35,7 +35,7 @@ class Figure:
     url: str
     alternatives: tuple[str, ...] = ()
     rule: str | None = None
-    caption: Words | None = None
+    caption: Prose | None = None
     picture: int | None = None
 
 
@@ -52,7 +52,7 @@ class Site:
     root: str
     kind: str
     lazy: str
-    languages: tuple[Language, ...]
+    languages: tuple[Grammar, ...]
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ from html import escape
 from pipeline.miniweb.compose import Writing, compose, html_bytes, publish, stem_of, write_other
 from pipeline.miniweb.markup import Draft, Figure, Site
 from pipeline.miniweb.pictures import FORMATS
-from pipeline.miniweb.words import Language
+from pipeline.miniweb.words import Grammar
 
-Case = Callable[[Writing, Site, str, Language], None]
+Case = Callable[[Writing, Site, str, Grammar], None]
 """Writes a page of a site with this name and language."""
 
 
@@ -20,7 +20,7 @@ def edit_figures(draft: Draft, edit: Callable[[Figure], Figure]) -> None:
     draft.blocks = [edit(block) if isinstance(block, Figure) else block for block in draft.blocks]
 
 
-def header_wrong(write: Writing, site: Site, name: str, language: Language) -> None:
+def header_wrong(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """The server's default charset is wrong: the bytes are valid UTF-8, as the page declares."""
     draft = compose(write, site, name, language)
     draft.encoding, draft.declared = "utf-8", "meta"
@@ -28,7 +28,7 @@ def header_wrong(write: Writing, site: Site, name: str, language: Language) -> N
     publish(write, draft, case="charset: header wrong, meta right")
 
 
-def meta_utf16(write: Writing, site: Site, name: str, language: Language) -> None:
+def meta_utf16(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """A readable meta element cannot mean UTF-16: the HTML standard then uses UTF-8."""
     draft = compose(write, site, name, language)
     draft.encoding, draft.declared = "utf-8", "meta"
@@ -36,7 +36,7 @@ def meta_utf16(write: Writing, site: Site, name: str, language: Language) -> Non
     publish(write, draft, case="charset: meta says utf-16, bytes are utf-8", body=body)
 
 
-def meta_wrong(write: Writing, site: Site, name: str, language: Language) -> None:
+def meta_wrong(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """The header is right and takes precedence over the meta element."""
     draft = compose(write, site, name, language)
     draft.encoding, draft.declared = "utf-8", "both"
@@ -44,20 +44,20 @@ def meta_wrong(write: Writing, site: Site, name: str, language: Language) -> Non
     publish(write, draft, case="charset: header right, meta wrong", body=body)
 
 
-def undeclared(write: Writing, site: Site, name: str, language: Language) -> None:
+def undeclared(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """UTF-8 without any declaration."""
     draft = compose(write, site, name, language)
     draft.encoding, draft.declared = "utf-8", "none"
     publish(write, draft, case="charset: not declared, utf-8")
 
 
-def base_element(write: Writing, site: Site, name: str, language: Language) -> None:
+def base_element(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Relative references are resolved against the base element, not the page's URL."""
     draft = compose(write, site, name, language, base=f"{site.root}/elsewhere/deep/", how="relative")
     publish(write, draft, case="base element")
 
 
-def redirected(write: Writing, site: Site, name: str, language: Language) -> None:
+def redirected(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Every image is behind two redirects."""
     draft = compose(write, site, name, language, form="plain", how="absolute", kind="jpeg")
 
@@ -73,7 +73,7 @@ def redirected(write: Writing, site: Site, name: str, language: Language) -> Non
     publish(write, draft, case="pictures behind redirects")
 
 
-def revisited(write: Writing, site: Site, name: str, language: Language) -> None:
+def revisited(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """The page's image URLs were captured only after the same bytes came from other URLs: revisit records."""
     draft = compose(write, site, name, language, form="plain", how="absolute", kind="jpeg")
     resources = dict(write.web.captures)
@@ -88,7 +88,7 @@ def revisited(write: Writing, site: Site, name: str, language: Language) -> None
     publish(write, draft, case="pictures in revisit records")
 
 
-def best_missing(write: Writing, site: Site, name: str, language: Language) -> None:
+def best_missing(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Only the smaller image of a srcset is available."""
     draft = compose(write, site, name, language, form="srcset", kind="jpeg")
     gone = set()
@@ -112,41 +112,41 @@ def in_main(draft: Draft, edit: Callable[[str], str]) -> bytes:
     return (text[:start] + edit(text[start:stop]) + text[stop:]).encode()
 
 
-def plain_utf8(write: Writing, site: Site, name: str, language: Language, kind: str = "") -> Draft:
+def plain_utf8(write: Writing, site: Site, name: str, language: Grammar, kind: str = "") -> Draft:
     """A page in declared UTF-8, of this kind if given."""
     draft = compose(write, replace(site, kind=kind or site.kind), name, language)
     draft.encoding, draft.declared = "utf-8", "meta"
     return draft
 
 
-def nul_bytes(write: Writing, site: Site, name: str, language: Language) -> None:
+def nul_bytes(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """NUL characters in text are ignored (HTML standard, 13.2.6.4.7)."""
     draft = plain_utf8(write, site, name, language)
     body = in_main(draft, lambda html: re.sub(r"<p>[^<]+</p>", lambda p: p[0].replace(" ", " \0"), html))
     publish(write, draft, case="NUL bytes", body=body)
 
 
-def unclosed(write: Writing, site: Site, name: str, language: Language) -> None:
+def unclosed(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """No paragraph and no list item is closed."""
     draft = plain_utf8(write, site, name, language, "blog")
     publish(write, draft, case="unclosed elements", body=html_bytes(draft).replace(b"</p>", b"").replace(b"</li>", b""))
 
 
-def misnested(write: Writing, site: Site, name: str, language: Language) -> None:
+def misnested(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Inline elements overlap."""
     draft = plain_utf8(write, site, name, language)
     body = in_main(draft, lambda html: re.sub(r"<p>([^<]+)</p>", r"<p><b><i>\1</b></i></p>", html))
     publish(write, draft, case="misnested elements", body=body)
 
 
-def truncated(write: Writing, site: Site, name: str, language: Language) -> None:
+def truncated(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """The page ends within a tag after its main content."""
     draft = plain_utf8(write, site, name, language)
     body = html_bytes(draft)
     publish(write, draft, case="truncated HTML", body=body[: body.index(b'class="sidebar') - 4])
 
 
-def shouting(write: Writing, site: Site, name: str, language: Language) -> None:
+def shouting(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Element names in capitals, attributes without quotes or with spaces around equals signs."""
     draft = plain_utf8(write, site, name, language)
 
@@ -157,14 +157,14 @@ def shouting(write: Writing, site: Site, name: str, language: Language) -> None:
     publish(write, draft, case="capitals and missing quotes", body=in_main(draft, shout))
 
 
-def deep(write: Writing, site: Site, name: str, language: Language) -> None:
+def deep(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """1,000 nested elements after the main content; browsers keep 512."""
     draft = plain_utf8(write, site, name, language)
     draft.after = "<div>" * 1000 + "</div>" * 1000 + "\n"
     publish(write, draft, case="1,000 nested elements behind the main content")
 
 
-def decoys(write: Writing, site: Site, name: str, language: Language) -> None:
+def decoys(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Images in comments, scripts and templates do not count."""
     draft = plain_utf8(write, site, name, language)
     image = '<img src="/no/such/decoy.jpg" alt="Decoy">'
@@ -173,21 +173,21 @@ def decoys(write: Writing, site: Site, name: str, language: Language) -> None:
     publish(write, draft, case="pictures in comment, script and template", body=body)
 
 
-def gzipped(write: Writing, site: Site, name: str, language: Language) -> None:
+def gzipped(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Content-Encoding: gzip."""
     draft = compose(write, site, name, language)
     draft.headers = (("Content-Encoding", "gzip"),)
     publish(write, draft, case="content encoding gzip", body=gzip.compress(html_bytes(draft), 6, mtime=0))
 
 
-def chunked(write: Writing, site: Site, name: str, language: Language) -> None:
+def chunked(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """Transfer-Encoding: chunked."""
     draft = compose(write, site, name, language)
     draft.headers = (("Transfer-Encoding", "chunked"),)
     publish(write, draft, case="transfer encoding chunked")
 
 
-def long_page(write: Writing, site: Site, name: str, language: Language) -> None:
+def long_page(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """More text and images than a window holds."""
     publish(write, compose(write, site, name, language, pictures=9, sentences=4), case="long page")
 
@@ -195,13 +195,13 @@ def long_page(write: Writing, site: Site, name: str, language: Language) -> None
 def file_kind(kind: str) -> Case:
     """A page whose images are all files of one format."""
 
-    def page(write: Writing, site: Site, name: str, language: Language) -> None:
+    def page(write: Writing, site: Site, name: str, language: Grammar) -> None:
         publish(write, compose(write, site, name, language, kind=kind), case=f"pictures as {kind}")
 
     return page
 
 
-def turned(write: Writing, site: Site, name: str, language: Language) -> None:
+def turned(write: Writing, site: Site, name: str, language: Grammar) -> None:
     """EXIF orientations, already applied to the width and height in the truth."""
     publish(write, compose(write, site, name, language, pictures=7, kind="exif"), case="EXIF orientations")
 

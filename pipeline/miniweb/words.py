@@ -23,20 +23,20 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Prose:
     """A paragraph and the attribute words in it."""
 
     text: str
     named: tuple[Named, ...] = ()
 
-    def then(self, other: "Words", between: str = " ") -> "Words":
+    def then(self, other: "Prose", between: str = " ") -> "Prose":
         """Concatenate both."""
         shift = len(self.text) + len(between)
         later = (Named(n.attribute, n.start + shift, n.stop + shift) for n in other.named)
-        return Words(self.text + between + other.text, (*self.named, *later))
+        return Prose(self.text + between + other.text, (*self.named, *later))
 
 
-def fill(template: str, values: dict[str, str]) -> Words:
+def fill(template: str, values: dict[str, str]) -> Prose:
     """Fill the fields of a template; fields named like an attribute, in any case or number, are marked.
 
     `{Count}` starts with a capital, `{shapes}` is the plural for all counts but one."""
@@ -53,7 +53,7 @@ def fill(template: str, values: dict[str, str]) -> Words:
         if attribute in CHOICES:
             named.append(Named(attribute, len(text), len(text) + len(value)))
         text += value
-    return Words(text, tuple(named))
+    return Prose(text, tuple(named))
 
 
 def each(text: str) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def capital(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Language:
+class Grammar:
     """A grammar. `captions` contain every attribute once, `repeats` some of them again.
 
     `sentences` have the fields person, verb, thing, place and time (and, with suffix 2, others of the same kind)."""
@@ -94,11 +94,11 @@ class Language:
             "ground": self.grounds[picture.ground],
         }
 
-    def caption(self, rng: random.Random, picture: Drawing) -> Words:
+    def caption(self, rng: random.Random, picture: Drawing) -> Prose:
         """One or more sentences that name every attribute once."""
         return fill(rng.choice(self.captions), self.values(picture))
 
-    def repeat(self, rng: random.Random, picture: Drawing) -> Words:
+    def repeat(self, rng: random.Random, picture: Drawing) -> Prose:
         """A sentence that names some attributes again."""
         slots = self.values(picture) | self.slots(rng, self.lists)
         return fill(rng.choice(self.repeats), slots)
@@ -111,13 +111,13 @@ class Language:
             slots |= {kind: first, kind + "2": second}
         return slots
 
-    def prose(self, rng: random.Random, sentences: int, lists: dict[str, tuple[str, ...]] | None = None) -> Words:
+    def prose(self, rng: random.Random, sentences: int, lists: dict[str, tuple[str, ...]] | None = None) -> Prose:
         """`sentences` sentences unrelated to any image, with the words of `lists` (default: all)."""
         written = [
             fill(rng.choice(self.sentences), self.slots(rng, self.lists if lists is None else lists)).text
             for _ in range(sentences)
         ]
-        return Words(self.between.join(written))
+        return Prose(self.between.join(written))
 
 
 PLACES = (
@@ -193,7 +193,7 @@ def english_lists() -> dict[str, tuple[str, ...]]:
     }
 
 
-ENGLISH = Language(
+ENGLISH = Grammar(
     code="en",
     colours=COLOURS,
     shapes=SHAPES,
