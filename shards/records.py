@@ -134,7 +134,17 @@ IMAGE = pa.struct(
     ]
 )
 
-CAPTURE = pa.struct([("file", pa.string()), ("offset", pa.int64()), ("length", pa.int64()), ("date", pa.string())])
+CAPTURE = pa.struct(
+    [
+        ("file", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("date", pa.string()),
+        ("truncated", pa.string()),
+    ]
+)
+"""Where a page comes from. `truncated` is not "" if its body may be incomplete: the value of WARC-Truncated, "last
+chunk" or "content-length"."""
 
 DOCUMENTS = pa.schema(
     [

@@ -94,7 +94,8 @@ class ExtractPages(EachTask):
         return row | {"rule": first_failure(PAGES_JUDGED, row, self.values)}
 
     def _dropped(self, record: Record, source: str, rule: str | None) -> dict[str, Any]:
-        capture = {"file": source, "offset": record.offset, "length": record.length, "date": record.date}
+        place = {"file": source, "offset": record.offset, "length": record.length}
+        capture = place | {"date": record.date, "truncated": record.truncated}
         key = url_hash(record.url)
         if rule is not None and rule.startswith("consent."):
             return {"url": record.url, "rule": rule, "bytes": 0, "url_hash": key}

@@ -84,6 +84,7 @@ def test_the_next_candidate_of_the_input_stands_in(tmp_path: Path) -> None:
         record(
             "http://e.org/q",
             offering(2, ("/tiny", "/cut"), ("/moved", "/moved.png"), ("/twice", "/good"), ("/x", "/y")),
+            headers="Content-Length: 99999\r\n",
         )
     ]
     records += [record(f"http://e.org/{name}", body, "image/x") for name, body in (("x", JXL), ("y", b"II*\0" + JXL))]
@@ -100,6 +101,9 @@ def test_the_next_candidate_of_the_input_stands_in(tmp_path: Path) -> None:
         "http://e.org/p": expected,
         "http://e.org/q": [digest(picture(30)), digest(picture(31))],
     }
+    documents = pq.read_table(corpora[0] / "documents/00000.parquet").to_pylist()
+    marks = {row["url"]: row["capture"]["truncated"] for row in documents}
+    assert marks == {"http://e.org/p": "", "http://e.org/q": "content-length"}
     levels = {level["level"]: level for level in funnel(open_corpus(corpora[0]))["levels"]}
     assert levels["images"]["out"] == {"kept": 2, "later candidate": 7}
     assert levels["images"]["rules"] == [

@@ -78,12 +78,12 @@ def write_corpus(
     folder: Path, pages: int, *, seed: int = 0, sites: int = 50, tokenizer: Tokenizer | None = None, held_out: int = 10
 ) -> Path:
     """Write a corpus of `pages` documents, every `held_out`-th for validation, one window a document."""
-    for name in ("documents", "images", "windows", "tokenizer"):
+    for name in ("documents", "images", "windows"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     drafts = [page(number, seed) for number in range(pages)]
     if tokenizer is None:
         tokenizer = train_corpus_tokenizer(node.text for nodes in drafts for node in nodes if isinstance(node, Text))
-    (folder / "tokenizer" / "tokenizer.json").write_text(tokenizer.json)
+    (folder / "tokenizer.json").write_text(tokenizer.json)
     tar = bytearray()
     documents, windows = [], {"train": [], "validation": []}
     for number, nodes in enumerate(drafts):
@@ -133,7 +133,8 @@ def write_corpus(
     for path, table in files.items():
         pq.write_table(table, folder / path)
     write_recipe(folder)
-    write_manifest(folder, {path: table.num_rows for path, table in files.items()} | {"images/00000.tar": 0})
+    rows = {path: table.num_rows for path, table in files.items()}
+    write_manifest(folder, rows | {"images/00000.tar": 0, "tokenizer.json": 0})
     return folder
 
 

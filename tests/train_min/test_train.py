@@ -67,11 +67,11 @@ def test_a_run_of_what_a_corpus_or_a_file_was_before_it_was_made_again_is_refuse
             claim(out, open_corpus(first), options)
 
 
-@pytest.mark.parametrize("path", [DOCUMENTS, "windows/train-00000.parquet", "images/00000.tar"])
+@pytest.mark.parametrize("path", [DOCUMENTS, "windows/train-00000.parquet", "images/00000.tar", "tokenizer.json"])
 def test_a_flipped_bit_is_noticed_before_training(tmp_path: Path, path: str) -> None:
     corpus = write_corpus(tmp_path / "corpus", 24, held_out=3)
     data = bytearray((corpus / path).read_bytes())
-    data[len(data) // 2] ^= 1
+    data[data.index(b'"~":') + 1 if path == "tokenizer.json" else len(data) // 2] ^= 1
     (corpus / path).write_bytes(data)
     with pytest.raises(TrainError, match=rf"corpus/{path} is damaged \(the sha256 differs.*run m3w verify"):
         run(corpus, tmp_path / "run", QUICK, lambda line: None)

@@ -67,18 +67,17 @@ def open_corpus(folder: Path) -> TrainingCorpus:
     missing = [name for name in files if not (folder / name).exists()]
     if missing:
         raise TrainError(f"{folder} lacks {missing[0]}, listed in its manifest: run m3w verify, or rebuild the corpus")
-    for path in (folder / "tokenizer" / FILE_NAME, folder / FILE_NAME):
-        if path.exists():
-            try:
-                return TrainingCorpus(folder, load_tokenizer(str(path)), files, *of_recipe(folder))
-            except TokenizerError as error:
-                raise TrainError(str(error)) from None
-    raise TrainError(f"{folder} has no tokenizer/{FILE_NAME}: rebuild the corpus")
+    if FILE_NAME not in files:
+        raise TrainError(f"{folder} has no {FILE_NAME}: rebuild the corpus")
+    try:
+        return TrainingCorpus(folder, load_tokenizer(str(folder / FILE_NAME)), files, *of_recipe(folder))
+    except TokenizerError as error:
+        raise TrainError(str(error)) from None
 
 
 def check_files(corpus: TrainingCorpus) -> None:
-    """Compare the files that a run reads with the hashes in the manifest: the documents, the training windows, and the
-    images, each read once. Raises TrainError for the first that differs."""
+    """Compare the files that a run reads with the hashes in the manifest: the tokenizer, the documents, the training
+    windows, and the images, each read once. Raises TrainError for the first that differs."""
     manifest = json.loads((corpus.folder / "manifest.json").read_text())
     for entry in manifest["files"]:
         path = entry["path"]
