@@ -17,7 +17,10 @@ from pipeline.stages.parts import Input
 from shards.files import atomic
 from shards.records import other_format
 
-OURS = {"recipe.toml", "manifest.json", "tokenizer.json", "documents", "images", "windows", "work", "runs", "warc"}
+OURS = {
+    *("README.md", "croissant.json", "recipe.toml", "manifest.json", "tokenizer.json"),
+    *("documents", "images", "windows", "work", "runs", "warc"),
+}
 
 
 def claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> None:

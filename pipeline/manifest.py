@@ -1,18 +1,23 @@
-"""The manifest of a corpus, written last; it makes a directory a corpus."""
+"""The manifest of a corpus, written last; it makes a directory a corpus. Before it the dataset card and Croissant."""
 
 import platform
 import re
 from dataclasses import asdict
 from importlib.metadata import version
+from operator import itemgetter
+from typing import Any
 
 from filters.rules import not_applied
+from pipeline import card, croissant
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.tasks import FileEntry
+from pipeline.inspect.finished import Finished
 from pipeline.json_files import write_json
 from pipeline.recipe import Recipe
 from pipeline.stages.parts import Parts
 from pipeline.stages.scores import scorer_packages
 from pipeline.stages.split import read_site_counts
+from shards.files import atomic
 from shards.records import FORMAT_VERSION
 
 PAGE_PACKAGES = (
@@ -41,25 +46,34 @@ def write_manifest(corpus: CorpusDirectory, recipe: Recipe, parts: Parts, stages
         for path in sorted((corpus.root / folder).iterdir()):
             if written.fullmatch(path.name) and corpus.relative(path) not in named:
                 path.unlink()
+    manifest = _manifest(corpus, recipe, parts, stages) | {"files": [asdict(entry) for entry in files]}
+    finished = Finished(corpus.root, manifest, recipe)
+    for name, data in ((card.NAME, card.card(finished)), (croissant.NAME, croissant.croissant(finished, card.TITLE))):
+        with atomic(corpus.root / name) as file:
+            file.write(data)
+        manifest["files"].append(asdict(FileEntry(name, 0, file.size, file.sha256)))
+    write_json(corpus.root / "manifest.json", manifest | {"files": sorted(manifest["files"], key=itemgetter("path"))})
+
+
+def _manifest(
+    corpus: CorpusDirectory, recipe: Recipe, parts: Parts, stages: dict[str, list[FileEntry]]
+) -> dict[str, Any]:
+    """The manifest without its files."""
     counts = read_site_counts(corpus)
-    write_json(
-        corpus.root / "manifest.json",
-        {
-            "format": FORMAT_VERSION,
-            "tool": {"name": "openm3w", "version": version("openm3w")},
-            "packages": {name: version(name) for name in sorted({*PACKAGES, *scorer_packages(recipe)})},
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "recipe": recipe.hash(),
-            "not_applied": not_applied(recipe.values()),
-            "tokenizer": stages["tokenizer"][0].sha256,
-            "input": [asdict(source) for source in parts.sources],
-            "split": asdict(counts) | {"unit": counts.unit},
-            "parts": len(parts.parts),
-            "stages": {
-                name: {"files": len(entries), "bytes": sum(entry.bytes for entry in entries)}
-                for name, entries in stages.items()
-            },
-            "files": [asdict(entry) for entry in files],
+    return {
+        "format": FORMAT_VERSION,
+        "tool": {"name": "openm3w", "version": version("openm3w")},
+        "packages": {name: version(name) for name in sorted({*PACKAGES, *scorer_packages(recipe)})},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "recipe": recipe.hash(),
+        "not_applied": not_applied(recipe.values()),
+        "tokenizer": stages["tokenizer"][0].sha256,
+        "input": [asdict(source) for source in parts.sources],
+        "split": asdict(counts) | {"unit": counts.unit},
+        "parts": len(parts.parts),
+        "stages": {
+            name: {"files": len(entries), "bytes": sum(entry.bytes for entry in entries)}
+            for name, entries in stages.items()
         },
-    )
+    }

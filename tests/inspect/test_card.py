@@ -1,0 +1,94 @@
+"""The dataset card and the Croissant metadata of a corpus, read by the packages they are for."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import mlcroissant
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from filters import consent
+from pipeline.card import card, cell
+from pipeline.croissant import croissant
+from pipeline.inspect.finished import Finished, open_corpus
+from pipeline.inspect.funnel import funnel
+from shards.readers import read_documents
+
+
+def rows(corpus: Finished, folder: str) -> int:
+    return sum(entry.rows for entry in corpus.files(folder))
+
+
+def test_datasets_loads_every_table_of_a_directory(small_corpus: Path, tmp_path: Path) -> None:
+    corpus, cache = open_corpus(small_corpus), str(tmp_path)
+    windows = datasets.load_dataset(str(small_corpus), cache_dir=cache)
+    assert set(windows) == {"train", "validation"}
+    assert sum(map(len, windows.values())) == rows(corpus, "windows") and windows["train"][0]["images"][0].size[0] > 1
+    documents = datasets.load_dataset(str(small_corpus), "documents", cache_dir=cache)["full"]
+    assert len(documents) == rows(corpus, "documents") and "held_out" in documents.features
+    assert len(datasets.load_dataset(str(small_corpus), "images", cache_dir=cache)["full"]) == rows(corpus, "images")
+
+
+def test_the_card_tells_what_the_corpus_holds_and_what_opted_out(small_corpus: Path) -> None:
+    corpus = open_corpus(small_corpus)
+    text = (small_corpus / "README.md").read_text()
+    front = yaml.safe_load(text.split("---")[1])
+    assert [config["config_name"] for config in front["configs"]] == ["windows", "documents", "images"]
+    found = list(read_documents(map(corpus.path, corpus.files("documents"))))
+    languages = Counter(row["language"] for row in found)
+    assert front["language"] == sorted(languages)
+    images = sum(image is not None for row in found for image in row["images"] if row["language"] == "ja")
+    assert f"| ja | {languages['ja']} | {images} |" in text
+    for level in funnel(corpus)["levels"]:
+        for row in level["rules"]:
+            assert f"{row['count']:,} `{row['rule']}`" in text
+            if row["rule"] in consent.RULES:
+                assert f"| `{row['rule']}` | " in text.split("## Opt-outs")[1].split("## Funnel")[0]
+    assert str(small_corpus) not in text and "miniweb.warc.gz" in text
+
+
+def test_licences_and_authors_of_pages_are_counted_and_cannot_write_markup(small_corpus: Path, tmp_path: Path) -> None:
+    licence = "https://creativecommons.org/licenses/by/4.0/"
+    hostile = "<b>|\n# `x` [a](javascript:b) ![](http://c) \u202e" + "long " * 99
+    corpus = open_corpus(small_corpus)
+    names = [licence, licence, hostile]
+    (tmp_path / "documents").mkdir()
+    for entry in corpus.files("documents"):
+        table = pq.read_table(corpus.path(entry), partitioning=None)
+        changed = table.to_pylist()
+        for row in changed:
+            if names:
+                row["metadata"] |= {"licence": names.pop(), "author": "A. Writer"}
+        pq.write_table(pa.Table.from_pylist(changed, table.schema), tmp_path / entry.path)
+    for name in ("images", "windows", "work"):
+        (tmp_path / name).symlink_to(small_corpus / name)
+    text = card(Finished(tmp_path, corpus.manifest, corpus.recipe)).decode()
+    assert f"| {cell(licence)} | 2 | " in text and "(3 of " in text
+    section = text.split("## Licences")[1].split("## Opt-outs")[0]
+    assert "<b>" not in section and "](" not in section and "\u202e" not in section and "\n# " not in section
+    assert max(map(len, section.splitlines())) < 400
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib")
+def test_mlcroissant_validates_and_reads_the_tables(small_corpus: Path, caplog) -> None:
+    corpus = open_corpus(small_corpus)
+    with caplog.at_level(logging.WARNING):
+        dataset = mlcroissant.Dataset(jsonld=str(small_corpus / "croissant.json"))
+    assert dataset.metadata.name and "context" not in caplog.text
+    for name in ("documents", "images"):
+        found = list(dataset.records(name))
+        assert len(found) == rows(corpus, name)
+    assert {row["images/status"] for row in found} >= {b"success"}
+    assert any(entry["path"] == "croissant.json" for entry in corpus.manifest["files"])
+
+
+def test_the_same_corpus_gives_the_same_bytes(small_corpus: Path) -> None:
+    corpus = open_corpus(small_corpus)
+    assert (small_corpus / "README.md").read_bytes() == card(corpus)
+    assert (small_corpus / "croissant.json").read_bytes() == croissant(
+        corpus, "Interleaved image-text corpus from the web"
+    )
