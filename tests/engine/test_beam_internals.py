@@ -6,11 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms import environments
+from apache_beam.transforms import core, environments, userstate
 
 from pipeline.engine.beam_internals import WARM_WORKER, WarmWorkerHandler, local_pipeline
 
@@ -56,3 +57,22 @@ def test_a_local_pipeline_without_workers_runs_in_this_process() -> None:
         pids = pipeline | beam.Create([0]) | beam.Map(lambda _: os.getpid())
         assert_that(pids, equal_to([os.getpid()]))
         assert not Path(pipeline.local_tempdir).exists()  # a build that is killed leaves nothing in TMPDIR
+
+
+class Stateful(beam.DoFn):
+    COUNT = userstate.CombiningValueStateSpec("count", sum)
+
+    def process(self, element, count=beam.DoFn.StateParam(COUNT)):  # noqa: B008
+        yield element
+
+
+def test_dofns_are_inspected_once_a_class_and_views_of_options_made_once() -> None:
+    for _ in range(2):
+        assert core.userstate.get_dofn_specs(Stateful()) == ({Stateful.COUNT}, set())
+        assert core.userstate.is_stateful_dofn(Stateful())
+        assert not core.userstate.is_stateful_dofn(beam.Map(str).fn)
+    options = local_pipeline(["--direct_num_workers=3"], 0, None).options
+    view = options.view_as(DirectOptions)
+    assert view is options.view_as(DirectOptions) and view.direct_num_workers == 1
+    view.direct_num_workers = 2
+    assert options.get_all_options()["direct_num_workers"] == 2
