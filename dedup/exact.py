@@ -12,14 +12,14 @@ PAGE = np.dtype(
         ("low", "<u8"),
         ("refusal", "u1"),
         ("age", "<u8"),
-        ("part", "<u4"),
-        ("row", "<u4"),
         ("id_high", "<u8"),
         ("id_low", "<u8"),
+        ("part", "<u4"),
+        ("row", "<u4"),
     ]
 )
 """A page under a 16-byte key (`high`, `low`): the number of the rule by which it opted out, the order among equals
-(lowest `age`, then first part and row), and its doc_id."""
+(lowest `age`, then lowest doc_id, so that it does not depend on the order of the input), and its place."""
 COPY = np.dtype([("part", "<u4"), ("row", "<u4"), ("refusal", "u1"), ("id_high", "<u8"), ("id_low", "<u8")])
 """A dropped page, the refusal of its key (NO_REFUSAL: it is a copy), and the doc_id of the page kept instead."""
 

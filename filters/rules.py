@@ -108,7 +108,7 @@ PAGES = (
         "nearly the same text as another page",
         keys=(
             Key("dedup.near_text", True, "Drop pages with nearly the same text as another page"),
-            # banding misses more pairs the less similar they are: one of four at 0.75, four of five at 0.6
+            # bands miss more pairs the less similar they are: one of five at 0.75, three of four at 0.6
             Key(
                 "dedup.near_threshold",
                 0.8,
@@ -117,7 +117,7 @@ PAGES = (
                 high=1,
             ),
         ),
-        source="MinHash, 14 bands of 8 (Lee et al. 2022, arXiv 2107.06499); see dedup.near",
+        source="MinHash (Broder 1997), 16 bands of 8; see docs/dedup.md",
     ),
     Rule("page.no_image_left", "page", "none of its images was kept", source="M3W (arXiv 2204.14198), A.1"),
 )

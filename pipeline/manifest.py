@@ -22,7 +22,7 @@ from shards.records import FORMAT_VERSION
 
 PAGE_PACKAGES = (
     *("openm3w", "ada-url", "brotli", "chardet", "fastwarc", "lxml", "numpy", "py3langid"),
-    *("pyarrow", "rensa", "tldextract", "trafilatura", "webencodings"),
+    *("pyarrow", "tldextract", "trafilatura", "webencodings"),
 )
 PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "resvg_py", "simplejpeg")
 PACKAGES = tuple(sorted({*PAGE_PACKAGES, *PICTURE_PACKAGES, "apache-beam", "pyarrow", "tokenizers"}))

@@ -2,6 +2,7 @@
 another capture or redirect, an older capture of the same URL, the same text, nearly the same text. Only pages that
 passed all earlier rules are compared."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,17 +54,7 @@ class FindCopies(beam.PTransform):
             if wanted or column == "url_hash":
                 joined = state | rule >> Join(partial(_rows, corpus, column), partial(copies, refused_only=not wanted))
                 state = joined | f"{rule} verdicts" >> beam.MapTuple(partial(_judged, rule))
-        near_copies = (
-            state
-            # Output: (partition, rows), one row per band and page
-            | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, corpus)))
-            | "Same band" >> beam.GroupByKey()
-            # Output: edges between pages that share a band
-            | "Candidates" >> beam.MapTuple(lambda partition, blocks: (0, near.candidates(joins.merged(blocks))))
-            | "All" >> beam.GroupByKey()
-            # Output: (part, copies)
-            | "Clusters" >> beam.FlatMapTuple(partial(_clusters, corpus, self.dedup.near_threshold))
-        )
+        near_copies = state | "Near copies" >> FindNearCopies(corpus, self.dedup.near_threshold)
         near_rule = "dedup.near_text" if self.dedup.near_text else ""
         state = (
             {"state": state, "blocks": near_copies}
@@ -129,36 +120,93 @@ def _judged(rule: str, part: int, both: tuple[Verdicts, Block]) -> tuple[int, Ve
     return part, Verdicts(rules, originals)
 
 
-def _signatures(corpus: CorpusDirectory, part: int, rows: np.ndarray) -> np.ndarray:
-    column = tables.read(corpus.part("pages", part), ["minhash"])["minhash"].take(pa.array(rows))
-    return np.frombuffer(b"".join(column.to_pylist()), "<u4").reshape(len(rows), near.PERMUTATIONS)
+@dataclass(eq=False)
+class FindNearCopies(beam.PTransform):
+    """Input: (part, Verdicts). Output: (part, COPY): all but the first page of each near-duplicate cluster.
+
+    No step needs all pages in one place: pairs are compared in the parts of their pages, and only the pages of clusters
+    meet, as forests that are contracted on their way."""
+
+    corpus: CorpusDirectory
+    threshold: float
+
+    def expand(self, state: beam.PCollection) -> beam.PCollection:
+        corpus = self.corpus
+        return (
+            state
+            # Output: (partition, BAND)
+            | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, corpus)))
+            | "Same band" >> beam.GroupByKey()
+            # Output: (part of the first page, EDGE)
+            | "Candidates" >> beam.FlatMapTuple(_candidates)
+            | "By first page" >> beam.GroupByKey()
+            # Output: (part of the second page, (EDGE, ids and signatures of the first pages))
+            | "Sign" >> beam.FlatMapTuple(partial(_signed, corpus))
+            | "By second page" >> beam.GroupByKey()
+            | "Compare" >> beam.MapTuple(partial(_alike, corpus, self.threshold))
+            | "Clusters" >> beam.CombineGlobally(near.contracted).with_fanout(CONTRACTED_AT_ONCE).without_defaults()
+            # Output: (part, COPY)
+            | "By part" >> beam.FlatMap(_near_copies)
+        )
+
+
+CONTRACTED_AT_ONCE = 64
+"""Groups in which forests are contracted before they meet."""
+SIGNED = np.dtype([("page", "<u8"), ("id_high", "<u8"), ("id_low", "<u8"), ("values", "<u4", (near.PERMUTATIONS,))])
+"""A page with its id and signature."""
+
+
+def _pages_signed(corpus: CorpusDirectory, part: int, rows: np.ndarray) -> np.ndarray:
+    """SIGNED for the pages `rows` of a part."""
+    table = tables.read(corpus.part("pages", part), ["doc_id", "minhash"]).take(pa.array(rows))
+    ids = joins.keys(bytes.fromhex(value) for value in table["doc_id"].to_pylist())
+    found = np.zeros(len(rows), SIGNED)
+    found["page"], found["id_high"], found["id_low"] = near.page(part, rows), ids["high"], ids["low"]
+    found["values"] = np.frombuffer(b"".join(table["minhash"].to_pylist()), "<u4").reshape(len(rows), near.PERMUTATIONS)
+    return found
 
 
 def _bands(corpus: CorpusDirectory, part: int, state: Verdicts) -> Block:
-    kept = np.flatnonzero(state.rules == KEPT)
-    return near.band_rows(_signatures(corpus, part, kept), part, kept)
+    pages = _pages_signed(corpus, part, np.flatnonzero(state.rules == KEPT))
+    return near.band_rows(pages["values"], pages["page"], pages["id_high"])
 
 
-def _clusters(corpus: CorpusDirectory, threshold: float, key: int, blocks: list[Block]) -> list[tuple[int, Block]]:
-    """(part, copies): all but the first page of each near-duplicate cluster, in the order of parts and rows."""
-    edges = joins.merged(blocks)
-    if not len(edges):
-        return []
-    pages, pairs = near.ends(edges)
-    signatures = np.zeros((len(pages), near.PERMUTATIONS), np.uint32)
-    ids = np.zeros(len(pages), joins.KEY)
-    for part in np.unique(pages[:, 0]):
-        of_part = np.flatnonzero(pages[:, 0] == part)
-        rows = pages[of_part, 1]
-        signatures[of_part] = _signatures(corpus, int(part), rows)
-        doc_ids = tables.read(corpus.part("pages", int(part)), ["doc_id"])["doc_id"].take(pa.array(rows))
-        ids[of_part] = joins.keys(bytes.fromhex(value) for value in doc_ids.to_pylist())
-    first = near.clusters(signatures, pairs, threshold)
-    lost = np.flatnonzero(first != np.arange(len(pages)))
-    copies = np.zeros(len(lost), COPY)
-    copies["part"], copies["row"], copies["refusal"] = pages[lost, 0], pages[lost, 1], NO_REFUSAL
-    copies["id_high"], copies["id_low"] = ids["high"][first[lost]], ids["low"][first[lost]]
-    return list(joins.split(copies, copies["part"])) if len(copies) else []
+def _candidates(partition: int, blocks: Iterable[Block]) -> Iterator[tuple[int, Block]]:
+    edges = near.candidates(joins.merged(blocks))
+    if len(edges):
+        yield from joins.split(edges, near.part_of(edges["one"]))
+
+
+def _signed(corpus: CorpusDirectory, part: int, blocks: Iterable[Block]) -> Iterator[tuple[int, tuple[Block, Block]]]:
+    edges = near.distinct(np.concatenate(list(blocks)))
+    for other, some in joins.split(edges, near.part_of(edges["other"])):
+        rows = near.row_of(np.unique(some["one"]))
+        yield other, (some, _pages_signed(corpus, part, rows))
+
+
+def _alike(corpus: CorpusDirectory, threshold: float, part: int, pairs: Iterable[tuple[Block, Block]]) -> Block:
+    """The clusters (near.TREE) of those pairs that are similar enough."""
+    found = []
+    for edges, ones in pairs:
+        rows, second = np.unique(near.row_of(edges["other"]), return_inverse=True)
+        one = ones[np.searchsorted(ones["page"], edges["one"])]
+        other = _pages_signed(corpus, part, rows)[second]
+        same = near.similarity(one["values"], other["values"]) >= threshold
+        trees = np.zeros(int(same.sum()), near.TREE)
+        trees["page"], trees["root"] = edges["one"][same], edges["other"][same]
+        trees["id_high"], trees["id_low"] = one["id_high"][same], one["id_low"][same]
+        trees["root_high"], trees["root_low"] = other["id_high"][same], other["id_low"][same]
+        found.append(trees)
+    return near.contracted(found)
+
+
+def _near_copies(trees: Block) -> Iterator[tuple[int, Block]]:
+    if not len(trees):
+        return
+    copies = np.zeros(len(trees), COPY)
+    copies["part"], copies["row"] = near.part_of(trees["page"]), near.row_of(trees["page"])
+    copies["refusal"], copies["id_high"], copies["id_low"] = NO_REFUSAL, trees["root_high"], trees["root_low"]
+    yield from joins.split(copies, copies["part"])
 
 
 def _write(corpus: CorpusDirectory, part: int, state: Verdicts) -> tuple[int, list[FileEntry]]:

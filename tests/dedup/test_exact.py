@@ -13,10 +13,11 @@ PAGES = st.lists(
 
 
 def block(pages: list[tuple[int, int, int]]) -> np.ndarray:
-    """Pages of (key, refusal, age), in parts of five, each with its number as doc_id."""
+    """Pages of (key, refusal, age), in parts of five. The last has the lowest doc_id: its place does not
+    count."""
     rows = np.zeros(len(pages), PAGE)
     for number, (key, refusal, age) in enumerate(pages):
-        rows[number] = (7, key, refusal, age, number // 5, number % 5, 0, number)
+        rows[number] = (7, key, refusal, age, 0, 999 - number, number // 5, number % 5)
     return rows
 
 
@@ -28,7 +29,7 @@ def gone(rows: np.ndarray, partitions: int = 1, refused_only: bool = False) -> d
             np.sort(rows[rows["low"] % np.uint64(partitions) == number]), refused_only=refused_only
         ).tolist():
             assert 5 * part + row not in found
-            found[5 * part + row] = (refusal, original)
+            found[5 * part + row] = (refusal, 999 - original)
     return found
 
 
@@ -48,7 +49,7 @@ def test_one_page_of_a_key_stays_and_none_where_it_opted_out(pages, partitions, 
             assert stay == [] and all(found[number][0] == refusal for number in asked)
             assert all(pages[found[number][1]][1] == refusal for number in asked)
         else:
-            youngest = min(asked, key=lambda number: (pages[number][2], number))
+            youngest = min(asked, key=lambda number: (pages[number][2], -number))
             assert stay == [youngest]
             assert {found[number] for number in asked if number != youngest} <= {(NO_REFUSAL, youngest)}
     refused = {number: what for number, what in found.items() if what[0] != NO_REFUSAL}

@@ -29,21 +29,16 @@ from tests.corpora import M3W, SMALL, digests, start_build
 # What a bug in native code does to a worker, on the pages that ask for it. Python imports sitecustomize at its start.
 SABOTAGE = """
 import ctypes, time
-import rensa
+import dedup.near
 
-class Sabotaged:
-    def __init__(self, **options):
-        self.inner = Original(**options)
-    def update(self, shingles):
-        if any("crashmeplease" in shingle for shingle in shingles):
-            ctypes.string_at(0)  # of this thread: a signal to the process may reach another one later
-        if any("hangmeplease" in shingle for shingle in shingles):
-            time.sleep(600)
-        self.inner.update(shingles)
-    def digest(self):
-        return self.inner.digest()
+def sabotaged(text):
+    if "crashmeplease" in text:
+        ctypes.string_at(0)  # of this thread: a signal to the process may reach another one later
+    if "hangmeplease" in text:
+        time.sleep(600)
+    return original(text)
 
-Original, rensa.RMinHash = rensa.RMinHash, Sabotaged
+original, dedup.near.signature = dedup.near.signature, sabotaged
 """
 
 

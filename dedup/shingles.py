@@ -1,0 +1,68 @@
+"""Shingles: the runs of five tokens that similarity of texts is measured by, as 64-bit hashes.
+
+A token is a word between spaces, or one character of a script that is written without spaces between words (Chinese,
+Japanese, Thai, Lao, Khmer, Burmese, Tibetan), so texts of all scripts and mixtures of them are compared in the same
+way. The hash of a shingle is a polynomial over its code points modulo 2^64 (Karp and Rabin 1987): from the running sum
+of a text, the hashes of all its shingles follow at once, without a string for each.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+LENGTH = 5
+"""Tokens of a shingle, as in FineWeb (Penedo et al. 2024, arXiv 2406.17557, 3.4)."""
+UNSPACED = ((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x312F), (0x3190, 0xA4CF),
+            (0xF900, 0xFAFF), (0xFF00, 0xFF9F), (0x20000, 0x3FFFF))  # fmt: skip
+"""Code points of scripts without spaces between words, first and last."""
+SPACE = 0x20
+BASE = 0x9E3779B97F4A7C15
+"""Odd, so it has an inverse modulo 2^64."""
+LONGEST = 1 << 20
+"""Characters that are hashed at once. Of a longer text each such stretch has its own shingles."""
+
+
+def _powers(base: int) -> NDArray[np.uint64]:
+    factors = np.full(LONGEST, base, np.uint64)
+    factors[0] = 1
+    return np.multiply.accumulate(factors)
+
+
+POWERS, INVERSE = _powers(BASE), _powers(pow(BASE, -1, 1 << 64))
+
+
+def shingles(text: str) -> NDArray[np.uint64]:
+    """The distinct hashes (N,) of the shingles of a text, ascending. The text is used as it is: normalise case and
+    space first. A text of fewer than five tokens is one shingle; an empty one has none."""
+    stretches = [_hashes(text[start : start + LONGEST]) for start in range(0, len(text), LONGEST)]
+    return np.unique(np.concatenate(stretches)) if stretches else np.zeros(0, np.uint64)
+
+
+def _hashes(text: str) -> NDArray[np.uint64]:
+    characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    spaces = characters == SPACE
+    alone = unspaced(characters) if characters.max() >= UNSPACED[0][0] else np.zeros(len(characters), bool)
+    breaks = np.concatenate([[True], spaces[:-1] | alone[:-1] | alone[1:], [True]])
+    starts = np.flatnonzero(breaks[:-1] & ~spaces)
+    if not len(starts):
+        return np.zeros(0, np.uint64)
+    stops = np.flatnonzero((breaks[1:] | np.concatenate([spaces[1:], [False]])) & ~spaces) + 1
+    length = min(LENGTH, len(starts))
+    first, last = starts[: len(starts) - length + 1], stops[length - 1 :]
+    sums = np.zeros(len(characters) + 1, np.uint64)
+    np.cumsum((characters + np.uint64(1)) * POWERS[: len(characters)], out=sums[1:])
+    return mixed((sums[last] - sums[first]) * INVERSE[first])
+
+
+def unspaced(characters: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which code points belong to a script without spaces between words."""
+    found = np.zeros(len(characters), bool)
+    for first, last in UNSPACED:
+        found |= (characters >= first) & (characters <= last)
+    return found
+
+
+def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hashes in which every bit depends on every bit of the value: the finaliser of splitmix64 (Steele et al. 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
