@@ -200,22 +200,30 @@ def _jpeg_profile(data: bytes) -> bytes:
     return b"".join(parts[number] for number in sorted(parts))
 
 
+def check_checksums(data: bytes) -> bool:
+    """Whether a PNG file has its end. Raises ImageDropped image.undecodable if a chunk that defines pixels is
+    damaged."""
+    kind = b""
+    for kind, start, end in png_chunks(data):
+        if kind in _PIXELS and zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4]):
+            raise ImageDropped(UNDECODABLE, f"png: the checksum of {kind.decode()} at byte {start} is wrong")
+    return kind == b"IEND"
+
+
+_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _IEND = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def _png(data: bytes, header: Header, max_side: int) -> Pixels:
     # Only chunks that define pixels reach the decoder: no compressed text or profile to inflate, no gamma, no
-    # animation.
+    # animation. libpng checks the checksums too, but only reports them on standard error.
+    ended = check_checksums(data)
     kept = [data[:8]]
     depth = data[24]
-    transparent_grey, ended = None, False
+    transparent_grey = None
     for kind, start, end in png_chunks(data):
-        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+        if kind in _PIXELS:
             kept.append(data[start - 8 : end + 4])
-            # libpng checks it too, but only reports it on standard error
-            if zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4]):
-                raise ValueError(f"the checksum of {kind.decode()} at byte {start} is wrong")
-            ended = kind == b"IEND"
         if kind == b"tRNS" and end - start == 2:
             transparent_grey = int.from_bytes(data[start:end]) & (1 << depth) - 1
     if not ended:

@@ -1,16 +1,21 @@
 """Check whether an image is usable before it is decoded to be stored.
 
-Header and end are enough for most. Pixels are only decoded if the end is missing, or if the file is so small that it
-may be a single colour."""
+Header and end are enough for most. Pixels are only decoded if the end is missing, if there are signs of damage, or if
+the file is so small that it may be a single colour."""
+
+import re
 
 import pyarrow as pa
 
 from filters import image
-from pipeline.images.decode import ImageOptions, check_pixels, colour_spread, render
+from pipeline.images.decode import ImageOptions, check_checksums, check_pixels, colour_spread, render
 from pipeline.images.header import SOS, Header, ImageDropped, jpeg_segments, read_header
 
 SIDE = 64
 """The longest side, in pixels, at which a file is decoded here: JPEG is fastest at small sizes."""
+NO_MARKER = re.compile(rb"\xff[\x01-\xc3\xc5-\xcf\xd8\xdc\xde\xdf\xf0-\xfd]")
+"""A marker that does not occur between the first scan and the end (ITU-T T.81, B.2.1)."""
+HOLE = bytes(32)
 PLAIN_BYTES, PLAIN_SHARE = 4_000, 0.03
 """Files of a single colour have fewer bytes, or fewer bytes per pixel (JPEG of quality 95: 0.028)."""
 
@@ -19,7 +24,7 @@ def probe(data: bytes, max_pixels: int) -> dict[str, str | int | float | None]:
     """`format` and `shorter_side` (pixels) of an image, its `spread` if it may be a single colour (see
     `colour_spread`), and the rule under which decoding would drop it (`unusable`).
 
-    Damage before an intact end is not noticed."""
+    Damage before an intact end is found in PNG, which has checksums, and in JPEG where it shows (`_looks_damaged`)."""
     spread = None
     try:
         header = read_header(data)
@@ -27,7 +32,8 @@ def probe(data: bytes, max_pixels: int) -> dict[str, str | int | float | None]:
         shorter = min(header.width, header.height)
         plain = len(data) < max(PLAIN_BYTES, PLAIN_SHARE * header.width * header.height)
         # icons fail for their size, whatever they show; an SVG takes a process of its own
-        if (plain and shorter >= SIDE and header.format != "svg") or not _has_end(data, header):
+        doubtful = not _has_end(data, header) or (header.format == "jpeg" and _looks_damaged(data))
+        if (plain and shorter >= SIDE and header.format != "svg") or doubtful:
             spread = colour_spread(render(data, header, SIDE))
     except ImageDropped as dropped:
         return {"format": None, "shorter_side": None, "spread": None, "unusable": dropped.rule_id}
@@ -46,13 +52,23 @@ def is_usable(data: bytes) -> bool:
     return bool(image.usable(found)[0])
 
 
+def _looks_damaged(data: bytes) -> bool:
+    """Whether a JPEG file shows what no encoder writes into coded pixels: other markers, a run of zero bytes (a hole in
+    a download; rare elsewhere), or line feeds that all follow a carriage return (a transfer as text)."""
+    scan = next(start for code, start, _ in jpeg_segments(data) if code == SOS)
+    if NO_MARKER.search(data, scan, max(scan, data.rfind(b"\xff\xd9"))) or data.find(HOLE, scan) >= 0:
+        return True
+    feeds = data.count(b"\n", scan)
+    return feeds >= 16 and data.count(b"\r\n", scan) == feeds
+
+
 def _has_end(data: bytes, header: Header) -> bool:
     match header.format:
         case "jpeg":
             scan = next(start for code, start, _ in jpeg_segments(data) if code == SOS)
             return data.rfind(b"\xff\xd9") > scan  # an earlier one ends a thumbnail
         case "png":
-            return data.rfind(b"IEND", -64) >= 0
+            return check_checksums(data)
         case "gif":
             return data.endswith(b";")
         case "webp":

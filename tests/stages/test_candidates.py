@@ -49,6 +49,18 @@ def test_a_file_is_usable_if_it_can_be_decoded_whatever_follows_it(format: str) 
         assert probe(data[: len(data) * share // 10], 20_000)["unusable"] == "image.undecodable"
 
 
+def test_damage_before_an_intact_end_is_found_where_it_shows() -> None:
+    image = Image.open(io.BytesIO(picture(1))).resize((600, 400))
+    for format in ("PNG", "JPEG"):
+        data = saved(image, format, **({"quality": 95} if format == "JPEG" else {}))
+        half = len(data) // 2
+        assert probe(data, 10**6)["unusable"] is None
+        damaged = [data[:half] + bytes(600) + data[half + 600 :], data[:half] + b"\xff\x03" + data[half + 2 :]]
+        damaged += [data[:200] + data[200:].replace(b"\r", b"").replace(b"\n", b"\r\n")]
+        for found in damaged:
+            assert probe(found, 10**6)["unusable"] == "image.undecodable"
+
+
 def test_an_svg_file_is_usable_if_it_has_its_end() -> None:
     data = b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="70"><g/></svg>'
     usable = {"format": "svg", "shorter_side": 70, "unusable": None}
