@@ -112,7 +112,9 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "shards",
         ("windows",),
         lambda b: WriteShards(b.corpus, b.recipe.windows.formats),
-        tasks=lambda b: assign_shards(b.corpus, len(b.part_tasks), b.recipe.seed, b.recipe.windows.shard_bytes),
+        tasks=lambda b: assign_shards(
+            b.corpus, len(b.part_tasks), b.recipe.seed, b.recipe.windows.shard_bytes, b.recipe.windows.min_shards
+        ),
     ),
 )
 """The stages in execution order."""
@@ -136,7 +138,9 @@ def build(
         raise BuildError("no input: give WARC files or folders of HTML")
     paths = parts.resolve(inputs, progress.note)
     corpus = CorpusDirectory(root.resolve())
-    claim(corpus, recipe, paths)
+    changed = claim(corpus, recipe, paths)
+    if changed:
+        progress.note(f"changed since the last build: {', '.join(changed)}")
     with corpus.locked():
         log, cores = corpus.work("worker.log"), os.cpu_count() or 1
         with Runner.from_options(beam_options, log, cores, "pipeline.stages.preload") as runner:

@@ -1,8 +1,9 @@
-"""Check that a directory may hold this corpus: it must be empty, or started with the same input and recipe."""
+"""Check that a directory may hold this corpus: it must be empty, or started with the same input and recipe.
+
+The keys of the recipe on windows and the split may change: stages that do not depend on them keep their files."""
 
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pipeline.recipe as recipes
 from filters.scorers import ScorerError, check
@@ -17,24 +18,28 @@ from pipeline.stages.parts import Input
 from shards.files import atomic
 from shards.records import other_format
 
+CHANGEABLE = ("windows.", "split.")
 OURS = {
     *("README.md", "croissant.json", "recipe.toml", "manifest.json", "tokenizer.json"),
     *("documents", "images", "windows", "work", "runs", "warc"),
 }
 
 
-def claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> None:
-    """Claim the directory. Raises BuildError like `may_claim`."""
-    may_claim(corpus, recipe, paths)
+def claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> list[str]:
+    """Claim the directory and return like `may_claim`. Raises BuildError like it."""
+    changed = may_claim(corpus, recipe, paths)
     try:
         corpus.work("lock").parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BuildError(f"{corpus.root}: {error.strerror}") from None
+    return changed
 
 
-def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> None:
-    """Raises BuildError if the directory holds something else or was built with another recipe, or if a model or a word
-    list named by the recipe is missing."""
+def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> list[str]:
+    """The keys of the recipe that changed since the directory's last build.
+
+    Raises BuildError if the directory holds something else or was built with a recipe that differs in other keys than
+    CHANGEABLE ones, or if a model or a word list named by the recipe is missing."""
     try:
         check(recipe.values())
         for key in LISTS:
@@ -51,12 +56,13 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> Non
         if root.exists() and not root.is_dir():
             raise BuildError(f"{root} is a file: choose another -o")
         if root.is_dir() and any(root.iterdir()):
-            _check_recipe(root, recipe)
+            return _changed_keys(root, recipe)
     except OSError as error:
         raise BuildError(f"{root}: {error.strerror}") from None
+    return []
 
 
-def _check_recipe(root: Path, recipe: Recipe) -> None:
+def _changed_keys(root: Path, recipe: Recipe) -> list[str]:
     manifest = read_json(root / "manifest.json")
     try:
         if manifest is not None and (other := other_format(root, manifest)) is not None:
@@ -69,23 +75,17 @@ def _check_recipe(root: Path, recipe: Recipe) -> None:
         others = sorted(path.name for path in root.iterdir() if path.name not in OURS)
         if others:
             raise BuildError(f"{root} is not a corpus: it holds {others[0]}; choose a new or empty directory") from None
-        return
+        return []
     except (BuildError, tomllib.TOMLDecodeError) as error:
         raise BuildError(f"{root}/recipe.toml is not a recipe of this version ({error}): choose another -o") from None
-    if before.hash() != recipe.hash():
-        changed = sorted(_flat(before.table()).items() ^ _flat(recipe.table()).items())
+    was, now = before.values(), recipe.values()
+    changed = sorted(key for key in now if key != "name" and now[key] != was[key])
+    refused = [key for key in changed if not key.startswith(CHANGEABLE)]
+    if refused:
         raise BuildError(
-            f"{root} was built with another recipe ({changed[0][0]} differs): choose another -o, or delete it first"
+            f"{root} was built with another recipe ({refused[0]} differs): choose another -o, or delete it first"
         )
-
-
-def _flat(table: dict[str, Any]) -> dict[str, str]:
-    return {
-        f"{section}.{key}": str(value)
-        for section, content in table.items()
-        if isinstance(content, dict)
-        for key, value in content.items()
-    } | {"seed": str(table["seed"])}
+    return changed
 
 
 def note(corpus: CorpusDirectory, recipe: Recipe, cut: Input) -> None:

@@ -82,6 +82,7 @@ class WindowsSection(RecipeSection):
     validation: float = _setting(0.05, "Share of sites held out", ge=0, le=1)
     formats: Formats = _setting(("parquet", "tar"), "Formats of windows/")
     shard_bytes: int = _setting(256_000_000, "Average bytes of a shard", ge=1)
+    min_shards: int = _setting(1, "Minimum shards of a split that has as many windows", ge=1, le=100_000)
 
 
 def _of_rules(name: str, base: type[RecipeSection] = RecipeSection) -> type[RecipeSection]:

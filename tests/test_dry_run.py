@@ -77,7 +77,7 @@ def test_the_command_refuses_what_the_build_refuses(small_corpus: Path, tmp_path
     assert [line.split()[0] for line in output.splitlines()] == ["parts", "records", "pages", "images", "time", "disk"]
     assert not (tmp_path / "none").exists()
     before = {path: path.stat().st_mtime_ns for path in small_corpus.rglob("*")}
-    status, _, errors = m3w(warc, "-o", small_corpus)
+    status, _, errors = m3w(warc, "-o", small_corpus, "--set", "image.min_side=70")
     assert status == 1 and "another recipe" in errors
     (tmp_path / "urls.txt").write_text("https://example.org/\n")
     status, _, errors = m3w(tmp_path / "urls.txt", "-o", tmp_path / "none", "--contact", "me@example.org")

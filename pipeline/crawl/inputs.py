@@ -25,7 +25,7 @@ def with_lists(
     prefix: str,
     network: Network,
     beam_options: list[str],
-    claim: Callable[[], None],
+    claim: Callable[[], object],
     body_bytes: int,
 ) -> list[str]:
     """Replace lists and crawls among the inputs by their WARC files.
@@ -57,7 +57,7 @@ def _has_urls(path: Path) -> bool:
     return "url" in lists.columns(path)
 
 
-def _paths(path: Path, prefix: str, corpus: Path, network: Network, claim: Callable[[], None]) -> list[str]:
+def _paths(path: Path, prefix: str, corpus: Path, network: Network, claim: Callable[[], object]) -> list[str]:
     """The WARC files in a list, one per line, as published by Common Crawl: files below a folder, or below a URL, which
     are first downloaded into CORPUS/work/warc."""
     lines = [line.strip() for line in lists.lines(path) if line.strip()]
@@ -77,7 +77,7 @@ def _paths(path: Path, prefix: str, corpus: Path, network: Network, claim: Calla
     return [str(warc) for warc in found]
 
 
-def _downloaded(urls: list[str], corpus: Path, network: Network, claim: Callable[[], None]) -> list[str]:
+def _downloaded(urls: list[str], corpus: Path, network: Network, claim: Callable[[], object]) -> list[str]:
     from pipeline.fetch.download import Downloads
 
     if not network.fetch:
@@ -102,7 +102,7 @@ def _crawled(
     root: Path,
     network: Network,
     beam_options: list[str],
-    claim: Callable[[], None],
+    claim: Callable[[], object],
     body_bytes: int,
 ) -> list[Path]:
     from pipeline.crawl.options import CrawlOptions

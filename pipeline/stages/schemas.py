@@ -126,7 +126,6 @@ held-out node ranges."""
 
 CUTS = pa.schema(
     [
-        ("run", pa.int32()),
         ("split", pa.string()),
         ("rule", pa.string()),
         ("count", pa.int32()),
@@ -136,7 +135,7 @@ CUTS = pa.schema(
     ]
 )
 """work/windows: the windows of a part, in the order of its documents, their images by reference (`bytes` is their total
-size). A row with a rule stands for `count` dropped windows of one document. `run` numbers the runs of 64 documents."""
+size). A row with a rule stands for `count` dropped windows of one document."""
 
 COVERAGE = pa.schema(
     [

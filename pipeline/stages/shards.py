@@ -1,11 +1,13 @@
 """Stage shards: assign windows to shards, and write these with their images."""
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.engine import tables
@@ -18,42 +20,78 @@ from shards.tar import read_member
 from shards.windows import Window
 from shards.writers import write_windows
 
+SPLITS = ("train", "validation")
+LONGEST_RUN = 256
+RUNS = 32
+"""Windows of a part that follow one another go to the same shard in runs of at most 256, so that its images are stored
+close together, and at least 32 to a shard, so that the shards have the same size."""
+
+
+class WindowRun(NamedTuple):
+    """The windows `start` to `stop` of a split in a part, and their bytes."""
+
+    part: int
+    start: int
+    stop: int
+    bytes: int
+
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard to write: its split, its number within the split, and its runs (part, run)."""
+    """A shard to write: its split, its number within the split, and its runs."""
 
     split: str
     number: int
-    runs: tuple[tuple[int, int], ...]
+    runs: tuple[WindowRun, ...]
 
     @property
     def name(self) -> str:
         return f"{self.split}-{self.number:05d}"
 
 
-def assign_shards(corpus: CorpusDirectory, parts: int, seed: int, shard_bytes: int) -> tuple[Task, ...]:
-    """One task per shard. Runs of documents are assigned to shards by hash, with as many shards as give an average of
-    `shard_bytes`."""
-    sizes: dict[str, dict[tuple[int, int], int]] = {"train": {}, "validation": {}}
-    for part in range(parts):
-        columns = tables.read(corpus.part("windows", part), ["run", "split", "rule", "bytes", "input_ids"])
-        kept = columns.filter(columns["rule"].is_null())
-        tokens = np.diff(kept["input_ids"].combine_chunks().offsets) if kept.num_rows else []
-        for run, split, size, length in zip(
-            kept["run"].to_pylist(), kept["split"].to_pylist(), kept["bytes"].to_pylist(), tokens, strict=True
-        ):
-            sizes[split][part, run] = sizes[split].get((part, run), 0) + size + 8 * int(length)
+def assign_shards(
+    corpus: CorpusDirectory, parts: int, seed: int, shard_bytes: int, min_shards: int
+) -> tuple[Task, ...]:
+    """One task per shard. Of each split there are as many shards as give an average of `shard_bytes`, at least
+    `min_shards` of them, and none without windows."""
+    sizes = {split: [_window_bytes(corpus, part, split) for part in range(parts)] for split in SPLITS}
     tasks: list[Task] = []
-    for split, runs in sizes.items():
-        count = max(1, -(-sum(runs.values()) // shard_bytes)) if runs else 0
-        dealt: list[list[tuple[int, int]]] = [[] for _ in range(count)]
-        for run in sorted(runs):
-            dealt[hash64(f"{seed}\nshard\n{run[0]}\n{run[1]}") % count].append(run)
-        for number, of_shard in enumerate(dealt):
-            weight = sum(runs[run] for run in of_shard)
-            tasks.append(Task(len(tasks), weight, Shard(split, number, tuple(of_shard))))
+    for split, of_parts in sizes.items():
+        windows, size = sum(map(len, of_parts)), sum(int(part.sum()) for part in of_parts)
+        count = min(windows, max(min_shards, -(-size // shard_bytes)))
+        length = max(1, min(LONGEST_RUN, windows // max(1, count * RUNS)))
+        for number, dealt in enumerate(_deal(list(_runs(of_parts, length)), count, seed)):
+            weight = sum(run.bytes for run in dealt)
+            tasks.append(Task(len(tasks), weight, Shard(split, number, tuple(sorted(dealt)))))
     return tuple(tasks)
+
+
+def _window_bytes(corpus: CorpusDirectory, part: int, split: str) -> np.ndarray:
+    """Approximate bytes of each window of a split in a part."""
+    table = tables.read(corpus.part("windows", part), ["split", "rule", "bytes", "input_ids"])
+    table = table.filter(pc.and_(pc.equal(table["split"], split), table["rule"].is_null()))
+    return np.asarray(pc.add(table["bytes"], pc.multiply(pc.list_value_length(table["input_ids"]), 8)), np.int64)
+
+
+def _runs(sizes: Sequence[np.ndarray], length: int) -> Iterator[WindowRun]:
+    for part, windows in enumerate(sizes):
+        for start in range(0, len(windows), length):
+            stop = min(start + length, len(windows))
+            yield WindowRun(part, start, stop, int(windows[start:stop].sum()))
+
+
+def _deal(runs: list[WindowRun], count: int, seed: int) -> list[list[WindowRun]]:
+    """Deal runs to shards: the longest first, to the shard with the fewest windows, then bytes. Ties by hash."""
+    dealt: list[list[WindowRun]] = [[] for _ in range(count)]
+    fewest = [(0, 0, number) for number in range(count)]
+    by_size = sorted(
+        (run.start - run.stop, -run.bytes, hash64(f"{seed}\nshard\n{run.part}\n{run.start}"), run) for run in runs
+    )
+    for length, size, _, run in by_size:
+        windows, total, number = heapq.heappop(fewest)
+        dealt[number].append(run)
+        heapq.heappush(fewest, (windows - length, total - size, number))
+    return dealt
 
 
 @dataclass(eq=False)
@@ -73,16 +111,11 @@ class WriteShards(EachTask):
         ]
 
     def _windows(self, shard: Shard) -> Iterator[Window]:
-        by_part: dict[int, list[int]] = {}
-        for part, run in shard.runs:
-            by_part.setdefault(part, []).append(run)
-        for part, runs in sorted(by_part.items()):
+        for part, runs in groupby(shard.runs, attrgetter("part")):
             rows = tables.read(self.corpus.part("windows", part))
-            wanted = pc.is_in(rows["run"], value_set=pa.array(runs, pa.int32()))
-            mine = pc.and_(wanted, pc.equal(rows["split"], shard.split))
-            for batch in rows.filter(pc.and_(mine, rows["rule"].is_null())).to_batches(256):
-                for row in batch.to_pylist():
-                    yield _window(row)
+            rows = rows.filter(pc.and_(pc.equal(rows["split"], shard.split), rows["rule"].is_null()))
+            for run in runs:
+                yield from map(_window, rows.slice(run.start, run.stop - run.start).to_pylist())
 
     def _load(self, image: StoredImage) -> bytes:
         return read_member(self.corpus.root / "images" / image.tar, image.offset, image.length)

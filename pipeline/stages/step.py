@@ -17,7 +17,7 @@ from shards.files import remove
 
 @dataclass
 class Build:
-    """An input, a recipe, and the output directory; `keys` and `files` of the stages so far."""
+    """An input, a recipe, and the output directory; `keys` and `files` of the stages so far, names of those `left`."""
 
     corpus: CorpusDirectory
     recipe: Recipe
@@ -26,6 +26,7 @@ class Build:
     network: Network
     keys: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[FileEntry]] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
 
     @property
     def part_tasks(self) -> tuple[Task, ...]:
@@ -34,18 +35,23 @@ class Build:
     def run(self, steps: Iterable["Step | Callable[[Build], None]"]) -> None:
         """Run every step that is not complete."""
         self.corpus.prepare(("records", "documents", "images", "coverage"))
+        steps = list(steps)
+        self.left = [step.name for step in steps if isinstance(step, Step)]
         for step in steps:
             if isinstance(step, Step):
                 self.run_step(step)
+                self.left.remove(step.name)
             else:
                 step(self)
 
     def run_step(self, step: "Step") -> None:
-        """Run a step. The first incomplete stage deletes the manifest, because files it lists will be rewritten."""
+        """Run a step. The first incomplete stage of a finished corpus deletes the manifest, because files it lists will
+        be rewritten."""
         key = stage_key(step.name, [self.keys[name] for name in step.after], step.reads(self), packages=step.packages)
         stage = Stage(step.name, key, step.tasks(self))
         manifest = self.corpus.root / "manifest.json"
         if manifest.exists() and stage.finished(self.corpus) is None:
+            self.engine.progress.note(f"done anew: {', '.join(dict.fromkeys([step.name, *self.left]))}")
             remove(manifest)
         transform = step.transform(self)
         if step.join:

@@ -16,9 +16,6 @@ from shards.tokenizer import Tokenizer, load_tokenizer
 from shards.windows import RECIPE_KEYS, Window, WindowOptions, document_windows
 from shards.writers import window_columns
 
-RUN = 64
-"""Consecutive documents of a part that go to the same shard, so that its images are stored close together."""
-
 
 @dataclass(eq=False)
 class CutWindows(EachTask):
@@ -39,18 +36,15 @@ class CutWindows(EachTask):
         options = WindowOptions(**{name: getattr(recipe.windows, name) for name in RECIPE_KEYS})
         recipe_hash = recipe.hash()
         rows, coverage = tables.Rows(CUTS), tables.Rows(COVERAGE)
-        index = 0
         for batch in pq.ParquetFile(self.corpus.part("documents", task.number)).iter_batches(256):
             for document in batch.to_pylist():
-                run = {"run": index // RUN}
-                index += 1
                 for cut in document_windows(document, self._tokenizer, options, seed=recipe.seed, recipe=recipe_hash):
                     told = {"doc_id": document["doc_id"], "split": cut.split}
                     coverage.extend(told | {"rule": rule} | held._asdict() for rule, held in cut.coverage.items())
                     for rule, count in sorted(cut.dropped.items()):
-                        rows.add(run | told | {"rule": rule, "count": count})
+                        rows.add(told | {"rule": rule, "count": count})
                     for window in cut.windows:
-                        rows.add(run | {"split": cut.split, "count": 1} | _window_row(window))
+                        rows.add({"split": cut.split, "count": 1} | _window_row(window))
         return [
             rows.write(self.corpus, self.corpus.part("windows", task.number)),
             coverage.write(self.corpus, self.corpus.part("coverage", task.number)),

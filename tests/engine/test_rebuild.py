@@ -1,5 +1,7 @@
 """Rebuilding a finished corpus, with nothing or with something to do."""
 
+import io
+import json
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -8,12 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline.build as building
+from pipeline.build import build
 from pipeline.engine import tasks
+from pipeline.engine.progress import Progress
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES
+from pipeline.recipe import load
 from shards.tokenizer import train_corpus_tokenizer
-from tests.corpora import build_here, digests
+from shards.verify import verify
+from tests.corpora import SMALL, build_here, digests
 from tests.stages.test_folders import page, picture, write
 
 
@@ -61,3 +67,28 @@ def test_windows_are_cut_anew_when_the_tokenizers_file_was_replaced(tmp_path: Pa
     file.unlink()
     with pytest.raises(BuildError, match="cannot read the tokenizer"):
         build_here([site], root, settings)
+
+
+def test_changed_windows_and_split_are_cut_anew_in_the_same_directory(
+    web_warc: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    changed = ["windows.tokens=64", "windows.vocabulary=500", "windows.min_shards=3", "split.leak=false"]
+    root = tmp_path / "corpus"
+    shutil.copytree(undisturbed, root)
+    before = {path: path.stat().st_mtime_ns for path in (root / "work/pages").iterdir()}
+    told = io.StringIO()
+    recipe = load("web", [*SMALL, *changed])
+    build([str(web_warc)], root, recipe, "file:///", ["--direct_num_workers=1"], Progress(told))
+    assert {path: path.stat().st_mtime_ns for path in (root / "work/pages").iterdir()} == before
+    assert (
+        "changed since the last build: split.leak, windows.min_shards, windows.tokens, windows.vocabulary\n"
+        in told.getvalue()
+    )
+    assert "done anew: site_counts, split, documents, tokenizer, windows, shards\n" in told.getvalue()
+    assert digests(root) == digests(build_here([web_warc], tmp_path / "new", changed))
+    assert open_corpus(root).recipe.windows.tokens == 64
+    assert len(list((root / "windows").glob("train-*.parquet"))) == 3
+    assert not verify(root, json.loads((root / "manifest.json").read_text())).problems
+    told.truncate(0)
+    build([str(web_warc)], root, recipe, "file:///", ["--direct_num_workers=1"], Progress(told))
+    assert "anew" not in told.getvalue() and "changed" not in told.getvalue()
