@@ -64,6 +64,15 @@ def build(
     contact: Contact = None,
     allow_private: AllowPrivate = None,
     warc_prefix: Annotated[str, typer.Option(help="Folder or URL prefix of the files in a *.paths list.")] = "",
+    from_obelics: Annotated[
+        bool, typer.Option("--from-obelics", help="INPUT are Parquet files of OBELICS, with their images/*.tar.")
+    ] = False,
+    from_mmc4: Annotated[
+        bool, typer.Option("--from-mmc4", help="INPUT are files of MMC4: .jsonl, .jsonl.zip or open_flamingo's .tar.")
+    ] = False,
+    from_omnicorpus: Annotated[
+        bool, typer.Option("--from-omnicorpus", help="INPUT are Parquet files of OmniCorpus, with their images/*.tar.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show parts, records, expected time and disk, and write nothing.")
     ] = False,
@@ -82,12 +91,20 @@ def build(
     from pipeline.inspect.empty import why_empty
     from pipeline.recipe import load
     from pipeline.stages.fetch import Network
+    from pipeline.stages.parts import with_images
     from shards.enough import too_few_held_out
 
     network = Network(fetch and not dry_run, retry_failed, contact, tuple(allow_private or ()))
     resolved = load(recipe, settings or ())
     ours = partial(claim, CorpusDirectory(output.resolve()), resolved, [])
-    named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
+    asked = {"obelics": from_obelics, "mmc4": from_mmc4, "omnicorpus": from_omnicorpus}
+    kinds = [kind for kind, chosen in asked.items() if chosen]
+    if len(kinds) > 1:
+        raise typer.BadParameter("give one of them", param_hint="--from-" + " and --from-".join(kinds))
+    if kinds:
+        named = with_images(inputs, kinds[0])
+    else:
+        named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
     if dry_run:
         from pipeline.dry_run import dry_run as look
 

@@ -20,6 +20,7 @@ from pipeline.extract import ExtractOptions, PageDropped, extract
 from pipeline.images.probe import probe
 from pipeline.media_type import HTML, media_type, vague
 from pipeline.recipe import Recipe
+from pipeline.sources.given import KIND, document_of
 from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
 from pipeline.stages.parts import Input
 from pipeline.stages.schemas import PAGES, RECORDS
@@ -79,7 +80,11 @@ class ExtractPages(EachTask):
         if rule is not None:
             return self._dropped(record, source, rule)
         try:
-            document = extract(record.body, record.url, content_type=record.content_type or None, options=options)
+            document = (
+                document_of(record)
+                if record.kind == KIND
+                else extract(record.body, record.url, content_type=record.content_type or None, options=options)
+            )
         except PageDropped as dropped:
             return self._dropped(record, source, dropped.rule)
         if document is None:
@@ -141,6 +146,8 @@ def classify(record: Record) -> tuple[str | None, str | None]:
         return None, "record.media_type" if other else record.rule
     if record.target:
         return "link", None
+    if record.kind == KIND:
+        return "page", None
     found = media_type(record.content_type, record.body, record.identified)
     if found in HTML:
         return "page", None

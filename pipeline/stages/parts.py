@@ -13,13 +13,16 @@ from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
 from pipeline.sources.folder import PAGES, Folder, files, printable
+from pipeline.sources.image_tar import ImageTar
 from pipeline.sources.mhtml import Mhtml
+from pipeline.sources.mmc4 import Mmc4
+from pipeline.sources.parquet import Obelics, Omnicorpus
 from pipeline.sources.record import Record
 from pipeline.sources.source import Part, Source, SourceEntry
 from pipeline.sources.wacz import WARC_NAMES, Wacz
 from pipeline.sources.warc import WarcFile
 
-SOURCES: tuple[type[Source], ...] = (Folder, Wacz, Mhtml, WarcFile)
+SOURCES: tuple[type[Source], ...] = (Folder, Obelics, Omnicorpus, Mmc4, ImageTar, Wacz, Mhtml, WarcFile)
 """The input kinds; the first that recognises a path reads it."""
 NO_BASE = "file:///"
 """Default base of a folder's URLs."""
@@ -101,6 +104,18 @@ def resolve(inputs: Sequence[str], note: Callable[[str], None] = lambda text: No
             for archive in _archives(path, note) or [path]:
                 paths[archive.resolve()] = None
     return sorted(paths)
+
+
+def with_images(inputs: Sequence[str], kind: str) -> list[str]:
+    """The files of another corpus of a kind, and the tars of images in the folder images/ beside them.
+
+    Raises BuildError for a file that is not of this kind."""
+    paths = resolve(inputs)
+    for path in paths:
+        if path.is_dir() or _source(path).kind != kind:
+            raise BuildError(f"{path}: not a file of {kind}")
+    beside = {tar for path in paths for tar in (path.parent / "images").glob("*.tar")}
+    return [str(path) for path in (*paths, *sorted(beside))]
 
 
 def _archives(path: Path, note: Callable[[str], None]) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shards.exports.samples import image_url
 from shards.files import COMPRESSION, COMPRESSION_LEVEL, atomic
 from shards.records import StoredImage
 from shards.tar import TarWriter
@@ -83,8 +84,8 @@ class ImagesBeside:
 
     def add(self, image: StoredImage) -> str:
         """The URL by which the table names an image."""
-        self._images.setdefault(image.fetched_url, image)
-        return image.fetched_url
+        self._images.setdefault(image_url(image), image)
+        return image_url(image)
 
     def write(self, folder: Path, load_image: LoadImage) -> None:
         folder.mkdir()
@@ -100,7 +101,7 @@ def img2dataset_columns(key: str, image: StoredImage) -> dict[str, Any]:
     """img2dataset's columns of an image, all but its caption."""
     return {
         "key": key,
-        "url": image.fetched_url,
+        "url": image_url(image),
         "status": "success",
         "error_message": None,
         "width": image.width,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.exports.files import dumps, in_shards, tar_shard
-from shards.exports.samples import Sample, training_samples, without_markers
+from shards.exports.samples import Sample, image_url, training_samples, without_markers
 from shards.records import StoredImage
 from shards.tokenizer import EOC_MARKER, IMAGE_MARKER
 from shards.writers import LoadImage, image_extension
@@ -54,7 +54,7 @@ def _columns(sample: Sample, load_image: LoadImage) -> dict[str, Any]:
 def _image(image: StoredImage, index: int, data: bytes) -> dict[str, Any]:
     return {
         "image_name": f"{image.stored_sha256.hex()}.{image_extension(data)}",
-        "raw_url": image.fetched_url,
+        "raw_url": image_url(image),
         "matched_text_index": index,
         "matched_sim": 1.0,
         "face_detections": None,

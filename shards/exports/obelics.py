@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from shards.exports.files import ImagesBeside, dumps, in_shards, write_parquet
-from shards.exports.samples import Sample, training_samples
+from shards.exports.samples import Sample, image_url, training_samples
 from shards.records import StoredImage
 from shards.writers import LoadImage
 
@@ -60,7 +60,7 @@ def _metadata(url: str, node: StoredImage) -> dict[str, Any]:
     return {
         "document_url": url,
         "unformatted_src": image.url,
-        "src": node.fetched_url,
+        "src": image_url(node),
         "original_width": node.original_width,
         "original_height": node.original_height,
         "format": node.format.lower(),

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from shards.exports.files import ImagesBeside, in_shards, write_parquet
-from shards.exports.samples import Sample, training_samples
+from shards.exports.samples import Sample, image_url, training_samples
 from shards.records import StoredImage
 from shards.writers import LoadImage
 
@@ -75,6 +75,6 @@ def _metadata(image: StoredImage) -> dict[str, Any]:
         "bytes": image.length,
         "height": image.height,
         "width": image.width,
-        "img_url_sha": hashlib.sha256(image.fetched_url.encode("utf-8", "replace")).hexdigest(),
+        "img_url_sha": hashlib.sha256(image_url(image).encode("utf-8", "replace")).hexdigest(),
         "p_hash": f"{image.phash:016x}",
     }

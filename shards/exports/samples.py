@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from shards.records import StoredImage, Text
+from shards.records import EMBEDDED, StoredImage, Text
 from shards.windows import pieces
 
 BREAK = "\u200b"
@@ -33,6 +33,12 @@ def training_samples(documents: Iterable[dict[str, Any]]) -> Iterator[Sample]:
             if piece.split == "train":
                 key = row["doc_id"] if row["split"] == "train" else f"{row['doc_id']}-{piece.first_node}"
                 yield Sample(key, row, piece.nodes)
+
+
+def image_url(image: StoredImage) -> str:
+    """The URL that delivered an image, or `urn:sha256:` and a hash for one that its page holds itself."""
+    url = image.fetched_url
+    return f"urn:sha256:{url.removeprefix(EMBEDDED)}" if url.startswith(EMBEDDED) else url
 
 
 def without_markers(text: str, markers: Sequence[str]) -> str:
