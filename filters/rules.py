@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import image, text
+from filters import image, paragraph, text
 from filters.rule import Key, Level, Metric, Rule
 from filters.text import MASSIVE_TEXT, OBELICS, SHARES
 
@@ -164,6 +164,7 @@ WINDOWS = (
 )
 RULES: tuple[Rule, ...] = (
     *RECORDS,
+    *paragraph.RULES,
     *PAGES,
     *EXTRACTION,
     *NOT_HAD,
@@ -196,16 +197,26 @@ def keys() -> dict[str, Key]:
 
 
 def not_applied(values: Mapping[str, Any]) -> list[str]:
-    """The keys of the models and word lists that the recipe leaves empty, so that their rules are not applied."""
-    found = (rule.model.name for rule in RULES if rule.model and not rule.applied(values))
+    """The keys of the models and word lists that the recipe leaves empty, so that their rules are not applied.
+
+    A rule on a list counts only if the recipe has a threshold for it."""
+    found = (
+        rule.model.name
+        for rule in RULES
+        if rule.model
+        and not rule.applied(values)
+        and (rule.model not in LISTS or any(values[key.name] != key.default for key in rule.keys))
+    )
     return list(dict.fromkeys(found))
 
 
 def metrics() -> dict[str, Metric]:
     """The stored metrics, by name."""
-    return {metric.name: metric for metric in (*PAGE_METRICS, *image.METRICS, *image.SCORE_METRICS)}
+    return {metric.name: metric for metric in (*PAGE_METRICS, *paragraph.METRICS, *image.METRICS, *image.SCORE_METRICS)}
 
 
+LISTS = (*text.LISTS, *paragraph.LISTS)
+"""The keys that name lists of words."""
 PAGES_JUDGED = tuple(rule for rule in PAGES if rule.fails is not None)
 """The rules on pages that stored metrics decide."""
 EXPLAINED = dict(reversed({rule.id: rule.what for rule in reversed(RULES)}.items()))

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from filters.text import LISTS
+from filters import paragraph
+from filters.rules import LISTS
 from filters.words import list_digest
 from pipeline.claim import claim, note
 from pipeline.engine.corpus import CorpusDirectory
@@ -32,6 +33,7 @@ from pipeline.stages.shards import WriteShards, assign_shards
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
 from pipeline.stages.step import Build, Step
 from pipeline.stages.tokenizer import MakeTokenizer, tokenizer_digest
+from pipeline.stages.verdicts import JudgePages
 from pipeline.stages.windows import CutWindows
 
 STAGES: tuple[Step | Callable[[Build], None], ...] = (
@@ -41,15 +43,22 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         lambda b: ExtractPages(b.corpus, b.input, b.recipe),
         lambda b: [
             b.input.parts.identity(),
-            [section.model_dump() for section in (b.recipe.limits, b.recipe.extract, b.recipe.text)],
+            [section.model_dump() for section in (b.recipe.limits, b.recipe.extract)],
             [b.recipe.image.max_bytes, b.recipe.image.max_pixels],
-            [list_digest(b.recipe.values()[key.name]) for key in LISTS],
+            [[key.name, list_digest(b.recipe.values()[key.name])] for key in LISTS],
+            paragraph.active(b.recipe.values()),
         ],
         (*PAGE_PACKAGES, *PICTURE_PACKAGES),
     ),
     Step(
-        "dedup",
+        "verdicts",
         ("pages",),
+        lambda b: JudgePages(b.corpus, b.recipe),
+        lambda b: [section.model_dump() for section in (b.recipe.text, b.recipe.paragraph)],
+    ),
+    Step(
+        "dedup",
+        ("verdicts",),
         lambda b: FindCopies(b.corpus, b.recipe.dedup),
         lambda b: b.recipe.dedup.model_dump(),
         join=True,

@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pipeline.recipe as recipes
+from filters.rules import LISTS
 from filters.scorers import ScorerError, check
-from filters.text import LISTS
 from filters.words import WordListError, list_digest
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError

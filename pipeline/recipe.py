@@ -111,12 +111,14 @@ def _limits(key: Key) -> dict[str, float]:
 if TYPE_CHECKING:
     LimitsSection = Any
     TextSection = Any
+    ParagraphSection = Any
     ImageSection = Any
     DedupSection = Any
     SplitSection = Any
 else:
     LimitsSection = _of_rules("limits")
     TextSection = _of_rules("text")
+    ParagraphSection = _of_rules("paragraph")
     ImageSection = _of_rules("image", StorageSection)
     DedupSection = _of_rules("dedup")
     SplitSection = _of_rules("split")
@@ -130,6 +132,7 @@ class Recipe(RecipeSection):
     limits: LimitsSection = Field(default_factory=LimitsSection)
     extract: ExtractSection = Field(default_factory=ExtractSection)
     text: TextSection = Field(default_factory=TextSection)
+    paragraph: ParagraphSection = Field(default_factory=ParagraphSection)
     image: ImageSection = Field(default_factory=ImageSection)
     dedup: DedupSection = Field(default_factory=DedupSection)
     windows: WindowsSection = Field(default_factory=WindowsSection)

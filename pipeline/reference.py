@@ -15,6 +15,7 @@ SECTIONS = {
     "limits": "What a page may cost before it is dropped.",
     "extract": "How pages become text and images.",
     "text": "Rules on the text of a page.",
+    "paragraph": "Rules on paragraphs, applied before those on the page.",
     "image": "Rules on images, and how they are stored.",
     "dedup": "Which duplicates are dropped.",
     "windows": "How documents are cut into windows.",
@@ -55,7 +56,8 @@ def explain(name: str) -> str:
     """Explain a rule: what it drops, its metric, keys and source. `name` may also be one of its keys.
 
     Raises BuildError if `name` is neither a rule nor a key."""
-    found = [rule for rule in rules.RULES if name == rule.id or name in (key.name for key in keys_of(rule))]
+    found = [rule for rule in rules.RULES if name == rule.id]
+    found = found or [rule for rule in rules.RULES if name in (key.name for key in keys_of(rule))]
     known = settings()
     if not found and name in known:
         return f"{name} = {written(known[name].default)} ({limits(known[name])})\n  {known[name].what}\n"

@@ -88,7 +88,18 @@ def verify(corpus: Path) -> None:
     )
 
 
-WORK = ("records", "pages", "dedup", "references", "distinct_images", "decisions", "split", "windows", "coverage")
+WORK = (
+    "records",
+    "pages",
+    "verdicts",
+    "dedup",
+    "references",
+    "distinct_images",
+    "decisions",
+    "split",
+    "windows",
+    "coverage",
+)
 """Folders of work/ that the funnel is computed from."""
 
 

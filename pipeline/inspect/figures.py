@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import image, rules
+from filters import image, paragraph, rules
 from filters.scorers import named
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import tally
@@ -93,10 +93,13 @@ def metric_figures(corpus: Finished) -> dict[str, Any]:
     known = {name: metric for name, metric in rules.metrics().items() if metric.edges}
     found = {name: Values() for name in known}
     of_pages = [metric.name for metric in rules.PAGE_METRICS if metric.edges]
-    for entry in corpus.work("pages"):
-        for batch in corpus.batches(entry, of_pages):
-            for name in of_pages:
-                found[name].add(np.asarray(batch[name].drop_null()))
+    for part in range(len(corpus.work("pages"))):
+        pages = corpus.pages(part, of_pages)
+        for name in of_pages:
+            found[name].add(np.asarray(pages[name].drop_null()))
+        paragraphs = corpus.table(corpus.work("pages")[part], ["paragraphs"])["paragraphs"].combine_chunks().flatten()
+        for name in known.keys() & {metric.name for metric in paragraph.METRICS} if len(paragraphs) else ():
+            found[name].add(np.asarray(paragraphs.field(name)))
     for entry in corpus.work("distinct_images"):
         pictures = corpus.table(entry, ["rule", *image.STORED])
         pictures = pictures.filter(pictures["rule"].is_null())

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import BuildError
+from pipeline.judged import overlaid
 from pipeline.recipe import Recipe, from_table
+from pipeline.stages.schemas import PAGES, VERDICTS
 from shards.errors import first_line
 from shards.readers import read_windows
 from shards.records import other_format
@@ -66,6 +68,12 @@ class Finished:
                 return file.read(None if columns is None else list(columns))
         except (OSError, pa.ArrowException) as error:
             raise damaged(entry.path, error) from None
+
+    def pages(self, part: int, columns: Sequence[str]) -> pa.Table:
+        """Columns of the pages of a part as their verdicts leave them; see work/verdicts."""
+        changed = [name for name in columns if name in VERDICTS.names]
+        pages = self.table(self.work("pages")[part], [name for name in columns if name in PAGES.names])
+        return overlaid(pages, self.table(self.work("verdicts")[part], changed)).select(list(columns))
 
     def batches(self, entry: ListedFile, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
         """Like `table`, but at most `rows` rows at a time."""

@@ -113,7 +113,8 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, "record"),
         _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
-        _level("words", pages.words, pages.words_kept, SPLITS, pages.words_lost, "page"),
+        *_paragraphs(pages),
+        _level("words", pages.words, pages.words_kept, SPLITS, pages.words_lost, "paragraph", "page"),
         images_told,
         _level(
             "images",
@@ -156,18 +157,26 @@ class _Pages:
     words_kept: Counter[str] = field(default_factory=Counter)
     words_lost: Counter[str] = field(default_factory=Counter)
     pictures_lost: Counter[str] = field(default_factory=Counter)
+    paragraphs_kept: int = 0
+    paragraphs_lost: Counter[str] = field(default_factory=Counter)
 
 
 def _pages(corpus: Finished) -> _Pages:
     told = _Pages()
-    for entries in zip(*(corpus.work(name) for name in ("split", "pages", "dedup")), strict=True):
-        verdicts, found, text = (
+    for part, entries in enumerate(zip(*(corpus.work(name) for name in ("split", "dedup", "verdicts")), strict=True)):
+        found = corpus.pages(part, ["words", "pictures", "left_out"])
+        verdicts, text, judged = (
             corpus.table(entry, columns)
             for entry, columns in zip(
-                entries, (["rule", "split"], ["words", "pictures", "left_out"], ["rule"]), strict=True
+                entries, (["rule", "split"], ["rule"], ["kept_paragraphs", "dropped", "dropped_words"]), strict=True
             )
         )
         table = verdicts.append_column("words", pc.fill_null(found["words"], 0))
+        told.paragraphs_kept += pc.sum(judged["kept_paragraphs"]).as_py() or 0
+        told.paragraphs_lost.update(left_out(judged["dropped"]))
+        lost_words = left_out(judged["dropped_words"])
+        told.words += sum(lost_words.values())
+        told.words_lost.update(lost_words)
         pictures = pc.fill_null(found["pictures"], 0)
         told.read += table.num_rows
         told.splits.update(tally(table["split"]))
@@ -180,6 +189,13 @@ def _pages(corpus: Finished) -> _Pages:
         told.pictures_lost.update(lost | ({CARRIED: carried} if carried else {}))
         told.pictures += (pc.sum(pictures).as_py() or 0) + sum(lost.values())
     return told
+
+
+def _paragraphs(pages: _Pages) -> list[dict[str, Any]]:
+    """The level of paragraphs, if they were judged."""
+    total = pages.paragraphs_kept + pages.paragraphs_lost.total()
+    kept = {"kept": pages.paragraphs_kept}
+    return [_level("paragraphs", total, kept, ("kept",), pages.paragraphs_lost, "paragraph")] if total else []
 
 
 def left_out(column: pa.ChunkedArray) -> dict[str, int]:

@@ -253,8 +253,8 @@ MEASURED = {rule.id: rule.metrics[0] for rule in rules.PAGES_JUDGED if rule.keys
 
 def _page_tables(corpus: Finished) -> Iterator[pa.Table]:
     survivors = _survivor_urls(corpus)
-    for pages, text, split in zip(corpus.work("pages"), corpus.work("dedup"), corpus.work("split"), strict=True):
-        table = corpus.table(pages, ["url", "detail", *dict.fromkeys(MEASURED.values())])
+    for part, (text, split) in enumerate(zip(corpus.work("dedup"), corpus.work("split"), strict=True)):
+        table = corpus.pages(part, ["url", "detail", *dict.fromkeys(MEASURED.values())])
         rule = corpus.table(split, ["rule"])["rule"]
         detail = pc.coalesce(_said(table["detail"]), _named(corpus.table(text, ["survivor"])["survivor"], survivors))
         for failed, column in MEASURED.items():

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import image, rules
-from filters.rule import Level, judge
+from filters import image, paragraph, rules
+from filters.rule import Level
 from filters.scorers import named
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import CARRIED, in_order, left_out
+from pipeline.judged import METRICS, PARAGRAPH_COLUMNS, verdicts
 from pipeline.recipe import Recipe, load
 from pipeline.stages.schemas import DISTINCT_IMAGES, SCORES
 
@@ -26,7 +27,7 @@ NO_IMAGE_LEFT = "page.no_image_left"
 AGAIN = [None, *(rule.id for rule in image.RULES)]
 """Image decisions that follow from stored metrics: all rules after decoding."""
 PAGES_AGAIN = {rule.id for rule in rules.PAGES_JUDGED}
-JUDGED_KEYS = {key.name for rule in (*rules.PAGES_JUDGED, *image.RULES) for key in rule.keys}
+JUDGED_KEYS = {key.name for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES) for key in rule.keys}
 PICTURE = ["content", *image.STORED]
 
 
@@ -63,7 +64,7 @@ def _changed(before: Recipe, after: Recipe) -> list[str]:
     old = before.values()
     for name, value in after.values().items():
         if value != old[name]:
-            if name not in JUDGED_KEYS:
+            if name not in JUDGED_KEYS or (name.startswith("paragraph.") and not paragraph.active(old)):
                 known = ", ".join(sorted(JUDGED_KEYS))
                 raise BuildError(f"--what-if {name}: needs a build; what-if covers {known}")
             shown = [list(side) if isinstance(side, tuple) else side for side in (old[name], value)]
@@ -103,7 +104,8 @@ def _passed(rules: np.ndarray) -> np.ndarray:
 def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     entries = {name: corpus.work(name)[index] for name in ("pages", "split", "decisions", "references")}
     pages_now = _objects(corpus.table(entries["split"], ["rule"])["rule"])
-    metrics = corpus.table(entries["pages"], [*(metric.name for metric in rules.PAGE_METRICS), "left_out"])
+    more = PARAGRAPH_COLUMNS if paragraph.active(corpus.recipe.values()) else ()
+    metrics = corpus.table(entries["pages"], ["rule", *METRICS, "left_out", *more])
     failed = _pages_again(pages_now, metrics, values)
     verdicts = corpus.table(entries["decisions"], ["row", "rule", "content", "url"])
     row, now = np.asarray(verdicts["row"]), _objects(verdicts["rule"])
@@ -140,23 +142,12 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
 
 def _pages_again(now: np.ndarray, metrics: pa.Table, values: dict[str, Any]) -> np.ndarray:
     """The rule of each page apart from its images (n, objects); a page without metrics keeps its rule."""
-    measured = np.asarray(metrics["words"].is_valid())
-    before = now.copy()
-    before[measured] = None
-    columns = {metric.name: _filled(metrics[metric.name]) for metric in rules.PAGE_METRICS}
-    failed = judge(rules.PAGES_JUDGED, columns, values, before)
+    failed = _objects(verdicts(metrics, values)["rule"])
     passed = _passed(failed)
     failed[passed & np.isin(now.astype(str), list(PAGES_AGAIN))] = NOT_JUDGED
     stands = passed & ~np.isin(now.astype(str), ["None", NO_IMAGE_LEFT, *PAGES_AGAIN])
     failed[stands] = now[stands]
     return failed
-
-
-def _filled(column: pa.ChunkedArray) -> Any:
-    """A metric without nulls, as `judge` takes it."""
-    if pa.types.is_string(column.type):
-        return column.combine_chunks().fill_null("")
-    return np.asarray(pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0))
 
 
 def _objects(column: pa.ChunkedArray) -> np.ndarray:

@@ -21,6 +21,7 @@ from pipeline.engine.tasks import FileEntry
 from pipeline.recipe import DedupSection
 from pipeline.sources.record import seconds
 from pipeline.stages.schemas import DEDUP
+from pipeline.stages.verdicts import judged
 
 RULES = ("", "dedup.same_capture", "dedup.url", "dedup.text", "dedup.near_text", *consent.RULES)
 KEPT, REJECTED = 0, 255
@@ -68,14 +69,14 @@ class FindCopies(beam.PTransform):
 
 
 def _load(corpus: CorpusDirectory, part: int) -> tuple[int, Verdicts]:
-    pages = tables.read(corpus.part("pages", part), ["rule"])
+    pages = judged(corpus, part, ["rule"])
     kept = np.asarray(pages["rule"].is_null())
     return part, Verdicts(np.where(kept, KEPT, REJECTED).astype(np.uint8), np.zeros(len(kept), joins.KEY))
 
 
 def _rows(corpus: CorpusDirectory, column: str, part: int, state: Verdicts) -> Block:
     """The pages of a part that are still kept, keyed by a column; by URL also those that opted out."""
-    pages = tables.read(corpus.part("pages", part), list(dict.fromkeys([column, "doc_id", "capture", "rule"])))
+    pages = judged(corpus, part, list(dict.fromkeys([column, "doc_id", "capture", "rule"])))
     taking_part = np.flatnonzero(state.rules == KEPT)
     if column == "url_hash":
         refused = [row for row, rule in enumerate(pages["rule"].to_pylist()) if rule in consent.RULES]
@@ -158,7 +159,7 @@ SIGNED = np.dtype([("page", "<u8"), ("id_high", "<u8"), ("id_low", "<u8"), ("val
 
 def _pages_signed(corpus: CorpusDirectory, part: int, rows: np.ndarray) -> np.ndarray:
     """SIGNED for the pages `rows` of a part."""
-    table = tables.read(corpus.part("pages", part), ["doc_id", "minhash"]).take(pa.array(rows))
+    table = judged(corpus, part, ["doc_id", "minhash"]).take(pa.array(rows))
     ids = joins.keys(bytes.fromhex(value) for value in table["doc_id"].to_pylist())
     found = np.zeros(len(rows), SIGNED)
     found["page"], found["id_high"], found["id_low"] = near.page(part, rows), ids["high"], ids["low"]
@@ -210,7 +211,7 @@ def _near_copies(trees: Block) -> Iterator[tuple[int, Block]]:
 
 
 def _write(corpus: CorpusDirectory, part: int, state: Verdicts) -> tuple[int, list[FileEntry]]:
-    pages = tables.read(corpus.part("pages", part), ["rule", "doc_id"])
+    pages = judged(corpus, part, ["rule", "doc_id"])
     before, doc_ids = pages["rule"].to_pylist(), pages["doc_id"].to_pylist()
     rules, survivors, clusters = [], [], []
     for row, code in enumerate(state.rules):

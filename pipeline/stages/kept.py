@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
+from pipeline.stages.verdicts import judged
 
 
 class KeptImage(NamedTuple):
@@ -45,7 +46,7 @@ def kept_pages(
     columns: list[str],
 ) -> Iterator[KeptPage]:
     """The pages of a part whose rule is None (`rules`: one per row), one at a time."""
-    pages = tables.read(corpus.part("pages", part), columns)
+    pages = judged(corpus, part, columns)
     for row, rule in enumerate(rules):
         if rule is None:
             yield KeptPage(row, pages.slice(row, 1).to_pylist()[0], images[row])

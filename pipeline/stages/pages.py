@@ -1,4 +1,4 @@
-"""Stage pages: extract, measure and judge each page record of a part."""
+"""Stage pages: extract and measure each page record of a part."""
 
 import hashlib
 from collections.abc import Callable
@@ -6,18 +6,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-from dedup.near import signature
-from filters import consent, text
+from filters import consent, paragraph
 from filters.language import identify
-from filters.rule import first_failure
-from filters.rules import PAGES_JUDGED
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
 from pipeline.engine.run import EachTask
-from pipeline.engine.tables import Rows, short_hash, url_hash
+from pipeline.engine.tables import Rows, url_hash
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import ExtractOptions, PageDropped, extract
 from pipeline.images.probe import probe
+from pipeline.judged import content, whole
 from pipeline.media_type import HTML, media_type, vague
 from pipeline.recipe import Recipe
 from pipeline.sources.given import KIND, document_of
@@ -95,8 +93,7 @@ class ExtractPages(EachTask):
         if file_for is not None:
             named = partial(file_for, record.url)
             document = replace(document, nodes=tuple(_with_file(node, named) for node in document.nodes))
-        row = self._dropped(record, source, None) | _content(document, self.values)
-        return row | {"rule": first_failure(PAGES_JUDGED, row, self.values)}
+        return self._dropped(record, source, None) | _content(document, self.values)
 
     def _dropped(self, record: Record, source: str, rule: str | None) -> dict[str, Any]:
         place = {"file": source, "offset": record.offset, "length": record.length}
@@ -169,12 +166,11 @@ def _with_file(node: Node, file_for: Callable[[str], str | None]) -> Node:
 def _content(document: Document, values: dict[str, Any]) -> dict[str, Any]:
     """Content and metrics of a page, as columns of work/pages."""
     nodes = document.nodes
-    words = "\n\n".join(node.text for node in nodes if isinstance(node, Text))
-    folded = " ".join(words.lower().split())
-    language, score = identify(words)
+    texts = [node.text if isinstance(node, Text) else None for node in nodes]
+    language, score = identify(whole(texts))
     language = language or document.metadata.language.partition("-")[0].lower()
     return {
-        "texts": [node.text if isinstance(node, Text) else None for node in nodes],
+        "texts": texts,
         "images": [None if isinstance(node, Text) else asdict(node) for node in nodes],
         "inline_svg": document.inline_svg,
         "left_out": list(document.left_out),
@@ -182,7 +178,7 @@ def _content(document: Document, values: dict[str, Any]) -> dict[str, Any]:
         "pictures": sum(not isinstance(node, Text) for node in nodes),
         "language": language,
         "language_score": round(score, 4),
-        **text.measure(words, document.listings, language, values),
-        "text_hash": short_hash(folded),
-        "minhash": signature(folded),
+        "listings": list(document.listings) or None,
+        "paragraphs": paragraph.measure(texts, language, values) if paragraph.active(values) else None,
+        **content(texts, document.listings, language, values),
     }

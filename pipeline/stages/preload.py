@@ -16,11 +16,12 @@ from pipeline.stages import (
     shards,
     split,
     tokenizer,
+    verdicts,
     windows,
 )
 
 __all__ = ["decisions", "dedup", "documents", "fetch", "images", "pages", "pyarrow", "references", "scores", "shards"]
-__all__ += ["split", "tokenizer", "windows"]
+__all__ += ["split", "tokenizer", "verdicts", "windows"]
 
 cv2.setNumThreads(1)  # the parallelism is the number of workers
 identify("loads the model")

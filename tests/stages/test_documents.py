@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.extract import extract
+from pipeline.recipe import Recipe
 from pipeline.stages.kept import kept_nodes
 from pipeline.stages.pages import _content
 from pipeline.stages.split import BOOK_BYTES
@@ -21,7 +22,7 @@ def kept(middle: str, *pictures: int) -> list[str | None]:
     page = f"<html><body><article><p>{LINES}</p>{middle}<p>{LINES}</p></article></body></html>"
     document = extract(page.encode(), "https://example.org/")
     assert document is not None
-    row = _content(document)
+    row = _content(document, Recipe().values())
     nodes = [node for node, image in enumerate(row["images"]) if image is not None]
     return kept_nodes(row["texts"], row["images"], {nodes[number] for number in pictures})[0]
 

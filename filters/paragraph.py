@@ -1,0 +1,161 @@
+"""Rules on the paragraphs of a page, and their metrics: those of OBELICS, and C4's on lines.
+
+A paragraph that fails one is left out of the text; the page is then judged by what remains. Paragraphs are measured
+only if a recipe has such a rule."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from filters.rule import Key, Metric, Rule
+from filters.text import (
+    C4,
+    COMMON_WORDS,
+    FLAGGED_WORDS,
+    NOT_MEASURED,
+    OBELICS,
+    PARAGRAPHS,
+    SHARES,
+    STOP_WORDS,
+    TERMINAL,
+    WORDS,
+    less,
+    listed,
+    more,
+    obelics,
+)
+from filters.words import plain_words, words_of
+
+SHORTEST = 12
+"""Words and marks of the shortest paragraph whose punctuation is judged (OBELICS)."""
+POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+"""C4's code, c4_filters.py of datatrove 0.10.1."""
+SPAM_WORDS = Key("paragraph.spam_words", "", 'Text file of words of spam, in English; none: ""')
+LISTS = (SPAM_WORDS,)
+
+
+def _metric(name: str, kind: pa.DataType, what: str, edges: tuple[float, ...] = ()) -> Metric:
+    return Metric(f"paragraph_{name}", kind, what, edges)
+
+
+METRICS = (
+    _metric("words", pa.int32(), "words of the paragraph"),
+    _metric("plain_words", pa.int32(), "its words without digits and marks at their ends", WORDS),
+    _metric("character_repetition", pa.float64(), "share of its most frequent 10-grams of characters", SHARES),
+    _metric("word_repetition", pa.float64(), "share of its 5-grams of words that occur more than once", SHARES),
+    _metric("special_characters", pa.float64(), "share of its characters that are no letters", SHARES),
+    _metric("stop_words", pa.float64(), "its share of stop words; -1 if not measured", SHARES),
+    _metric("flagged_words", pa.float64(), "its share of flagged words; -1 if not measured", SHARES),
+    _metric("punctuation", pa.float64(), f"its share of marks; 1 under {SHORTEST} words and marks", SHARES),
+    _metric("common_words", pa.float64(), "its share of common words; -1 if not measured", SHARES),
+    _metric("spam_words", pa.float64(), "its share of spam words; -1 if not measured", SHARES),
+    _metric("terminal", pa.bool_(), "whether it ends with terminal punctuation"),
+    _metric("policy", pa.bool_(), "whether it names JavaScript, cookies, or a policy on them"),
+)
+"""The fields of the column `paragraphs` of work/pages, after its node."""
+
+
+def _most(metric: str, what: str) -> Rule:
+    key = Key(".".join(("paragraph", f"max_{metric}")), 1.0, f"Maximum {what} of a paragraph; 1: no limit", high=1)
+    return Rule(f"paragraph.{metric}", "paragraph", f"too high a {what}", (f"paragraph_{metric}",), (key,), more,
+                source=OBELICS)  # fmt: skip
+
+
+def _least(metric: str, what: str) -> Rule:
+    key = Key(".".join(("paragraph", f"min_{metric}")), 0.0, f"Minimum {what} of a paragraph", high=1)
+    return Rule(f"paragraph.{metric}", "paragraph", f"too low a {what}", (f"paragraph_{metric}",), (key,), less,
+                source=OBELICS)  # fmt: skip
+
+
+RULES = (
+    Rule(
+        "paragraph.words",
+        "paragraph",
+        "too few or too many words",
+        metrics=("paragraph_plain_words",),
+        keys=(
+            Key("paragraph.min_words", 0, "Minimum number of words of a paragraph, without marks and digits"),
+            Key("paragraph.max_words", 100_000_000, "Maximum number of words of a paragraph"),
+        ),
+        fails=lambda words, least, most: (words < least) | (words > most),
+        source=f"{OBELICS}; C4 has at least 3",
+    ),
+    _most("character_repetition", "share of repeated 10-grams of characters"),
+    _most("word_repetition", "share of repeated 5-grams of words"),
+    _most("special_characters", "share of characters that are no letters"),
+    replace(_least("stop_words", "share of stop words"), model=STOP_WORDS),
+    replace(_most("flagged_words", "share of flagged words"), model=FLAGGED_WORDS),
+    _least("punctuation", "share of , ; : ? ! . among words and marks"),
+    replace(_least("common_words", "share of common words"), model=COMMON_WORDS),
+    Rule(
+        "paragraph.spam_words",
+        "paragraph",
+        "too many words of spam",
+        metrics=("paragraph_spam_words",),
+        keys=(Key("paragraph.max_spam_words", 1.0, "Share of spam words from which a paragraph is dropped", high=1),),
+        fails=lambda share, most: (share >= most) & (most < 1),
+        model=SPAM_WORDS,
+        source=f"{OBELICS}, step 13",
+    ),
+    Rule(
+        "paragraph.terminal",
+        "paragraph",
+        "does not end with terminal punctuation",
+        metrics=("paragraph_terminal",),
+        keys=(Key("paragraph.terminal", False, "Drop paragraphs that do not end with terminal punctuation"),),
+        fails=lambda terminal, wanted: wanted & ~terminal,
+        source=C4,
+    ),
+    Rule(
+        "paragraph.policy",
+        "paragraph",
+        "names JavaScript, cookies, or a policy on them",
+        metrics=("paragraph_policy",),
+        keys=(Key("paragraph.policy", False, "Drop paragraphs that name JavaScript or policies on cookies and use"),),
+        fails=lambda policy, wanted: policy & wanted,
+        source=C4,
+    ),
+)
+"""In the order they are applied."""
+
+
+def active(values: Mapping[str, Any]) -> bool:
+    """Whether a recipe has a rule on paragraphs."""
+    return any(values[key.name] != key.default for rule in RULES for key in rule.keys)
+
+
+def split(text: str) -> list[str]:
+    """The paragraphs of a node."""
+    return PARAGRAPHS.split(text)
+
+
+def measure(texts: Sequence[str | None], language: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The `METRICS` of each paragraph of each text node, with its `node`, in order."""
+    return [
+        {"node": node} | _measure(paragraph, language, values)
+        for node, text in enumerate(texts)
+        for paragraph in (() if text is None else split(text))
+    ]
+
+
+def _measure(paragraph: str, language: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    folded, spaced = paragraph.lower(), words_of(paragraph)
+    found: dict[str, Any] = obelics(paragraph, language, values, SHORTEST)
+    if not spaced.judged:
+        found |= dict.fromkeys(("stop_words", "flagged_words", "common_words"), NOT_MEASURED)
+        found |= {"plain_words": spaced.number, "punctuation": 1.0}
+    found |= {
+        "words": spaced.number,
+        "spam_words": listed(Counter(plain_words(paragraph)), values.get(SPAM_WORDS.name, ""), language),
+        "terminal": paragraph.rstrip().endswith(TERMINAL),
+        "policy": "javascript" in folded or any(phrase in folded for phrase in POLICY),
+    }
+    return {
+        metric.name: round(value, 4)
+        if isinstance(value := found[metric.name.removeprefix("paragraph_")], float)
+        else value
+        for metric in METRICS
+    }

@@ -1,0 +1,109 @@
+"""Verdicts on measured pages: paragraph rules drop paragraphs, then page rules drop pages.
+
+The stage verdicts and what-if use the same function, so that what-if gives what a build gives."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup.near import signature
+from filters import paragraph, rules, text
+from filters.rule import judge
+from pipeline.engine.tables import short_hash
+from pipeline.stages.schemas import VERDICTS
+
+PARAGRAPH_COLUMNS = ("texts", "listings", "paragraphs")
+METRICS = [metric.name for metric in rules.PAGE_METRICS]
+
+
+def verdicts(pages: pa.Table, values: Mapping[str, Any]) -> pa.Table:
+    """The verdicts (n rows of VERDICTS) on pages (n): `rule` (of extraction), the metrics, and PARAGRAPH_COLUMNS if
+    paragraphs were measured."""
+    changed = _without_paragraphs(pages, values) if "paragraphs" in pages.column_names else {}
+    rows = [changed.get(row, {}) for row in range(pages.num_rows)]
+    table = pa.Table.from_pylist(rows, schema=VERDICTS)
+    found = overlaid(pages.select(METRICS), table)
+    before = np.array([*pages["rule"].to_pylist(), None], object)[:-1]
+    columns = {name: filled(found[name]) for name in METRICS}
+    judged = judge(rules.PAGES_JUDGED, columns, values, before)
+    return table.set_column(0, "rule", pa.array(judged, pa.string()))
+
+
+def overlaid(pages: pa.Table, found: pa.Table) -> pa.Table:
+    """Pages (n) as their verdicts (n) leave them: `rule`, and what changed when paragraphs were dropped."""
+    for place, name in enumerate(pages.column_names):
+        if name in found.column_names:
+            column = found[name] if name == "rule" else pc.coalesce(found[name], pages[name])
+            pages = pages.set_column(place, name, column)
+    return pages
+
+
+def filled(column: pa.ChunkedArray) -> Any:
+    """A metric without nulls, as `judge` takes it."""
+    if pa.types.is_string(column.type):
+        return column.combine_chunks().fill_null("")
+    return np.asarray(pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0))
+
+
+def _without_paragraphs(pages: pa.Table, values: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """By row, what differs in pages with dropped paragraphs, and `kept_paragraphs` of every measured page."""
+    measured = np.flatnonzero(np.asarray(pages["paragraphs"].is_valid()) & np.asarray(pages["rule"].is_null()))
+    if not len(measured):
+        return {}
+    pages = pages.take(pa.array(measured))
+    found = pages["paragraphs"].combine_chunks()
+    lengths = np.asarray(pc.list_value_length(found))
+    inner = pa.Table.from_struct_array(found.flatten())
+    columns = {metric.name: filled(inner[metric.name]) for metric in paragraph.METRICS}
+    failed = judge(paragraph.RULES, columns, values, np.full(inner.num_rows, None))
+    nodes, words = np.asarray(inner["node"]), columns["paragraph_words"]
+    changed: dict[int, dict[str, Any]] = {}
+    start = 0
+    for index, (row, length) in enumerate(zip(measured.tolist(), lengths.tolist(), strict=True)):
+        mine = slice(start, start + length)
+        start += length
+        dropped = Counter[str](rule for rule in failed[mine] if rule is not None)
+        changed[row] = {"kept_paragraphs": length - dropped.total()}
+        if dropped:
+            lost = Counter[str]()
+            for rule, count in zip(failed[mine], words[mine].tolist(), strict=True):
+                if rule is not None:
+                    lost[rule] += count
+            page = pages.slice(index, 1).to_pylist()[0]
+            changed[row] |= {"dropped": list(dropped.items()), "dropped_words": list(lost.items())}
+            changed[row] |= _remeasured(page, nodes[mine], failed[mine], values)
+    return changed
+
+
+def _remeasured(
+    page: dict[str, Any], nodes: np.ndarray, failed: np.ndarray, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Texts and metrics of a page without the paragraphs that failed."""
+    texts: list[str | None] = []
+    for node, whole in enumerate(page["texts"]):
+        if whole is None:
+            texts.append(None)
+            continue
+        pieces = zip(paragraph.split(whole), failed[nodes == node], strict=True)
+        texts.append("\n\n".join(piece for piece, rule in pieces if rule is None) or None)
+    return {"texts": texts} | content(texts, page["listings"] or (), page["language"], values)
+
+
+def content(texts: list[str | None], listings: Any, language: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics and hashes of the text of a page."""
+    words = whole(texts)
+    folded = " ".join(words.lower().split())
+    return {
+        **text.measure(words, listings, language, values),
+        "text_hash": short_hash(folded),
+        "minhash": signature(folded),
+    }
+
+
+def whole(texts: list[str | None]) -> str:
+    """The text of a page."""
+    return "\n\n".join(piece for piece in texts if piece is not None)
