@@ -129,10 +129,15 @@ SCORES = pa.schema([("content", pa.binary(16)), *((metric.name, metric.type) for
 """work/scores: the scores of each image that a part stores, by content; null if no model was named."""
 
 IMAGES = pa.schema(
-    [("url", pa.string()), ("key", pa.string()), ("status", pa.string()), ("error_message", pa.string()), *STORED]
+    [
+        *((name, pa.string()) for name in ("url", "key", "status", "error_message")),
+        *((name, pa.string()) for name in ("page_url", "page_author", "page_licence")),
+        *STORED,
+    ]
 )
 """images/*.parquet: one row per distinct URL, with img2dataset's column names. An image with several URLs is stored
-once: their rows name the same tar and offset."""
+once: their rows name the same tar and offset. `page_url` is the first page that shows the image, with the author and
+licence that its markup names ("" if none)."""
 
 DECISIONS = pa.schema(
     [

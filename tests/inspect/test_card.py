@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image as Picture
 
 from filters import consent
 from pipeline.card import card, cell
@@ -17,6 +18,7 @@ from pipeline.croissant import croissant
 from pipeline.inspect.finished import Finished, open_corpus
 from pipeline.inspect.funnel import funnel
 from shards.readers import read_documents
+from tests.corpora import build_here
 
 
 def rows(corpus: Finished, folder: str) -> int:
@@ -71,6 +73,38 @@ def test_licences_and_authors_of_pages_are_counted_and_cannot_write_markup(small
     section = text.split("## Licences")[1].split("## Opt-outs")[0]
     assert "<b>" not in section and "](" not in section and "\u202e" not in section and "\n# " not in section
     assert max(map(len, section.splitlines())) < 400
+
+
+def test_an_image_has_the_author_and_licence_of_its_page(tmp_path: Path) -> None:
+    licence = "https://creativecommons.org/licenses/by/4.0/"
+    head = f'<title>A</title><meta name=author content="A. Writer"><link rel=license href="{licence}">'
+    (tmp_path / "site").mkdir()
+    words = [
+        "harbour",
+        "morning",
+        "lighthouse",
+        "photograph",
+        "museum",
+        "northern",
+        "rocks",
+        "tide",
+        "boats",
+        "painting",
+    ]
+    for name, said in (("a", head), ("b", "<title>B</title>")):
+        lines = [f"<p>The {one} of the {two} shows that a {name} lies there.</p>" for one in words for two in words]
+        body = f"<article><h1>Page</h1>{''.join(lines[:20])}<img src={name}.png>{''.join(lines[20:40])}</article>"
+        page = f"<html><head>{said}</head><body>{body}</body></html>"
+        (tmp_path / "site" / f"{name}.html").write_text(page)
+        Picture.effect_noise((200, 160), 90).save(tmp_path / "site" / f"{name}.png")
+    corpus = build_here([tmp_path / "site"], tmp_path / "corpus", ["dedup.near_text=false"], "https://example.org/")
+    table = pq.read_table(corpus / "images" / "00000.parquet", partitioning=None).to_pylist()
+    found = {row["page_url"]: (row["url"], row["page_author"], row["page_licence"]) for row in table}
+    assert found == {
+        "https://example.org/a.html": ("https://example.org/a.png", "A. Writer", licence),
+        "https://example.org/b.html": ("https://example.org/b.png", "", ""),
+    }
+    assert f"| {cell(licence)} | 1 | 1 |" in (corpus / "README.md").read_text()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib")
