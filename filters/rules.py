@@ -146,7 +146,9 @@ DECODING = (
 )
 DOCUMENTS = (
     Rule("split.leak", "document", "held out, but its text or an image is also in training documents",
-         keys=(Key("split.leak", True, "Leave such documents out of validation"),)),
+         keys=(Key("split.leak", True, "Leave such documents out of validation"),
+               Key("split.leak_near", 4, "Bits by which perceptual hashes of images that count as the same may differ",
+                   low=0, high=8))),
     Rule("window.no_image", "document", "no image near enough for a window"),
     Rule("window.no_tied_text", "document", "too little text beside its images"),
     Rule("window.image_run", "document", "in a run of images without a word between them"),

@@ -25,6 +25,16 @@ def kept_images(corpus: CorpusDirectory, part: int) -> dict[int, dict[int, KeptI
     return kept
 
 
+def perceptual_hashes(corpus: CorpusDirectory, part: int) -> dict[bytes, int]:
+    """The perceptual hash of each image that a part's pages use, by content."""
+    owners = tables.read(corpus.part("references", part), ["owner"])["owner"].drop_null().unique().to_pylist()
+    found: dict[bytes, int] = {}
+    for owner in owners:
+        stored = tables.read(corpus.part("distinct_images", owner), ["content", "phash"])
+        found |= zip(stored["content"].to_pylist(), stored["phash"].to_pylist(), strict=True)
+    return found
+
+
 @dataclass(frozen=True)
 class KeptPage:
     """A kept page: its row in work/pages, columns of it, and its kept images by node."""

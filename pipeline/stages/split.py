@@ -1,5 +1,6 @@
 """Stages site_counts and split: which pages become documents, and which of them are held out."""
 
+import itertools
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -9,13 +10,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from dedup import hamming
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
 from pipeline.json_files import read_json
 from pipeline.recipe import Recipe
-from pipeline.stages.kept import kept_images, kept_pages
+from pipeline.stages.kept import kept_images, kept_pages, perceptual_hashes
 from pipeline.stages.schemas import SPLIT
 from shards.draws import hash64
 
@@ -50,11 +52,12 @@ class Split:
     seed: int
     validation: float
     leak: bool
+    leak_near: int
     unit: str = "site"
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Split":
-        return cls(recipe.seed, recipe.windows.validation, recipe.split.leak)
+        return cls(recipe.seed, recipe.windows.validation, recipe.split.leak, recipe.split.leak_near)
 
     def holds_out(self, name: str) -> bool:
         return hash64(f"{self.seed}\n{name}") < self.validation * 2**64
@@ -119,8 +122,15 @@ def _write_counts(
     return key, [tables.write_value(corpus, corpus.part("site_counts", key, "json"), asdict(total))]
 
 
-USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("part", "<u4"), ("row", "<u4"), ("chunk", "<u4")])
-"""Chunk `chunk` (WHOLE: all) of page `row` of `part`, held out or not, uses this image or belongs to this cluster."""
+USE = np.dtype(
+    [
+        *(("high", "<u8"), ("low", "<u8"), ("held", "u1"), ("near", "u1")),
+        *(("part", "<u4"), ("row", "<u4"), ("chunk", "<u4")),
+    ]
+)
+"""Chunk `chunk` (WHOLE: all) of page `row` of `part`, held out or not, uses this image or belongs to this cluster; or,
+if `near`, it uses an image with the perceptual hash `low`, and `high` is the key of one of the bands of that hash."""
+COMPARED_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,11 @@ class AssignSplits(beam.PTransform):
             parts
             # Output: (part, Assigned)
             | "Assign" >> beam.Map(partial(_assign, self.corpus, self.split))
-            | "Leaks" >> Join(partial(_uses, self.corpus), _leaks if self.split.leak else _no_leaks)
+            | "Leaks"
+            >> Join(
+                partial(_uses, self.corpus, self.split.leak_near),
+                partial(_leaks, self.split.leak_near) if self.split.leak else _no_leaks,
+            )
             | "Write" >> beam.MapTuple(partial(_write_split, self.corpus))
         )
 
@@ -197,42 +211,73 @@ def _held_out_chunks(split: Split, doc_id: str, texts: list[str | None]) -> list
 
 
 class Use(NamedTuple):
-    """A row of USE without its part, by the hash of an image or a cluster."""
+    """A row of USE without its part, by the hash of an image or a cluster. `phash` is of an image."""
 
     key: bytes
+    phash: int | None
     held: bool
     row: int
     chunk: int
 
 
-def _uses(corpus: CorpusDirectory, part: int, assigned: Assigned) -> Block:
+def _uses(corpus: CorpusDirectory, distance: int, part: int, assigned: Assigned) -> Block:
     uses = list(_each_use(corpus, part, assigned))
     block = joins.keyed(USE, (use.key for use in uses))
     block["part"] = part
     for name in ("held", "row", "chunk"):
         block[name] = [getattr(use, name) for use in uses]
-    return block
+    images = [index for index, use in enumerate(uses) if use.phash is not None]
+    near = np.repeat(block[images], distance + 1)
+    hashes = np.array([uses[index].phash for index in images], np.uint64)
+    near["high"], near["low"] = hamming.bands(hashes, distance).reshape(-1), np.repeat(hashes, distance + 1)
+    near["near"] = 1
+    return np.concatenate([block, near])
 
 
 def _each_use(corpus: CorpusDirectory, part: int, assigned: Assigned) -> Iterator[Use]:
     """Every kept image and every cluster of the part's documents, with the split of the place that uses it."""
     images = kept_images(corpus, part)
+    phashes = perceptual_hashes(corpus, part)
     clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
     for row, document in enumerate(assigned.splits.to_pylist()):
         if document["rule"] is None:
             held_out = document["split"] == "validation"
             cluster = tables.short_hash(f"cluster {clusters[row]}")
-            yield Use(cluster, held_out, row, WHOLE)
+            yield Use(cluster, None, held_out, row, WHOLE)
             for chunk in range(len(document["held_out"] or ())):
-                yield Use(cluster, True, row, chunk)
+                yield Use(cluster, None, True, row, chunk)
             for content, _ in images[row].values():
                 chunk = assigned.chunks.get(row, {}).get(content, WHOLE)
-                yield Use(content, held_out or chunk != WHOLE, row, chunk)
+                yield Use(content, phashes[content], held_out or chunk != WHOLE, row, chunk)
 
 
-def _leaks(rows: Block) -> Block:
-    """Held-out uses that also occur in another page's training text; a book may resemble itself. Training sorts before
-    held out within a key."""
+def _leaks(distance: int, rows: Block) -> Block:
+    """Held-out uses that also occur in another page's training text, or use an image that looks like one there: their
+    perceptual hashes differ in at most `distance` bits. A book may resemble itself."""
+    return np.unique(np.concatenate([_same(rows), *_alike(distance, rows[rows["near"] == 1])]))
+
+
+def _alike(distance: int, rows: Block) -> Iterator[Block]:
+    """For the rows of each band, the held-out ones whose hash is near that of another page's training image."""
+    bounds = joins.groups(rows, ("high",))
+    for start, stop in itertools.pairwise(bounds.tolist()):
+        band = rows[start:stop]
+        training, held = (band[band["held"] == side] for side in (0, 1))
+        if not len(training) or not len(held):
+            continue
+        hashes, of_hash, uses = np.unique(training["low"], return_index=True, return_counts=True)
+        pages = training[["part", "row"]]
+        last = pages[of_hash + uses - 1]
+        for some in np.array_split(held, 1 + len(held) * len(hashes) // COMPARED_AT_ONCE):
+            # a hash with several training pages has one beside the held-out page's own
+            page = some[["part", "row"]][:, None]
+            another = (page != pages[of_hash][None]) | (page != last[None])
+            found = (hamming.alike(some["low"], hashes, distance) & another).any(axis=1)
+            yield some[found][["part", "row", "chunk"]]
+
+
+def _same(rows: Block) -> Block:
+    """Held-out uses whose key another page's training text has. Training sorts before held out within a key."""
     if not len(rows):
         return rows[["part", "row", "chunk"]]
     bounds = joins.groups(rows, ("high", "low"))

@@ -13,6 +13,7 @@ from pipeline.stages.kept import kept_nodes
 from pipeline.stages.pages import _content
 from pipeline.stages.split import BOOK_BYTES
 from tests.corpora import build_here
+from tests.stages.test_folders import page, write
 
 LINES = "A lighthouse stands on the rock, and its keeper climbs the stairs twice a day to clean its lamp. " * 3
 
@@ -107,3 +108,25 @@ def test_parts_of_a_book_leak_where_training_documents_hold_a_copy(tmp_path: Pat
     assert sides == {"a.html": {"leak"}, "b.html": {"leak"}, "other.html": {"validation"}}
     shown = [image["sha256"] for image in found["other.html"]["images"] if image]
     assert len(shown) == len(set(shown)) == 10, "split relies on a page showing a content once"
+
+
+def test_no_held_out_image_is_a_resized_copy_of_a_training_image(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    names = [f"{number}{version}" for number in range(8) for version in "ab"]
+    for number in range(8):
+        noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
+        image = PIL.Image.fromarray(noise).resize((200, 200))
+        site.mkdir(exist_ok=True)
+        image.save(site / f"{number}a", "png")
+        image.resize((140, 140)).save(site / f"{number}b", "jpeg", quality=70)
+    write(site, {f"{name}.html": page(number, name) for number, name in enumerate(names)})
+
+    def leaks(*settings: str) -> tuple[int, set[str]]:
+        root = build_here([site], tmp_path / "_".join(["corpus", *settings]), ["windows.validation=0.4", *settings])
+        splits = {row["url"][-7:-5]: row["split"] for row in pq.read_table(root / "documents").to_pylist()}
+        assert len(splits) == 16
+        apart = [{splits[f"{number}a"], splits[f"{number}b"]} == {"train", "validation"} for number in range(8)]
+        return sum(apart), set(splits.values())
+
+    assert leaks() == (0, {"train", "validation", "leak"})
+    assert leaks("split.leak=false")[0] > 0

@@ -1,0 +1,31 @@
+"""Images that look alike, by the distance of their hashes."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dedup import hamming
+
+HASHES = st.integers(0, 2**64 - 1)
+
+
+@given(HASHES, st.integers(0, 8), st.data())
+def test_hashes_within_the_distance_share_a_band(value: int, distance: int, data: st.DataObject) -> None:
+    flipped = data.draw(st.sets(st.integers(0, 63), max_size=12))
+    other = value
+    for bit in flipped:
+        other ^= 1 << bit
+    both = np.array([value, other], np.uint64)
+    assert hamming.alike(both[:1], both, distance)[0].tolist() == [True, len(flipped) <= distance]
+    first, second = hamming.bands(both, distance)
+    assert len(first) == distance + 1
+    if len(flipped) <= distance:
+        assert (first == second).any()
+    assert len({*first.tolist(), *second.tolist()}) == 2 * len(first) - (first == second).sum(), "bands have own keys"
+
+
+def test_every_bit_belongs_to_one_band() -> None:
+    values = np.array([0, *(1 << bit for bit in range(64))], np.uint64)
+    for distance in (0, 1, 4, 8):
+        keys = hamming.bands(values, distance)
+        assert ((keys[1:] != keys[0]).sum(axis=1) == 1).all()
