@@ -3,7 +3,7 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,18 +42,24 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A finished corpus of a small generated web. Read it only; `shutil.copytree` it to change something."""
+    return _made_once("small_corpus", _build_small_corpus, tmp_path_factory, worker_id) / "corpus"
+
+
+def _made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder filled by `make`, once for all processes of pytest-xdist: their folders lie in a common one."""
     if worker_id == "master":
-        return _build_small_corpus(tmp_path_factory.mktemp("small_corpus"))
-    # pytest-xdist's processes have folders of their own in a common one: the first builds for all.
-    folder = tmp_path_factory.getbasetemp().parent / "small_corpus"
+        folder = factory.mktemp(name)
+        make(folder)
+        return folder
+    folder = factory.getbasetemp().parent / name
     with Path(f"{folder}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "whole").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            _build_small_corpus(folder)
+            make(folder)
             (folder / "whole").touch()
-    return folder / "corpus"
+    return folder
 
 
 def _build_small_corpus(folder: Path) -> Path:
@@ -79,20 +85,25 @@ def web() -> "Web":
 
 
 @pytest.fixture(scope="session")
-def web_warc(web: "Web", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from pipeline.miniweb import write_warc
+def web_warc(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The WARC file of `web`."""
+    from pipeline.miniweb import generate, write_warc
 
-    path = tmp_path_factory.mktemp("web") / "miniweb.warc.gz"
-    write_warc(web, path)
-    return path
+    def write(folder: Path) -> None:
+        write_warc(generate(pages=120, seed=5), folder / "miniweb.warc.gz")
+
+    return _made_once("web", write, tmp_path_factory, worker_id) / "miniweb.warc.gz"
 
 
 @pytest.fixture(scope="session")
-def undisturbed(web_warc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The corpus that one process builds of the small web without being disturbed."""
+def undisturbed(web_warc: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The corpus that one process builds of the small web without being disturbed. Read it only."""
     from tests.corpora import build_here
 
-    return build_here([web_warc], tmp_path_factory.mktemp("undisturbed") / "corpus")
+    def build(folder: Path) -> None:
+        build_here([web_warc], folder / "corpus")
+
+    return _made_once("undisturbed", build, tmp_path_factory, worker_id) / "corpus"
 
 
 @pytest.fixture(scope="session")

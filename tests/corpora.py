@@ -40,9 +40,10 @@ def start_build(
     environment: Mapping[str, str] = MappingProxyType({}),
     beam_options: Sequence[str] = (),
 ) -> "subprocess.Popen[str]":
-    """The command, started."""
+    """The command, started. A PYTHONPATH comes before the one of this process."""
     settings = [part for setting in SMALL for part in ("--set", setting)]
     command = [*M3W, "build", *map(str, inputs), "-o", str(root), *settings, *options]
+    paths = [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
     return subprocess.Popen(
         [*command, "--", *(beam_options or [f"--direct_num_workers={workers}"])],
         stdin=subprocess.DEVNULL,
@@ -50,7 +51,7 @@ def start_build(
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
     )
 
 

@@ -1,14 +1,13 @@
 """m3w build --dry-run counts what a build counts, and writes nothing."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 import pipeline.dry_run
+from pipeline.cli.commands import run
 from pipeline.dry_run import Forecast, dry_run
 from pipeline.errors import BuildError
 from pipeline.recipe import load
@@ -65,11 +64,13 @@ def test_a_folder_is_counted(tmp_path: Path) -> None:
     assert (found.parts, found.records, found.pages, found.images, found.image_bytes) == (3, 46, 45, 1, 8)
 
 
-def test_the_command_refuses_what_the_build_refuses(small_corpus: Path, tmp_path: Path) -> None:
+def test_the_command_refuses_what_the_build_refuses(
+    small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def m3w(*arguments: str | Path) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "openm3w", "build", "--dry-run", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        return done.returncode, done.stdout, done.stderr
+        with pytest.raises(SystemExit) as ended:
+            run(["build", "--dry-run", *map(str, arguments)])
+        return ended.value.code or 0, *capsys.readouterr()
 
     warc = small_corpus.parent / "miniweb.warc.gz"
     status, output, errors = m3w(warc, "-o", tmp_path / "none", "--", "--direct_num_workers=1")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.miniweb import generate, write_warc
+from pipeline.cli.commands import run
+from tests.stages.test_folders import page, picture, write
 
 # Standard modules and libraries decide by sys.platform when they are imported: only ours shall see another one.
 ELSEWHERE = """
@@ -35,8 +36,8 @@ def test_windows_is_refused_in_one_line(command: str, tmp_path: Path) -> None:
 
 
 def test_a_build_elsewhere_runs_in_one_process(tmp_path: Path) -> None:
-    write_warc(generate(pages=120, seed=5), tmp_path / "web.warc.gz")
-    build = ("build", tmp_path / "web.warc.gz", "-o", tmp_path / "corpus", "--no-fetch")
+    write(tmp_path / "site", {"page.html": page(1, "1.png"), "1.png": picture(1)})
+    build = ("build", tmp_path / "site", "-o", tmp_path / "corpus", "--no-fetch")
     done = elsewhere("darwin", *build, "--", "--direct_num_workers=2")
     assert done.returncode == 1
     assert done.stderr == "m3w: worker processes need Linux, this is darwin: use --direct_num_workers=1\n"
@@ -46,7 +47,9 @@ def test_a_build_elsewhere_runs_in_one_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["build", "inspect", "verify", "view", "export", "train", "against"])
-def test_a_corpus_of_another_format_is_refused_in_one_line(small_corpus: Path, tmp_path: Path, command: str) -> None:
+def test_a_corpus_of_another_format_is_refused_in_one_line(
+    small_corpus: Path, tmp_path: Path, command: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(small_corpus, other, ignore=shutil.ignore_patterns("*.tar", "work"))
     manifest = json.loads((other / "manifest.json").read_text())
@@ -59,10 +62,10 @@ def test_a_corpus_of_another_format_is_refused_in_one_line(small_corpus: Path, t
         "against": ["train", small_corpus, "--against", other, "-o", tmp_path / "run"],
         "train": ["train", other, "-o", tmp_path / "run"],
     }
-    command_line = [sys.executable, "-m", "openm3w", *map(str, arguments.get(command, [command, other]))]
-    done = subprocess.run(command_line, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert done.stderr == (
+    with pytest.raises(SystemExit) as ended:
+        run([*map(str, arguments.get(command, [command, other]))])
+    assert ended.value.code == 1
+    assert capfd.readouterr().err == (
         f"m3w: {other} has corpus format 1 (openm3w 0.0.9), and this version reads format 2: "
         "build it in another directory\n"
     )

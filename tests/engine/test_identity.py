@@ -26,9 +26,13 @@ def test_every_bundle_twice_gives_the_same_bytes(web_warc: Path, tmp_path: Path,
     assert digests(build_here([web_warc], tmp_path / "corpus", options=twice)) == expected
 
 
-def test_killed_in_every_stage_and_continued(web_warc: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+@pytest.mark.parametrize("stages", [["pages", "split", "windows"], pytest.param(STAGES, marks=pytest.mark.slow)])
+def test_killed_in_a_stage_and_continued(
+    web_warc: Path, tmp_path: Path, expected: dict[str, str], stages: list[str]
+) -> None:
     root = tmp_path / "corpus"
-    for before, stage in zip([None, *STAGES], STAGES, strict=False):
+    for stage in stages:
+        before = STAGES[STAGES.index(stage) - 1] if stage != "pages" else None
         build = start_build([web_warc], root)
         assert build.stderr is not None
         if before is None:
@@ -68,12 +72,13 @@ os.register_at_fork(after_in_child=lambda: killed_at_its_work() if "pipeline.eng
 """
 
 
-def test_a_worker_killed_in_any_stage_ends_the_command_with_one_line(
-    web_warc: Path, tmp_path: Path, expected: dict[str, str]
+@pytest.mark.parametrize("stages", [["pages", "documents"], pytest.param(IN_WORKERS, marks=pytest.mark.slow)])
+def test_a_worker_killed_in_a_stage_ends_the_command_with_one_line(
+    web_warc: Path, tmp_path: Path, expected: dict[str, str], stages: list[str]
 ) -> None:
     root, died_at = tmp_path / "corpus", tmp_path / "died_at"
     (tmp_path / "sitecustomize.py").write_text(DYING_WORKER)
-    for stage in IN_WORKERS:
+    for stage in stages:
         died_at.unlink(missing_ok=True)
         dying = {"PYTHONPATH": str(tmp_path), "DIES_IN": stage, "DIED_AT": str(died_at)}
         build = start_build([web_warc], root, environment=dying)

@@ -57,9 +57,8 @@ def test_a_named_runner_gives_the_same_bytes(
     assert set(states(endpoint)) == {"DONE"} and len(states(endpoint)) > 10
 
 
-@pytest.mark.parametrize(
-    "moment", ["STOPPED", "RUNNING"]
-)  # a job that is submitted and has not been started is STOPPED
+# a job that is submitted and has not been started is STOPPED
+@pytest.mark.parametrize("moment", [pytest.param("STOPPED", marks=pytest.mark.slow), "RUNNING"])
 def test_a_signal_ends_the_job_too(web_warc: Path, tmp_path: Path, endpoint: str, moment: str) -> None:
     build = start_build([web_warc], tmp_path / "corpus", beam_options=named(endpoint))
     while not {moment, "RUNNING"} & set(states(endpoint)):

@@ -112,6 +112,7 @@ def test_no_permission(web_warc: Path) -> None:
         build_here([web_warc], Path("/sys/openm3w"))
 
 
+@pytest.mark.slow  # tests/test_public.py builds in such a folder too
 def test_a_folder_named_dedup_in_the_current_directory_changes_nothing(
     web_warc: Path, tmp_path: Path, expected: dict[str, str]
 ) -> None:

@@ -127,7 +127,7 @@ MODULE, CONSOLE = ["-m", "train_min"], ["-c", "from pipeline.cli import main; ma
     ("program", "number", "moment"),
     [
         (MODULE, signal.SIGINT, "libtorch"),
-        (CONSOLE, signal.SIGINT, "forkserver"),
+        pytest.param(CONSOLE, signal.SIGINT, "forkserver", marks=pytest.mark.slow),
         pytest.param(CONSOLE, signal.SIGTERM, "images, ", marks=pytest.mark.slow),
     ],
 )
