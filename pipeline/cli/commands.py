@@ -205,12 +205,19 @@ def inspect(
 
 @app.command()
 def view(
-    corpus: CorpusDir, port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 0
+    corpus: CorpusDir,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 0,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="PATH", help="Input of the build, to show source pages (found by itself beside CORPUS)."
+        ),
+    ] = None,
 ) -> None:
-    """Browse documents and windows."""
+    """Browse documents, windows, images and what was dropped."""
     from pipeline.inspect.command import view as run
 
-    run(corpus, port)
+    run(corpus, port, inputs or [])
 
 
 @app.command()

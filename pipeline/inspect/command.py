@@ -4,6 +4,7 @@ import io
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from pipeline.inspect.funnel import funnel, write_funnel
 from pipeline.inspect.report import write_report
 from pipeline.inspect.samples import sample_windows, visible
 from pipeline.inspect.terminal import print_corpus, print_what_if
-from pipeline.inspect.view import server
 from pipeline.inspect.whatif import what_if
 from shards.verify import file_problem
 from shards.verify import verify as check
@@ -58,9 +58,12 @@ def _print_json(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True) + "\n")
 
 
-def view(corpus: Path, port: int) -> None:
-    """Serve the viewer on this machine until interrupted. Raises BuildError if the corpus cannot be served."""
-    serving = server(open_corpus(corpus), port)
+def view(corpus: Path, port: int, inputs: Sequence[str] = ()) -> None:
+    """Serve the viewer on this machine until interrupted. Raises BuildError if the corpus cannot be served, or without
+    DuckDB."""
+    from pipeline.inspect.viewer.server import server  # needs the extra `view`
+
+    serving = server(open_corpus(corpus), port, inputs)
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print(f"{corpus}: http://127.0.0.1:{serving.server_address[1]}/ (Ctrl-C ends)", flush=True)

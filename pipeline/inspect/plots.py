@@ -12,8 +12,17 @@ LETTER = 5.6
 STEPS = (1, 2, 2.5, 5, 10)
 
 
+def bar(share: float) -> Markup:
+    """A horizontal bar that fills `share` percent of its place."""
+    return Markup(
+        '<svg class="rail" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="back" width="100" height="1"/><rect class="bar" width="{:.3f}" height="1"/></svg>'
+    ).format(share)
+
+
 def histogram(bins: Sequence[dict[str, Any]], description: str) -> Markup:
-    """Bars for rows {name, count}, without empty ones at both ends."""
+    """Bars for rows {name, count}, without empty ones at both ends. A row may have `href`, where its bar leads, and
+    `dropped`, how many of its count are drawn as dropped."""
     bins = _trimmed(bins)
     if not bins:
         return Markup("")
@@ -25,12 +34,21 @@ def histogram(bins: Sequence[dict[str, Any]], description: str) -> Markup:
     for index, row in enumerate(bins):
         high = tall * row["count"] / highest
         x = LEFT + index * step
+        lost = tall * row.get("dropped", 0) / highest
+        href = f'<a href="{escape(row["href"])}">' if row.get("href") else ""
+        of_them = f", {row['dropped']:,} of them dropped" if row.get("dropped") else ""
         parts.append(
-            f"<g><title>{escape(row['name'])}: {row['count']:,}</title>"
+            f"<g>{href}<title>{escape(row['name'])}: {row['count']:,}{of_them}</title>"
             f'<rect class="back" x="{x:.1f}" y="{TOP}" width="{step:.1f}" height="{tall}"/>'
             f'<rect class="bar" x="{x + 1:.1f}" y="{TOP + tall - high:.1f}" width="{max(1.0, step - 2):.1f}"'
-            f' height="{high:.1f}"/></g>'
+            f' height="{high:.1f}"/>'
         )
+        if lost:
+            parts.append(
+                f'<rect class="bar lost" x="{x + 1:.1f}" y="{TOP + tall - high:.1f}" width="{max(1.0, step - 2):.1f}"'
+                f' height="{lost:.1f}"/>'
+            )
+        parts.append("</a></g>" if href else "</g>")
         if index % every == 0:
             parts.append(
                 f'<text x="{x + step / 2:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(row["name"])}</text>'

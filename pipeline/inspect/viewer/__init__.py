@@ -1,0 +1,1 @@
+"""`m3w view`: a local web page to browse a corpus."""

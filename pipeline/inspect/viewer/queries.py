@@ -1,0 +1,717 @@
+"""What the viewer asks of a corpus, as SQL over its Parquet files.
+
+`page`, `windows` and `picture` are small tables in memory (about 100 bytes a row), filled when first needed; texts and
+pixels stay in their files, and only the rows that are shown are read."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from filters import rules
+from filters.image import SCORE_METRICS
+from filters.scorers import named
+from pipeline.errors import BuildError
+from pipeline.inspect.finished import Finished, ListedFile
+from pipeline.inspect.funnel import funnel
+from pipeline.inspect.samples import WINDOW_COLUMNS
+from shards.tokenizer import Tokenizer
+
+try:
+    import duckdb
+except ImportError:
+    raise BuildError("m3w view needs DuckDB: pip install 'openm3w[view]'") from None
+
+SECONDS = 5.0
+"""Time limit of one text search in seconds; it then reports how far it got."""
+PAGE_METRICS = {name: metric for name, metric in rules.metrics().items() if metric in rules.PAGE_METRICS}
+HOST = "lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#@]*)', 1))"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What to list. Empty values do not filter. `rule` is a rule's id, "any" for all dropped, or "" for what was kept;
+    `images` is the number of images, `3` or `2-5` or `4-`; `metric` a stored number between `low` and below `high`; `q`
+    a text, case-insensitive."""
+
+    rule: str = ""
+    split: str = ""
+    host: str = ""
+    language: str = ""
+    licence: str = ""
+    images: str = ""
+    metric: str = ""
+    low: str = ""
+    high: str = ""
+    q: str = ""
+    cluster: str = ""
+    format: str = ""
+    sort: str = ""
+
+    def query(self) -> dict[str, str]:
+        return {name: value for name, value in vars(self).items() if value}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of a list, where to continue (None at the end), how many there are in all (None if unknown), and whether a
+    search ran out of time."""
+
+    rows: list[dict[str, Any]]
+    next: int | None
+    total: int | None = None
+    late: bool = False
+
+
+@dataclass
+class Where:
+    """Conditions and their parameters."""
+
+    conditions: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+    def add(self, condition: str, *values: Any) -> None:
+        self.conditions.append(condition)
+        self.values += values
+
+    def __str__(self) -> str:
+        return " AND ".join(self.conditions) or "true"
+
+
+class Library:
+    """A corpus to ask. Damaged or missing files raise BuildError."""
+
+    def __init__(self, corpus: Finished):
+        self.corpus = corpus
+        self._database = duckdb.connect(
+            ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        )
+        self._lock = threading.RLock()
+        self._made: set[str] = set()
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        try:
+            with self._database.cursor() as cursor:
+                found = cursor.execute(sql, list(values))
+                names = [column[0] for column in found.description]
+                return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        except duckdb.Error as error:
+            raise BuildError(f"the corpus cannot be read ({str(error).splitlines()[0]}): run m3w verify") from None
+
+    def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        (row,) = self.rows(sql, values)
+        return next(iter(row.values()))
+
+    def files(self, entries: Sequence[ListedFile], *, numbered: bool = True) -> str:
+        """SQL for the rows of some files, with `part` (the number in the file's name) and `row`."""
+        names = ", ".join("'" + str(self.corpus.path(entry)).replace("'", "''") + "'" for entry in entries)
+        if not numbered:
+            return f"read_parquet([{names}])"
+        part = "CAST(parse_filename(filename, true) AS INTEGER) AS part, CAST(file_row_number AS INTEGER) AS row"
+        return (
+            f"(SELECT * EXCLUDE (filename, file_row_number), {part}"
+            f" FROM read_parquet([{names}], filename = true, file_row_number = true))"
+        )
+
+    def work(self, folder: str) -> str:
+        return self.files(self.entries(folder))
+
+    def _table(self, name: str, select: str) -> None:
+        """Create a table unless it exists."""
+        with self._lock:
+            if name not in self._made:
+                self.rows(f"CREATE TABLE {name} AS {select}")
+                self._made.add(name)
+
+    def prepare(self) -> None:
+        """Fill all tables; for a thread beside the first answers. A damaged corpus shows where it is asked for."""
+        try:
+            self.pages()
+            self.windows_table()
+            self.pictures()
+            if self.corpus.has_work:
+                _ = self.funnel
+        except BuildError:
+            pass
+
+    # pages
+
+    def pages(self) -> None:
+        """Table `page`: every page of the input, or every document if work/ was deleted. `number` is the order of the
+        corpus; `rule` is null for documents; `images` counts those kept, or those found if the page was dropped."""
+        if self.corpus.has_work:
+            metrics = ", ".join(f"p.{name}" for name in PAGE_METRICS)
+            select = f"""
+                SELECT row_number() OVER (ORDER BY p.part, p.row) - 1 AS number, p.part, p.row, p.doc_id, p.url, p.host,
+                    p.title, p.licence, p.language, s.rule, s.split, d.survivor, {metrics},
+                    coalesce(d.cluster, of_survivor.cluster, d.survivor, p.doc_id) AS cluster,
+                    CAST(coalesce(i.images, p.pictures, 0) AS INTEGER) AS images, document.row AS document
+                FROM (SELECT *, {HOST} AS host, metadata.title AS title, metadata.licence AS licence
+                      FROM {self.work("pages")}) p
+                JOIN {self.work("split")} s USING (part, row)
+                JOIN {self.work("dedup")} d USING (part, row)
+                LEFT JOIN (SELECT doc_id, first(cluster) AS cluster FROM {self.work("pages")}
+                           JOIN {self.work("dedup")} USING (part, row) WHERE cluster IS NOT NULL GROUP BY doc_id
+                          ) of_survivor ON of_survivor.doc_id = d.survivor
+                LEFT JOIN (SELECT part, page AS row, count(*) FILTER (rule IS NULL) AS images
+                           FROM {self.decisions()} GROUP BY ALL) i USING (part, row)
+                LEFT JOIN {self.files(self.entries("documents"))} document
+                    ON document.doc_id = p.doc_id AND s.rule IS NULL
+                ORDER BY number"""
+        else:
+            select = f"""
+                SELECT row_number() OVER (ORDER BY part, row) - 1 AS number, part, row, doc_id, url, {HOST} AS host,
+                    metadata.title AS title, metadata.licence AS licence, language, NULL::VARCHAR AS rule, split,
+                    NULL::VARCHAR AS survivor, coalesce(cluster, doc_id) AS cluster, row AS document,
+                    CAST(len(list_filter(images, lambda image: image IS NOT NULL)) AS INTEGER) AS images
+                FROM {self.files(self.entries("documents"))} ORDER BY number"""
+        self._table("page", select)
+
+    def decisions(self) -> str:
+        """SQL: `part`, `page` (its row), `node`, `rule`, `content` (hex) and `url` of each image reference."""
+        files = self.files(self.entries("decisions"), numbered=False).removesuffix(")")
+        return (
+            "(SELECT CAST(parse_filename(filename, true) AS INTEGER) AS part, row AS page, node, rule, url,"
+            f" lower(hex(content)) AS content FROM {files}, filename = true))"
+        )
+
+    def find(self, wanted: Filter, start: int, count: int) -> Found:
+        """Pages from `number` start on."""
+        self.pages()
+        where = self._where(wanted)
+        if wanted.q:
+            return self._search(wanted, where, start, count)
+        total = self.value(f"SELECT count(*) FROM page WHERE {where}", where.values)
+        rows = self.rows(
+            f"SELECT * FROM page WHERE {where} AND number >= ? ORDER BY number LIMIT ?",
+            [*where.values, start, count + 1],
+        )
+        return Found(rows[:count], rows[count]["number"] if len(rows) > count else None, total)
+
+    def _where(self, wanted: Filter) -> Where:
+        """Conditions on `page`. Raises ValueError for a number that is none."""
+        where = Where()
+        if wanted.rule == "any":
+            where.add("rule IS NOT NULL")
+        elif wanted.rule != "all":
+            where.add("rule IS NOT DISTINCT FROM ?", wanted.rule or None)
+        for name in ("split", "host", "language", "licence", "cluster"):
+            if getattr(wanted, name):
+                where.add(f"{name} = ?", getattr(wanted, name))
+        _between(where, "images", wanted.images)
+        if wanted.metric:
+            if not self.corpus.has_work or wanted.metric not in PAGE_METRICS:
+                raise ValueError(wanted.metric)
+            _range(where, wanted.metric, wanted.low, wanted.high)
+        return where
+
+    def _search(self, wanted: Filter, where: Where, start: int, count: int) -> Found:
+        """Search the texts file by file, in order, so that the first results come at once."""
+        kept = not wanted.rule or not self.corpus.has_work
+        entries = self.entries("documents") if kept else self.entries("pages")
+        first = self.rows("SELECT part FROM page WHERE number >= ? ORDER BY number LIMIT 1", [start])
+        left = [entry for entry in entries if first and int(Path(entry.path).stem) >= first[0]["part"]]
+        deadline, step, found = time.monotonic() + SECONDS, 2, list[dict[str, Any]]()
+        while left and len(found) <= count:
+            if time.monotonic() > deadline:
+                part = int(Path(left[0].path).stem)
+                after = self.rows("SELECT number FROM page WHERE part >= ? ORDER BY number LIMIT 1", [part])
+                return Found(found, after[0]["number"] if after else None, late=True)
+            batch, left, step = left[:step], left[step:], min(64, 2 * step)
+            found += self.rows(
+                f"""SELECT page.* FROM page JOIN
+                    (SELECT part, row FROM {self.files(batch)} WHERE contains(lower(concat_ws(chr(10), url,
+                        metadata.title, array_to_string(texts, chr(10)))), lower(?))) hit
+                    ON hit.part = page.part AND hit.row = {"page.document" if kept else "page.row"}
+                    WHERE {where} AND number >= ? ORDER BY number LIMIT ?""",
+                [wanted.q, *where.values, start, count + 1 - len(found)],
+            )
+        return Found(found[:count], found[count]["number"] if len(found) > count else None)
+
+    def page(self, doc_id: str) -> dict[str, Any]:
+        """The row of `page`; of several captures with this id the one that was kept. Raises LookupError."""
+        self.pages()
+        found = self.rows("SELECT * FROM page WHERE doc_id = ? ORDER BY rule NULLS FIRST LIMIT 1", [doc_id])
+        if not found:
+            raise LookupError(doc_id)
+        return found[0]
+
+    def titles(self, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Rows of `page` by doc_id, as far as they exist."""
+        self.pages()
+        rows = self.rows("SELECT * FROM page WHERE doc_id IN (SELECT unnest(?)) ORDER BY number DESC", [list(doc_ids)])
+        return {row["doc_id"]: row for row in rows}
+
+    def beside(self, number: int, wanted: Filter) -> tuple[str | None, str | None]:
+        """The doc_ids before and after a page among those that pass a filter (without its text search)."""
+        where = self._where(wanted)
+        ids = []
+        for sign, order in (("<", "DESC"), (">", "ASC")):
+            rows = self.rows(
+                f"SELECT doc_id FROM page WHERE {where} AND doc_id IS NOT NULL AND number {sign} ?"
+                f" ORDER BY number {order} LIMIT 1",
+                [*where.values, number],
+            )
+            ids.append(rows[0]["doc_id"] if rows else None)
+        return ids[0], ids[1]
+
+    def random(self, table: str, column: str, where: Where) -> str:
+        """An id drawn at random. Raises LookupError if there is none."""
+        rows = self.rows(f"SELECT {column} AS id FROM {table} WHERE {where} ORDER BY random() LIMIT 1", where.values)
+        if not rows:
+            raise LookupError(table)
+        return str(rows[0]["id"])
+
+    @lru_cache(64)  # noqa: B019  one library per process
+    def document(self, part: int, row: int) -> dict[str, Any]:
+        """A row of documents/."""
+        return self.contents("documents", [(part, row)], "*")[part, row]
+
+    @lru_cache(64)  # noqa: B019
+    def extracted(self, part: int, row: int) -> dict[str, Any]:
+        """A row of work/pages: all nodes that extraction found."""
+        return self.contents("pages", [(part, row)], "* EXCLUDE (minhash)")[part, row]
+
+    def contents(
+        self, folder: str, places: Sequence[tuple[int, int]], columns: str
+    ) -> dict[tuple[int, int], dict[str, Any]]:
+        """Columns of some rows of documents/ or work/pages, by part and row."""
+        found: dict[tuple[int, int], dict[str, Any]] = {}
+        files = {int(Path(entry.path).stem): entry for entry in self.entries(folder)} if places else {}
+        for part in {part for part, _ in places}:
+            rows = [row for other, row in places if other == part]
+            sql = f"SELECT {columns}, row AS at FROM {self.files([files[part]])} WHERE row IN (SELECT unnest(?))"
+            found |= {(part, content["at"]): content for content in self.rows(sql, [rows])}
+        return found
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return self.corpus.tokenizer()
+
+    @lru_cache(32)  # noqa: B019
+    def entries(self, folder: str) -> list[ListedFile]:
+        """The files of documents/ or of a folder of work/."""
+        return self.corpus.files(folder) if folder == "documents" else self.corpus.work(folder)
+
+    def verdicts(self, part: int, row: int) -> dict[int, dict[str, Any]]:
+        """The decision on each image reference of a page, by node."""
+        entries = [entry for entry in self.entries("decisions") if int(Path(entry.path).stem) == part]
+        rows = self.rows(
+            f"SELECT node, rule, url, lower(hex(content)) AS content FROM {self.files(entries, numbered=False)}"
+            " WHERE row = ?",
+            [row],
+        )
+        return {found["node"]: found for found in rows}
+
+    # windows
+
+    def windows_table(self) -> None:
+        """Table `windows`: where each window is, and how many tokens and images it has."""
+        shards = [(split, entry) for split in ("train", "validation") for entry in self.corpus.windows(split)]
+        self.pages()
+        if any(entry.path.endswith(".tar") for _, entry in shards):
+            self._register_tars()
+            source = "SELECT *, file_number AS file FROM window_tar"
+        else:
+            names = [
+                f"('{str(self.corpus.path(entry)).replace(chr(39), chr(39) * 2)}', {number}, '{split}')"
+                for number, (split, entry) in enumerate(shards)
+            ]
+            known = f"(VALUES {', '.join(names)}) f (name, file, split)"
+            rows = self.files([entry for _, entry in shards]).replace(
+                "CAST(parse_filename(filename, true) AS INTEGER) AS part", "filename AS name"
+            )
+            source = f"SELECT w.*, f.file, f.split FROM {rows} w JOIN {known} USING (name)"
+        if not shards:
+            source = "SELECT * FROM (SELECT '' AS window_id, '' AS doc_id, '' AS split, 0 AS file, 0 AS row,"
+            source += " [0] AS input_ids, [0] AS image_positions, 0 AS token_start) WHERE false"
+        self._table(
+            "windows",
+            f"""SELECT row_number() OVER (ORDER BY w.file, w.row) - 1 AS number, w.file, w.row, w.window_id, w.doc_id,
+                w.split, len(w.input_ids) AS tokens, len(w.image_positions) AS images, w.token_start, p.host,
+                p.language, p.licence, p.title
+                FROM ({source}) w LEFT JOIN (SELECT doc_id, host, language, licence, title FROM page
+                    WHERE rule IS NULL) p USING (doc_id) ORDER BY number""",
+        )
+
+    def _register_tars(self) -> None:
+        """Windows stored as tar only: read once into memory, without their images."""
+        with self._lock:
+            if "window_tar" in self._made:
+                return
+            batches = [
+                pa.Table.from_batches([batch])
+                .append_column("split", pa.array([split] * batch.num_rows))
+                .append_column("file_number", pa.array([number] * batch.num_rows))
+                for number, split in enumerate(("train", "validation"))
+                for batch in self.corpus.window_batches(split, WINDOW_COLUMNS)
+            ]
+            table = pa.concat_tables(batches)
+            self._database.register("tars", table.append_column("row", pa.array(range(table.num_rows))))
+            self._database.execute("CREATE TABLE window_tar AS SELECT * FROM tars")
+            self._database.unregister("tars")
+            self._made.add("window_tar")
+
+    def find_windows(self, wanted: Filter, start: int, count: int) -> Found:
+        """Windows from `number` start on, whole rows."""
+        self.windows_table()
+        where = self._windows_where(wanted)
+        if not wanted.q:
+            total = self.value(f"SELECT count(*) FROM windows WHERE {where}", where.values)
+            rows = self.rows(
+                f"SELECT * FROM windows WHERE {where} AND number >= ? ORDER BY number LIMIT ?",
+                [*where.values, start, count + 1],
+            )
+            after = rows[count]["number"] if len(rows) > count else None
+            return Found(self.whole_windows(rows[:count]), after, total)
+        deadline, found = time.monotonic() + SECONDS, list[dict[str, Any]]()
+        for file in self.rows("SELECT DISTINCT file FROM windows WHERE number >= ? ORDER BY file", [start]):
+            if time.monotonic() > deadline:
+                after = self.value("SELECT min(number) FROM windows WHERE file = ?", [file["file"]])
+                return Found(self.whole_windows(found), after, late=True)
+            found += self.rows(
+                f"""SELECT windows.* FROM windows JOIN (SELECT row AS hit FROM {self._window_rows(file["file"])}
+                        WHERE contains(lower(text), lower(?))) ON hit = windows.row
+                    WHERE file = ? AND {where} AND number >= ? ORDER BY number LIMIT ?""",
+                [wanted.q, file["file"], *where.values, start, count + 1 - len(found)],
+            )
+            if len(found) > count:
+                break
+        after = found[count]["number"] if len(found) > count else None
+        return Found(self.whole_windows(found[:count]), after)
+
+    def _windows_where(self, wanted: Filter) -> Where:
+        where = Where()
+        for name in ("split", "host", "language", "licence"):
+            if getattr(wanted, name):
+                where.add(f"{name} = ?", getattr(wanted, name))
+        _between(where, "images", wanted.images)
+        if wanted.metric:
+            if wanted.metric != "tokens":
+                raise ValueError(wanted.metric)
+            _range(where, "tokens", wanted.low, wanted.high)
+        return where
+
+    def _window_rows(self, file: int) -> str:
+        """SQL for the rows of a shard."""
+        if "window_tar" in self._made:
+            return f"(SELECT * FROM window_tar WHERE file_number = {int(file)})"
+        shards = [entry for split in ("train", "validation") for entry in self.corpus.windows(split)]
+        name = str(self.corpus.path(shards[file])).replace("'", "''")
+        return f"(SELECT *, file_row_number AS row FROM read_parquet('{name}', file_row_number = true))"
+
+    def whole_windows(self, windows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows of `windows` with their contents."""
+        names = ", ".join(WINDOW_COLUMNS)
+        contents: dict[tuple[int, int], dict[str, Any]] = {}
+        for file in sorted({window["file"] for window in windows}):
+            wanted = [window["row"] for window in windows if window["file"] == file]
+            found = self.rows(
+                f"SELECT {names}, row FROM {self._window_rows(file)} WHERE row IN (SELECT unnest(?))", [wanted]
+            )
+            contents |= {(file, row["row"]): row for row in found}
+        return [window | contents[window["file"], window["row"]] for window in windows]
+
+    def window(self, window_id: str) -> dict[str, Any]:
+        """A window, whole. Raises LookupError."""
+        self.windows_table()
+        found = self.rows("SELECT * FROM windows WHERE window_id = ? LIMIT 1", [window_id])
+        if not found:
+            raise LookupError(window_id)
+        return self.whole_windows(found)[0]
+
+    def windows_of(self, doc_id: str) -> list[dict[str, Any]]:
+        """The windows of a document (without their contents), in its order."""
+        self.windows_table()
+        return self.rows("SELECT * FROM windows WHERE doc_id = ? ORDER BY token_start, number", [doc_id])
+
+    def window_beside(self, number: int) -> tuple[str | None, str | None]:
+        rows = {
+            row["number"]: row["window_id"]
+            for row in self.rows(
+                "SELECT number, window_id FROM windows WHERE number IN (?, ?)", [number - 1, number + 1]
+            )
+        }
+        return rows.get(number - 1), rows.get(number + 1)
+
+    def random_window(self, wanted: Filter) -> str:
+        self.windows_table()
+        return self.random("windows", "window_id", self._windows_where(wanted))
+
+    def random_page(self, wanted: Filter) -> str:
+        self.pages()
+        where = self._where(wanted)
+        where.add("doc_id IS NOT NULL")
+        return self.random("page", "doc_id", where)
+
+    # images
+
+    def pictures(self) -> None:
+        """Table `picture`: every distinct image, named by the first 16 bytes of its sha256 in hex. `pages` counts the
+        pages that show it; `rule` is null if it was kept on at least one."""
+        self.pages()
+        if not self.corpus.has_work:
+            shown = f"""
+                SELECT doc_id, lower(hex(image.sha256[1:16])) AS content, unnest(image)
+                FROM (SELECT doc_id, unnest(images) AS image FROM {self.files(self.entries("documents"))})
+                WHERE image IS NOT NULL"""
+            select = f"""
+                SELECT row_number() OVER (ORDER BY content) - 1 AS number, content, first(tar) AS tar,
+                    first("offset") AS "offset", first(length) AS length, first(width) AS width,
+                    first(height) AS height, first(original_width) AS original_width,
+                    first(original_height) AS original_height, first(format) AS format, NULL::VARCHAR AS rule,
+                    '' AS detail, count(DISTINCT doc_id) AS pages
+                FROM ({shown}) GROUP BY content"""
+        else:
+            scores = self.scores()
+            joined = f"LEFT JOIN (SELECT * REPLACE (lower(hex(content)) AS content) FROM {scores}) USING (content)"
+            names = ", ".join(metric.name for metric in SCORE_METRICS) if scores else "NULL::DOUBLE AS nsfw"
+            select = f"""
+                SELECT row_number() OVER (ORDER BY content) - 1 AS number, content, tar, "offset", length, width,
+                    height, original_width, original_height, format, coalesce(d.rule, u.rule) AS rule, detail,
+                    coalesce(pages, 0) AS pages, spread, {names}
+                FROM (SELECT * REPLACE (lower(hex(content)) AS content) FROM {self.work("distinct_images")}) d
+                LEFT JOIN (SELECT content, count(DISTINCT (part, page)) AS pages,
+                               CASE WHEN bool_or(rule IS NULL) THEN NULL ELSE mode(rule) END AS rule
+                           FROM {self.decisions()} WHERE content IS NOT NULL GROUP BY content) u USING (content)
+                {joined if scores else ""}"""
+        self._table(
+            "picture",
+            f"SELECT *, least(original_width, original_height) AS shorter_side, greatest(original_width,"
+            f" original_height) / greatest(1, least(original_width, original_height)) AS aspect FROM ({select})",
+        )
+
+    def scores(self) -> str:
+        """SQL for work/scores; "" if no model scored."""
+        if not (self.corpus.has_work and named(self.corpus.recipe.values())):
+            return ""
+        return self.files(self.entries("scores"), numbered=False)
+
+    def find_pictures(self, wanted: Filter, start: int, count: int) -> Found:
+        """Images from place `start` on of an order."""
+        self.pictures()
+        where = self._pictures_where(wanted)
+        order = {"": "number", "pages": "pages DESC, number", "size": "original_width * original_height DESC, number"}
+        sort = order.get(wanted.sort) or f"{self._image_metric(wanted.sort)} DESC NULLS LAST, number"
+        total = self.value(f"SELECT count(*) FROM picture WHERE {where}", where.values)
+        rows = self.rows(
+            f"SELECT * FROM picture WHERE {where} ORDER BY {sort} LIMIT ? OFFSET ?", [*where.values, count, start]
+        )
+        return Found(rows, start + count if start + count < total else None, total)
+
+    def image_metrics(self) -> list[str]:
+        """Stored numbers of images that can be selected and sorted by."""
+        scores = [metric.name for metric in SCORE_METRICS] if self.scores() else []
+        return ["shorter_side", "aspect", *(["spread"] if self.corpus.has_work else []), *scores]
+
+    def _image_metric(self, name: str) -> str:
+        if name not in self.image_metrics():
+            raise ValueError(name)
+        return name
+
+    def _pictures_where(self, wanted: Filter) -> Where:
+        where = Where()
+        if wanted.rule == "any":
+            where.add("rule IS NOT NULL")
+        elif wanted.rule != "all":
+            where.add("rule IS NOT DISTINCT FROM ?", wanted.rule or None)
+        if wanted.format:
+            where.add("format = ?", wanted.format)
+        _between(where, "pages", wanted.images)
+        if wanted.metric:
+            _range(where, self._image_metric(wanted.metric), wanted.low, wanted.high)
+        return where
+
+    def random_picture(self, wanted: Filter) -> str:
+        self.pictures()
+        return self.random("picture", "content", self._pictures_where(wanted))
+
+    def picture(self, content: str) -> dict[str, Any]:
+        """A row of `picture`. Raises LookupError."""
+        self.pictures()
+        found = self.rows("SELECT * FROM picture WHERE content = ?", [content])
+        if not found:
+            raise LookupError(content)
+        return found[0]
+
+    def uses(self, content: str, start: int, count: int) -> Found:
+        """The pages that show an image, with the rule under which the reference was dropped."""
+        self.pages()
+        if self.corpus.has_work:
+            shown = f"""
+                SELECT p.*, u.rule AS image_rule, u.url AS image_url FROM {self.decisions()} u
+                JOIN page p ON p.part = u.part AND p.row = u.page WHERE u.content = ?"""
+        else:
+            shown = f"""
+                SELECT p.*, NULL::VARCHAR AS image_rule, image.url AS image_url
+                FROM (SELECT doc_id, unnest(images) AS image FROM {self.files(self.entries("documents"))})
+                JOIN page p USING (doc_id) WHERE lower(hex(image.sha256[1:16])) = ?"""
+        total = self.value(f"SELECT count(*) FROM ({shown})", [content])
+        rows = self.rows(f"{shown} ORDER BY number LIMIT ? OFFSET ?", [content, count, start])
+        return Found(rows, start + count if start + count < total else None, total)
+
+    def pictures_of(self, contents: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Rows of `picture` by content."""
+        self.pictures()
+        rows = self.rows("SELECT * FROM picture WHERE content IN (SELECT unnest(?))", [list(contents)])
+        return {row["content"]: row for row in rows}
+
+    # what was dropped
+
+    def rules_of(self, table: str) -> list[str]:
+        """The rules that dropped pages or images, in the order they are applied."""
+        found = {name for name, _ in self.values(table, "rule", dropped=True)}
+        return [rule for rule in rules.EXPLAINED if rule in found] + sorted(found - rules.EXPLAINED.keys())
+
+    @cached_property
+    def funnel(self) -> dict[str, Any]:
+        return funnel(self.corpus)
+
+    def dropped_references(self, rule: str, start: int, count: int) -> Found:
+        """Image references that a rule dropped."""
+        self.pictures()
+        shown = f"""
+            SELECT d.url, d.content, p.doc_id, p.title, p.url AS page_url, i.tar, i.width, i.height,
+                i.original_width, i.original_height, i.detail, i.format
+            FROM {self.decisions()} d JOIN page p ON p.part = d.part AND p.row = d.page
+            LEFT JOIN picture i ON i.content = d.content WHERE d.rule = ? """
+        total = self.value(f"SELECT count(*) FROM {self.decisions()} WHERE rule = ?", [rule])
+        rows = self.rows(f"{shown} ORDER BY p.number, d.node LIMIT ? OFFSET ?", [rule, count, start])
+        return Found(rows, start + count if start + count < total else None, total)
+
+    def left_out(self, rule: str, start: int, count: int) -> Found:
+        """Pages with images that extraction left out under a rule, and how many."""
+        self.pages()
+        counted = "list_extract(element_at(left_out, ?), 1)"
+        if rule == "image.page_dropped":
+            counted = "CASE WHEN d.rule IS NOT NULL AND ? != '' THEN o.pictures END"
+        shown = f"""
+            SELECT p.*, {counted} AS count FROM {self.work("pages")} o JOIN page p USING (part, row)
+            JOIN {self.work("dedup")} d USING (part, row)"""
+        total = self.value(f"SELECT count(*) FROM ({shown}) WHERE count > 0", [rule])
+        rows = self.rows(
+            f"SELECT * FROM ({shown}) WHERE count > 0 ORDER BY number LIMIT ? OFFSET ?", [rule, count, start]
+        )
+        return Found(rows, start + count if start + count < total else None, total)
+
+    def dropped_records(self, rule: str, start: int, count: int) -> Found:
+        """Records of the input that a rule dropped."""
+        records = self.work("records")
+        total = self.value(f"SELECT count(*) FROM {records} WHERE rule = ?", [rule])
+        rows = self.rows(
+            f"""SELECT url, CASE WHEN rule = 'record.status' THEN CAST(status AS VARCHAR)
+                    ELSE coalesce(nullif(detail, ''), media_type) END AS detail
+                FROM {records} WHERE rule = ? ORDER BY part, row LIMIT ? OFFSET ?""",
+            [rule, count, start],
+        )
+        return Found(rows, start + count if start + count < total else None, total)
+
+    def dropped_windows(self, rule: str, start: int, count: int) -> Found:
+        """Documents with windows that a rule dropped, and how many."""
+        self.pages()
+        shown = f"""
+            SELECT p.*, w.count FROM (SELECT doc_id, sum("count") AS count FROM {self.work("windows")} WHERE rule = ?
+                GROUP BY doc_id) w JOIN page p ON p.doc_id = w.doc_id AND p.rule IS NULL"""
+        total = self.value(f"SELECT count(*) FROM ({shown})", [rule])
+        rows = self.rows(f"{shown} ORDER BY number LIMIT ? OFFSET ?", [rule, count, start])
+        return Found(rows, start + count if start + count < total else None, total)
+
+    def clusters(self, start: int, count: int) -> Found:
+        """Near-duplicate clusters and groups of equal texts, largest first: the page that was kept, and how many."""
+        self.pages()
+        groups = """SELECT cluster AS id, count(*) AS pages FROM page WHERE cluster IS NOT NULL
+            GROUP BY cluster HAVING count(*) > 1"""
+        total = self.value(f"SELECT count(*) FROM ({groups})")
+        rows = self.rows(
+            f"SELECT id, pages FROM ({groups}) ORDER BY pages DESC, id LIMIT ? OFFSET ?",
+            [count, start],
+        )
+        return Found(rows, start + count if start + count < total else None, total)
+
+    def cluster(self, id: str, start: int, count: int) -> Found:
+        """The pages of a cluster. Raises LookupError."""
+        self.pages()
+        mine = "cluster = ?"
+        total = self.value(f"SELECT count(*) FROM page WHERE {mine}", [id])
+        if not total:
+            raise LookupError(id)
+        rows = self.rows(
+            f"SELECT * FROM page WHERE {mine} ORDER BY rule NULLS FIRST, number LIMIT ? OFFSET ?", [id, count, start]
+        )
+        return Found(rows, start + count if start + count < total else None, total)
+
+    # values to choose from
+
+    @lru_cache(32)  # noqa: B019
+    def values(self, table: str, column: str, dropped: bool = False) -> list[tuple[str, int]]:
+        """The 200 most frequent values of a column with their counts, among what was kept or `dropped`."""
+        {"page": self.pages, "windows": self.windows_table, "picture": self.pictures}[table]()
+        condition = "true" if table == "windows" else f"rule IS {'NOT ' if dropped else ''}NULL"
+        rows = self.rows(
+            f"SELECT {column} AS name, count(*) AS count FROM {table} WHERE {condition} AND {column} IS NOT NULL"
+            f" AND {column} != '' GROUP BY ALL ORDER BY count DESC, name LIMIT 200"
+        )
+        return [(row["name"], row["count"]) for row in rows]
+
+    @lru_cache(64)  # noqa: B019
+    def histogram(
+        self, table: str, column: str, edges: tuple[float, ...]
+    ) -> list[tuple[float, float | None, int, int]]:
+        """(low, high, kept, dropped) of each bin; the last has no upper end."""
+        {"page": self.pages, "windows": self.windows_table, "picture": self.pictures}[table]()
+        kept = "true" if table == "windows" else "rule IS NULL"
+        bins = "+".join(f"({column} >= {edge!r})::INTEGER" for edge in edges)
+        rows = self.rows(
+            f"SELECT {bins} - 1 AS bin, count(*) FILTER ({kept}) AS kept, count(*) FILTER (NOT ({kept})) AS dropped"
+            f" FROM {table} WHERE {column} IS NOT NULL GROUP BY bin"
+        )
+        counts = {row["bin"]: (row["kept"], row["dropped"]) for row in rows}
+        return [
+            (edge, edges[index + 1] if index + 1 < len(edges) else None, *counts.get(index, (0, 0)))
+            for index, edge in enumerate(edges)
+        ]
+
+    # the input
+
+    def record_of_page(self, page: dict[str, Any]) -> tuple[int, int]:
+        """The number and offset of a page's record in its part."""
+        offset = self.extracted(page["part"], page["row"])["capture"]["offset"]
+        entries = [entry for entry in self.entries("records") if int(Path(entry.path).stem) == page["part"]]
+        (row,) = self.rows(
+            f"""SELECT number, "offset" FROM {self.files(entries)}
+                WHERE use = 'page' AND url = ? AND "offset" = ? LIMIT 1""",
+            [page["url"], offset],
+        )
+        return row["number"], row["offset"]
+
+    def records_at(self, urls: list[str]) -> dict[str, tuple[int, int, int]]:
+        """(part, record number, offset) of a record at each URL, as far as the input has one that did not opt out."""
+        rows = self.rows(
+            f"""SELECT url, part, number, "offset" FROM {self.work("records")} WHERE url IN (SELECT unnest(?))
+                AND status IN (0, 200) AND (rule IS NULL OR NOT starts_with(rule, 'consent.'))
+                ORDER BY part DESC, row DESC""",
+            [urls],
+        )
+        return {row["url"]: (row["part"], row["number"], row["offset"]) for row in rows}
+
+
+def _between(where: Where, column: str, text: str) -> None:
+    """`3`, `2-5` or `4-`. Raises ValueError."""
+    if text:
+        low, dash, high = text.partition("-")
+        where.add(f"{column} >= ?", int(low))
+        if high or not dash:
+            where.add(f"{column} <= ?", int(high or low))
+
+
+def _range(where: Where, column: str, low: str, high: str) -> None:
+    """From `low` to below `high`. Raises ValueError."""
+    where.add(f"{column} IS NOT NULL")
+    for sign, text in ((">=", low), ("<", high)):
+        if text:
+            where.add(f"{column} {sign} ?", float(text))

@@ -1,0 +1,45 @@
+// Keys: everything they do can also be done with the links on the page.
+"use strict";
+const items = () => [...document.querySelectorAll(".item")];
+let current = -1;
+
+function move(step) {
+  const list = items();
+  if (!list.length) return;
+  current = Math.max(0, Math.min(list.length - 1, current + step));
+  list[current].focus({ preventScroll: true });
+  list[current].scrollIntoView({ block: "nearest" });
+}
+
+function follow(selector) {
+  const link = document.querySelector(selector);
+  if (link) link.click();
+}
+
+const actions = {
+  j: () => move(1),
+  k: () => move(-1),
+  ArrowLeft: () => follow("a[rel=prev]"),
+  ArrowRight: () => follow("a[rel=next]"),
+  "/": () => document.getElementById("search").focus(),
+  "?": () => document.getElementById("keys").showModal(),
+  r: () => { location.href = document.querySelector("a.random")?.href ?? `/random/${kind()}`; },
+  t: () => follow("a.toggle"),
+};
+
+function kind() {
+  const place = location.pathname.split("/")[1];
+  return { window: "window", windows: "window", image: "image", images: "image" }[place] ?? "document";
+}
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, select, textarea");
+  if (typing && event.key === "Escape") event.target.blur();
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || document.getElementById("keys").open) return;
+  if (event.key === "Enter" && event.target.matches(".item")) return event.target.querySelector("a[href]")?.click();
+  const action = actions[event.key];
+  if (action) {
+    event.preventDefault();
+    action();
+  }
+});
