@@ -75,7 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(answer.body)
+            try:
+                self.wfile.write(answer.body)
+            except ConnectionError:
+                pass  # the browser went on to another page
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Log nothing: the terminal is the user's."""
