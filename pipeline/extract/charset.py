@@ -52,6 +52,30 @@ def codec(label: str) -> str | None:
     return _CODECS.get(found.name, found.codec_info.name)
 
 
+# The encoding whose Hebrew lines are stored as they are shown, from left to right, in pages of the 1990s
+VISUAL = "iso-8859-8"
+_MARKUP = re.compile(r"(<[^<>]{0,2000}>)")
+_HEBREW_LINE = re.compile(r"[^\n]*[\u05d0-\u05ea][^\n]*")
+_LEFT_TO_RIGHT = re.compile(r"&#?\w{1,10};|[A-Za-z0-9](?:[^\u0590-\u05ff\n&;]*[A-Za-z0-9])?")
+_MIRRORED = str.maketrans("()[]{}«»", ")(][}{»«")
+
+
+def logical(text: str) -> str:
+    """HTML whose Hebrew lines are stored in visual order, in the order of reading: each line is reversed, except for
+    Latin words and numbers. Lines with markup inside are reversed piece by piece."""
+
+    def turned(line: re.Match[str]) -> str:
+        parts, position = [], 0
+        for run in _LEFT_TO_RIGHT.finditer(line[0]):
+            parts += [line[0][position : run.start()][::-1].translate(_MIRRORED), run[0]]
+            position = run.end()
+        return "".join(reversed([*parts, line[0][position:][::-1].translate(_MIRRORED)]))
+
+    pieces = _MARKUP.split(text)
+    pieces[::2] = [_HEBREW_LINE.sub(turned, piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
 def decode(html: bytes, content_type: str | None = None) -> str:
     """The text of a page. Never fails: invalid bytes become U+FFFD.
 
@@ -74,16 +98,19 @@ def decode(html: bytes, content_type: str | None = None) -> str:
             # the page ends inside a character
             if error.start >= len(html) - 3 and error.reason == "unexpected end of data":
                 return html.decode("utf-8", "replace")
-    declared = []
+    declared: list[str] = []
+    visual = False
     for label in _declarations(head, content_type):
         found = codec(label)
+        visual = visual or (not declared and getattr(webencodings.lookup(label.strip()), "name", "") == VISUAL)
         if found and not found.startswith(("utf-16", "utf-32")) and found not in declared:
             declared.append(found)
     for name in declared:
         try:
-            return html.decode(name)
+            text = html.decode(name)
         except UnicodeDecodeError:
             continue
+        return logical(text) if visual and name == "iso8859-8" else text
     if not declared or declared == ["utf-8"]:
         # mostly UTF-8 with a few stray bytes is UTF-8; anything else goes to the detector
         text = html.decode("utf-8", "replace")

@@ -112,7 +112,8 @@ class Head:
         """Words the page's authors and software chose for the whole of it: generator, og:type, classes of the body."""
 
         self.bodies: list[str] = []
-        """HTML of what the page's data say its text is: articleBody of JSON-LD, texts in __NEXT_DATA__."""
+        """HTML of what the page's data say its text is: articleBody of JSON-LD, texts in __NEXT_DATA__, scripts of
+        HTML."""
 
     def root(self, attributes: dict[str, str]) -> None:
         self.root_language = attributes.get("lang") or attributes.get("xml:lang") or self.root_language
@@ -220,6 +221,11 @@ class Head:
                     if key.lower() in _BODIES and isinstance(value, str) and len(value) >= MIN_BODY:
                         self.bodies.append(_as_html(value, _urls(node.get("image"))))
                 stack += (value for value in reversed(node.values()) if isinstance(value, dict | list))
+
+    def template(self, text: str) -> None:
+        """The HTML in a script element, from which a script builds the page."""
+        if MIN_BODY <= len(text) <= MAX_DATA and "<p" in text and "{{" not in text and "<%" not in text:
+            self.bodies.append(text)
 
     def thing(self, node: dict[str, Any]) -> None:
         if len(self.leads) < MAX_LEADS:

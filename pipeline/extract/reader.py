@@ -54,6 +54,7 @@ MAX_UNCLOSED = 128
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
 _BREAK = "\n"
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # texts of links from headings to themselves
+_TEMPLATES = frozenset(("text/template", "text/x-template", "text/html"))  # types of scripts that hold HTML
 _NOTE = re.compile(r"\b(?:foot|end)?note|\breference\b|\bnoteref|\bfn(?:ref)?\b", re.I)
 # Opened by a click, but not part of the text
 _NEVER_OPENED = H.NAVIGATION | H.FORM | H.COOKIE | H.SHARE | H.RELATED
@@ -316,6 +317,8 @@ class PageReader:
         shown = self.pictures.shown(tag, attributes)
         if shown and not state & SKIP:
             self.image(shown)
+        if tag == "template" and attributes.get("shadowrootmode", "").lower() in ("open", "closed"):
+            return state  # a browser shows it in place of the element around it
         if tag == "picture" or (shown and tag != "object" and tag != "video"):
             return state
         if tag == "ruby":
@@ -333,7 +336,7 @@ class PageReader:
             self.raw = []
             self.raw_type = kind = attributes.get("type", "").lower()
             self.application = attributes.get("id") == "__NEXT_DATA__"
-            data = self.application or "ld+json" in kind
+            data = self.application or "ld+json" in kind or kind in _TEMPLATES
             source = JSON_LD if data else TEX if kind.startswith("math/") and not state & SILENT else 0
             return (state | SKIP | source) & ~IN_FORMULA
         elif tag == "title":
@@ -407,6 +410,8 @@ class PageReader:
         self.raw = []
         if state & JSON_LD and self.application:
             self.page.head.application_data(text)
+        elif state & JSON_LD and self.raw_type in _TEMPLATES:
+            self.page.head.template(text)
         elif state & JSON_LD:
             self.page.head.json_ld(text)
         elif state & TITLE:

@@ -21,6 +21,7 @@ Flags = NDArray[np.bool_]
 HIDDEN_PICTURE, ICON, OUTSIDE = "image.hidden", "image.icon", "image.outside"
 """Rules under which images are left out, besides PLACEHOLDER."""
 FORUM = PAGE_KINDS.index("forum")
+DOCUMENTATION = PAGE_KINDS.index("documentation")
 PROSE_KINDS = [PAGE_KINDS.index(kind) for kind in ("article", "documentation", "forum")]
 ICON_SIDE = 32
 ALONE = 0.9  # the kept share of a page's characters
@@ -72,7 +73,7 @@ def select(page: Page, url: str, comments: bool = False) -> Selection:
     for index in images.indices:
         block = page.pictures[index].block
         kept[block] |= 0 < text.chars[block] <= MAX_CAPTION and (revealed or not page.blocks[block].state & HIDDEN)
-    return Selection(text.changed("beside a kept image", kept), images, total, found)
+    return Selection(text.changed("caption of a kept image", kept), images, total, found)
 
 
 def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: bool = False) -> tuple[TextChoice, bool]:
@@ -110,6 +111,9 @@ def _corrected(page: Page, text: TextChoice, out: Flags, plain: Flags, comments:
     text = text.changed("list that is mostly kept", text.kept | (whole & ~out))
     between = _between(page, text.kept, chars, plain & (links == 0))
     text = text.changed("between kept lines", text.kept | (between & ~out))
+    # a page with little else, such as a book: small print and cells of tables are its text
+    if float(chars @ text.kept) > ALONE * float(chars.sum()):
+        text = text.changed("in the best part", text.kept | (plain & (links == 0) & ~out))
     inherited = np.array([page.inherited[block.element] for block in page.blocks])
     comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
     foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
@@ -167,7 +171,7 @@ def _between(page: Page, kept: Flags, chars: NDArray[np.float32], plain: Flags) 
 
 def _contents(page: Page, chars: NDArray[np.float32], links: NDArray[np.float32]) -> Flags:
     """Tables of contents: elements with links into the page itself and nothing else but a heading."""
-    entry = (chars > 0) & (np.abs(links - LOCAL_LINK * chars) <= 1)
+    entry = (links > 0) & (np.abs(links - LOCAL_LINK * chars) <= 1)
     count = np.concatenate(([0], np.cumsum(entry)))
     other = np.concatenate(([0], np.cumsum(chars * ~entry, dtype=np.float64)))
     first, last = np.array(page.first, np.int64), np.array(page.last, np.int64)
@@ -224,7 +228,10 @@ def _images(page: Page, total: Sums, found: Candidate, text: TextChoice, reveale
     # a page with little else, such as a book: what stands in its best part is its own
     alone = float(text.chars @ text.kept) > ALONE * float(text.chars.sum())
     rows = image_classifier.features(page, total, found, text)
-    likely = dict(zip(image_classifier.candidates(page), image_classifier.probabilities(rows).tolist(), strict=True))
+    candidates = image_classifier.candidates(page)
+    likely = dict(zip(candidates, image_classifier.probabilities(rows).tolist(), strict=True))
+    least = dict(zip(candidates, image_classifier.thresholds(rows).tolist(), strict=True))
+    documentation = text.kinds[DOCUMENTATION] > LIKELY
     chosen = ChosenImages(set(), likely, rows, {})
     for index, picture in enumerate(page.pictures):
         if not picture.urls:
@@ -233,9 +240,9 @@ def _images(page: Page, total: Sums, found: Candidate, text: TextChoice, reveale
             picture.left_out = HIDDEN_PICTURE
         elif is_decoration(picture):
             picture.left_out = ICON
-        elif picture.block < 0:
+        elif picture.block < 0 or (documentation and _teaser(page, total, text, picture.element)):
             picture.left_out = OUTSIDE
-        elif likely[index] > image_classifier.THRESHOLD:
+        elif likely[index] > least[index]:
             chosen.indices.add(index)
         elif alone and found.inside[picture.element] and not picture.target:
             chosen.overrides[index] = "in the best part"
@@ -245,6 +252,14 @@ def _images(page: Page, total: Sums, found: Candidate, text: TextChoice, reveale
             picture.left_out = OUTSIDE
     chosen.indices.update(chosen.overrides)
     return chosen
+
+
+def _teaser(page: Page, total: Sums, text: TextChoice, element: int) -> bool:
+    """Whether the nearest text around an image is short, mostly a link, and was left out: the title of another page."""
+    while element > 0 and not total.chars[element]:
+        element = page.parents[element]
+    short = 0 < total.chars[element] <= MAX_CAPTION and 2 * total.links[element] > total.chars[element]
+    return short and not text.kept[page.first[element] : page.last[element]].any()
 
 
 def _card(page: Page, text: TextChoice, picture: Picture) -> bool:

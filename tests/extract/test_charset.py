@@ -4,7 +4,7 @@ import pytest
 import webencodings
 from webencodings.labels import LABELS
 
-from pipeline.extract.charset import codec, decode
+from pipeline.extract.charset import codec, decode, logical
 
 CYRILLIC, LATIN = "Смотритель маяка каждый вечер", "Der Wärter stieg jeden Abend über die große Treppe"
 TEXTS = {
@@ -40,9 +40,18 @@ def test_pages_under_every_label_of_the_standard(label: str) -> None:
     if name == "x-user-defined":
         assert text in decode(f"<meta charset={label}><p>{text}".encode("cp1252"))
         return
-    data = webencodings.encode(f"<meta charset={label}><p>{text}</p>", label)
+    stored = logical(text) if name == "iso-8859-8" else text  # from left to right, as it is shown
+    data = webencodings.encode(f"<meta charset={label}><p>{stored}</p>", label)
     assert text in decode(data)
-    assert text in decode(webencodings.encode(f"<p>{text}</p>", label), f"text/html; charset={label.upper()}")
+    assert text in decode(webencodings.encode(f"<p>{stored}</p>", label), f"text/html; charset={label.upper()}")
+
+
+def test_visual_hebrew_is_read_from_right_to_left() -> None:
+    lines = "<p class='אב'>(1998) רצה רולדגמה רמוש<br>,Hello World &amp; תוגרדמב ספיט</p>"
+    read = "<p class='אב'>שומר המגדלור הצר (1998)<br>טיפס במדרגות &amp; Hello World,</p>"
+    assert decode(lines.encode("iso8859-8"), "text/html; charset=iso-8859-8") == read
+    assert decode(lines.encode("iso8859-8"), "text/html; charset=iso-8859-8-i") == lines
+    assert logical(logical(read)) == read
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,62 @@ def test_text_that_stands_only_in_the_pages_data(kind):
     assert files(found) == ["a.jpg"]
 
 
+@pytest.mark.parametrize(
+    "inner",
+    [
+        f"<script type=text/template>{PARAGRAPHS}<img src=/img/a.jpg width=800></script>",
+        f"<script type=text/html><div>{PARAGRAPHS}<img src=/img/a.jpg width=800></div></script>",
+        f"<my-story><template shadowrootmode=open><img src=/img/a.jpg width=800>{PARAGRAPHS}</template></my-story>",
+    ],
+)
+def test_text_that_a_script_or_the_browser_puts_into_the_page(inner):
+    found = read(f"{MENU}<div id=app></div>{inner}{FOOTER}")
+    assert words(found).split("\n\n") == [BEFORE, MIDDLE, AFTER]
+    assert files(found) == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        f"<template><p>{BEFORE}</p></template>",
+        f"<script type=text/x-handlebars><p>{BEFORE}</p></script>",
+        f"<script type=text/template><p>{{{{name}}}}</p><p>{BEFORE}</p></script>",
+    ],
+)
+def test_a_template_that_waits_for_data_is_no_text(inner):
+    assert BEFORE not in words(read(f"{inner}<article><p>{MIDDLE}</p><p>{AFTER}</p></article>"))
+    assert extract(page(inner), URL) is None
+
+
+def test_thumbnails_of_other_pages_in_documentation():
+    thumbnail = (
+        '<div class="sphx-glr-thumbcontainer"><figure><img alt="{0}" src="/_images/{0}_thumb.png"><figcaption>'
+        '<p><a class="reference internal" href="../auto_examples/{0}.html"><span>{0}</span></a></p>'
+        "</figcaption></figure></div>"
+    )
+    thumbnails = "".join(map(thumbnail.format, ("1", "2", "3", "4")))
+    function = (
+        '<section><h2>lamp_{0}</h2><dl class="py function"><dt class="sig sig-object py">lamp.lamp_{0}(oil, wick)</dt>'
+        f"<dd><p>{{0}}. {BEFORE}</p><p>{{0}}. {AFTER}</p><pre>>>> lamp_{{0}}(oil, 3)\n0.25</pre>"
+        '<img src="/_images/lamp-{0}-1.png" alt="A lamp" width="640"></dd></dl>'
+        f"<section><h3>Examples using lamp_{{0}}</h3>{thumbnails}</section></section>"
+    )
+    functions = "".join(function.format(number) for number in range(6))
+    head = '<meta name="generator" content="Sphinx">'
+    edit = "<p><a href=/edit>Edit this page</a> <a href=#top>On this page</a> Table of Contents Previous Next</p>"
+    url = "https://docs.lamps.org/en/stable/manual/reference/api/lamp.html"
+    found = read(f"{MENU}<main><article><h1>lamp</h1>{functions}</article></main>{edit}{FOOTER}", head, url)
+    assert files(found) == [f"lamp-{number}-1.png" for number in range(6)]
+
+
+def test_short_lines_and_cells_of_a_book_stay():
+    cells = "<tr><td>Letter</td><td>D</td><td>158</td></tr><tr><td>Letter</td><td>G</td><td>1886</td></tr>"
+    chapter = f"<h2>Chapter {{0}}</h2><p>{BEFORE}</p><p>{MIDDLE}</p><table>{cells}</table><p>No.</p><p>{AFTER}</p>"
+    found = read("".join(chapter.format(number) for number in range(4)))
+    assert words(found).count("Letter | D | 158\nLetter | G | 1886") == 4
+    assert words(found).count("No.") == 4
+
+
 @pytest.mark.parametrize("kind", ["articleBody", "__NEXT_DATA__"])
 def test_what_a_page_shows_comes_before_its_data(kind):
     shown = "".join(f"<p>{number}. {MIDDLE} {MIDDLE}</p>" for number in range(4))
