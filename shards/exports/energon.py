@@ -1,6 +1,6 @@
 """A WebDataset of documents for NVIDIA's megatron-energon, with the files that tell it how to read a sample.
 
-`energon prepare DIR --non-interactive --split-ratio 1,0,0 --dataset-yaml-name dataset.yaml` then writes its index."""
+`energon prepare DIR --non-interactive --split-ratio 1,0,0` then writes its index."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,8 +1,9 @@
 """Files of exports: shards of a fixed number of samples, Parquet with bounded memory, and images beside a table."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,28 +74,33 @@ def dumps(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
 
 
-class ImagesBeside:
-    """Collects the distinct images of a table that names them by URL, and writes their bytes beside it as img2dataset
-    does: images/00000.tar, ... with KEY.jpg and KEY.json, whose `url` is the name in the table.
+@contextmanager
+def images_beside(folder: Path, load_image: LoadImage) -> Iterator[Callable[[StoredImage], str]]:
+    """A function that returns the URL by which a table names an image, and writes each distinct image once beside it as
+    img2dataset does: 00000.tar, ... in `folder`, with KEY.jpg and KEY.json, whose `url` is the name in the table.
 
-    Memory: what is known of each distinct image, a few hundred bytes."""
+    Memory: 8 bytes for each distinct URL, plus Python's overhead."""
+    seen: set[bytes] = set()
+    tars: list[TarWriter] = []
+    with ExitStack() as stack:
 
-    def __init__(self) -> None:
-        self._images: dict[str, StoredImage] = {}
+        def add(image: StoredImage) -> str:
+            url = image_url(image)
+            stamp = hashlib.sha256(url.encode("utf-8", "replace")).digest()[:8]
+            if stamp in seen:
+                return url
+            shard, index = divmod(len(seen), SHARD_IMAGES)
+            if index == 0:
+                stack.close()
+                folder.mkdir(exist_ok=True)
+                tars[:] = [stack.enter_context(tar_shard(folder, shard))]
+            seen.add(stamp)
+            data, key = load_image(image), f"{shard:05d}{index:04d}"
+            tars[0].add(f"{key}.{image_extension(data)}", data)
+            tars[0].add(f"{key}.json", dumps(img2dataset_columns(key, image)))
+            return url
 
-    def add(self, image: StoredImage) -> str:
-        """The URL by which the table names an image."""
-        self._images.setdefault(image_url(image), image)
-        return image_url(image)
-
-    def write(self, folder: Path, load_image: LoadImage) -> None:
-        folder.mkdir()
-        for shard, images in in_shards(self._images.values(), SHARD_IMAGES):
-            with tar_shard(folder, shard) as tar:
-                for index, image in enumerate(images):
-                    data, key = load_image(image), f"{shard:05d}{index:04d}"
-                    tar.add(f"{key}.{image_extension(data)}", data)
-                    tar.add(f"{key}.json", dumps(img2dataset_columns(key, image)))
+        yield add
 
 
 def img2dataset_columns(key: str, image: StoredImage) -> dict[str, Any]:

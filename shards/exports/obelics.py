@@ -1,12 +1,12 @@
 """OBELICS' Parquet (arXiv 2306.16527; HuggingFaceM4/OBELICS): parallel lists of texts and of URLs of images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from shards.exports.files import ImagesBeside, dumps, in_shards, write_parquet
+from shards.exports.files import dumps, images_beside, in_shards, write_parquet
 from shards.exports.samples import Sample, image_url, training_samples
 from shards.records import StoredImage
 from shards.writers import LoadImage
@@ -23,21 +23,20 @@ SCHEMA = pa.schema(
 
 
 def write_obelics(documents: Iterable[dict[str, Any]], load_image: LoadImage, folder: Path) -> int:
-    """Write 00000.parquet, ... with one row per document, and the images beside them (`ImagesBeside`)."""
-    beside, count = ImagesBeside(), 0
+    """Write 00000.parquet, ... with one row per document, and the images beside them (`images_beside`)."""
+    count = 0
     folder.mkdir(parents=True, exist_ok=True)
-    for number, samples in in_shards(training_samples(documents), SHARD_DOCUMENTS):
-        count += write_parquet(folder / f"{number:05d}.parquet", SCHEMA, _rows(samples, beside))
-    if count:
-        beside.write(folder / "images", load_image)
+    with images_beside(folder / "images", load_image) as add:
+        for number, samples in in_shards(training_samples(documents), SHARD_DOCUMENTS):
+            count += write_parquet(folder / f"{number:05d}.parquet", SCHEMA, _rows(samples, add))
     return count
 
 
-def _rows(samples: Iterable[Sample], beside: ImagesBeside) -> Iterator[dict[str, Any]]:
+def _rows(samples: Iterable[Sample], add: Callable[[StoredImage], str]) -> Iterator[dict[str, Any]]:
     for sample in samples:
         url, capture = sample.row["url"], sample.row["capture"]
         yield {
-            "images": [beside.add(node) if isinstance(node, StoredImage) else None for node in sample.nodes],
+            "images": [add(node) if isinstance(node, StoredImage) else None for node in sample.nodes],
             "metadata": dumps(
                 [_metadata(url, node) if isinstance(node, StoredImage) else None for node in sample.nodes]
             ).decode(),

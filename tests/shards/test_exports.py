@@ -25,7 +25,7 @@ from shards.exports.omnicorpus import write_omnicorpus
 from shards.exports.openflamingo import write_openflamingo
 from shards.exports.samples import training_samples
 from shards.exports.webdataset import write_webdataset
-from shards.records import Text
+from shards.records import StoredImage, Text
 from shards.tokenizer import Tokenizer
 from shards.windows import Window, WindowOptions, document_windows
 from shards.writers import window_columns
@@ -204,6 +204,28 @@ def test_nothing_to_export_leaves_no_file(name: str, tmp_path: Path) -> None:
     rows = [] if EXPORTS[name].rows == "windows" else [HELD_OUT]
     assert EXPORTS[name].write(rows, load, tmp_path) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_beside_a_table_are_cut_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SHARD_IMAGES", 3)
+    write_obelics(DOCUMENTS, load, tmp_path)
+    names = []
+    for shard in sorted((tmp_path / "images").iterdir()):
+        with tarfile.open(shard) as tar:
+            names.append([name for name in tar.getnames() if name.endswith(".jpg")])
+    assert names == [["000000000.jpg", "000000001.jpg", "000000002.jpg"], ["000010000.jpg"]]
+
+
+def test_damage_leaves_no_unfinished_file(tmp_path: Path) -> None:
+    def damaged(image: StoredImage) -> bytes:
+        if image.image.url == URLS[2]:
+            raise ValueError("damaged")
+        return load(image)
+
+    for name in set(EXPORTS) - {"openflamingo"}:
+        with pytest.raises(ValueError, match="damaged"):
+            EXPORTS[name].write(DOCUMENTS, damaged, tmp_path / name)
+        assert [path for path in (tmp_path / name).rglob("*") if path.is_file()] == []
 
 
 def test_row_groups_end_before_their_pictures_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
