@@ -148,7 +148,9 @@ def _url(piece: _Piece, number: int, base: str) -> str:
 def _date(text: str) -> str:
     """A mail date in the form of WARC files, "" if there is none."""
     try:
-        return parsedate_to_datetime(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        date = parsedate_to_datetime(text)
+        # a date of zone -0000 is in UTC (RFC 5322, section 3.3)
+        return (date.astimezone(UTC) if date.tzinfo else date).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, TypeError):
         return ""
 

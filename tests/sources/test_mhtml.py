@@ -3,6 +3,7 @@
 import base64
 import quopri
 import shutil
+import time
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -73,6 +74,17 @@ def test_a_saved_page_and_its_pictures(tmp_path: Path) -> None:
     assert (picture.body, other.body) == (PNG, PNG + b"\r\n--")
     assert {record.date for record in (page, picture)} == {"2026-01-02T09:00:00Z"}
     assert page.content_type == "text/html; charset=utf-8" and page.rule is None
+
+
+def test_a_date_without_a_zone_is_in_utc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        (page,) = read(tmp_path / "a.mhtml", saved(PAGE).replace(b"10:00:00 +0100", b"10:00:00 -0000"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert page.date == "2026-01-02T10:00:00Z"
 
 
 def test_what_chromium_saves(tmp_path: Path) -> None:
