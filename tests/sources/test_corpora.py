@@ -2,6 +2,7 @@
 them."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -15,19 +16,27 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Picture
 
+from pipeline.build import build
 from pipeline.cli.commands import run
+from pipeline.engine.progress import Progress
 from pipeline.errors import BuildError
 from pipeline.export import export
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
+from pipeline.miniweb.serve import Asked, Server
+from pipeline.recipe import load
 from pipeline.sources.given import KIND, document_of
 from pipeline.sources.record import Record
+from pipeline.stages.fetch import Network
 from pipeline.stages.parts import cut, with_images
+from shards.readers import read_documents
 from shards.records import Text
-from tests.corpora import build_here
+from tests.corpora import SMALL, build_here
+from tests.fetch.answers import ok
 
 URL = "https://example.org/a"
 LIMIT = 1_000_000
+ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 LISTS = [(name, pa.list_(pa.string())) for name in ("images", "texts")]
 OBELICS = pa.schema([*LISTS, ("metadata", pa.string()), ("general_metadata", pa.string())])
 
@@ -157,3 +166,31 @@ def test_obelics_comes_back_with_the_same_order_and_text(small_corpus: Path, tmp
     levels = {level["level"]: level for level in funnel(open_corpus(corpus))["levels"]}
     assert levels["records"]["out"]["page"] == len(first) and levels["windows"]["out"]["train"] > 50
     assert "image.outside" not in {rule["rule"] for rule in levels["images"]["rules"]}
+
+
+def test_images_that_are_not_beside_are_fetched_and_opt_outs_are_obeyed(tmp_path: Path) -> None:
+    bodies = {"/one.jpg": noise(1), "/closed/two.jpg": noise(2), "/robots.txt": b"User-agent: *\nDisallow: /closed/\n"}
+    asked: list[str] = []
+
+    def answer(request: Asked) -> bytes:
+        asked.append(request.target)
+        return ok(bodies[request.target]) if request.target in bodies else ABSENT
+
+    words = "harbour morning lighthouse photograph museum northern rocks tide boats painting"
+    text = " ".join(f"The {one} of the {two} is there." for one in words.split() for two in words.split()[:4])
+    with Server(["127.0.0.1"], 0, answer) as server:
+        images = [f"http://127.0.0.1:{server.port}{name}" for name in ("/one.jpg", "/closed/two.jpg")]
+        path = tmp_path / "a.parquet"
+        rows = [row([None, text, None], [images[0], None, images[1]])]
+        pq.write_table(pa.Table.from_pylist(rows, OBELICS), path)
+        network = Network(allow_private=("127.0.0.1/32",))
+        options = ["--direct_num_workers=1"]
+        recipe = load("web", SMALL)
+        build([str(path)], tmp_path / "c", recipe, "file:///", options, Progress(io.StringIO()), network)
+    corpus = open_corpus(tmp_path / "c")
+    (document,) = read_documents(map(corpus.path, corpus.files("documents")))
+    assert document["texts"] == [None, text] and document["images"][0]["url"] == images[0]
+    assert document["images"][0]["sha256"] == hashlib.sha256(bodies["/one.jpg"]).digest()
+    assert "/one.jpg" in asked and "/closed/two.jpg" not in asked
+    levels = {level["level"]: level for level in funnel(corpus)["levels"]}
+    assert {"rule": "robots.disallow", "count": 1} in levels["images"]["rules"]
