@@ -26,11 +26,14 @@ class Corpus:
 
         `input_ids` and `image_positions` are int32 arrays, `images` the encoded images. Raises ValueError, naming the
         file, for a damaged shard."""
+        return read_windows(self.shards(split), columns=_list(columns))
+
+    def shards(self, split: str) -> list[Path]:
+        """The files of the windows of a split, "train" or "validation": Parquet if the corpus has it, else tar."""
         if split not in ("train", "validation"):
             raise ValueError(f'split is "train" or "validation", not {split!r}')
         prefix = f"windows/{split}-"
-        files = self._files(prefix, ".parquet") or self._files(prefix, ".tar")
-        return read_windows(files, columns=_list(columns))
+        return self._files(prefix, ".parquet") or self._files(prefix, ".tar")
 
     def files(self, folder: str) -> list[Path]:
         """The Parquet files of "documents", "images" (the index, a row for each URL) or "windows", for readers such as

@@ -1,5 +1,6 @@
 """The scripts in examples/ run."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,3 +30,10 @@ def test_read_windows_shows_each_image_at_its_token(small_corpus: Path):
     printed = run("read_windows.py", str(small_corpus))
     assert printed.startswith("http")
     assert printed.count("\ntoken ") == printed.count("<image>") >= 1
+
+
+def test_train_batches_reads_every_token_in_both_epochs(small_corpus: Path):
+    lines = run("train_batches.py", str(small_corpus)).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["epoch 0", "epoch 1"]
+    assert all(re.fullmatch(r"epoch \d: \d+ windows, \d+ tokens, \d+ images", line) for line in lines)
+    assert " 0 tokens" not in lines[0]
