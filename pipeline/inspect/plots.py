@@ -50,9 +50,9 @@ def histogram(bins: Sequence[dict[str, Any]], description: str) -> Markup:
             )
         parts.append("</a></g>" if href else "</g>")
         if index % every == 0:
-            parts.append(
-                f'<text x="{x + step / 2:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(row["name"])}</text>'
-            )
+            half = LETTER * len(row["name"]) / 2
+            at = min(max(x + step / 2, half), WIDTH - half)
+            parts.append(f'<text x="{at:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(row["name"])}</text>')
         if row["count"] == highest:
             anchor = "start" if index < len(bins) / 3 else "end" if index > 2 * len(bins) / 3 else "middle"
             at = {"start": x + 1, "middle": x + step / 2, "end": x + step - 1}[anchor]
@@ -100,7 +100,11 @@ def lines(
         if len(places) == 1:  # a line of one point would be invisible
             places += [(places[0][0] + 8, places[0][1])]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<g><title>{escape(name)}</title><polyline class="line s{number % 6}" points="{path}"/></g>')
+        # dashed over wide: a line that covers another one leaves it visible
+        stroke = 'stroke-width="1.8" stroke-dasharray="5 4"' if number % 2 else 'stroke-width="3"'
+        parts.append(
+            f'<g><title>{escape(name)}</title><polyline class="line s{number % 6}" {stroke} points="{path}"/></g>'
+        )
     drawing = _svg("".join(parts), wide, high, description)
     keys = Markup("").join(
         Markup('<span class="key k{}">{}</span>').format(number % 6, name) for number, name in enumerate(series)
@@ -128,12 +132,17 @@ def intervals(rows: Sequence[dict[str, Any]], description: str) -> Markup:
     for number, row in enumerate(rows):
         y = 18 + number * row_high
         parts.append(
-            f'<text class="name" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(row["name"])}</text>'
+            f'<text class="name" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(_short(row["name"]))}'
+            f"<title>{escape(row['name'])}</title></text>"
             f'<line class="whisker" x1="{place(row["low"]):.1f}" x2="{place(row["high"]):.1f}" y1="{y}" y2="{y}"/>'
             f'<circle class="point" cx="{place(row["mean"]):.1f}" cy="{y}" r="4"/>'
             f'<text class="top" x="{wide - 4}" y="{y + 4}" text-anchor="end">{signed(row["mean"])}</text>'
         )
     return _svg("".join(parts), wide, tall, description)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 29 else f"{name[:28]}…"
 
 
 def signed(number: float) -> str:

@@ -1,6 +1,7 @@
 """report.html: one file without scripts or network access that shows a corpus as a reader would see it."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,12 @@ from shards.records import StoredImage, Text
 from shards.tokenizer import EOC_MARKER, IMAGE_MARKER
 
 HERE = Path(__file__).parent
-PICTURES = 40
-"""Maximum images in a report: at about 15 kB each it stays under a megabyte."""
+DOCUMENT_PICTURES, WINDOW_PICTURES = 40, 25
+PICTURES = DOCUMENT_PICTURES + WINDOW_PICTURES
+"""Maximum images in a report: at about 15 kB each it stays near a megabyte."""
 DOCUMENTS = 4
+"""Documents shown: fewer if they have more than DOCUMENT_PICTURES images together."""
 WINDOWS = {"train": 3, "validation": 2}
-PER_DOCUMENT = 6
-"""Images shown per document; the others become placeholders."""
 NODES = 24
 """Nodes shown per document."""
 RUN_PICTURES = 24
@@ -111,8 +112,9 @@ def style() -> Markup:
 
 def write_report(corpus: Finished, path: Path, funnel: dict[str, Any], figures: dict[str, Any]) -> None:
     """Write the report; deterministic. Raises OSError if `path` cannot be written."""
-    pictures = Pictures(corpus, PICTURES)
-    documents = [shown_document(document, pictures, PER_DOCUMENT) for document in sample_documents(corpus, DOCUMENTS)]
+    pictures = Pictures(corpus, DOCUMENT_PICTURES)
+    documents = shown_documents(sample_documents(corpus, DOCUMENTS), pictures)
+    pictures.left = WINDOW_PICTURES
     windows = [window for split, count in WINDOWS.items() for window in sample_windows(corpus, split, count)]
     where = places(corpus, (image["stored_sha256"] for window in windows for image in window.images))
     run = shown_run(corpus, latest_run(corpus), pictures)
@@ -221,11 +223,21 @@ def summary(figure: dict[str, Any]) -> str:
 
 def shown_ranking(title: str, figure: dict[str, Any]) -> dict[str, Any]:
     rows = list(figure["rows"])
-    if figure["others"]:
-        rows.append({"name": f"{figure['distinct'] - len(rows):,} others", "count": figure["others"]})
     most = max((row["count"] for row in rows), default=1)
     shown = [row | {"share": percent(row["count"], most)} for row in rows]
+    if figure["others"]:  # a bar for all of them together would hide the others
+        shown.append({"name": f"{figure['distinct'] - len(rows):,} others", "count": figure["others"], "share": None})
     return {"title": title, "note": f"{figure['distinct']:,} different", "rows": shown}
+
+
+def shown_documents(documents: Sequence[SampleDocument], pictures: Pictures) -> list[dict[str, Any]]:
+    """Documents with all their images, leaving out those that have too many; the first is always shown."""
+    shown: list[dict[str, Any]] = []
+    for document in documents:
+        images = sum(not isinstance(node, Text) for node in document.nodes[:NODES])
+        if not shown or images <= pictures.left:
+            shown.append(shown_document(document, pictures, NODES))
+    return shown
 
 
 def shown_document(document: SampleDocument, pictures: Pictures, most: int) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Run:
     name: str
     manifest: str
     sentence: str
+    too_few: bool
     lines: list[str]
     tiles: list[dict[str, Any]]
     best: list[Ranked]
@@ -84,6 +85,7 @@ def _run(path: Path, data: dict[str, Any]) -> Run:
         path.parent.name,
         _manifest(path.with_name("options.json")),
         sentence[:1].upper() + sentence[1:] + ".",
+        _part(data, "gain").get("enough") is False,
         _lines(data),
         [tile for tile in (*_tiles(data, gain), _few_shot(path.with_name("evaluate.json"))) if tile["plot"]],
         _documents(documents.get("best")),

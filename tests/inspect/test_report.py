@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.inspect.figures import figures
+from pipeline.inspect.figures import figures, ranking
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
-from pipeline.inspect.plots import ticks
-from pipeline.inspect.report import PICTURES, RUN_PICTURES, is_web, shown_level, write_report
+from pipeline.inspect.pictures import Pictures
+from pipeline.inspect.plots import lines, ticks
+from pipeline.inspect.report import (
+    PICTURES,
+    RUN_PICTURES,
+    is_web,
+    shown_documents,
+    shown_level,
+    shown_ranking,
+    write_report,
+)
 from pipeline.inspect.runs import read_run
 from pipeline.inspect.samples import SampleDocument, harmless, sample_documents, sample_dropped, visible
 from shards.records import Text
@@ -56,6 +66,28 @@ def test_the_funnel_in_the_report_ends_at_what_was_kept(small_corpus: Path) -> N
         shown = shown_level(level)
         assert shown["left"] == sum(level["out"].values())
         assert sum(shown["shares"]) + sum(row["share"] for row in shown["rows"]) == pytest.approx(100, abs=0.01)
+
+
+def test_all_images_of_the_shown_documents_are_shown(small_corpus: Path, tmp_path: Path) -> None:
+    documents = report_of(small_corpus, tmp_path / "report.html").split('id="documents"')[1].split('id="windows"')[0]
+    assert documents.count("<img ") > 3 and 'class="mark"' not in documents
+    shown = sample_documents(open_corpus(small_corpus), 4)
+    images = [sum(not isinstance(node, Text) for node in document.nodes) for document in shown]
+    pictures = Pictures(open_corpus(small_corpus), images[0])
+    assert len(shown_documents(shown, pictures)) == 1, "fewer documents rather than fewer images"
+
+
+def test_the_tail_of_a_ranking_has_no_bar() -> None:
+    figure = ranking(Counter({"a": 9, "b": 5} | {f"tail {number}": 1 for number in range(40)}))
+    rows = shown_ranking("Hosts", figure)["rows"]
+    assert rows[0]["share"] == 100 and rows[-1] == {"name": "30 others", "count": 30, "share": None}
+
+
+def test_a_line_under_another_one_is_visible() -> None:
+    drawn = lines({"reference": [(0, 1), (1, 2)], "control": [(0, 1), (1, 2)]}, "loss")
+    assert re.findall(r'class="line s(\d)" stroke-width="([\d.]+)"( stroke-dasharray)?', drawn) == [
+        ("0", "3", ""), ("1", "1.8", " stroke-dasharray"),
+    ]  # fmt: skip
 
 
 def test_hostile_pages_are_text(hostile_corpus: Path, tmp_path: Path) -> None:
@@ -178,6 +210,13 @@ def test_a_run_is_shown(small_corpus: Path, tmp_path: Path) -> None:
     ]
     (corpus / "runs" / "a" / "evaluate.json").write_text(json.dumps({"task": "birds", "mode": "closed", "rows": shots}))
     page = report_of(corpus, tmp_path / "report.html")
+    assert "Too few to say" not in page
+    (corpus / "runs" / "b").mkdir()
+    few = run_of(corpus)
+    few["gain"]["enough"] = False
+    (corpus / "runs" / "b" / "result.json").write_text(json.dumps(few))
+    training = report_of(corpus, tmp_path / "few.html").split('id="training"')[1]
+    assert training.index("Too few to say") < training.index("<svg")
     assert "Images carry 0.09 bits per token of the text they belong to &lt;script&gt;" in page
     assert "+0.500 bits per token over 90 tokens" in page
     # losses and gates, penalties by dose, three variants of few-shot; gain, next, two penalties, three distances, doses

@@ -210,6 +210,9 @@ def test_log_rows_hold_what_the_report_draws(windows: WindowArrays) -> None:
     ]
     fit(model, sets, LoopOptions(3, rows=1, context=64), 0, rows.append, peak=1e12)
     assert [row["step"] for row in rows] == [0, 1, 2]
+    busy: list[dict] = []  # a peak that was measured while the machine was busy
+    fit(small(windows), sets, LoopOptions(1, rows=1, context=64), 0, busy.append, peak=1.0)
+    assert busy[0]["mfu"] == 1
     assert set(rows[0]["loss"]) == {"windows", "pairs"}
     assert rows[2]["gates"] == model.gates() != rows[0]["gates"]
     assert rows[0]["tokens_per_second"] > 0 and rows[0]["mfu"] > 0 and rows[2]["seconds_left"] == 0

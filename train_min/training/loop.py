@@ -215,11 +215,12 @@ def restore(checkpoint: Path, stamp: dict[str, Any], model: Flamingo, optimizers
 
 
 def speed(model: Flamingo, batches: list[Batch], seconds: float, peak: float | None) -> dict[str, float]:
-    """Tokens per second, and the used share of `peak` operations per second."""
+    """Tokens per second, and the used share of `peak` operations per second: at most 1, as a peak that was measured
+    while other work ran is too low."""
     tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
     found: dict[str, float] = {"tokens_per_second": round(tokens / seconds)}
     if peak:
-        found["mfu"] = round(sum(step_flops(model, batch) for batch in batches) / seconds / peak, 4)
+        found["mfu"] = round(min(1.0, sum(step_flops(model, batch) for batch in batches) / seconds / peak), 4)
     return found
 
 
