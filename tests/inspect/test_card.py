@@ -1,6 +1,8 @@
 """The dataset card and the Croissant metadata of a corpus, read by the packages they are for."""
 
+import json
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -105,6 +107,17 @@ def test_an_image_has_the_author_and_licence_of_its_page(tmp_path: Path) -> None
         "https://example.org/b.html": ("https://example.org/b.png", "", ""),
     }
     assert f"| {cell(licence)} | 1 | 1 |" in (corpus / "README.md").read_text()
+
+
+def test_a_corpus_with_windows_in_tar_files_only_says_what_reads_them(small_corpus: Path) -> None:
+    corpus = open_corpus(small_corpus)
+    files = [entry for entry in corpus.manifest["files"] if not re.fullmatch(r"windows/.*\.parquet", entry["path"])]
+    tars = Finished(corpus.root, corpus.manifest | {"files": files}, corpus.recipe)
+    text = card(tars).decode()
+    configs = yaml.safe_load(text.split("---")[1])["configs"]
+    assert [config["config_name"] for config in configs] == ["documents", "images"] and configs[0]["default"]
+    assert "use the `webdataset` library for them." in text
+    assert [table["@id"] for table in json.loads(croissant(tars, ""))["recordSet"]] == ["documents", "images"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib")
