@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters import takedown
 from filters.rule import Key, Metric, Rule, judge
 
 OBELICS_URL_WORDS = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx", "sex")
@@ -20,7 +21,12 @@ OBELICS_URL_WORDS = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx"
 MMC4_URL_WORDS = ("logo", "button", "icon", "plugin", "widget")
 """Zhu et al. 2023 (arXiv 2304.06939), section 2."""
 FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif", "svg")
-REPEATED, TOO_COMMON, MOST_DOCUMENTS = "image.repeated", "image.too_common", "image.max_documents"
+TAKEN_DOWN, REPEATED, TOO_COMMON, MOST_DOCUMENTS = (
+    "image.takedown",
+    "image.repeated",
+    "image.too_common",
+    "image.max_documents",
+)
 FLAMINGO = "Flamingo (Alayrac et al. 2022, arXiv 2204.14198), A.1"
 SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
 SCORES = tuple(step / 10 for step in range(10))
@@ -118,6 +124,15 @@ RULES = (
         fails=lambda score, most: score > most,
         model=Key("image.nsfw_model", "", "Model that scores images for nudity; none by default", choices=NSFW_MODELS),
         source="open_nsfw's README (Yahoo 2016): above 0.8 almost certainly; mmc4 and OBELICS use other models",
+    ),
+    Rule(
+        TAKEN_DOWN,
+        "reference",
+        "in the takedown list",
+        metrics=("url", "content"),
+        keys=(takedown.FILE,),
+        fails=takedown.references_listed,
+        model=takedown.FILE,
     ),
     Rule(
         REPEATED,

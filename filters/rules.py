@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import image, paragraph, text
+from filters import image, paragraph, takedown, text
 from filters.rule import Key, Level, Metric, Rule
 from filters.text import MASSIVE_TEXT, OBELICS, SHARES
 
@@ -65,6 +65,15 @@ PAGES = (
     Rule("page.not_html", "page", "no HTML"),
     *_opt_outs("page"),
     Rule("page.no_content", "page", "no main content found"),
+    Rule(
+        "page.takedown",
+        "page",
+        "in the takedown list",
+        metrics=("url",),
+        fails=takedown.urls_listed,
+        keys=(takedown.FILE,),
+        model=takedown.FILE,
+    ),
     Rule(
         "page.no_image",
         "page",
@@ -142,6 +151,8 @@ DECODING = (
     Rule("image.unsupported", "image", "an unsupported image format"),
     Rule("image.too_many_pixels", "image", "more pixels than the recipe's limit", keys=(IMAGE_PIXELS,)),
     Rule("image.undecodable", "image", "damaged: cannot be decoded"),
+    Rule("image.not_stored", "image", "not stored in the corpus that is the input"),
+    Rule("image.takedown", "image", "in the takedown list", keys=(takedown.FILE,), model=takedown.FILE),
     Rule("record.crashed", "image", "crashed its worker twice", keys=(RECORD_SECONDS,)),
 )
 DOCUMENTS = (
@@ -207,6 +218,7 @@ def not_applied(values: Mapping[str, Any]) -> list[str]:
         for rule in RULES
         if rule.model
         and not rule.applied(values)
+        and rule.model is not takedown.FILE
         and (rule.model not in LISTS or any(values[key.name] != key.default for key in rule.keys))
     )
     return list(dict.fromkeys(found))

@@ -149,9 +149,10 @@ def word_list(name: str, language: str) -> frozenset[str]:
 
 
 def list_digest(name: str) -> str:
-    """sha256 (hex) of the list that a recipe names; "" without one. Raises WordListError like `word_list`."""
+    """sha256 (hex) of the list that a recipe names; "" without one. Raises WordListError if it cannot be read."""
     if not name:
         return ""
-    if name != PACKAGED:
-        word_list(name, "en")
-    return sha256((LANGUAGES if name == PACKAGED else Path(name)).read_bytes()).hexdigest()
+    try:
+        return sha256((LANGUAGES if name == PACKAGED else Path(name)).read_bytes()).hexdigest()
+    except OSError as error:
+        raise WordListError(f"list {name}: {error.strerror}") from None

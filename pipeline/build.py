@@ -7,18 +7,20 @@ from pathlib import Path
 
 from filters import paragraph
 from filters.rules import LISTS
+from filters.takedown import FILE
 from filters.words import list_digest
 from pipeline.claim import claim, note
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.progress import Progress
 from pipeline.engine.run import Engine
 from pipeline.engine.runner import Runner
-from pipeline.engine.tasks import Task
+from pipeline.engine.tasks import Task, stage_key
 from pipeline.errors import BuildError
 from pipeline.fetch import Networks
 from pipeline.fetch.client import user_agent
+from pipeline.json_files import read_json
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, write_manifest
-from pipeline.recipe import Recipe, StorageSection
+from pipeline.recipe import Recipe, StorageSection, load
 from pipeline.stages import parts
 from pipeline.stages.decisions import DecideImages
 from pipeline.stages.dedup import FindCopies
@@ -28,6 +30,7 @@ from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.missing import fetch_missing, note_missing
 from pipeline.stages.pages import ExtractPages
 from pipeline.stages.references import FindImages
+from pipeline.stages.reuse import is_corpus, take_over
 from pipeline.stages.scores import score_images
 from pipeline.stages.shards import WriteShards, assign_shards
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
@@ -35,6 +38,11 @@ from pipeline.stages.step import Build, Step
 from pipeline.stages.tokenizer import MakeTokenizer, tokenizer_digest
 from pipeline.stages.verdicts import JudgePages
 from pipeline.stages.windows import CutWindows
+
+
+def _taken_down(build: Build) -> str:
+    return list_digest(build.recipe.values()[FILE.name])
+
 
 STAGES: tuple[Step | Callable[[Build], None], ...] = (
     Step(
@@ -54,7 +62,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "verdicts",
         ("pages",),
         lambda b: JudgePages(b.corpus, b.recipe),
-        lambda b: [section.model_dump() for section in (b.recipe.text, b.recipe.paragraph)],
+        lambda b: [[section.model_dump() for section in (b.recipe.text, b.recipe.paragraph)], _taken_down(b)],
     ),
     Step(
         "dedup",
@@ -76,7 +84,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "distinct_images",
         ("references",),
         lambda b: StoreImages(b.corpus, b.input, b.recipe),
-        lambda b: b.recipe.image.model_dump(include=set(StorageSection.model_fields)),
+        lambda b: [b.recipe.image.model_dump(include=set(StorageSection.model_fields)), _taken_down(b)],
         PICTURE_PACKAGES,
     ),
     Step("images", ("distinct_images",), lambda b: IndexImages(b.corpus)),
@@ -85,7 +93,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "decisions",
         ("distinct_images",),
         lambda b: DecideImages(b.corpus, b.recipe),
-        lambda b: [b.recipe.image.model_dump(), b.keys.get("scores")],
+        lambda b: [b.recipe.image.model_dump(), b.keys.get("scores"), _taken_down(b)],
         join=True,
     ),
     Step(
@@ -145,7 +153,8 @@ def build(
     Networks.parse(network.allow_private)
     if not inputs:
         raise BuildError("no input: give WARC files or folders of HTML")
-    paths = parts.resolve(inputs, progress.note)
+    source = _corpus_of(inputs)
+    paths = [source.resolve()] if source else parts.resolve(inputs, progress.note)
     corpus = CorpusDirectory(root.resolve())
     changed = claim(corpus, recipe, paths)
     if changed:
@@ -155,10 +164,43 @@ def build(
         with Runner.from_options(beam_options, log, cores, "pipeline.stages.preload") as runner:
             if runner.remote or not runner.workers:
                 progress.note("limits.record_seconds has no effect: it needs worker processes on this machine")
-            cut = parts.cut(corpus, paths, base_url)
-            note(corpus, recipe, cut)
             engine = Engine(corpus, runner, progress, recipe.limits.record_seconds)
-            run = Build(corpus, recipe, cut, engine, network)
+            if source:
+                before = load(str(source / "recipe.toml"))
+                cut = take_over(source, corpus, before, recipe)
+                run = Build(corpus, recipe, cut, engine, replace(network, fetch=False))
+                _same_pages(source, run, before)
+            else:
+                cut = parts.cut(corpus, paths, base_url)
+                run = Build(corpus, recipe, cut, engine, network)
+            note(corpus, recipe, cut)
             run.run(STAGES)
             write_manifest(corpus, recipe, cut.parts, run.files)
     return corpus
+
+
+def _corpus_of(inputs: Sequence[str]) -> Path | None:
+    """The corpus that is the input, if it is one."""
+    corpora = [Path(text) for text in inputs if is_corpus(Path(text))]
+    if corpora and len(inputs) > 1:
+        raise BuildError(f"{corpora[0]} is a corpus: give it as the only input")
+    return corpora[0] if corpora else None
+
+
+def _same_pages(source: Path, run: Build, before: Recipe) -> None:
+    """Raises BuildError if the pages of a corpus cannot be used with another recipe."""
+    (pages,) = (step for step in STAGES if isinstance(step, Step) and step.name == "pages")
+    key = stage_key(pages.name, [], pages.reads(run), packages=pages.packages)
+    if read_json(run.corpus.work("pages/manifest.json"))["key"] != key:
+        old, new = before.values(), run.recipe.values()
+        named = (
+            "limits.",
+            "extract.",
+            "paragraph.",
+            "image.max_bytes",
+            "image.max_pixels",
+            *(key.name for key in LISTS),
+        )
+        differ = [name for name, value in new.items() if value != old[name] and name.startswith(named)]
+        what = f"{', '.join(differ)} differ" if differ else "it was built with other versions of packages"
+        raise BuildError(f"the pages of {source} must be extracted again ({what}): build from its input")

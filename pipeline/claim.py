@@ -8,6 +8,7 @@ from pathlib import Path
 import pipeline.recipe as recipes
 from filters.rules import LISTS
 from filters.scorers import ScorerError, check
+from filters.takedown import FILE
 from filters.words import WordListError, list_digest
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
@@ -42,7 +43,7 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
     CHANGEABLE ones, or if a model or a word list named by the recipe is missing."""
     try:
         check(recipe.values())
-        for key in LISTS:
+        for key in (*LISTS, FILE):
             list_digest(recipe.values()[key.name])
     except (ScorerError, WordListError) as error:
         raise BuildError(str(error)) from None

@@ -21,14 +21,14 @@ METRICS = [metric.name for metric in rules.PAGE_METRICS]
 
 
 def verdicts(pages: pa.Table, values: Mapping[str, Any]) -> pa.Table:
-    """The verdicts (n rows of VERDICTS) on pages (n): `rule` (of extraction), the metrics, and PARAGRAPH_COLUMNS if
-    paragraphs were measured."""
+    """The verdicts (n rows of VERDICTS) on pages (n): `rule` (of extraction), `url`, the metrics, and
+    PARAGRAPH_COLUMNS if paragraphs were measured."""
     changed = _without_paragraphs(pages, values) if "paragraphs" in pages.column_names else {}
     rows = [changed.get(row, {}) for row in range(pages.num_rows)]
     table = pa.Table.from_pylist(rows, schema=VERDICTS)
     found = overlaid(pages.select(METRICS), table)
     before = np.array([*pages["rule"].to_pylist(), None], object)[:-1]
-    columns = {name: filled(found[name]) for name in METRICS}
+    columns = {name: filled(found[name]) for name in METRICS} | {"url": filled(pages["url"])}
     judged = judge(rules.PAGES_JUDGED, columns, values, before)
     return table.set_column(0, "rule", pa.array(judged, pa.string()))
 

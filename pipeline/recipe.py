@@ -110,6 +110,7 @@ def _limits(key: Key) -> dict[str, float]:
 # their fields are data that type checkers cannot see
 if TYPE_CHECKING:
     LimitsSection = Any
+    PageSection = Any
     TextSection = Any
     ParagraphSection = Any
     ImageSection = Any
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     SplitSection = Any
 else:
     LimitsSection = _of_rules("limits")
+    PageSection = _of_rules("page")
     TextSection = _of_rules("text")
     ParagraphSection = _of_rules("paragraph")
     ImageSection = _of_rules("image", StorageSection)
@@ -131,6 +133,7 @@ class Recipe(RecipeSection):
     seed: int = _setting(0, "Seed of every random choice", ge=0, le=2**63 - 1)
     limits: LimitsSection = Field(default_factory=LimitsSection)
     extract: ExtractSection = Field(default_factory=ExtractSection)
+    page: PageSection = Field(default_factory=PageSection)
     text: TextSection = Field(default_factory=TextSection)
     paragraph: ParagraphSection = Field(default_factory=ParagraphSection)
     image: ImageSection = Field(default_factory=ImageSection)

@@ -14,6 +14,7 @@ from pipeline.recipe import Recipe, nearest, settings
 SECTIONS = {
     "limits": "What a page may cost before it is dropped.",
     "extract": "How pages become text and images.",
+    "page": "Rules on whole pages, apart from their text.",
     "text": "Rules on the text of a page.",
     "paragraph": "Rules on paragraphs, applied before those on the page.",
     "image": "Rules on images, and how they are stored.",
@@ -21,6 +22,19 @@ SECTIONS = {
     "windows": "How documents are cut into windows.",
     "split": "What is held out for validation.",
 }
+ABOUT = """\
+Presets: `web` is ours. `m3w`, `obelics` and `mmc4` are the papers', with the source of each threshold; what a paper
+leaves open is marked there.
+
+A corpus can be the input of another build, which uses its pages and images again and runs only what the change touches.
+Images of pages that the corpus dropped are not in it (`image.not_stored`): build from its input to have them.
+
+    m3w build corpus -o stricter --set text.min_words=100
+    m3w build corpus -o without --takedown list.txt
+
+A takedown list has a URL, a host (with its subdomains) or the sha256 sum of an image on each line; `#` begins a
+comment. What it names is in no document, window or tar of the new corpus. Its `work/` still holds the text of dropped
+pages and, in `work/reused`, the images of the old corpus: delete it."""
 LEVELS: dict[Level, str] = {
     "record": "records of the input",
     "page": "pages",
@@ -105,6 +119,8 @@ def reference() -> str:
         "[image]",
         "min_side = 150",
         "```",
+        "",
+        *ABOUT.splitlines(),
         "",
         "Beside the sections: `name` (of the recipe) and `seed` (0; determines every random choice).",
         "",

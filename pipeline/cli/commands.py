@@ -1,5 +1,6 @@
 """The commands of m3w. Heavy packages are imported inside the commands, so that --help is fast."""
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ AllowPrivate = Annotated[
 ]
 INPUTS = (
     "WARC and WACZ files, folders of them or of HTML, single .html or .mhtml files, globs, a crawl's directory, "
-    "*.paths lists, lists of URLs."
+    "*.paths lists, lists of URLs, or a corpus, whose pages and images are used again."
 )
 CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")]
 
@@ -56,8 +57,13 @@ def build(
     context: typer.Context,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="CORPUS", help="Output directory.")],
-    recipe: Annotated[str, typer.Option(help="Name of a preset, or a TOML file.")] = "web",
+    recipe: Annotated[
+        str | None, typer.Option(help="Name of a preset, or a TOML file [web, or that of a corpus given as input].")
+    ] = None,
     settings: Settings = None,
+    takedown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="URLs, hosts and sha256 sums of images to leave out.")
+    ] = None,
     base_url: Annotated[str, typer.Option(help="URL of the root of an HTML folder.")] = "file:///",
     fetch: Annotated[bool, typer.Option(help="Fetch images missing from the input (needs --contact).")] = True,
     retry_failed: Annotated[bool, typer.Option(help="Retry images that could not be fetched.")] = False,
@@ -92,10 +98,13 @@ def build(
     from pipeline.recipe import load
     from pipeline.stages.fetch import Network
     from pipeline.stages.parts import with_images
+    from pipeline.stages.reuse import is_corpus
     from shards.enough import too_few_held_out
 
     network = Network(fetch and not dry_run, retry_failed, contact, tuple(allow_private or ()))
-    resolved = load(recipe, settings or ())
+    own = next((text for text in inputs if is_corpus(Path(text))), None)
+    changed = [*(settings or ()), *([f"page.takedown={json.dumps(str(takedown.resolve()))}"] if takedown else [])]
+    resolved = load(recipe or (f"{own}/recipe.toml" if own else "web"), changed)
     ours = partial(claim, CorpusDirectory(output.resolve()), resolved, [])
     asked = {"obelics": from_obelics, "mmc4": from_mmc4, "omnicorpus": from_omnicorpus}
     kinds = [kind for kind, chosen in asked.items() if chosen]
@@ -105,6 +114,8 @@ def build(
         named = with_images(inputs, kinds[0])
     else:
         named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
+    if dry_run and own:
+        raise BuildError(f"--dry-run: {own} is a corpus, of which nothing is read again")
     if dry_run:
         from pipeline.dry_run import dry_run as look
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from filters import image, paragraph, rules
 from filters.rule import Level
 from filters.scorers import named
+from filters.takedown import FILE
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import CARRIED, in_order, left_out
@@ -27,7 +28,9 @@ NO_IMAGE_LEFT = "page.no_image_left"
 AGAIN = [None, *(rule.id for rule in image.RULES)]
 """Image decisions that follow from stored metrics: all rules after decoding."""
 PAGES_AGAIN = {rule.id for rule in rules.PAGES_JUDGED}
-JUDGED_KEYS = {key.name for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES) for key in rule.keys}
+JUDGED_KEYS = {
+    key.name for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES) for key in rule.keys if key is not FILE
+}
 PICTURE = ["content", *image.STORED]
 
 
@@ -105,7 +108,7 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     entries = {name: corpus.work(name)[index] for name in ("pages", "split", "decisions", "references")}
     pages_now = _objects(corpus.table(entries["split"], ["rule"])["rule"])
     more = PARAGRAPH_COLUMNS if paragraph.active(corpus.recipe.values()) else ()
-    metrics = corpus.table(entries["pages"], ["rule", *METRICS, "left_out", *more])
+    metrics = corpus.table(entries["pages"], ["rule", "url", *METRICS, "left_out", *more])
     failed = _pages_again(pages_now, metrics, values)
     verdicts = corpus.table(entries["decisions"], ["row", "rule", "content", "url"])
     row, now = np.asarray(verdicts["row"]), _objects(verdicts["rule"])

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
 
+from filters.image import TAKEN_DOWN
+from filters.takedown import FILE, listed, read
 from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
@@ -18,7 +20,7 @@ from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import embedded
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
 from pipeline.recipe import ImageSection, Recipe
-from pipeline.stages import fetch
+from pipeline.stages import fetch, reuse
 from pipeline.stages.pages import extract_options
 from pipeline.stages.parts import Input
 from pipeline.stages.schemas import DISTINCT_IMAGES, IMAGES
@@ -26,6 +28,15 @@ from shards.files import atomic
 from shards.records import EMBEDDED
 from shards.tar import TarWriter, read_member
 from shards.writers import image_extension
+
+
+class Place(NamedTuple):
+    """Where an image is read: in or as a record of a part."""
+
+    embedded: bool
+    part: int
+    record: int
+    url: str
 
 
 @dataclass(eq=False)
@@ -37,54 +48,84 @@ class StoreImages(EachTask):
     recipe: Recipe
 
     def work(self, task: Task) -> list[FileEntry]:
-        options = image_options(self.recipe.image)
-        journal = Journal(self.corpus.journal("distinct_images", task.number))
         rows = tables.Rows(DISTINCT_IMAGES)
         path = self.corpus.part("images", task.number, "tar")
+        places = self._places(task.number)
+        known = reuse.stored(self.corpus, task.number, list(places))
+        images = self._decoded(task.number, places) if known is None else self._reused(places, known)
         with atomic(path) as output:
             tar = TarWriter(output)  # type: ignore[arg-type]
             stored = 0
-            for number, (content, body) in enumerate(self._bodies(task.number)):
-                row: dict[str, Any] = {"content": content}
-                if number in journal.set_aside:
-                    row |= {"rule": "record.crashed"}
-                    rows.add(row)
-                    continue
-                journal.begin(number)
-                try:
-                    image = decode(body, options)
-                except ImageDropped as dropped:
-                    row |= {"rule": dropped.rule_id, "detail": dropped.detail[:200], "format": dropped.format}
-                else:
-                    name = f"{task.number:05d}{stored:06d}.{image_extension(image.data)}"
-                    row |= {column: getattr(image, column) for column in DECODED}
-                    row |= {"tar": path.name, "offset": tar.add(name, image.data), "length": len(image.data)}
+            for row, data in images:
+                if data:
+                    name = f"{task.number:05d}{stored:06d}.{image_extension(data)}"
+                    row |= {"tar": path.name, "offset": tar.add(name, data), "length": len(data)}
                     stored += 1
                 rows.add(row)
             tar.close()
-            journal.end()
         return [
             FileEntry(self.corpus.relative(path), stored, output.size, output.sha256),
             rows.write(self.corpus, self.corpus.part("distinct_images", task.number)),
         ]
 
-    def _bodies(self, part: int) -> Iterator[tuple[bytes, bytes]]:
-        """(content hash, bytes) of each image that a part stores, in input order."""
+    def _decoded(self, part: int, places: dict[bytes, Place]) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """A row of DISTINCT_IMAGES for each image of the input, and its bytes as stored, empty if it was dropped."""
+        options = image_options(self.recipe.image)
+        journal = Journal(self.corpus.journal("distinct_images", part))
+        for number, (content, body) in enumerate(self._bodies(places)):
+            row: dict[str, Any] = {"content": content}
+            if self._taken_down(content, places[content].url):
+                yield row | {"rule": TAKEN_DOWN}, b""
+                continue
+            if number in journal.set_aside:
+                yield row | {"rule": "record.crashed"}, b""
+                continue
+            journal.begin(number)
+            try:
+                image = decode(body, options)
+            except ImageDropped as dropped:
+                yield row | {"rule": dropped.rule_id, "detail": dropped.detail[:200], "format": dropped.format}, b""
+            else:
+                yield row | {column: getattr(image, column) for column in DECODED}, image.data
+        journal.end()
+
+    def _reused(
+        self, places: dict[bytes, Place], known: dict[bytes, dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Like `_decoded`, from the corpus that is the input."""
+        for content, place in places.items():
+            row = known.get(content) or {"content": content, "rule": reuse.NOT_STORED}
+            if self._taken_down(content, place.url):
+                yield {"content": content, "rule": TAKEN_DOWN}, b""
+            elif row["rule"] is not None:
+                yield row, b""
+            else:
+                yield row, read_member(self.corpus.work("reused") / row["tar"], row["offset"], row["length"])
+
+    def _taken_down(self, content: bytes, url: str) -> bool:
+        path = self.recipe.values()[FILE.name]
+        return bool(path) and (content in read(path).contents or listed(url, read(path)))
+
+    def _places(self, part: int) -> dict[bytes, Place]:
+        """Where each image that a part stores is read, in input order."""
         columns = ["found", "record_part", "record", "content", "owner", "url"]
-        references = tables.read(self.corpus.part("references", part), columns).to_pylist()
-        # of several captures with the same content the first is read
-        places: dict[bytes, tuple[int, int, bool]] = {}
-        for row in references:
+        places: dict[bytes, Place] = {}
+        for row in tables.read(self.corpus.part("references", part), columns).to_pylist():
             if row["found"] and row["owner"] == part:
-                place = (row["record_part"], row["record"], row["url"].startswith(EMBEDDED))
+                # of several captures with the same content the first is read
+                place = Place(row["url"].startswith(EMBEDDED), row["record_part"], row["record"], row["url"])
                 places[row["content"]] = min(place, places.get(row["content"], place))
+        return dict(sorted(places.items(), key=lambda item: (item[1], item[0])))
+
+    def _bodies(self, places: dict[bytes, Place]) -> Iterator[tuple[bytes, bytes]]:
+        """(content hash, bytes) of each image, in input order."""
         wanted: dict[int, dict[int, bytes]] = {}
         inside_pages: dict[int, dict[int, list[bytes]]] = {}
-        for content, (record_part, record, inside) in sorted(places.items(), key=lambda item: (item[1], item[0])):
-            if inside:
-                inside_pages.setdefault(record_part, {}).setdefault(record, []).append(content)
+        for content, place in places.items():
+            if place.embedded:
+                inside_pages.setdefault(place.part, {}).setdefault(place.record, []).append(content)
             else:
-                wanted.setdefault(record_part, {})[record] = content
+                wanted.setdefault(place.part, {})[place.record] = content
         for record_part, records in wanted.items():
             yield from self._read(record_part, records)
         for record_part, pages in inside_pages.items():

@@ -24,7 +24,7 @@ class JudgePages(EachTask):
     def work(self, task: Task) -> list[FileEntry]:
         values = self.recipe.values()
         more = PARAGRAPH_COLUMNS if paragraph.active(values) else ()
-        pages = tables.read(self.corpus.part("pages", task.number), ["rule", *METRICS, *more])
+        pages = tables.read(self.corpus.part("pages", task.number), ["rule", "url", *METRICS, *more])
         return [tables.write(self.corpus, self.corpus.part("verdicts", task.number), verdicts(pages, values))]
 
 

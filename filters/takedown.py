@@ -1,0 +1,76 @@
+"""Takedown lists: URLs, hosts, and sha256 sums of images that must not be in a corpus."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from filters.rule import Key
+from filters.words import WordListError
+
+FILE = Key("page.takedown", "", 'File of URLs, hosts and sha256 sums to leave out, one per line; none: ""')
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+class Takedown(NamedTuple):
+    """A list: URLs without scheme and fragment, hosts, and the first 16 bytes of sha256 sums."""
+
+    urls: frozenset[str]
+    hosts: frozenset[str]
+    contents: frozenset[bytes]
+
+
+@cache
+def read(path: str) -> Takedown:
+    """A file with one entry per line; # begins a comment. A host stands for its subdomains too.
+
+    Raises WordListError if it cannot be read."""
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except OSError as error:
+        raise WordListError(f"takedown list {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise WordListError(f"takedown list {path} is not UTF-8 text") from None
+    entries = [entry for entry in (re.split(r"(?:^|\s)#", line)[0].strip() for line in lines) if entry]
+    sums = {entry for entry in entries if SHA256.fullmatch(entry)}
+    urls = {entry for entry in entries if "/" in entry}
+    return Takedown(
+        frozenset(map(_plain, urls)),
+        frozenset(entry.lower().removeprefix("*.").strip(".") for entry in {*entries} - sums - urls),
+        frozenset(bytes.fromhex(entry)[:16] for entry in sums),
+    )
+
+
+def _plain(url: str) -> str:
+    """A URL without scheme, fragment and final slash, its host in lower case."""
+    parts = urlsplit(url if "://" in url else f"https://{url}")
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.netloc.lower()}{parts.path.rstrip('/')}{query}"
+
+
+def listed(url: str, known: Takedown) -> bool:
+    """Whether a URL or its host is in a list."""
+    try:
+        host = urlsplit(url).hostname or ""
+        plain = _plain(url)
+    except ValueError:
+        return False
+    labels = host.split(".")
+    return plain in known.urls or any(".".join(labels[start:]) in known.hosts for start in range(len(labels)))
+
+
+def urls_listed(urls: Any, path: str) -> np.ndarray:
+    """Whether each URL (n, Arrow array) is in the list at `path`."""
+    known = read(path)
+    return np.fromiter((listed(url or "", known) for url in urls.to_pylist()), bool, len(urls))
+
+
+def references_listed(urls: Any, contents: Any, path: str) -> np.ndarray:
+    """Whether each image (n) is in the list by its URL or its content hash."""
+    known = read(path).contents
+    by_content = np.fromiter((content in known for content in contents.to_pylist()), bool, len(contents))
+    found: np.ndarray = urls_listed(urls, path) | by_content
+    return found

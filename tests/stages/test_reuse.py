@@ -1,0 +1,106 @@
+"""A corpus as the input: the same bytes as a build from its input, and what is taken down is gone."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from filters.takedown import listed, read
+from filters.words import WordListError
+from pipeline.errors import BuildError
+from pipeline.inspect.funnel import funnel
+from tests.corpora import build_here, digests
+
+STRICTER = ["text.min_words=60", "image.min_side=100"]
+
+
+def documents(root: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted((root / "documents").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def rules(root: Path, name: str) -> dict[str, int]:
+    (level,) = (level for level in funnel(root)["levels"] if level["level"] == name)
+    return {row["rule"]: row["count"] for row in level["rules"]}
+
+
+def test_another_threshold_gives_what_a_build_from_the_input_gives(
+    web_warc: Path, undisturbed: Path, expected: dict[str, str], tmp_path: Path
+) -> None:
+    again = build_here([undisturbed], tmp_path / "again", STRICTER)
+    whole = build_here([web_warc], tmp_path / "whole", STRICTER)
+    assert digests(again) == digests(whole) != expected
+    assert digests(undisturbed) == expected
+    for folder in ("pages", "records"):
+        for path in (undisturbed / "work" / folder).glob("*.parquet"):
+            assert (again / "work" / folder / path.name).samefile(path)
+
+
+def test_takedown(undisturbed: Path, tmp_path: Path) -> None:
+    before = documents(undisturbed)
+    page, site = before[0]["url"], before[-1]["site"]
+    image = next(
+        image for row in before if row["site"] != site and row["url"] != page for image in row["images"] if image
+    )
+    taken = tmp_path / "takedown.txt"
+    taken.write_text(f"# asked for\n{page}\n{site}  # a host\n\n{image['sha256'].hex()}\n")
+    settings = [f"page.takedown={taken}", "text.min_words=0"]
+    root = build_here([undisturbed], tmp_path / "corpus", settings)
+    after = documents(root)
+    gone = {row["url"] for row in before if row["url"] == page or row["site"] == site}
+    assert after and gone and not gone & {row["url"] for row in after}
+    assert image["sha256"] not in {image["sha256"] for row in after for image in row["images"] if image}
+    assert rules(root, "pages")["page.takedown"] >= len(gone)
+    assert rules(root, "pictures")["image.takedown"] == 1
+    held = b"".join(path.read_bytes() for path in (root / "images").glob("*.tar"))
+    assert stored_bytes(undisturbed, image) not in held
+
+
+def stored_bytes(root: Path, image: dict[str, Any]) -> bytes:
+    rows = [row for path in (root / "images").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    row = next(row for row in rows if row["stored_sha256"] == image["stored_sha256"])
+    data = (root / "images" / row["tar"]).read_bytes()[row["offset"] : row["offset"] + row["length"]]
+    assert sha256(data).digest() == image["stored_sha256"]
+    return data
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("extract.comments=true", "must be extracted again (extract.comments differ): build from its input"),
+        ("image.max_side=100", "must be decoded again (image.max_side differs): build from its input"),
+    ],
+)
+def test_what_needs_the_input(undisturbed: Path, tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(BuildError) as raised:
+        build_here([undisturbed], tmp_path / "corpus", [setting])
+    assert message in str(raised.value)
+
+
+def test_a_corpus_is_the_only_input(undisturbed: Path, web_warc: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="give it as the only input"):
+        build_here([undisturbed, web_warc], tmp_path / "corpus")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://example.org/a?b=1#c", True),
+        ("http://example.org/a/?b=1", True),
+        ("https://example.org/a", False),
+        ("https://www.example.net/any", True),
+        ("https://notexample.net/any", False),
+        ("https://[broken", False),
+        ("", False),
+    ],
+)
+def test_entries_of_a_takedown_list(tmp_path: Path, url: str, expected: bool) -> None:
+    (tmp_path / "list").write_text("https://Example.org/a?b=1 # page\n*.example.net\n" + "0f" * 32)
+    known = read(str(tmp_path / "list"))
+    assert listed(url, known) == expected and known.contents == {bytes.fromhex("0f" * 16)}
+
+
+def test_a_list_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(WordListError, match="No such file"):
+        read(str(tmp_path / "missing"))
