@@ -3,6 +3,7 @@
 import json
 import sys
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -360,6 +361,8 @@ def run(arguments: list[str]) -> None:
         at = arguments.index("--")
         _beam_options[:] = arguments[at + 1 :]
         arguments = arguments[:at]
+    if (address := _address(arguments)) is not None:
+        sys.exit(_failed(f"{address}: object stores are not supported: use a local path, or a mounted one", 2))
     if _beam_options and arguments[:1] not in (["build"], ["crawl"]):
         sys.exit(_failed(f"{_beam_options[0]}: only build and crawl take options after --", 2))
     from pipeline.errors import BuildError
@@ -370,6 +373,20 @@ def run(arguments: list[str]) -> None:
         sys.exit(_failed(str(error)))
     except OSError as error:
         sys.exit(_failed(str(BuildError.of(error))))
+
+
+STORES = ("abfs", "abfss", "az", "gcs", "gs", "hdfs", "oss", "s3", "s3a", "wasb", "wasbs", "webhdfs")
+
+
+def _address(arguments: list[str]) -> str | None:
+    """The first argument that is an address where a path belongs: s3://BUCKET would be a folder named s3:."""
+    for before, argument in pairwise(["", *arguments]):
+        value = argument.partition("=")[2] if argument.startswith("--") else argument.removeprefix("-o")
+        output = before in ("-o", "--output") or argument.startswith(("-o", "--output="))
+        scheme, colon, _ = value.partition("://")
+        if colon and (scheme.lower() in STORES or output):
+            return value
+    return None
 
 
 def _failed(message: str, status: int = 1) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.cli.commands import run as run_command
 from pipeline.errors import BuildError
 from pipeline.inspect.funnel import funnel
 from tests.corpora import M3W, build_here, digests, start_build
@@ -54,6 +55,32 @@ def test_a_corpus_of_another_recipe_or_input_is_left_alone(undisturbed: Path, sh
     with pytest.raises(BuildError, match="another input"):
         build_here([warc], root)
     assert digests(root) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", "pages.warc.gz", "-o", "s3://bucket/corpus"],
+        ["build", "pages.warc.gz", "-os3://bucket/corpus"],
+        ["build", "s3://bucket/pages.warc.gz", "-o", "corpus"],
+        ["build", "all.paths", "--warc-prefix=s3://bucket", "-o", "corpus"],
+        ["crawl", "https://example.org/", "--output=gs://bucket/warc"],
+        ["crawl", "https://example.org/", "-o", "file:///warc"],
+        ["verify", "s3://bucket/corpus"],
+        ["export", "corpus", "--to", "pairs", "-o", "S3://bucket/pairs"],
+        ["train", "corpus", "-o", "hdfs://host/run"],
+    ],
+    ids=" ".join,
+)
+def test_object_stores_are_refused_before_anything_is_written(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run_command(arguments)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.count("\n") == 1 and "://" in told and "are not supported" in told
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_says_what_is_wrong(web_warc: Path, tmp_path: Path) -> None:
