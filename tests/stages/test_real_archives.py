@@ -28,6 +28,7 @@ def test_the_funnel_of_every_archive_adds_up(shared: Path, tmp_path: Path) -> No
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".cdx")
     corpus = open_corpus(build_here(paths, tmp_path / "corpus", workers=2))
     told = funnel(corpus)
+    assert told["levels"], "work/ is there"
     levels = {level["level"]: level for level in told["levels"]}
     for level in told["levels"]:
         assert level["in"] == sum(level["out"].values()) + sum(row["count"] for row in level["rules"]), level["level"]
