@@ -6,7 +6,7 @@ million pixels and an aspect of at most 2 no side exceeds 11,314.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -199,11 +199,16 @@ def usable(pictures: pa.Table) -> np.ndarray:
     return np.asarray(found == None)  # noqa: E711
 
 
-def with_scores(pictures: pa.Table, contents: pa.ChunkedArray, scores: pa.Table) -> pa.Table:
-    """Images (n) with the columns of `scores`, looked up by content (n); null if missing."""
-    at = pc.index_in(contents, scores["content"].combine_chunks())
+def rows_of(contents: pa.ChunkedArray, stored: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    """The row of each content (n) in tables of images, which have its columns; null if missing."""
+    known = pa.concat_tables([*stored, schema.empty_table()])
+    return known.take(pc.index_in(contents, known["content"].combine_chunks()))
+
+
+def with_scores(pictures: pa.Table, scores: pa.Table) -> pa.Table:
+    """Images (n) with the columns of `scores` (n)."""
     for metric in SCORE_METRICS:
-        pictures = pictures.append_column(metric.name, scores[metric.name].take(at))
+        pictures = pictures.append_column(metric.name, scores[metric.name])
     return pictures
 
 

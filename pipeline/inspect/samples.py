@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters import rules
+from filters.image import rows_of
 from filters.rules import EXPLAINED
 from pipeline.inspect.finished import Finished, ListedFile
 from pipeline.stages.schemas import DISTINCT_IMAGES
@@ -288,15 +289,14 @@ def _image_tables(corpus: Finished) -> Iterator[pa.Table]:
     for verdicts, references in zip(corpus.work("decisions"), corpus.work("references"), strict=True):
         table = corpus.table(verdicts, ["rule", "url", "content"])
         owners = corpus.table(references, ["owner"])["owner"].unique().drop_null().to_pylist()
-        columns = ["content", "detail", "original_width", "original_height"]
-        known = pa.concat_tables([corpus.table(contents[owner], columns) for owner in sorted(owners)] or [_NO_CONTENTS])
-        at = pc.index_in(table["content"], known["content"])
-        width, height = (known[name].cast(pa.string()) for name in ("original_width", "original_height"))
-        said = pc.coalesce(_said(known["detail"]), pc.binary_join_element_wise(width, height, "×"))
-        yield table.append_column("detail", said.take(at))
+        stored = (corpus.table(contents[owner], _SIZES.names) for owner in owners)
+        found = rows_of(table["content"], stored, _SIZES)
+        width, height = (found[name].cast(pa.string()) for name in ("original_width", "original_height"))
+        said = pc.coalesce(_said(found["detail"]), pc.binary_join_element_wise(width, height, "×"))
+        yield table.append_column("detail", said)
 
 
-_NO_CONTENTS = DISTINCT_IMAGES.empty_table().select(["content", "detail", "original_width", "original_height"])
+_SIZES = pa.schema([DISTINCT_IMAGES.field(name) for name in ("content", "detail", "original_width", "original_height")])
 
 
 def _collect(found: dict[str, list[Dropped]], tables: Iterator[pa.Table]) -> None:

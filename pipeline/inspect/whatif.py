@@ -31,7 +31,7 @@ PAGES_AGAIN = {rule.id for rule in rules.PAGES_JUDGED}
 JUDGED_KEYS = {
     key.name for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES) for key in rule.keys if key is not FILE
 }
-PICTURE = ["content", *image.STORED]
+PICTURE = pa.schema([DISTINCT_IMAGES.field(name) for name in ("content", *image.STORED)])
 
 
 def what_if(corpus: Finished, settings: Sequence[str]) -> dict[str, Any]:
@@ -161,13 +161,11 @@ def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArr
     """Stored data of the image behind each reference, null if missing."""
     files = corpus.work("distinct_images")
     stored = sorted(owners.unique().drop_null().to_pylist())
-    tables = [corpus.table(files[owner], PICTURE) for owner in stored]
-    known = pa.concat_tables([*tables, DISTINCT_IMAGES.empty_table().select(PICTURE)])
-    found = known.take(pc.index_in(contents, known["content"].combine_chunks()))
+    found = image.rows_of(contents, (corpus.table(files[owner], PICTURE.names) for owner in stored), PICTURE)
     if named(corpus.recipe.values()):
         scored = corpus.work("scores")
-        tables = [corpus.table(scored[owner]) for owner in stored]
-        found = image.with_scores(found, contents, pa.concat_tables([*tables, SCORES.empty_table()]))
+        scores = image.rows_of(contents, (corpus.table(scored[owner]) for owner in stored), SCORES)
+        found = image.with_scores(found, scores)
     return found
 
 

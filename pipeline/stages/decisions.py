@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters import image
-from filters.image import TOO_COMMON, judge_references, with_scores
+from filters.image import TOO_COMMON, judge_references, rows_of, with_scores
 from filters.scorers import named
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import CorpusDirectory
@@ -18,7 +18,7 @@ from pipeline.engine.tasks import FileEntry
 from pipeline.recipe import Recipe
 from pipeline.stages.schemas import DECISIONS, DISTINCT_IMAGES, SCORES
 
-NO_SCORES = SCORES.empty_table()
+PICTURE = pa.schema([DISTINCT_IMAGES.field(name) for name in ("content", "rule", *image.STORED)])
 USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4"), ("index", "<u4")])
 """Reference `index` of page `row` of `part` uses this content."""
 
@@ -54,13 +54,11 @@ def _judge(corpus: CorpusDirectory, recipe: Recipe, part: int) -> tuple[int, pa.
 def pictures_of(corpus: CorpusDirectory, references: pa.Table, scored: bool) -> pa.Table:
     """Columns `content`, `rule`, and what image rules read of each reference's image; null if it was not found."""
     owners = np.unique(references["owner"].drop_null()).tolist()
-    columns = ["content", "rule", *image.STORED]
-    known = [tables.read(corpus.part("distinct_images", owner), columns) for owner in owners]
-    contents = pa.concat_tables([*known, DISTINCT_IMAGES.empty_table().select(columns)])
-    found = contents.take(pc.index_in(references["content"], contents["content"].combine_chunks()))
+    known = (tables.read(corpus.part("distinct_images", owner), PICTURE.names) for owner in owners)
+    found = rows_of(references["content"], known, PICTURE)
     if scored:
-        scores = pa.concat_tables([*(tables.read(corpus.part("scores", owner)) for owner in owners), NO_SCORES])
-        found = with_scores(found, references["content"], scores)
+        scores = (tables.read(corpus.part("scores", owner)) for owner in owners)
+        found = with_scores(found, rows_of(references["content"], scores, SCORES))
     return found
 
 

@@ -60,7 +60,7 @@ def test_a_page_that_crashes_or_hangs_its_worker_is_set_aside(tmp_path: Path) ->
         capture_output=True,
         text=True,
         timeout=180,
-        env=os.environ | {"PYTHONPATH": str(path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])},
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
