@@ -14,7 +14,7 @@ from pipeline.extract.features import Matrix, features
 from pipeline.extract.hints import names
 from pipeline.extract.image_classifier import TextChoice
 from pipeline.extract.images import PLACEHOLDER
-from pipeline.extract.page import HIDDEN, LOCAL_LINK, NOSCRIPT, PAGE_KINDS, Page, Picture, scope_bits
+from pipeline.extract.page import HEADINGS, HIDDEN, LOCAL_LINK, NOSCRIPT, PAGE_KINDS, Page, Picture, scope_bits
 
 Flags = NDArray[np.bool_]
 
@@ -34,6 +34,7 @@ ESSAY = 2000  # characters
 MAX_CAPTION = 300  # characters; a longer text beside an image is no caption
 VERSES, MIN_VERSES = 3, 100  # blocks, characters; shorter text between kept blocks is a label
 ENTRIES, HEADING = 3, 40  # links (one if a class says so), and other characters, of a table of contents
+HEADING_LEVELS = 6
 VOTE = 0.25  # the weight of the best candidate relative to the classifier
 MIN_LINKS = 200  # characters; a page with less content, all of it links, has none
 # Surroundings of images that belong to other pages, to people or to the site
@@ -120,13 +121,16 @@ def _corrected(page: Page, text: TextChoice, out: Flags, plain: Flags, comments:
     # if most of the content is comments and little else is prose, the page is a thread and they are its content
     kept, readable = text.kept, _readable(page, chars)
     prose = float(chars @ (kept & ~comment & readable))
-    thread = text.kinds[FORUM] > LIKELY
+    # and a manual that describes comments has sections of that name
+    thread = max(text.kinds[FORUM], text.kinds[DOCUMENTATION]) > LIKELY
     if not thread and (prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept)):
         text = text.changed("comment", kept | (comment & readable & ~out) if comments else kept & ~comment)
     asides = (("notice", notice), ("footer", foot), ("table of contents", _contents(page, chars, links)))
     for rule, aside in asides:
         if 2 * float(chars @ (text.kept & aside)) < float(chars @ text.kept):
             text = text.changed(rule, text.kept & ~aside)
+    if text.kinds[PROSE_KINDS].sum() > LIKELY:
+        text = text.changed("heading of a section that was left out", text.kept & ~_empty_sections(page, text))
     if not float((chars - links) @ text.kept) and float(chars @ text.kept) < MIN_LINKS:
         text = text.changed("only links", np.zeros_like(kept))
     return text
@@ -181,6 +185,26 @@ def _contents(page: Page, chars: NDArray[np.float32], links: NDArray[np.float32]
     for element in np.flatnonzero(tables).tolist():
         if page.tags[element] != "body":
             flags[first[element] : last[element]] = True
+    return flags
+
+
+def _empty_sections(page: Page, text: TextChoice) -> Flags:
+    """Kept headings under which there is text, and all of it was left out."""
+    flags = np.zeros(len(page.blocks), bool)
+    # per level of headings, whether there is text under it, and whether some was kept, up to the next such heading
+    written, kept = [False] * (HEADING_LEVELS + 1), [False] * (HEADING_LEVELS + 1)
+    for index in range(len(page.blocks) - 1, -1, -1):
+        block = page.blocks[index]
+        tag = page.tags[block.element]
+        level = int(tag[1]) if tag in HEADINGS else 0
+        if level:
+            flags[index] = bool(text.kept[index]) and written[level] and not kept[level]
+            written[level:], kept[level:] = [False] * len(written[level:]), [False] * len(kept[level:])
+        if block.chars:
+            stays = bool(text.kept[index]) and not flags[index]
+            for above in range(1, level or HEADING_LEVELS + 1):
+                written[above] = True
+                kept[above] = kept[above] or stays
     return flags
 
 

@@ -191,6 +191,30 @@ def test_thumbnails_of_other_pages_in_documentation():
     assert files(found) == [f"lamp-{number}-1.png" for number in range(6)]
 
 
+def test_a_heading_goes_with_its_section():
+    entries = "".join(f"<li><a href='keeper.html#{part}'>{part}</a></li>" for part in ("oil", "wick", "glass", "bees"))
+    contents = f"<div id=toc class=toc><h2>Contents</h2><ul>{entries}</ul></div>"
+    sections = "".join(f"<h2>On {part}</h2><p>{BEFORE}</p><h3>More</h3><p>{AFTER}</p>" for part in ("oil", "bees"))
+    found = read(f"{MENU}<main><h1>The keeper</h1><p>{MIDDLE}</p>{contents}{sections}</main>{FOOTER}")
+    assert "Contents" not in words(found)
+    assert all(words(found).count(heading) == 1 for heading in ("On oil", "On bees"))
+    assert words(found).count("More") == 2
+
+
+def test_sections_about_comments_in_a_manual_stay():
+    sections = "".join(
+        f"<section id=comment-{part} class=comments><h2>Comments on {part}</h2><p>{BEFORE}</p><pre>lamp {part}\n0</pre>"
+        "</section>"
+        for part in ("oil", "glass")
+    )
+    head = '<meta name="generator" content="Sphinx">'
+    edit = "<p><a href=/edit>Edit this page</a> <a href=#top>On this page</a> Table of Contents Previous Next</p>"
+    url = "https://docs.lamps.org/en/stable/manual/reference/lamp.html"
+    text = f"<section><h2>Filling</h2><p>{MIDDLE} {AFTER}</p><pre>fill(3)</pre></section>" * 3
+    found = read(f"{MENU}<main><article><h1>lamp</h1>{text}{sections}</article></main>{edit}{FOOTER}", head, url)
+    assert BEFORE in words(found)
+
+
 def test_short_lines_and_cells_of_a_book_stay():
     cells = "<tr><td>Letter</td><td>D</td><td>158</td></tr><tr><td>Letter</td><td>G</td><td>1886</td></tr>"
     chapter = f"<h2>Chapter {{0}}</h2><p>{BEFORE}</p><p>{MIDDLE}</p><table>{cells}</table><p>No.</p><p>{AFTER}</p>"
