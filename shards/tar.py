@@ -41,7 +41,6 @@ class TarWriter:
     def close(self) -> None:
         """Write the end of the archive."""
         self._file.write(bytes(2 * BLOCK))
-        self._position += 2 * BLOCK
 
 
 def _header(name: str, size: int) -> bytes:

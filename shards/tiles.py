@@ -5,14 +5,11 @@ they hold, their images, and the images that have text tied to them; it takes of
 window that ends with an image while the image's text follows.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from shards.stream import PARAGRAPH, SENTENCE, Stream
-
-if TYPE_CHECKING:
-    from shards.windows import WindowOptions
 
 IMAGE = 400
 """Worth of an image in a window, and once more if enough text is tied to it: more than all the text of most windows."""
@@ -42,7 +39,22 @@ class _Gap(NamedTuple):
     from_close: np.ndarray
 
 
-def lay_around_images(stream: Stream, options: "WindowOptions") -> list[tuple[int, int]]:
+class TileOptions(Protocol):
+    """What a layout reads of `shards.windows.WindowOptions`."""
+
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def images(self) -> int: ...
+    @property
+    def min_images(self) -> int: ...
+    @property
+    def tied_text(self) -> int: ...
+    @property
+    def image_run(self) -> int: ...
+
+
+def lay_around_images(stream: Stream, options: TileOptions) -> list[tuple[int, int]]:
     """The best windows of a stream, in order: each with `options.min_images` (at least 1) to `options.images` images,
     at least `options.tied_text` text tokens, and no run of more than `options.image_run` images.
 
@@ -54,7 +66,7 @@ def lay_around_images(stream: Stream, options: "WindowOptions") -> list[tuple[in
 
 
 class _Program:
-    def __init__(self, stream: Stream, options: "WindowOptions") -> None:
+    def __init__(self, stream: Stream, options: TileOptions) -> None:
         self.options = options
         self.images = stream.images.astype(np.int64)
         self.places = cut_places(stream, options.tokens)

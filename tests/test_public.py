@@ -29,6 +29,13 @@ BY_NAME = {"img2dataset", "standard-imghdr"}
 SHADOWS = ("dedup", "shards", "filters", "pipeline", "typing")
 
 
+def test_imports_run_one_way_and_in_no_circle(shared: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, shared / "bench/imports.py"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1].endswith(" 0 circles, 0 upward"), done.stdout
+
+
 def test_no_two_public_classes_share_a_name() -> None:
     homes: dict[str, list[str]] = {}
     for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):

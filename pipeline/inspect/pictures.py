@@ -17,7 +17,7 @@ LARGEST = 60_000
 
 
 @dataclass(frozen=True)
-class Place:
+class StoredPlace:
     """Where an image is stored."""
 
     tar: str
@@ -31,13 +31,13 @@ class Pictures:
 
     corpus: Finished
     left: int
-    _known: dict[Place, str | None] = field(default_factory=dict)
+    _known: dict[StoredPlace, str | None] = field(default_factory=dict)
 
     @property
     def shown(self) -> int:
         return sum(uri is not None for uri in self._known.values())
 
-    def uri(self, place: Place | None) -> str | None:
+    def uri(self, place: StoredPlace | None) -> str | None:
         """The image as a data: URI, or None if it cannot be shown."""
         if place is None:
             return None
@@ -48,12 +48,12 @@ class Pictures:
             self._known[place] = self._read(place)
         return self._known[place]
 
-    def _read(self, place: Place) -> str | None:
+    def _read(self, place: StoredPlace) -> str | None:
         data = small(stored_bytes(self.corpus, place))
         return None if data is None else f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
-def stored_bytes(corpus: Finished, place: Place) -> bytes:
+def stored_bytes(corpus: Finished, place: StoredPlace) -> bytes:
     """Read the bytes of an image; empty if its tar is not part of the corpus or too short."""
     if f"images/{place.tar}" not in {entry.path for entry in corpus.files("images", ".tar")}:
         return b""
@@ -73,12 +73,12 @@ def small(data: bytes) -> bytes | None:
     return data if fits and data.startswith(b"\xff\xd8") else image.data
 
 
-def places(corpus: Finished, hashes: Iterable[bytes]) -> dict[bytes, Place]:
+def places(corpus: Finished, hashes: Iterable[bytes]) -> dict[bytes, StoredPlace]:
     """Where images are stored, by the hash of their stored bytes."""
     wanted = pa.array(sorted(set(hashes)), pa.binary(32))
     found = {}
     for entry in corpus.files("images"):
         table = corpus.table(entry, ["stored_sha256", "tar", "offset", "length"])
         for row in table.filter(pc.is_in(table["stored_sha256"], wanted)).to_pylist():
-            found[row["stored_sha256"]] = Place(row["tar"], row["offset"], row["length"])
+            found[row["stored_sha256"]] = StoredPlace(row["tar"], row["offset"], row["length"])
     return found

@@ -14,7 +14,7 @@ from filters import rules
 from pipeline.inspect import plots
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import LATER
-from pipeline.inspect.pictures import SIDE, Pictures, Place, places
+from pipeline.inspect.pictures import SIDE, Pictures, StoredPlace, places
 from pipeline.inspect.runs import Ranked, Run, latest_run
 from pipeline.inspect.samples import (
     SampleDocument,
@@ -249,12 +249,12 @@ def shown_document(document: SampleDocument, pictures: Pictures, most: int) -> d
             nodes.append({"text": node.text})
             continue
         given += 1
-        place = Place(node.tar, node.offset, node.length) if given <= most else None
+        place = StoredPlace(node.tar, node.offset, node.length) if given <= most else None
         nodes.append(shown_image(node.row(), pictures.uri(place)))
     return vars(document) | {"nodes": nodes, "more": len(document.nodes) - len(nodes)}
 
 
-def shown_window(window: SampleWindow, where: dict[bytes, Place], pictures: Pictures) -> dict[str, Any]:
+def shown_window(window: SampleWindow, where: dict[bytes, StoredPlace], pictures: Pictures) -> dict[str, Any]:
     images = [shown_image(image, pictures.uri(where.get(image["stored_sha256"]))) for image in window.images]
     return vars(window) | {"images": images}
 

@@ -74,9 +74,15 @@ def test_gnu_tar_and_webdataset_read_it(tmp_path: Path):
 @pytest.mark.parametrize("name", ["", "x" * 101, "ä" * 51, "/etc/passwd", "a/../../b", "a\nb", "a\0b"])
 def test_names_that_are_refused(name):
     writer = TarWriter(file := io.BytesIO())
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"1 to 100 bytes|not a relative path"):
         writer.add(name, b"data")
     assert file.getvalue() == b""
+
+
+def test_a_size_that_no_header_holds_is_refused():
+    assert b"%011o" % (8**11 - 1) in _header("a", 8**11 - 1)
+    with pytest.raises(ValueError, match="do not fit"):
+        _header("a", 8**11)
 
 
 def test_reading_past_the_end_is_an_error(tmp_path: Path):

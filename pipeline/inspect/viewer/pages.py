@@ -14,7 +14,7 @@ from filters import rules
 from pipeline.extract.charset import decode
 from pipeline.inspect import plots
 from pipeline.inspect.figures import COUNTS, short
-from pipeline.inspect.pictures import Place, small, stored_bytes
+from pipeline.inspect.pictures import StoredPlace, small, stored_bytes
 from pipeline.inspect.report import TITLES, environment, shown_image, shown_level
 from pipeline.inspect.samples import as_document, harmless
 from pipeline.inspect.viewer import compare, source
@@ -446,7 +446,7 @@ class Pages:
         row = self.library.picture(content)
         if not row["tar"]:
             raise LookupError(content)
-        return _image(stored_bytes(self.library.corpus, Place(row["tar"], row["offset"], row["length"])))
+        return _image(stored_bytes(self.library.corpus, StoredPlace(row["tar"], row["offset"], row["length"])))
 
     def _found(self, doc_id: str, query: dict[str, str]) -> Answer:
         """An image of a page that is not in the store, from the input."""
@@ -486,7 +486,7 @@ class Pages:
             for url in urls:
                 row = places.get(content_of.get(url, ""))
                 if row and row["tar"]:
-                    place = Place(row["tar"], row["offset"], row["length"])
+                    place = StoredPlace(row["tar"], row["offset"], row["length"])
                     found[url] = stored_bytes(self.library.corpus, place)
                 else:
                     left.append(url)
