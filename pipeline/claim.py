@@ -6,6 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pipeline.recipe as recipes
+from dedup import benchmarks
+from dedup.benchmarks import BenchmarkError
 from filters.rules import LISTS
 from filters.scorers import ScorerError, check
 from filters.takedown import FILE
@@ -43,9 +45,10 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
     CHANGEABLE ones, or if a model or a word list named by the recipe is missing."""
     try:
         check(recipe.values())
+        benchmarks.digest(recipe.image.benchmarks, recipe.image.benchmarks_keep)
         for key in (*LISTS, FILE):
             list_digest(recipe.values()[key.name])
-    except (ScorerError, WordListError) as error:
+    except (ScorerError, WordListError, BenchmarkError) as error:
         raise BuildError(str(error)) from None
     root = corpus.root
     if printable(str(root)) != str(root):

@@ -240,6 +240,20 @@ def verify(corpus: CorpusDir) -> None:
     run(corpus)
 
 
+@app.command("decontaminate-index")
+def decontaminate_index(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Folders of images, or Parquet files with images.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Output file (Parquet).")],
+    name: Annotated[str, typer.Option(help="Name of the benchmark [the name of its folder or file].")] = "",
+) -> None:
+    """Write an index of benchmark images, to leave them out of corpora with --set image.benchmarks=FILE."""
+    from pipeline.benchmarks import make_index
+
+    make_index(paths, name, output, typer.echo)
+
+
 @app.command("explain-page")
 def explain_page(
     page: Annotated[Path, typer.Argument(metavar="FILE", help="An HTML file.")],

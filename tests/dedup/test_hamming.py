@@ -29,3 +29,27 @@ def test_every_bit_belongs_to_one_band() -> None:
     for distance in (0, 1, 4, 8):
         keys = hamming.bands(values, distance)
         assert ((keys[1:] != keys[0]).sum(axis=1) == 1).all()
+
+
+@given(st.lists(HASHES, max_size=12), st.lists(HASHES, max_size=12), st.integers(0, 8), st.data())
+def test_the_nearest_is_that_of_all_pairs(
+    hashes: list[int], others: list[int], distance: int, data: st.DataObject
+) -> None:
+    for other in others[:6]:
+        bits = data.draw(st.sets(st.integers(0, 63), max_size=9))
+        hashes = [*hashes, other ^ sum(1 << bit for bit in bits)]
+    found = hamming.nearest(np.array(hashes, np.uint64), np.array(others, np.uint64), distance)
+    for value, index in zip(hashes, found.tolist(), strict=True):
+        ranks = [((value ^ other).bit_count(), number) for number, other in enumerate(others)]
+        best = min(ranks, default=(99, -1))
+        assert index == (best[1] if best[0] <= distance else -1)
+
+
+def test_pairs_are_compared_in_pieces(monkeypatch) -> None:
+    random = np.random.default_rng(1)
+    others = random.integers(0, 2**64, 200, np.uint64)
+    hashes = others[random.permutation(200)] ^ np.uint64(5)
+    whole = hamming.nearest(hashes, others, 4)
+    monkeypatch.setattr(hamming, "PAIRS_AT_ONCE", 7)
+    assert hamming.nearest(hashes, others, 4).tolist() == whole.tolist()
+    assert np.array_equal(others[whole] ^ np.uint64(5), hashes)

