@@ -189,7 +189,7 @@ def _contents(page: Page, chars: NDArray[np.float32], links: NDArray[np.float32]
 
 
 def _empty_sections(page: Page, text: TextChoice) -> Flags:
-    """Kept headings under which there is text, and all of it was left out."""
+    """Kept headings under which there is text, all of it left out, and no image."""
     flags = np.zeros(len(page.blocks), bool)
     # per level of headings, whether there is text under it, and whether some was kept, up to the next such heading
     written, kept = [False] * (HEADING_LEVELS + 1), [False] * (HEADING_LEVELS + 1)
@@ -200,8 +200,9 @@ def _empty_sections(page: Page, text: TextChoice) -> Flags:
         if level:
             flags[index] = bool(text.kept[index]) and written[level] and not kept[level]
             written[level:], kept[level:] = [False] * len(written[level:]), [False] * len(kept[level:])
-        if block.chars:
-            stays = bool(text.kept[index]) and not flags[index]
+        pictured = any(isinstance(piece, int) for piece in block.pieces)
+        if block.chars or pictured:
+            stays = pictured or (bool(text.kept[index]) and not flags[index])
             for above in range(1, level or HEADING_LEVELS + 1):
                 written[above] = True
                 kept[above] = kept[above] or stays
