@@ -1,5 +1,6 @@
 """The windows of a corpus as a map-style dataset: shuffled, dealt to ranks, resumable, with or without torch."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,10 +12,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from openm3w.corpus import Corpus, open_corpus
 from pipeline.images.decode import render
-from pipeline.images.header import ImageDropped, read_header
+from pipeline.images.header import Header, ImageDropped, read_header
 from shards.draws import hash64
 from shards.flat import read_flat, read_image_index
 from shards.readers import next_image, previous_image
@@ -34,20 +36,35 @@ def pixels(data: bytes, side: int = 224) -> np.ndarray:
 
     Raises ValueError if `data` is not an image that a corpus stores."""
     try:
-        image = render(data, read_header(data), side)
+        header = read_header(data)
+        image = _scaled_jpeg(data, header, side) if (header.format, header.orientation) == ("jpeg", 1) else None
+        if image is None:
+            image = render(data, header, side)[..., ::-1]
     except ImageDropped as error:
         raise ValueError(str(error)) from None
     height, width = image.shape[:2]
     scale = side / max(height, width)
-    if scale > 1:
+    if scale != 1:
         height, width = max(1, round(height * scale)), max(1, round(width * scale))
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)  # type: ignore[assignment]
+        method = cv2.INTER_LINEAR if scale < 1 else cv2.INTER_CUBIC  # what is left to shrink is little
+        image = cv2.resize(image, (width, height), interpolation=method)
     canvas = np.empty((3, side, side), np.uint8)
     if height != width:
         canvas[:] = np.array(MEAN_COLOUR, np.uint8)[:, None, None]
     top, left = (side - height) // 2, (side - width) // 2
-    canvas[:, top : top + height, left : left + width] = image[..., ::-1].transpose(2, 0, 1)
+    canvas[:, top : top + height, left : left + width] = cv2.split(image)
     return canvas
+
+
+def _scaled_jpeg(data: bytes, header: Header, side: int) -> np.ndarray | None:
+    """A JPEG file as RGB, scaled by libjpeg while it decodes, to `side` pixels or a little more: half the time of
+    decoding it whole. None for what libjpeg does not turn into RGB without a warning."""
+    scale = min(1.0, side / max(header.width, header.height))
+    height, width = math.ceil(header.height * scale), math.ceil(header.width * scale)
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
+    except ValueError:
+        return None
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:

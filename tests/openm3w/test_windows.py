@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -87,6 +87,13 @@ def test_pixels_keep_the_aspect_ratio_on_the_mean_colour():
     assert image[:, 32, 32].tolist() == [200, 20, 10]
     assert image[:, 0, 0].tolist() == image[:, 63, 63].tolist() == [124, 116, 104]
     assert (image == np.array([200, 20, 10])[:, None, None]).all(0).sum() == 64 * 21
+    # a JPEG file, which is scaled while it is decoded, turned, and read as a grey one
+    ramp = np.repeat(np.arange(0, 250, dtype=np.uint8)[:, None], 500, 1).repeat(2, 0)
+    for picture in (ramp, cv2.merge([ramp // 2, ramp // 3, ramp])):
+        data = cv2.imencode(".jpg", picture)[1].tobytes()
+        found = openm3w.pixels(data, 100)[:, :, 50].astype(int)
+        expected = np.broadcast_to(picture.reshape(500, 500, -1)[2::5, 0, ::-1].T.astype(int), (3, 100))
+        assert np.abs(found - expected).max() <= 4
     small = openm3w.pixels(cv2.imencode(".png", wide[:, :100])[1].tobytes(), 224)
     assert (small == np.array([200, 20, 10])[:, None, None]).all()
     with pytest.raises(ValueError, match=r"image\.not_an_image"):
@@ -184,7 +191,7 @@ def test_resuming_at_any_sample(small_corpus: Path, data: st.DataObject, seed: i
     resumed.load_state_dict(state)
     assert resumed.epoch == epoch
     rest = list(resumed)
-    assert names(first + rest) == names(whole)
+    assert (names(first + rest) == names(whole)) is True
     assert all(
         np.array_equal(one["image_index"], other["image_index"]) for one, other in zip(first + rest, whole, strict=True)
     )
@@ -246,6 +253,7 @@ def test_a_stateful_data_loader_resumes(small_corpus: Path, kind: type, workers:
     block=st.integers(1, 50),
     shuffle=st.booleans(),
 )
+@example(epoch=0, world_size=3, workers=1, pool=4, block=1, shuffle=True)
 def test_drawn_windows_are_dealt_without_loss_or_duplicates(
     small_corpus: Path, epoch: int, world_size: int, workers: int, pool: int, block: int, shuffle: bool
 ):
@@ -268,7 +276,7 @@ def test_drawn_windows_are_dealt_without_loss_or_duplicates(
     recipe = part.options
     rows = corpus.documents()
     expected = draw_windows(rows, part._tokenizer, recipe, seed=9, epoch=epoch)
-    assert found == Counter(window.window_id for window in expected)
+    assert (found == Counter(window.window_id for window in expected)) is True  # no long diff
     assert workers > 1 or max(counts) - min(counts) <= 1
 
 
