@@ -20,8 +20,9 @@ LONGEST_DELAY = 120.0
 fit into one round."""
 LONGEST_REST = 24 * 3600.0
 """A host that asks to come back after more seconds than this (Retry-After) is skipped."""
-SHORTEST_ROUND = 10.0
-"""A round is not shortened to fewer seconds: each rewrites the queues that it leaves."""
+SHORTEST_ROUND, CARRY_SECONDS = 30.0, 0.02
+"""A round is not shortened to fewer seconds, nor to fewer for each of its URLs: the start of a round takes one or two
+seconds, and what it leaves is written again."""
 DOWN = 6
 """Consecutive failed connections after which a host counts as down for the round."""
 
@@ -115,13 +116,15 @@ class RoundEnd:
     """When a round ends, on the event loop's clock: at `latest`, or earlier if hosts that are done would wait for
     others much longer than they took."""
 
-    def __init__(self, begin: float, latest: float) -> None:
+    def __init__(self, begin: float, latest: float, urls: int) -> None:
+        """`urls`: how many the round has."""
         self.begin, self.time = begin, latest
+        self.soonest = begin + max(SHORTEST_ROUND, CARRY_SECONDS * urls)
 
     def shorten(self) -> None:
         """Some hosts are done: the others get as long again."""
         now = asyncio.get_running_loop().time()
-        self.time = min(self.time, max(self.begin + SHORTEST_ROUND, now + (now - self.begin)))
+        self.time = min(self.time, max(self.soonest, now + (now - self.begin)))
 
 
 class HostLoop:

@@ -71,7 +71,8 @@ class PartitionRound:
         networks = Networks.parse(self.options.allow_private)
         async with Client(self.options.contact, networks, self.options.limits) as client:
             rights = RightsFiles(client, self.options, ledger, outbox, scope, not self.round)
-            fetcher = Fetcher(client, rights, ledger, scope, outbox, self.allowance, RoundEnd(begin, end))
+            urls = read_json(self.store.part(self.round, self.partition, "frontier.json"))["total"]
+            fetcher = Fetcher(client, rights, ledger, scope, outbox, self.allowance, RoundEnd(begin, end, urls))
             loop = HostLoop(fetcher.step, fetcher.end)
             watch = asyncio.ensure_future(self._watch(loop))
             try:

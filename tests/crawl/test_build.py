@@ -137,7 +137,7 @@ def test_retry_failed_asks_again_for_what_failed_and_for_nothing_else(
     broken = sorted(url for url, row in index(whole).items() if row["status"] == "success")[::3]
     try:
         urls = set(broken)
-        missing = answer(miniweb.server.log[0]).__class__(404, (("Content-Type", "text/plain"),), b"gone", "")
+        missing = Resource(404, (("Content-Type", "text/plain"),), b"gone", "")
         miniweb.server._answer = lambda asked: (
             missing if f"http://{asked.host}:{PORT}{asked.target}" in urls else answer(asked)
         )

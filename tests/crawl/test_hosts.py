@@ -41,7 +41,7 @@ def test_all_hosts_get_their_turns_a_few_at_once(monkeypatch: pytest.MonkeyPatch
         flying.remove(host.name)
 
     async def run() -> None:
-        await HostLoop(step, RoundEnd(0.0, 1e9)).run(queues(8))
+        await HostLoop(step, RoundEnd(0.0, 1e9, 0)).run(queues(8))
 
     asyncio.run(asyncio.wait_for(run(), 20))
     assert sorted(asked) == [f"http://h{n}/{page}" for n in range(8) for page in "ab"]
@@ -55,7 +55,7 @@ def test_a_step_that_fails_ends_the_loop() -> None:
         await asyncio.sleep(60)
 
     async def run() -> None:
-        await HostLoop(step, RoundEnd(0.0, 1e9)).run(queues(3))
+        await HostLoop(step, RoundEnd(0.0, 1e9, 0)).run(queues(3))
 
     with pytest.raises(OSError, match="no space left"):
         asyncio.run(run())
@@ -68,7 +68,7 @@ def test_hosts_that_are_done_do_not_wait_long_for_others(monkeypatch: pytest.Mon
 
     async def run() -> None:
         now = asyncio.get_running_loop().time()
-        end = RoundEnd(now, now + 1e6)
+        end = RoundEnd(now, now + 1e6, 9)
         slow, resting, *quick = queues(4)
         slow.delay, resting.rest = 0.05, now + 1e5
         slow.fresh = iter([Entry("http://h0/", PAGE, 0)] * 100_000)

@@ -96,6 +96,7 @@ def test_a_slow_robots_txt_does_not_hold_up_the_round(tmp_path: Path, monkeypatc
 
 def test_slow_pages_do_not_hold_up_other_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "SHORTEST_ROUND", 0.3)
+    monkeypatch.setattr(hosts, "CARRY_SECONDS", 0.0)
     slow = {f"/{number}": page() for number in range(30)}
     delay = Resource(200, (), b"User-agent: *\nCrawl-delay: 0.1\n", "")
     chain = {f"/{number}": page(f"/{number + 1}") for number in range(6)}

@@ -55,7 +55,11 @@ def test_what_is_no_readable_file_is_counted(tmp_path: Path) -> None:
     os.mkfifo(inside / "pipe.html")
     (inside / "linked").symlink_to(tmp_path)
     (inside / "again").symlink_to(inside)
+    os.utime(tmp_path, (1, 1))
     names = [name for name, _, _ in folder.files(inside)]
+    # what a link leads to is not part of the folder, and changes without it
+    times = {name: time for name, _, time in folder.files(inside)}
+    assert times["linked"] == (inside / "linked").lstat().st_mtime_ns
     rules = {record.url: record.rule for record in folder.read(inside, names, "file:///", 1000)}
     assert rules == {
         "file:///again": "record.not_a_file",
@@ -76,6 +80,7 @@ def test_what_is_no_readable_file_is_counted(tmp_path: Path) -> None:
         ("pic.jpg", None),
         ("upper.jpg", None),
         ("PIC.JPG", "pic.jpg"),
+        ("map.png", "MAP.png"),
         ("IMG/Pic.jpg", "img/pic.JPG"),
         ("pic.jpg?ver=2", "pic.jpg"),
         ("img.php?id=3", "img.php%3Fid=3"),
@@ -99,6 +104,8 @@ def test_files_of_mirrors_stand_for_references(tmp_path: Path, reference: str, e
         "pic.jpg",
         "upper.jpg",
         "UPPER.JPG",
+        "Map.png",
+        "MAP.png",
         "img/pic.JPG",
         "img.php?id=3",
         "a.png@w=1&h=2",
