@@ -138,6 +138,7 @@ RULES = (
         keys=(takedown.FILE,),
         fails=takedown.references_listed,
         model=takedown.FILE,
+        source="our choice",
     ),
     Rule(
         "image.benchmark",
