@@ -86,7 +86,8 @@ def word_ngrams(words: Sequence[str], characters: int) -> dict[str, float]:
             break
         # an n-gram that occurs twice begins with a shorter one that does
         positions = positions[positions <= len(words) - n]
-        where, number, counts = _repeated(ngrams(items, n)[positions])
+        keys = ngrams(items, n)
+        where, number, counts = _repeated(keys if n == TOP[0] else keys[positions])
         if n in TOP:
             repeated = _top(positions[where], number, counts, ends, n)
         else:
@@ -99,7 +100,7 @@ def word_ngrams(words: Sequence[str], characters: int) -> dict[str, float]:
 def _top(where: np.ndarray, number: np.ndarray, counts: np.ndarray, ends: np.ndarray, n: int) -> int:
     if not len(where):
         return int(ends[n]) + n - 1
-    first = where[np.unique(number, return_index=True)[1]]
+    first = where[np.cumsum(counts) - counts]  # positions of a hash are in order
     start = first[counts == counts.max()].min()
     return int(counts.max() * (ends[start + n] - ends[start] + n - 1))
 

@@ -5,7 +5,7 @@ import runpy
 import sys
 
 recording = sys.argv[1:]
-for arguments in (["extraction"], ["build"], ["crawl", "hosts"], ["crawl", "images"], ["flamingo_step"]):
+for arguments in (["extraction"], ["rules"], ["build"], ["crawl", "hosts"], ["crawl", "images"], ["flamingo_step"]):
     print(f"\n== {' '.join(arguments)}", flush=True)
     sys.argv = [*arguments, *recording]
     runpy.run_module(f"tests.bench.{arguments[0]}", run_name="__main__")
