@@ -27,7 +27,13 @@ def nodes_of(
     first: dict[str, int] = {}
     for index, (text, image) in enumerate(zip(row["texts"] or (), row["images"] or (), strict=True)):
         if text is not None:
-            nodes.append({"node": index, "text": text, "image": False, "windows": []})
+            kept = row["kept_texts"]
+            parts = [(text, False)] if kept is None else paragraphs(text, kept[index] or "")
+            dropped = ", ".join(rule for rule, _ in row["dropped"].items()) if row["dropped"] else ""
+            nodes += [
+                {"node": index, "text": part, "image": False, "windows": [], "rules": dropped if lost else ""}
+                for part, lost in parts
+            ]
             continue
         verdict = verdicts.get(index, {"rule": page["rule"], "content": None})
         content = verdict["content"]
@@ -52,6 +58,21 @@ def nodes_of(
         if content:
             first.setdefault(content, index)
     return nodes
+
+
+def paragraphs(text: str, kept: str) -> list[tuple[str, bool]]:
+    """A text in pieces, each with whether its paragraphs were dropped; `kept` is the text without them."""
+    left = kept.split("\n\n") if kept else []
+    pieces: list[tuple[list[str], bool]] = []
+    for paragraph in text.split("\n\n"):
+        lost = not left or paragraph != left[0]
+        if not lost:
+            left.pop(0)
+        if pieces and pieces[-1][1] == lost:
+            pieces[-1][0].append(paragraph)
+        else:
+            pieces.append(([paragraph], lost))
+    return [("\n\n".join(piece), lost) for piece, lost in pieces]
 
 
 def document_nodes(nodes: Sequence[dict[str, Any]], images: Sequence[object]) -> None:

@@ -29,13 +29,7 @@ DOCUMENTS, WINDOWS, IMAGES, DROPPED, NODES = 10, 8, 60, 40, 120
 THUMBS = 6
 START = 300
 MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp"}
-LEVELS = {
-    "pages": "pages",
-    "pictures": "images",
-    "images": "images",
-    "records": "records",
-    "windows": "windows",
-}
+LEVELS = ("pages", "paragraphs", "images", "tokens", "document_images", "windows", "records")
 """Levels of the funnel whose dropped items are listed."""
 STATIC = {"view.css": "text/css; charset=utf-8", "view.js": "text/javascript; charset=utf-8",
           "icon.svg": "image/svg+xml"}  # fmt: skip
@@ -230,9 +224,7 @@ class Pages:
         if rule and rule not in known:
             raise LookupError(rule)
         start = _number(query.get("from", "0"))
-        level = query.get("level") or next(
-            (LEVELS[name] for name, rows in groups for row in rows if row["rule"] == rule), ""
-        )
+        level = query.get("level") or next((name for name, rows in groups for row in rows if row["rule"] == rule), "")
         kind, found = self._dropped_by(rule, level, start) if rule else ("pages", Found([], None))
         return self._list(
             "dropped.html",
@@ -240,7 +232,7 @@ class Pages:
             query,
             found,
             title=rule or "dropped",
-            groups=[(TITLES[name][0], LEVELS[name], rows) for name, rows in groups],
+            groups=[(TITLES[name][0], name, rows) for name, rows in groups],
             kind=kind,
             items=self._listed(found.rows) if kind == "pages" else found.rows,
             level=level,
@@ -249,7 +241,7 @@ class Pages:
     def _counts(self) -> list[tuple[str, list[dict[str, Any]]]]:
         """Levels of the funnel with their rules, for the levels that are listed."""
         levels = {level["level"]: level for level in self.library.funnel["levels"]}
-        shown = [(name, shown_level(levels[name])["rows"]) for name in ("pages", "images", "windows", "records")]
+        shown = [(name, shown_level(levels[name])["rows"]) for name in LEVELS if name in levels]
         return [(name, rows) for name, rows in shown if rows]
 
     def _dropped_by(self, rule: str, level: str, start: int) -> tuple[str, Found]:
@@ -257,6 +249,10 @@ class Pages:
             return "left_out", self.library.left_out(rule, start, DROPPED)
         if level == "images":
             return "images", self.library.dropped_references(rule, start, DROPPED)
+        if level == "paragraphs":
+            return "left_out", self.library.dropped_paragraphs(rule, start, DROPPED)
+        if level in ("tokens", "document_images"):
+            return "left_out", self.library.uncovered(level, rule, start, DROPPED)
         if level == "windows":
             return "left_out", self.library.dropped_windows(rule, start, DROPPED)
         if level == "records":
@@ -380,7 +376,7 @@ class Pages:
         if not self.library.corpus.has_work:
             nodes = as_document(self.library.document(page["part"], page["document"])).nodes
             shown = [
-                {"node": index, "of": index, "windows": [], "rule": None, "detail": ""}
+                {"node": index, "of": index, "windows": [], "rule": None, "rules": "", "detail": ""}
                 | ({"text": node.text} if isinstance(node, Text) else self._stored(node.row()))
                 | {"image": not isinstance(node, Text)}
                 for index, node in enumerate(nodes)

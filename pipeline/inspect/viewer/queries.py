@@ -29,7 +29,7 @@ except ImportError:
 
 SECONDS = 5.0
 """Time limit of one text search in seconds; it then reports how far it got."""
-PAGE_METRICS = {name: metric for name, metric in rules.metrics().items() if metric in rules.PAGE_METRICS}
+PAGE_METRICS = {metric.name: metric for metric in rules.PAGE_METRICS if not pa.types.is_string(metric.type)}
 HOST = "lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#@]*)', 1))"
 
 
@@ -145,14 +145,16 @@ class Library:
         """Table `page`: every page of the input, or every document if work/ was deleted. `number` is the order of the
         corpus; `rule` is null for documents; `images` counts those kept, or those found if the page was dropped."""
         if self.corpus.has_work:
-            metrics = ", ".join(f"p.{name}" for name in PAGE_METRICS)
+            metrics = ", ".join(f"coalesce(v.{name}, p.{name}) AS {name}" for name in PAGE_METRICS)
             select = f"""
                 SELECT row_number() OVER (ORDER BY p.part, p.row) - 1 AS number, p.part, p.row, p.doc_id, p.url, p.host,
-                    p.title, p.licence, p.language, s.rule, s.split, d.survivor, {metrics},
+                    p.title, p.licence, coalesce(v.language, p.language) AS language, s.rule, s.split, d.survivor,
+                    {metrics},
                     coalesce(d.cluster, of_survivor.cluster, d.survivor, p.doc_id) AS cluster,
                     CAST(coalesce(i.images, p.pictures, 0) AS INTEGER) AS images, document.row AS document
                 FROM (SELECT *, {HOST} AS host, metadata.title AS title, metadata.licence AS licence
                       FROM {self.work("pages")}) p
+                JOIN {self.work("verdicts")} v USING (part, row)
                 JOIN {self.work("split")} s USING (part, row)
                 JOIN {self.work("dedup")} d USING (part, row)
                 LEFT JOIN (SELECT doc_id, first(cluster) AS cluster FROM {self.work("pages")}
@@ -274,8 +276,11 @@ class Library:
 
     @lru_cache(64)  # noqa: B019
     def extracted(self, part: int, row: int) -> dict[str, Any]:
-        """A row of work/pages: all nodes that extraction found."""
-        return self.contents("pages", [(part, row)], "* EXCLUDE (minhash)")[part, row]
+        """A row of work/pages: all nodes that extraction found. `kept_texts` are its texts without dropped paragraphs
+        (None if none was dropped), `dropped` the number of dropped paragraphs by rule."""
+        found = self.contents("pages", [(part, row)], "* EXCLUDE (minhash)")[part, row]
+        verdict = self.contents("verdicts", [(part, row)], "texts AS kept_texts, dropped")[part, row]
+        return found | verdict
 
     def contents(
         self, folder: str, places: Sequence[tuple[int, int]], columns: str
@@ -597,6 +602,30 @@ class Library:
         rows = self.rows(
             f"SELECT * FROM ({shown}) WHERE count > 0 ORDER BY number LIMIT ? OFFSET ?", [rule, count, start]
         )
+        return Found(rows, start + count if start + count < total else None, total)
+
+    def dropped_paragraphs(self, rule: str, start: int, count: int) -> Found:
+        """Pages with paragraphs that a rule dropped, and how many."""
+        self.pages()
+        shown = f"""
+            SELECT p.*, list_extract(element_at(v.dropped, ?), 1) AS count
+            FROM {self.work("verdicts")} v JOIN page p USING (part, row)"""
+        total = self.value(f"SELECT count(*) FROM ({shown}) WHERE count > 0", [rule])
+        rows = self.rows(
+            f"SELECT * FROM ({shown}) WHERE count > 0 ORDER BY number LIMIT ? OFFSET ?", [rule, count, start]
+        )
+        return Found(rows, start + count if start + count < total else None, total)
+
+    def uncovered(self, level: str, rule: str, start: int, count: int) -> Found:
+        """Documents with tokens or images that are in no window under a rule, and how many."""
+        self.pages()
+        column = {"tokens": "tokens", "document_images": "images"}[level]
+        shown = f"""
+            SELECT p.*, w.count FROM (SELECT doc_id, CAST(sum({column}) AS INTEGER) AS count
+                FROM {self.work("coverage")} WHERE rule = ? GROUP BY doc_id HAVING sum({column}) > 0) w
+            JOIN page p ON p.doc_id = w.doc_id AND p.rule IS NULL"""
+        total = self.value(f"SELECT count(*) FROM ({shown})", [rule])
+        rows = self.rows(f"{shown} ORDER BY number LIMIT ? OFFSET ?", [rule, count, start])
         return Found(rows, start + count if start + count < total else None, total)
 
     def dropped_records(self, rule: str, start: int, count: int) -> Found:
