@@ -206,13 +206,22 @@ def inspect(
             help="Show what another threshold would change, and write no file.",
         ),
     ] = None,
+    beside: Annotated[
+        Path | None, typer.Option(metavar="CORPUS", help="Compare with this corpus, and write CORPUS/beside.html.")
+    ] = None,
 ) -> None:
     """Show what a corpus holds and what was dropped, and write report.html."""
     if html is not None and (as_json or settings):
         raise typer.BadParameter("--json and --what-if write no report", param_hint="--html")
+    if beside is not None and (as_json or settings):
+        raise typer.BadParameter("--json and --what-if show one corpus", param_hint="--beside")
+    from pipeline.inspect.command import compare
     from pipeline.inspect.command import inspect as run
 
-    run(corpus, as_json, html, settings or [])
+    if beside is None:
+        run(corpus, as_json, html, settings or [])
+    else:
+        compare(corpus, beside, html)
 
 
 @app.command()

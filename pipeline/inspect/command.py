@@ -12,6 +12,7 @@ from rich.console import Console
 
 from filters.scorers import named
 from pipeline.errors import BuildError
+from pipeline.inspect.beside import write_beside
 from pipeline.inspect.figures import figures
 from pipeline.inspect.finished import Finished, open_corpus
 from pipeline.inspect.funnel import funnel, write_funnel
@@ -52,6 +53,17 @@ def inspect(corpus: Path, as_json: bool, html: Path | None, settings: list[str])
     windows = [window for split in ("train", "validation") for window in sample_windows(opened, split, 1)]
     print_corpus(console, opened.root.resolve().name, counted, measured, windows)
     console.print(f"report: {report}")
+
+
+def compare(corpus: Path, beside: Path, html: Path | None) -> None:
+    """Write two corpora side by side to `html`, or to beside.html in the first. Raises BuildError without two finished
+    corpora."""
+    report = html or corpus / "beside.html"
+    try:
+        write_beside(open_corpus(corpus), open_corpus(beside), report)
+    except OSError as error:
+        raise BuildError(f"{error.filename or report}: {error.strerror}: choose another place with --html") from None
+    print(f"report: {report}")
 
 
 def _print_json(value: dict[str, Any]) -> None:

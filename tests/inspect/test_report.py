@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.inspect.beside import merged_levels, write_beside
 from pipeline.inspect.figures import figures, ranking
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
@@ -75,6 +76,30 @@ def test_all_images_of_the_shown_documents_are_shown(small_corpus: Path, tmp_pat
     images = [sum(not isinstance(node, Text) for node in document.nodes) for document in shown]
     pictures = Pictures(open_corpus(small_corpus), images[0])
     assert len(shown_documents(shown, pictures)) == 1, "fewer documents rather than fewer images"
+
+
+def test_two_corpora_side_by_side(small_corpus: Path, undisturbed: Path, tmp_path: Path, browser: Any) -> None:
+    one, other = open_corpus(small_corpus), open_corpus(undisturbed)
+    write_beside(one, other, tmp_path / "beside.html")
+    page = (tmp_path / "beside.html").read_text()
+    assert "windows.tokens" in page and "<td>64</td><td>256</td>" in page
+    levels = [{level["level"]: level for level in funnel(corpus)["levels"]} for corpus in (one, other)]
+    for merged, (name, level) in zip(
+        merged_levels(*(list(each.values()) for each in levels)), levels[0].items(), strict=True
+    ):
+        counts = {name: [count for count, _ in sides] for name, sides in merged["rows"]}
+        for row in level["rules"]:
+            there = {row["rule"]: row["count"] for row in levels[1][name]["rules"]}
+            assert counts[row["rule"]] == [row["count"], there.get(row["rule"], 0)]
+    tags = Tags(page).found
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in tags}
+    shown = browser.new_page(viewport={"width": 420, "height": 900})
+    shown.goto((tmp_path / "beside.html").as_uri())
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 420
+    shown.close()
+    write_beside(one, one, tmp_path / "same.html")
+    same = (tmp_path / "same.html").read_text().split("Windows of the same pages")[1]
+    assert same.count('<article class="sheet">') == 2 * 4 and "has no window of this page" not in same
 
 
 def test_the_tail_of_a_ranking_has_no_bar() -> None:

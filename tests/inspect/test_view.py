@@ -21,6 +21,7 @@ from filters.rules import EXTRACTION
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
+from pipeline.inspect.viewer.compare import paragraphs
 from pipeline.inspect.viewer.server import server
 from pipeline.inspect.viewer.tokens import pieces
 from shards.readers import read_documents, read_windows
@@ -140,11 +141,11 @@ def test_images_are_the_stored_bytes_and_name_their_pages(address: tuple[str, in
 def test_each_rule_lists_as_much_as_the_funnel_counts(address: tuple[str, int], small_corpus: Path) -> None:
     levels = {level["level"]: level["rules"] for level in funnel(small_corpus)["levels"]}
     counted_alone = {rule.id for rule in EXTRACTION}
-    for level in ("pages", "images", "records"):
-        for row in levels[level]:
+    for level in ("pages", "paragraphs", "images", "tokens", "document_images", "windows", "records"):
+        for row in levels.get(level, []):
             shown = list(pages_of(address, f"/dropped?rule={row['rule']}&level={level}"))
             found = sum(page.count('<li class="item"') for page in shown)
-            if row["rule"] in counted_alone:
+            if row["rule"] in counted_alone or level in ("paragraphs", "tokens", "document_images", "windows"):
                 found = sum(int(n) for page in shown for n in re.findall(r'</a> <span class="tag">(\d+)</span>', page))
             assert found == row["count"], (level, row["rule"])
 
@@ -231,6 +232,12 @@ def test_a_page_that_opted_out_is_not_shown(address: tuple[str, int], small_corp
             figures = lxml.html.fromstring(text(address, f"/document/{page_id}")).find_class("dropped-image")
             assert not any(figure.find("img") is not None for figure in figures if rule in figure.text_content())
     assert listed(address, "/dropped?rule=consent.noai&level=pages") == []
+
+
+def test_dropped_paragraphs_are_marked_in_place() -> None:
+    assert paragraphs("a\n\nb\n\nc\n\nd", "b\n\nd") == [("a", True), ("b", False), ("c", True), ("d", False)]
+    assert paragraphs("a\n\nb", "a\n\nb") == [("a\n\nb", False)]
+    assert paragraphs("a\n\nb", "") == [("a\n\nb", True)]
 
 
 def test_another_input_is_refused(small_corpus: Path) -> None:
