@@ -174,12 +174,13 @@ class Library:
                 FROM {self.files(self.entries("documents"))} ORDER BY number"""
         self._table("page", select)
 
-    def decisions(self) -> str:
-        """SQL: `part`, `page` (its row), `node`, `rule`, `content` (hex) and `url` of each image reference."""
+    def decisions(self, condition: str = "true") -> str:
+        """SQL: `part`, `page` (its row), `node`, `rule`, `content` (hex) and `url` of the image references that meet a
+        condition on the columns of work/decisions."""
         files = self.files(self.entries("decisions"), numbered=False).removesuffix(")")
         return (
             "(SELECT CAST(parse_filename(filename, true) AS INTEGER) AS part, row AS page, node, rule, url,"
-            f" lower(hex(content)) AS content FROM {files}, filename = true))"
+            f" lower(hex(content)) AS content FROM {files}, filename = true) WHERE {condition})"
         )
 
     def find(self, wanted: Filter, start: int, count: int) -> Found:
@@ -549,8 +550,8 @@ class Library:
         self.pages()
         if self.corpus.has_work:
             shown = f"""
-                SELECT p.*, u.rule AS image_rule, u.url AS image_url FROM {self.decisions()} u
-                JOIN page p ON p.part = u.part AND p.row = u.page WHERE u.content = ?"""
+                SELECT p.*, u.rule AS image_rule, u.url AS image_url FROM {self.decisions("content = unhex(?)")} u
+                JOIN page p ON p.part = u.part AND p.row = u.page"""
         else:
             shown = f"""
                 SELECT p.*, NULL::VARCHAR AS image_rule, image.url AS image_url
@@ -583,9 +584,9 @@ class Library:
         shown = f"""
             SELECT d.url, d.content, p.doc_id, p.title, p.url AS page_url, i.tar, i.width, i.height,
                 i.original_width, i.original_height, i.detail, i.format
-            FROM {self.decisions()} d JOIN page p ON p.part = d.part AND p.row = d.page
-            LEFT JOIN picture i ON i.content = d.content WHERE d.rule = ? """
-        total = self.value(f"SELECT count(*) FROM {self.decisions()} WHERE rule = ?", [rule])
+            FROM {self.decisions("rule = ?")} d JOIN page p ON p.part = d.part AND p.row = d.page
+            LEFT JOIN picture i ON i.content = d.content"""
+        total = self.value(f"SELECT count(*) FROM {self.decisions('rule = ?')}", [rule])
         rows = self.rows(f"{shown} ORDER BY p.number, d.node LIMIT ? OFFSET ?", [rule, count, start])
         return Found(rows, start + count if start + count < total else None, total)
 
