@@ -146,7 +146,8 @@ def test_each_rule_lists_as_much_as_the_funnel_counts(address: tuple[str, int], 
             shown = list(pages_of(address, f"/dropped?rule={row['rule']}&level={level}"))
             found = sum(page.count('<li class="item"') for page in shown)
             if row["rule"] in counted_alone or level in ("paragraphs", "tokens", "document_images", "windows"):
-                found = sum(int(n) for page in shown for n in re.findall(r'</a> <span class="tag">(\d+)</span>', page))
+                numbers = [n for page in shown for n in re.findall(r'</a> <span class="tag">([\d,]+)</span>', page)]
+                found = sum(int(n.replace(",", "")) for n in numbers)
             assert found == row["count"], (level, row["rule"])
 
 
