@@ -24,9 +24,12 @@ def verdicts(pages: pa.Table, values: Mapping[str, Any]) -> pa.Table:
     """The verdicts (n rows of VERDICTS) on pages (n): `rule` (of extraction), `url`, the metrics, and
     PARAGRAPH_COLUMNS if paragraphs were measured."""
     changed = _without_paragraphs(pages, values) if "paragraphs" in pages.column_names else {}
-    rows = [changed.get(row, {}) for row in range(pages.num_rows)]
-    table = pa.Table.from_pylist(rows, schema=VERDICTS)
-    found = overlaid(pages.select(METRICS), table)
+    if changed:
+        table = pa.Table.from_pylist([changed.get(row, {}) for row in range(pages.num_rows)], schema=VERDICTS)
+        found = overlaid(pages.select(METRICS), table)
+    else:
+        table = pa.table([pa.nulls(pages.num_rows, field.type) for field in VERDICTS], schema=VERDICTS)
+        found = pages
     before = np.array([*pages["rule"].to_pylist(), None], object)[:-1]
     columns = {name: filled(found[name]) for name in METRICS} | {"url": filled(pages["url"])}
     judged = judge(rules.PAGES_JUDGED, columns, values, before)
