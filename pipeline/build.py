@@ -112,7 +112,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
     Step(
         "split",
         ("site_counts",),
-        lambda b: AssignSplits(b.corpus, replace(Split.of(b.recipe), unit=read_site_counts(b.corpus).unit)),
+        lambda b: AssignSplits(b.corpus, Split.of(b.recipe).decided(read_site_counts(b.corpus))),
         join=True,
     ),
     Step("documents", ("split",), lambda b: WriteDocuments(b.corpus)),

@@ -70,7 +70,7 @@ def _manifest(
         "not_applied": not_applied(recipe.values()),
         "tokenizer": stages["tokenizer"][0].sha256,
         "input": [asdict(source) for source in parts.sources],
-        "split": asdict(counts) | {"unit": counts.unit},
+        "split": asdict(counts),
         "parts": len(parts.parts),
         "stages": {
             name: {"files": len(entries), "bytes": sum(entry.bytes for entry in entries)}

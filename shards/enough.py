@@ -36,7 +36,7 @@ def too_few_held_out(paths: Iterable[Path]) -> str:
             pieces.append(range(len(row["texts"])))
         if row["split"] in ("train", "mixed"):
             trained.add(row["site"])
-        telling = sum(_text_behind_image(row["texts"], piece) for piece in pieces)
+        telling = sum(text_behind_image(row["texts"], piece) for piece in pieces)
         documents += telling
         held |= {row["site"]} if telling else set()
         if not too_few(documents, len(held)):
@@ -44,7 +44,7 @@ def too_few_held_out(paths: Iterable[Path]) -> str:
     return too_few(documents, len(held) if held.isdisjoint(trained) else None)
 
 
-def _text_behind_image(texts: list[str | None], nodes: range) -> bool:
+def text_behind_image(texts: list[str | None], nodes: range) -> bool:
     """Whether text follows an image; a node without text is an image."""
     first = next((node for node in nodes if texts[node] is None), nodes.stop)
     return any(texts[node] is not None for node in range(first, nodes.stop))

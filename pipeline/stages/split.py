@@ -1,8 +1,9 @@
 """Stages site_counts and split: which pages become documents, and which of them are held out."""
 
 import itertools
+import math
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,29 +21,36 @@ from pipeline.recipe import Recipe
 from pipeline.stages.kept import kept_images, kept_pages, perceptual_hashes
 from pipeline.stages.schemas import SPLIT
 from shards.draws import hash64
+from shards.enough import DOCUMENTS, SITES, text_behind_image
 
 FEWEST_SITES = 40
 """With fewer sites, a split by site would hold out nothing or too much."""
 LARGEST_SHARE = 0.2
+RAISED_SHARE = 1 / 3
+"""Largest shares of documents held out by site, as asked for and raised to the minimum."""
+LARGEST_RAISED = 0.5
+"""Largest share that pages are held out with to reach the minimum."""
+MINIMUM = DOCUMENTS + DOCUMENTS // 10
+"""Documents to hold out at least. A few do not count: no text follows an image, or an image looks like one of a
+training document."""
 CHUNK_BYTES = 20 * 256 * 4
 """Text bytes of about 20 windows, at four bytes per token: the chunks in which book-length pages are held out."""
 BOOK_BYTES = 3 * CHUNK_BYTES
 """If pages are the unit, a page with more text than this is split by chunks."""
 WHOLE = np.iinfo(np.uint32).max
+NEVER = np.iinfo(np.uint64).max
 
 
 @dataclass(frozen=True)
 class SiteCounts:
-    """Documents of each site (by hash of its name), which decide the unit of the split."""
+    """Sites and documents, documents of the sites that are held out, the unit of the split, and the share of units that
+    are held out: that of the recipe, raised where it is too small to measure with."""
 
     sites: int
     documents: int
     held_out: int
-
-    @property
-    def unit(self) -> str:
-        share = self.held_out / max(self.documents, 1)
-        return "site" if self.sites >= FEWEST_SITES and 0 < share <= LARGEST_SHARE else "page"
+    unit: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -59,13 +67,62 @@ class Split:
     def of(cls, recipe: Recipe) -> "Split":
         return cls(recipe.seed, recipe.windows.validation, recipe.split.leak, recipe.split.leak_near)
 
+    def decided(self, counts: SiteCounts) -> "Split":
+        """With the unit and the share that the counts led to."""
+        return replace(self, unit=counts.unit, validation=counts.share)
+
+    def rank(self, name: str) -> int:
+        return hash64(f"{self.seed}\n{name}")
+
     def holds_out(self, name: str) -> bool:
-        return hash64(f"{self.seed}\n{name}") < self.validation * 2**64
+        return self.rank(name) < self.validation * 2**64
+
+
+class SplitUnit(NamedTuple):
+    """A document, or a chunk of a book (chunk WHOLE: its text outside of held-out chunks, in a cluster). `site` and
+    `page` are the ranks by which it is held out as part of its site or by itself; `by_site`, `by_page`: whether it
+    counts if they are the unit. `keys` are its images and its cluster."""
+
+    row: int
+    chunk: int
+    name: str
+    site: int
+    page: int
+    by_site: bool
+    by_page: bool
+    keys: list[bytes]
+
+
+NEED = np.dtype(
+    [
+        ("high", "<u8"),
+        ("low", "<u8"),
+        ("part", "<u4"),
+        ("row", "<u4"),
+        ("chunk", "<u4"),
+        ("site", "<u8"),
+        ("page", "<u8"),
+    ]
+)
+"""A unit with this key, and its ranks."""
+
+
+class PartCounts(NamedTuple):
+    """Sites of a part: documents and rank. The lowest shares (as ranks) at which documents are held out and in no
+    training document's company, by site and by page."""
+
+    sites: dict[str, tuple[int, int]]
+    by_site: list[tuple[int, str]]
+    by_page: list[int]
 
 
 @dataclass(eq=False)
 class CountSites(beam.PTransform):
-    """Input: part numbers. Output: (0, files): work/site_counts, a `SiteCounts`."""
+    """Input: part numbers. Output: (0, files): work/site_counts, a `SiteCounts`.
+
+    A document is of use in validation if it and all documents with an image or the cluster of it are held out. The
+    greatest of their ranks is the share that this takes, so sorting documents by it gives the smallest share with
+    enough of them."""
 
     corpus: CorpusDirectory
     split: Split
@@ -73,10 +130,13 @@ class CountSites(beam.PTransform):
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
             parts
-            # Output: (0, (site hashes, documents per site, held out?))
-            | "Sites" >> beam.Map(partial(_sites, self.corpus, self.split))
+            # Output: (part, list of SplitUnit)
+            | "Units" >> beam.Map(partial(_units, self.corpus, self.split))
+            | "Company" >> Join(_ranks, _highest_others if self.split.leak else _no_leaks)
+            # Output: (0, PartCounts)
+            | "Part" >> beam.MapTuple(_part_counts)
             | "All" >> beam.GroupByKey()
-            | "Count" >> beam.MapTuple(partial(_write_counts, self.corpus))
+            | "Count" >> beam.MapTuple(partial(_write_counts, self.corpus, self.split))
         )
 
 
@@ -90,36 +150,116 @@ def _final_rules(corpus: CorpusDirectory, part: int, kept: Container[int]) -> li
     return ["page.no_image_left" if rule is None and row not in kept else rule for row, rule in enumerate(rules)]
 
 
-def _sites(corpus: CorpusDirectory, split: Split, part: int) -> tuple[int, tuple[list[bytes], list[int], list[bool]]]:
-    rules = _final_rules(corpus, part, kept_images(corpus, part))
+def _units(corpus: CorpusDirectory, split: Split, part: int) -> tuple[int, list[SplitUnit]]:
+    kept = kept_images(corpus, part)
+    rules = _final_rules(corpus, part, kept)
     sites = tables.read(corpus.part("pages", part), ["site"])["site"].to_pylist()
-    counts: dict[str, int] = {}
-    for site, rule in zip(sites, rules, strict=True):
-        if rule is None:
-            counts[site] = counts.get(site, 0) + 1
-    names = sorted(counts)
-    return 0, (
-        [tables.short_hash(name) for name in names],
-        [counts[name] for name in names],
-        [split.holds_out(name) for name in names],
-    )
+    clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
+    # with so many sites, these are the unit, and texts need not be read
+    with_texts = len({site for site, rule in zip(sites, rules, strict=True) if rule is None}) < FEWEST_SITES
+    units = []
+    for page in kept_pages(corpus, part, rules, kept, ["doc_id", *(("texts", "images") if with_texts else ())]):
+        name, cluster = sites[page.row], clusters[page.row]
+        key = tables.short_hash(f"cluster {cluster}")
+        site, rank = split.rank(name), split.rank(cluster)
+        if with_texts and is_book(page.columns["texts"]):
+            texts, nodes = page.nodes()
+            units.append(SplitUnit(page.row, WHOLE, name, site, NEVER, True, False, [key]))
+            for number, (start, stop) in enumerate(_chunks(texts)):
+                keys = [page.images[node].content for node in nodes[start:stop] if node is not None]
+                telling = text_behind_image(texts, range(start, stop))
+                rank = split.rank(f"{page.columns['doc_id']} {number}")
+                units.append(SplitUnit(page.row, number, name, site, rank, False, telling, [key, *keys]))
+        else:
+            keys = [key, *(image.content for image in kept[page.row].values())]
+            texts = page.nodes()[0] if with_texts else [None, ""]
+            telling = text_behind_image(texts, range(len(texts)))
+            units.append(SplitUnit(page.row, WHOLE, name, site, rank, telling, telling, keys))
+    return part, units
+
+
+def _ranks(part: int, units: list[SplitUnit]) -> Block:
+    block = joins.keyed(NEED, (key for unit in units for key in unit.keys))
+    block["part"] = part
+    for name in ("row", "chunk", "site", "page"):
+        block[name] = [getattr(unit, name) for unit in units for _ in unit.keys]
+    return block
+
+
+def _highest_others(rows: Block) -> Block:
+    """For each unit and key the highest ranks of other pages with this key, 0 if there are none."""
+    found = rows[["part", "row", "chunk", "site", "page"]].copy()
+    if not len(rows):
+        return found
+    bounds = joins.groups(rows, ("high", "low"))
+    lengths = np.diff(bounds)
+    group = np.repeat(np.arange(len(lengths)), lengths)
+    owner = rows["part"].astype(np.uint64) << np.uint64(32) | rows["row"].astype(np.uint64)
+    for name in ("site", "page"):
+        ranks = rows[name]
+        last = np.lexsort([ranks, group])[bounds[1:] - 1]  # of each group, the row with the highest rank
+        first_owner = owner[last][group]
+        others = np.maximum.reduceat(np.where(owner == first_owner, np.uint64(0), ranks), bounds[:-1])
+        found[name] = np.where(owner == first_owner, others[group], ranks[last][group])
+    return found
+
+
+def _part_counts(part: int, both: tuple[list[SplitUnit], Block]) -> tuple[int, PartCounts]:
+    units, others = both
+    of_page: dict[int, int] = {}
+    of_unit: dict[tuple[int, int], int] = {}
+    for other in others if len(others) else ():
+        row, chunk = int(other["row"]), int(other["chunk"])
+        of_page[row] = max(of_page.get(row, 0), int(other["site"]))
+        of_unit[row, chunk] = max(of_unit.get((row, chunk), 0), int(other["page"]))
+    sites: dict[str, tuple[int, int]] = {}
+    by_site: dict[str, list[int]] = {}
+    by_page = []
+    for unit in units:
+        if unit.chunk == WHOLE:
+            sites[unit.name] = (sites.get(unit.name, (0, 0))[0] + 1, unit.site)
+        if unit.by_site:
+            by_site.setdefault(unit.name, []).append(max(unit.site, of_page.get(unit.row, 0)))
+        if unit.by_page:
+            by_page.append(max(unit.page, of_unit.get((unit.row, unit.chunk), 0)))
+    lowest = [(need, name) for name, needs in by_site.items() for need in sorted(needs)[:MINIMUM]]
+    return 0, PartCounts(sites, sorted(lowest), sorted(by_page)[:MINIMUM])
 
 
 def _write_counts(
-    corpus: CorpusDirectory, key: int, found: Iterable[tuple[list[bytes], list[int], list[bool]]]
+    corpus: CorpusDirectory, split: Split, key: int, found: Iterable[PartCounts]
 ) -> tuple[int, list[FileEntry]]:
-    documents: dict[bytes, int] = {}
-    held_out: dict[bytes, bool] = {}
-    for names, counts, held in found:
-        for name, count, is_held in zip(names, counts, held, strict=True):
-            documents[name] = documents.get(name, 0) + count
-            held_out[name] = is_held
-    total = SiteCounts(
-        len(documents),
-        sum(documents.values()),
-        sum(count for name, count in documents.items() if held_out[name]),
-    )
-    return key, [tables.write_value(corpus, corpus.part("site_counts", key, "json"), asdict(total))]
+    parts = list(found)
+    sites: dict[str, tuple[int, int]] = {}
+    for part in parts:
+        for name, (count, rank) in part.sites.items():
+            sites[name] = (sites.get(name, (0, 0))[0] + count, rank)
+    documents = sum(count for count, _ in sites.values())
+
+    def held_out(share: float) -> int:
+        return sum(count for count, rank in sites.values() if rank < share * 2**64)
+
+    share = _enough(split.validation, sorted(need for part in parts for need in part.by_site), SITES)
+    largest = LARGEST_SHARE if share == split.validation else RAISED_SHARE
+    if len(sites) >= FEWEST_SITES and 0 < held_out(share) <= largest * documents:
+        unit = "site"
+    else:
+        unit = "page"
+        raised = _enough(split.validation, sorted((need, "") for part in parts for need in part.by_page), 0)
+        share = raised if raised <= LARGEST_RAISED else split.validation
+    counts = SiteCounts(len(sites), documents, held_out(share), unit, share)
+    return key, [tables.write_value(corpus, corpus.part("site_counts", key, "json"), asdict(counts))]
+
+
+def _enough(validation: float, needs: list[tuple[int, str]], sites: int) -> float:
+    """The smallest share from `validation` on that holds out MINIMUM documents of `sites` sites; `validation` if none
+    does, or if nothing is to be held out. `needs`: the share, as a rank, that each document takes, ascending."""
+    names: set[str] = set()
+    for number, (need, name) in enumerate(needs if validation else (), 1):
+        names.add(name)
+        if number >= MINIMUM and len(names) >= sites:
+            return max(validation, math.nextafter((need + 1) / 2**64, 2))
+    return validation
 
 
 USE = np.dtype(
@@ -195,17 +335,22 @@ def is_book(texts: Iterable[str | None]) -> bool:
     return sum(len(text.encode()) for text in texts if text) > BOOK_BYTES
 
 
-def _held_out_chunks(split: Split, doc_id: str, texts: list[str | None]) -> list[dict[str, Any]]:
-    """The held-out node ranges of a book-length page, chunk by chunk."""
+def _chunks(texts: list[str | None]) -> list[tuple[int, int]]:
+    """The node ranges of the chunks of a book-length page."""
     chunks, start, size = [], 0, 0
     for node, text in enumerate(texts):
         size += len(text.encode()) if text else 0
         if size >= CHUNK_BYTES or node == len(texts) - 1:
             chunks.append((start, node + 1))
             start, size = node + 1, 0
+    return chunks
+
+
+def _held_out_chunks(split: Split, doc_id: str, texts: list[str | None]) -> list[dict[str, Any]]:
+    """The held-out node ranges of a book-length page, chunk by chunk."""
     return [
         {"start": start, "stop": stop, "split": "validation"}
-        for number, (start, stop) in enumerate(chunks)
+        for number, (start, stop) in enumerate(_chunks(texts))
         if split.holds_out(f"{doc_id} {number}")
     ]
 

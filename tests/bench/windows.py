@@ -24,6 +24,7 @@ from tests.bench.results import Figure, record
 from train_min.data.windows import open_corpus
 
 TIED = 8
+DATA = "corpus of 3 sites crawled with wget: hugin, freedombox-en, skimage"
 
 
 def bound(stream: Stream, tokens: int = 256, images: int = 5) -> int:
@@ -174,7 +175,7 @@ def row(name: str, policy: str, totals: Totals) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("corpora", type=Path, nargs="+")
-    parser.add_argument("--record", action="store_true", help="write figures of the first one to results/build.json")
+    parser.add_argument("--record", action="store_true", help="write figures of the first one to results/windows.json")
     options = parser.parse_args()
     print(COLUMNS)
     print("|---" * 13 + "|")
@@ -185,14 +186,21 @@ def main() -> None:
         if options.record and folder == options.corpora[0]:
             tile, drawn = found["tile"], found["random"]
             figures = [
-                Figure("windows: text of documents in some window", share(tile.inside, tile.tokens)),
-                Figure("windows: the same with random draws", share(drawn.inside, drawn.tokens)),
-                Figure("windows: of the text that could be in one", share(tile.inside, tile.bound), "", ">= 0.95"),
-                Figure("windows: images in some window", share(tile.images_inside, tile.images), "", ">= 0.99"),
-                Figure("windows: the same with random draws (images)", share(drawn.images_inside, drawn.images)),
-                Figure("windows: images with 8 tied tokens", share(tile.tied, tile.could_be_tied), "", ">= 0.98"),
+                Figure("text of documents in windows", share(tile.inside, tile.tokens)),
+                Figure("text of documents in windows, random draws", share(drawn.inside, drawn.tokens)),
+                Figure(
+                    "text in windows, of the most that tiles can hold", share(tile.inside, tile.bound), "", ">= 0.95"
+                ),
+                Figure("images in windows", share(tile.images_inside, tile.images), "", ">= 0.99"),
+                Figure("images in windows, random draws", share(drawn.images_inside, drawn.images)),
+                Figure(
+                    "images with 8 tied tokens, of those that have them",
+                    share(tile.tied, tile.could_be_tied),
+                    "",
+                    ">= 0.98",
+                ),
             ]
-            record("build", figures, "python -m tests.bench.windows CORPUS --record", f"corpus {folder.name}")
+            record("windows", figures, "python -m tests.bench.windows CORPUS --record", DATA)
 
 
 if __name__ == "__main__":

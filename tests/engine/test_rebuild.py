@@ -17,6 +17,7 @@ from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES
 from pipeline.recipe import load
+from shards.enough import too_few_held_out
 from shards.tokenizer import train_corpus_tokenizer
 from shards.verify import verify
 from tests.corpora import SMALL, build_here, digests
@@ -72,7 +73,7 @@ def test_windows_are_cut_anew_when_the_tokenizers_file_was_replaced(tmp_path: Pa
 def test_changed_windows_and_split_are_cut_anew_in_the_same_directory(
     web_warc: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    changed = ["windows.tokens=64", "windows.vocabulary=500", "windows.min_shards=3", "split.leak=false"]
+    changed = ["windows.tokens=64", "windows.vocabulary=500", "windows.min_shards=3", "windows.validation=0.02"]
     root = tmp_path / "corpus"
     shutil.copytree(undisturbed, root)
     before = {path: path.stat().st_mtime_ns for path in (root / "work/pages").iterdir()}
@@ -81,13 +82,14 @@ def test_changed_windows_and_split_are_cut_anew_in_the_same_directory(
     build([str(web_warc)], root, recipe, "file:///", ["--direct_num_workers=1"], Progress(told))
     assert {path: path.stat().st_mtime_ns for path in (root / "work/pages").iterdir()} == before
     assert (
-        "changed since the last build: split.leak, windows.min_shards, windows.tokens, windows.vocabulary\n"
+        "changed since the last build: windows.min_shards, windows.tokens, windows.validation, windows.vocab"
         in told.getvalue()
     )
     assert "done anew: site_counts, split, documents, tokenizer, windows, shards\n" in told.getvalue()
     assert digests(root) == digests(build_here([web_warc], tmp_path / "new", changed))
     assert open_corpus(root).recipe.windows.tokens == 64
     assert len(list((root / "windows").glob("train-*.parquet"))) == 3
+    assert too_few_held_out((root / "documents").glob("*.parquet")) == ""
     assert not verify(root, json.loads((root / "manifest.json").read_text())).problems
     told.truncate(0)
     build([str(web_warc)], root, recipe, "file:///", ["--direct_num_workers=1"], Progress(told))

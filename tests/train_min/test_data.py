@@ -20,6 +20,7 @@ from train_min import TrainError
 from train_min.data.permute import displace, permute
 from train_min.data.windows import (
     WindowArrays,
+    check_files,
     cut_windows,
     make_batch,
     media_places,
@@ -199,6 +200,18 @@ def test_another_tokenizer_cuts_as_the_recipe_says(corpus_folder: Path, tmp_path
     assert len(drawn.tokens) < len(tiles.tokens)
 
 
+def test_without_stored_windows_they_are_cut_from_the_documents(corpus_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    shutil.copytree(corpus_folder, folder)
+    shutil.rmtree(folder / "windows")
+    corpus = open_corpus(folder)
+    check_files(corpus)
+    trained = training_windows(corpus, corpus.tokenizer, 0)
+    cut = cut_windows(corpus, corpus.tokenizer, "train", corpus.cut, 0)
+    assert len(trained) > 10 and trained.window_ids == cut.window_ids
+    assert np.array_equal(trained.tokens, cut.tokens) and np.array_equal(trained.images, cut.images)
+
+
 def test_every_picture_is_found_in_the_store(corpus_folder: Path) -> None:
     corpus = open_corpus(corpus_folder)
     windows = training_windows(corpus, corpus.tokenizer, 0)
@@ -216,9 +229,9 @@ def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path, corpus_folder: Path
     with pytest.raises(TrainError, match="cannot be read"):
         open_corpus(tmp_path)
     (tmp_path / "manifest.json").write_text(
-        json.dumps({"format": FORMAT_VERSION, "files": [{"path": "windows/train-00000.parquet"}]})
+        json.dumps({"format": FORMAT_VERSION, "files": [{"path": "documents/00000.parquet"}]})
     )
-    with pytest.raises(TrainError, match="lacks windows/train-00000"):
+    with pytest.raises(TrainError, match="lacks documents/00000"):
         open_corpus(tmp_path)
     shutil.copytree(corpus_folder, tmp_path / "corpus")
     (tmp_path / "corpus" / "recipe.toml").write_text("[windows]\npolicy = 'tile'\n")

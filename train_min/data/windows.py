@@ -65,6 +65,10 @@ def open_corpus(folder: Path) -> TrainingCorpus:
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise TrainError(f"{folder}/manifest.json cannot be read ({error}): rebuild the corpus") from None
     missing = [name for name in files if not (folder / name).exists()]
+    stored = [name for name in files if name.startswith("windows/")]
+    if stored and set(stored) <= set(missing):  # they can be cut from the documents
+        files = tuple(name for name in files if name not in stored)
+        missing = [name for name in missing if name not in stored]
     if missing:
         raise TrainError(f"{folder} lacks {missing[0]}, listed in its manifest: run m3w verify, or rebuild the corpus")
     if FILE_NAME not in files:
@@ -79,7 +83,7 @@ def check_files(corpus: TrainingCorpus) -> None:
     """Compare the files that a run reads with the hashes in the manifest: the tokenizer, the documents, the training
     windows, and the images, each read once. Raises TrainError for the first that differs."""
     manifest = json.loads((corpus.folder / "manifest.json").read_text())
-    for entry in manifest["files"]:
+    for entry in (entry for entry in manifest["files"] if entry["path"] in corpus.files):
         path = entry["path"]
         read = path.startswith(("documents/", "windows/train-")) and path.endswith(".parquet")
         if read or (path.startswith("images/") and path.endswith(".tar")) or path == FILE_NAME:
