@@ -150,6 +150,11 @@ def test_what_is_damaged_or_too_large_is_counted(tmp_path: Path) -> None:
     assert Mhtml.at(tmp_path / "a.mhtml") is None
 
 
+def test_a_boundary_directly_after_another_is_an_empty_body(tmp_path: Path) -> None:
+    records = read(tmp_path / "a.mhtml", saved(PAGE, b"------=_Sea\r\n" + PICTURE))
+    assert [record.rule for record in records] == [None, "record.empty", None] and records[2].body == PNG
+
+
 def test_bodies_beyond_all_bounds_are_counted_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.sources.mhtml.BODIES", 3)
     records = read(tmp_path / "a.mhtml", saved(PAGE, *[PICTURE] * 9))
