@@ -56,7 +56,7 @@ def test_a_page_that_crashes_or_hangs_its_worker_is_set_aside(tmp_path: Path) ->
         (site / f"{number:02d}.html").write_text(page)
     root = tmp_path / "corpus"
     done = subprocess.run(
-        [*M3W, "build", str(site), "-o", str(root), "--set", "limits.record_seconds=3", "--", "--direct_num_workers=2"],
+        [*M3W, "build", str(site), "-o", str(root), "--set", "limits.record_seconds=8", "--", "--direct_num_workers=2"],
         capture_output=True,
         text=True,
         timeout=180,

@@ -79,6 +79,18 @@ def test_names_that_are_refused(name):
     assert file.getvalue() == b""
 
 
+@pytest.mark.parametrize("name", ["x" * 100, "a b"])
+def test_the_longest_name_and_one_with_a_space_are_written(name):
+    data, [offset] = archive([(name, b"data")])
+    assert list(members(io.BytesIO(data))) == [Member(name, offset, 4)]
+
+
+def test_a_member_whose_data_are_cut_off_is_not_given():
+    found = members(io.BytesIO(archive([("a", b"d" * 600)])[0][:1000]))
+    with pytest.raises(ValueError, match=r"a: 600 bytes at 512, but the archive ends at byte 1000"):
+        next(found)
+
+
 def test_a_size_that_no_header_holds_is_refused():
     assert b"%011o" % (8**11 - 1) in _header("a", 8**11 - 1)
     with pytest.raises(ValueError, match="do not fit"):
