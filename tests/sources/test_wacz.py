@@ -125,6 +125,8 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, monkeypatch: py
     # absurd sizes and offsets
     refused(good[: entry + 20] + struct.pack("<II", 1 << 30, 1 << 30) + good[entry + 28 :], "is not where|damaged zip")
     refused(good[: entry + 42] + struct.pack("<I", 77) + good[entry + 46 :], "is not where|damaged zip")
+    two = zipped({"a.warc": RECORDS[0], "b.warc": RECORDS[1]})
+    refused(two.replace(b"PK\x03\x04", b"PK\x03\x09").replace(b"PK\x03\x09", b"PK\x03\x04", 1), "is not where")
     # two members that are one
     end = good.index(b"PK\x05\x06")
     twice, directory = good[entry:end].replace(b"a.warc", b"b.warc"), len(good[entry:end])
