@@ -248,8 +248,10 @@ def _record_tables(corpus: Finished) -> Iterator[pa.Table]:
         yield table.set_column(2, "detail", pc.coalesce(_said(table["detail"]), what))
 
 
-MEASURED = {rule.id: rule.metrics[0] for rule in rules.PAGES_JUDGED if rule.keys and rule.metrics}
-"""The column of work/pages that a rule reads."""
+MEASURED = {
+    rule.id: rule.metrics[0] for rule in rules.PAGES_JUDGED if rule.keys and rule.metrics and rule.metrics[0] != "url"
+}
+"""The column of work/pages that a rule reads, other than the URL, which is shown anyway."""
 
 
 def _page_tables(corpus: Finished) -> Iterator[pa.Table]:

@@ -351,7 +351,7 @@ class Pages:
             for rule in rules.PAGES_JUDGED
             if rule.id == page["rule"]
             for name in rule.metrics
-            if page.get(name) is not None
+            if name != "url" and page.get(name) is not None
         ]
         return "; ".join(filter(None, [said, *measured]))
 
