@@ -22,11 +22,19 @@ OBELICS_URL_WORDS = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx"
 MMC4_URL_WORDS = ("logo", "button", "icon", "plugin", "widget")
 """Zhu et al. 2023 (arXiv 2304.06939), section 2."""
 FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif", "svg")
-TAKEN_DOWN, REPEATED, TOO_COMMON, MOST_DOCUMENTS = (
+TAKEN_DOWN, REPEATED, TOO_COMMON, MOST_DOCUMENTS, PAGE_DROPPED, TOO_MANY_IMAGES = (
     "image.takedown",
     "image.repeated",
     "image.too_common",
     "image.max_documents",
+    "image.page_dropped",
+    "page.too_many_images",
+)
+MOST_IMAGES = Key(
+    "page.max_images",
+    1_000_000,
+    "Maximum number of images of a page that pass the rules on images; one shown twice counts twice",
+    low=1,
 )
 FLAMINGO = "Flamingo (Alayrac et al. 2022, arXiv 2204.14198), A.1"
 SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
@@ -236,9 +244,13 @@ def judge_references(references: pa.Table, values: Mapping[str, Any], before: np
     """The first rule that each image reference fails (n, objects), without the rule on copies on other pages.
 
     `references` holds `row` (the page), `content`, `url` and `STORED`; `before` the rule of images that were not found
-    or could not be decoded. An image already shown on its page is `image.repeated`."""
-    places = {
-        "row": np.asarray(references["row"]).astype(np.int64),
-        "content": references["content"].combine_chunks(),
-    }
-    return judge(RULES, columns(references) | places, values, before)
+    or could not be decoded. An image already shown on its page is `image.repeated`. The images of a page with more than
+    `page.max_images` are `image.page_dropped`; they do not count as copies on other pages, as in OBELICS."""
+    row = np.asarray(references["row"]).astype(np.int64)
+    places = {"row": row, "content": references["content"].combine_chunks()}
+    found = judge(RULES, columns(references) | places, values, before)
+    passed = (found == None) | (found == REPEATED)  # noqa: E711
+    if len(row):
+        too_many = np.bincount(row[passed], minlength=row.max() + 1) > values[MOST_IMAGES.name]
+        found[passed & too_many[row]] = PAGE_DROPPED
+    return found

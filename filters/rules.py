@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters import image, paragraph, takedown, text
+from filters.image import MOST_IMAGES, PAGE_DROPPED, TOO_MANY_IMAGES
 from filters.rule import Key, Level, Metric, Rule
 from filters.text import MASSIVE_TEXT, OBELICS, SHARES
 
@@ -128,6 +129,13 @@ PAGES = (
         ),
         source="MinHash (Broder 1997), 16 bands of 8; see docs/dedup.md",
     ),
+    Rule(
+        TOO_MANY_IMAGES,
+        "page",
+        "too many images",
+        keys=(MOST_IMAGES,),
+        source="OBELICS (arXiv 2306.16527), A.1, table 3",
+    ),
     Rule("page.no_image_left", "page", "none of its images was kept", source="M3W (arXiv 2204.14198), A.1"),
 )
 EXTRACTION = (
@@ -135,7 +143,7 @@ EXTRACTION = (
     Rule("image.hidden", "reference", "hidden on the page"),
     Rule("image.icon", "reference", "declared as small as an icon or a tracking pixel, or an avatar"),
     Rule("image.outside", "reference", "outside the main content"),
-    Rule("image.page_dropped", "reference", "its page was dropped"),
+    Rule(PAGE_DROPPED, "reference", "its page was dropped"),
 )
 """Images left out by extraction or dropped with their page."""
 NOT_HAD = (

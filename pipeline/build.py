@@ -98,7 +98,13 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "decisions",
         ("distinct_images",),
         lambda b: DecideImages(b.corpus, b.recipe),
-        lambda b: [b.recipe.image.model_dump(), b.keys.get("scores"), _taken_down(b), _benchmarks(b)],
+        lambda b: [
+            b.recipe.image.model_dump(),
+            b.recipe.page.max_images,
+            b.keys.get("scores"),
+            _taken_down(b),
+            _benchmarks(b),
+        ],
         join=True,
     ),
     Step(

@@ -25,10 +25,12 @@ from pipeline.stages.schemas import DISTINCT_IMAGES, SCORES
 
 NOT_JUDGED = "not judged"
 NO_IMAGE_LEFT = "page.no_image_left"
-AGAIN = [None, *(rule.id for rule in image.RULES)]
+FINAL = [NO_IMAGE_LEFT, image.TOO_MANY_IMAGES]
+"""The rules on pages that follow from the decisions on their images."""
+AGAIN = [None, *(rule.id for rule in image.RULES), image.PAGE_DROPPED]
 """Image decisions that follow from stored metrics: all rules after decoding."""
 PAGES_AGAIN = {rule.id for rule in rules.PAGES_JUDGED}
-JUDGED_KEYS = {
+JUDGED_KEYS = {image.MOST_IMAGES.name} | {
     key.name for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES) for key in rule.keys if key is not FILE
 }
 PICTURE = pa.schema([DISTINCT_IMAGES.field(name) for name in ("content", *image.STORED)])
@@ -95,7 +97,10 @@ class _Part:
         then = self.pages_failed.copy()
         left = np.zeros(len(then), bool)
         left[self.row[_passed(self.then)]] = True
+        full = np.zeros(len(then), bool)
+        full[self.row[self.then == CARRIED]] = True
         then[_passed(then) & ~left] = NO_IMAGE_LEFT
+        then[(then == NO_IMAGE_LEFT) & full] = image.TOO_MANY_IMAGES
         return then
 
 
@@ -122,7 +127,7 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     then = image.judge_references(shown, values, before)
     then[~_passed(failed)[row]] = CARRIED
 
-    before_pictures = ~(_passed(pages_now) | (pages_now == NO_IMAGE_LEFT))
+    before_pictures = ~(_passed(pages_now) | np.isin(pages_now.astype(str), FINAL))
     count = np.asarray(pc.fill_null(metrics["pictures"], 0))
     unknown = before_pictures & (failed == NOT_JUDGED)
     carried_now: dict[str | None, int] = {CARRIED: int(count[before_pictures].sum())}
@@ -148,7 +153,7 @@ def _pages_again(now: np.ndarray, metrics: pa.Table, values: dict[str, Any]) -> 
     failed = _objects(verdicts(metrics, values)["rule"])
     passed = _passed(failed)
     failed[passed & np.isin(now.astype(str), list(PAGES_AGAIN))] = NOT_JUDGED
-    stands = passed & ~np.isin(now.astype(str), ["None", NO_IMAGE_LEFT, *PAGES_AGAIN])
+    stands = passed & ~np.isin(now.astype(str), ["None", *FINAL, *PAGES_AGAIN])
     failed[stands] = now[stands]
     return failed
 

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dedup import hamming
+from filters.image import PAGE_DROPPED, TOO_MANY_IMAGES
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.joins import Block, Join
@@ -147,7 +149,12 @@ def read_site_counts(corpus: CorpusDirectory) -> SiteCounts:
 def _final_rules(corpus: CorpusDirectory, part: int, kept: Container[int]) -> list[str | None]:
     """The final rule of each page of a part; `kept` are the rows with a kept image."""
     rules = tables.read(corpus.part("dedup", part), ["rule"])["rule"].to_pylist()
-    return ["page.no_image_left" if rule is None and row not in kept else rule for row, rule in enumerate(rules)]
+    decisions = tables.read(corpus.part("decisions", part), ["row", "rule"])
+    full = set(decisions.filter(pc.equal(decisions["rule"], PAGE_DROPPED))["row"].to_pylist())
+    return [
+        (TOO_MANY_IMAGES if row in full else "page.no_image_left") if rule is None and row not in kept else rule
+        for row, rule in enumerate(rules)
+    ]
 
 
 def _units(corpus: CorpusDirectory, split: Split, part: int) -> tuple[int, list[SplitUnit]]:

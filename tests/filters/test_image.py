@@ -108,3 +108,24 @@ def test_a_picture_counts_once_a_page_and_what_was_dropped_before_does_not() -> 
     before[0] = None
     found = judge_references(table, load("web").values(), before)
     assert found.tolist() == [None, "image.repeated", None, None, "image.not_fetched"]
+
+
+def test_a_page_with_too_many_images_has_none() -> None:
+    """OBELICS counts the images that pass its rules before those shown twice are left out."""
+    values = load("obelics").values()
+    for number, dropped in ((30, False), (31, True)):
+        rows = [0] * number + [1, 1, 1]
+        sizes = [200] * len(rows)
+        sizes[-1] = 9
+        content = [bytes([place]) for place in range(len(rows))]
+        content[1] = content[0]
+        table = pa.table(
+            {"row": rows, "content": content, "url": ["u"] * len(rows), "format": ["jpeg"] * len(rows),
+             "original_width": sizes, "original_height": sizes, "spread": [9.0] * len(rows),
+             "phash": [0] * len(rows)}
+        )  # fmt: skip
+        before = np.full(len(rows), None)
+        before[-2] = "image.not_fetched"
+        found = judge_references(table, values, before).tolist()
+        first = ["image.page_dropped"] * number if dropped else [None, "image.repeated", *[None] * (number - 2)]
+        assert found == [*first, None, "image.not_fetched", "image.too_small"]

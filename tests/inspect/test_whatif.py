@@ -11,6 +11,7 @@ from pipeline.engine.progress import Progress
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
+from pipeline.inspect.viewer.queries import Library
 from pipeline.inspect.whatif import NOT_JUDGED, what_if
 from pipeline.recipe import load
 
@@ -39,7 +40,7 @@ def test_the_same_thresholds_change_nothing(small_corpus: Path) -> None:
 
 
 def test_other_image_rules_give_what_a_build_with_them_gives(small_corpus: Path, tmp_path: Path) -> None:
-    settings = ["image.min_side=170", "image.max_aspect=1.4", "image.max_documents=1"]
+    settings = ["image.min_side=170", "image.max_aspect=1.4", "image.max_documents=1", "page.max_images=1"]
     told = what_if(open_corpus(small_corpus), settings)
     recipe = load(str(small_corpus / "recipe.toml"), settings)
     with (tmp_path / "progress.txt").open("w") as stream:
@@ -48,6 +49,11 @@ def test_other_image_rules_give_what_a_build_with_them_gives(small_corpus: Path,
     for name in ("pages", "images"):
         assert then(told, name) == counted(tmp_path / "corpus", name)
         assert then(told, name) != counted(small_corpus, name)
+    assert then(told, "pages")[2]["page.too_many_images"] > 0
+    again = what_if(open_corpus(tmp_path / "corpus"), ["page.max_images=1000000", "image.max_documents=1000000"])
+    assert "page.too_many_images" not in then(again, "pages")[2]
+    listed = Library(open_corpus(tmp_path / "corpus")).left_out("image.page_dropped", 0, 10_000).rows
+    assert sum(row["count"] for row in listed) == then(told, "images")[2]["image.page_dropped"]
 
 
 def test_stricter_text_rules_drop_pages_and_their_images(small_corpus: Path) -> None:

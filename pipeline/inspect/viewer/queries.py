@@ -595,7 +595,8 @@ class Library:
         self.pages()
         counted = "list_extract(element_at(left_out, ?), 1)"
         if rule == "image.page_dropped":
-            counted = "CASE WHEN d.rule IS NOT NULL AND ? != '' THEN o.pictures END"
+            counted = f"""CASE WHEN d.rule IS NOT NULL THEN o.pictures ELSE (SELECT CAST(count(*) AS INTEGER)
+                FROM {self.decisions("rule = ?")} x WHERE x.part = p.part AND x.page = p.row) END"""
         shown = f"""
             SELECT p.*, {counted} AS count FROM {self.work("pages")} o JOIN page p USING (part, row)
             JOIN {self.work("dedup")} d USING (part, row)"""
