@@ -39,6 +39,7 @@ def read_index(path: str, keep: str = "") -> Index:
         kept = Path(keep).read_text(encoding="utf-8").splitlines() if keep else []
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         what = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        what = "file not found" if isinstance(error, FileNotFoundError) else what
         raise BenchmarkError(f"{path if not keep or not Path(path).exists() else keep}: {what}") from None
     if not images.schema.equals(INDEX):
         raise BenchmarkError(f"{path} is not an index of images: make one with m3w decontaminate-index")

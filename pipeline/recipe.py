@@ -287,9 +287,10 @@ def _message(error: ErrorDetails) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A "did you mean" question for the closest known name, also compared by its last part in any section."""
-    by_end = {full.rpartition(".")[2]: full for full in known}
-    found = difflib.get_close_matches(name, list(by_end.values()), 1, 0.7)
+    names = list(known)
+    found = difflib.get_close_matches(name, names, 1, 0.7)
     if not found:
+        by_end = {full.rpartition(".")[2]: full for full in names}
         ends = difflib.get_close_matches(name.rpartition(".")[2], list(by_end), 1, 0.6)
         found = [by_end[end] for end in ends]
     return f"; did you mean {found[0]}?" if found else ""

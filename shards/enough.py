@@ -15,7 +15,10 @@ def too_few(documents: int, sites: int | None) -> str:
     site."""
     if documents >= DOCUMENTS and (sites is None or sites >= SITES):
         return ""
-    found, needed = f"{documents} held-out documents (or pieces of books)", f"{DOCUMENTS}"
+    found, needed = (
+        f"{documents} held-out {'document' if documents == 1 else 'documents'} (or pieces of books)",
+        f"{DOCUMENTS}",
+    )
     if sites is not None:
         found, needed = f"{found} of {sites} {'site' if sites == 1 else 'sites'}", f"{DOCUMENTS} of {SITES}"
     return (

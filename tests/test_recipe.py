@@ -70,6 +70,7 @@ def test_the_formats_of_pictures_are_those_that_are_decoded() -> None:
     ("setting", "message"),
     [
         ("image.min_sid=3", "the recipe has no key image.min_sid; did you mean image.min_side?"),
+        ("text.min_word=3", "the recipe has no key text.min_word; did you mean text.min_words?"),
         ("txt.min_words=3", "the recipe has no section txt; did you mean text?"),
         ("image.near_text=true", "the recipe has no key image.near_text; did you mean dedup.near_text?"),
         ("sed.x=1", "the recipe has no section sed; did you mean seed?"),

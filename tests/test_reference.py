@@ -1,8 +1,10 @@
 """Recipes and rules explained: by the command, and in docs/recipes.md."""
 
+import re
 from pathlib import Path
 
 import pytest
+import typer
 
 from filters import rules
 from pipeline.cli import commands
@@ -51,3 +53,11 @@ def test_the_commands_print_them(tmp_path: Path, capsys: pytest.CaptureFixture[s
     commands.app(["recipe", "explain", "text.too_few_words"], standalone_mode=False)
     told = capsys.readouterr().out
     assert told.startswith("text.min_words  20  50\n") and "too few words" in told
+
+
+def test_no_help_text_is_taken_for_markup() -> None:
+    """Typer shows help with Rich, which leaves out [words in brackets] as markup."""
+    top = typer.main.get_command(commands.app)
+    assert isinstance(top, typer.core.TyperGroup)
+    helps = [getattr(option, "help", "") or "" for command in top.commands.values() for option in command.params]
+    assert len(helps) > 50 and not [text for text in helps if re.search(r"\[[a-z/#@]", text)]

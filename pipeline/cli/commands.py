@@ -59,7 +59,8 @@ def build(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="CORPUS", help="Output directory.")],
     recipe: Annotated[
-        str | None, typer.Option(help="Name of a preset, or a TOML file [web, or that of a corpus given as input].")
+        str | None,
+        typer.Option(help="Name of a preset, or a TOML file; default: web, or that of a corpus given as input."),
     ] = None,
     settings: Settings = None,
     takedown: Annotated[
@@ -134,7 +135,7 @@ def build(
     if resolved.windows.validation and (
         reason := too_few_held_out(sorted((corpus.root / "documents").glob("*.parquet")))
     ):
-        typer.echo(f"for m3w train {reason}")
+        typer.echo(f"not enough held out for m3w train: {reason.removeprefix('too few to say: ')}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
@@ -255,7 +256,7 @@ def decontaminate_index(
         list[Path], typer.Argument(metavar="IMAGES...", help="Folders of images, or Parquet files with images.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Output file (Parquet).")],
-    name: Annotated[str, typer.Option(help="Name of the benchmark [the name of its folder or file].")] = "",
+    name: Annotated[str, typer.Option(help="Name of the benchmark; default: that of its folder or file.")] = "",
 ) -> None:
     """Write an index of benchmark images, to leave them out of corpora with --set image.benchmarks=FILE."""
     from pipeline.benchmarks import make_index
@@ -270,6 +271,7 @@ def explain_page(
     comments: Annotated[bool, typer.Option(help="Keep readers' comments.")] = False,
 ) -> None:
     """Show why extraction keeps or leaves out each text and image of a page."""
+    from filters.rules import EXPLAINED
     from pipeline.errors import BuildError
     from pipeline.extract import ExtractOptions, PageDropped
     from pipeline.extract.explain import explain
@@ -279,7 +281,9 @@ def explain_page(
     try:
         found = explain(page.read_bytes(), url, options=options)
     except PageDropped as dropped:
-        raise BuildError(f"{page}: {dropped.rule}") from None
+        raise BuildError(f"{page} is dropped under {dropped.rule} ({EXPLAINED[dropped.rule]})") from None
+    except OSError as error:
+        raise BuildError(f"{page}: {error.strerror}") from None
     for line in found.lines():
         typer.echo(visible(line))
 
@@ -340,7 +344,10 @@ def list_recipes() -> None:
 
 
 @recipes.command("show")
-def show_recipe(name: str, settings: Settings = None) -> None:
+def show_recipe(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a preset, or a TOML file.")],
+    settings: Settings = None,
+) -> None:
     """Print a recipe as TOML."""
     from pipeline.recipe import load
 

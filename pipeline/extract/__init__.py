@@ -81,7 +81,9 @@ def extract(
 
 
 def decoded(html: bytes, content_type: str | None, options: ExtractOptions) -> str:
-    """The text of a page. Raises PageDropped if it is too large or no HTML."""
+    """The text of a page. Raises PageDropped if it is too large or no HTML, TypeError if it is decoded already."""
+    if isinstance(html, str):
+        raise TypeError("html must be bytes, as they were sent: not str")
     if len(html) > options.max_bytes:
         raise PageDropped("page.too_large")
     if NOT_HTML.match(html):

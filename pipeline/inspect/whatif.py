@@ -69,12 +69,21 @@ def _changed(before: Recipe, after: Recipe) -> list[str]:
     old = before.values()
     for name, value in after.values().items():
         if value != old[name]:
-            if name not in JUDGED_KEYS or (name.startswith("paragraph.") and not paragraph.active(old)):
-                known = ", ".join(sorted(JUDGED_KEYS))
-                raise BuildError(f"--what-if {name}: needs a build; what-if covers {known}")
+            if name not in JUDGED_KEYS:
+                raise BuildError(f"--what-if {name}: needs a build; what-if covers {_covered(name)}")
+            if name.startswith("paragraph.") and not paragraph.active(old):
+                raise BuildError(f"--what-if {name}: needs a build: this corpus was built without rules on paragraphs")
             shown = [list(side) if isinstance(side, tuple) else side for side in (old[name], value)]
             told.append(f"{name}: {shown[0]} -> {shown[1]}")
     return told
+
+
+def _covered(name: str) -> str:
+    """The keys that are covered in the section of a key, or the sections that have some."""
+    section = name.partition(".")[0]
+    same = sorted(key for key in JUDGED_KEYS if key.startswith(f"{section}."))
+    sections = sorted({f"[{key.partition('.')[0]}]" for key in JUDGED_KEYS})
+    return ", ".join(same) or f"keys of {', '.join(sections)}"
 
 
 @dataclass

@@ -80,6 +80,9 @@ def test_any_page_can_be_explained(pieces):
 def test_limits_and_engines_are_refused():
     with pytest.raises(openm3w.PageDropped):
         openm3w.explain(b"%PDF-1.4", URL)
+    for call in (openm3w.extract, openm3w.explain):
+        with pytest.raises(TypeError, match="html must be bytes"):
+            call("<p>decoded already", URL)
     with pytest.raises(ValueError, match="only the engine openm3w"):
         openm3w.explain(page(STORY), URL, options=ExtractOptions(engine="trafilatura"))
 
@@ -96,4 +99,6 @@ def test_the_command_prints_each_part(tmp_path):
     assert any(line.startswith("+ ") and BEFORE[:80] in line for line in done.stdout.splitlines())
     (tmp_path / "other.html").write_bytes(b"%PDF-1.4")
     refused = m3w(str(tmp_path / "other.html"))
-    assert refused.returncode == 1 and refused.stderr == f"m3w: {tmp_path / 'other.html'}: page.not_html\n"
+    assert refused.returncode == 1
+    assert refused.stderr == f"m3w: {tmp_path / 'other.html'} is dropped under page.not_html (no HTML)\n"
+    assert m3w(str(tmp_path / "none")).stderr == f"m3w: {tmp_path / 'none'}: No such file or directory\n"

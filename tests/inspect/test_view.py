@@ -244,6 +244,8 @@ def test_dropped_paragraphs_are_marked_in_place() -> None:
 def test_another_input_is_refused(small_corpus: Path) -> None:
     with pytest.raises(BuildError, match="is not the input of this corpus: it was built from miniweb"):
         server(open_corpus(small_corpus), 0, [str(small_corpus)])
+    with pytest.raises(BuildError, match=r"^nowhere: file or folder not found"):
+        server(open_corpus(small_corpus), 0, ["nowhere"])
 
 
 @pytest.mark.parametrize(

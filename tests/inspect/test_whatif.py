@@ -79,9 +79,18 @@ def test_looser_text_rules_say_what_they_cannot_know(small_corpus: Path) -> None
     )
 
 
-@pytest.mark.parametrize("setting", ["windows.tokens=30", "dedup.text=false", "image.max_pixels=1", "seed=4"])
-def test_what_only_a_build_can_tell(small_corpus: Path, setting: str) -> None:
-    with pytest.raises(BuildError, match="needs a build"):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("windows.tokens=30", r"covers keys of \[image\], \[page\], \[paragraph\], \[text\]$"),
+        ("dedup.text=false", "covers keys of"),
+        ("image.max_pixels=1", r"covers image\.benchmark_bits, .*, image\.min_side"),
+        ("seed=4", "covers keys of"),
+        ("paragraph.min_words=9", "this corpus was built without rules on paragraphs"),
+    ],
+)
+def test_what_only_a_build_can_tell(small_corpus: Path, setting: str, message: str) -> None:
+    with pytest.raises(BuildError, match=f"needs a build.*{message}"):
         what_if(open_corpus(small_corpus), [setting])
 
 

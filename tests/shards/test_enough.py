@@ -36,6 +36,7 @@ def test_thirty_documents_are_enough_and_eight_sites_where_sites_are_held_out() 
     assert "29 held-out documents" in too_few(29, None) and "sites" not in too_few(29, None)
     assert "100 held-out documents (or pieces of books) of 7 sites" in too_few(100, 7)
     assert "of 1 site with" in too_few(100, 1)
+    assert "1 held-out document (or" in too_few(1, None)
 
 
 @pytest.mark.parametrize(("sites", "documents", "enough"), [(8, 30, True), (7, 60, False), (8, 29, False)])
@@ -73,4 +74,4 @@ def test_the_end_of_a_build_says_so(tmp_path: Path) -> None:
     build = start_build([pages], tmp_path / "corpus")
     output, errors = build.communicate(timeout=120)
     assert build.returncode == 0, errors
-    assert output.splitlines()[-1].startswith("for m3w train too few to say: 0 held-out documents")
+    assert output.splitlines()[-1].startswith("not enough held out for m3w train: 0 held-out documents")

@@ -33,6 +33,8 @@ class Inputs:
             if source is not None:
                 self._found[number] = source
         if given and not any(matches):
+            if not Path(given[0]).exists():
+                raise BuildError(f"{given[0]}: file or folder not found")
             raise BuildError(f"{given[0]} is not the input of this corpus: it was built from {entries[0].name}")
 
     def has(self, part: int) -> bool:
