@@ -92,11 +92,12 @@ def verify(corpus: Path) -> None:
     report = check(opened.root, opened.manifest)
     problems = [*report.problems, *work_problems(opened)]
     if opened.recipe.hash() != opened.manifest["recipe"]:
-        problems.append("recipe.toml: does not match the manifest")
+        problems.append("recipe.toml: does not match the manifest: it was edited, or built by another version of m3w")
     for problem in problems:
         print(visible(problem), file=sys.stderr)
     if problems:
-        raise BuildError(f"{corpus} is damaged: {len(problems)} problems, listed above")
+        counted = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise BuildError(f"{corpus} is damaged: {counted}, listed above")
     print(
         f"{corpus} is whole: {report.files:,} files, {report.bytes:,} bytes, {report.documents:,} documents, "
         f"{report.pictures:,} images, {report.windows:,} windows"

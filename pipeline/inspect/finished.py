@@ -65,6 +65,7 @@ class Finished:
         try:
             # for small files ten times as fast as pyarrow.parquet.read_table
             with pq.ParquetFile(self.path(entry)) as file:
+                _complete(file, entry.path, columns or ())
                 return file.read(None if columns is None else list(columns))
         except (OSError, pa.ArrowException) as error:
             raise damaged(entry.path, error) from None
@@ -79,6 +80,7 @@ class Finished:
         """Like `table`, but at most `rows` rows at a time."""
         try:
             with pq.ParquetFile(self.path(entry)) as file:
+                _complete(file, entry.path, columns)
                 yield from file.iter_batches(rows, columns=list(columns))
         except (OSError, pa.ArrowException) as error:
             raise damaged(entry.path, error) from None
@@ -104,6 +106,14 @@ class Finished:
 
     def path(self, entry: ListedFile) -> Path:
         return self.root / entry.path
+
+
+def _complete(file: pq.ParquetFile, path: str, columns: Sequence[str]) -> None:
+    """Raises BuildError if a file lacks one of the columns; pyarrow would leave it out silently."""
+    names = set(file.schema_arrow.names)
+    for column in columns:
+        if column.partition(".")[0] not in names:
+            raise BuildError(f"{path} has no column {column}: another version of m3w built this corpus; build it again")
 
 
 def damaged(path: str, error: Exception) -> BuildError:

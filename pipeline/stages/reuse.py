@@ -28,7 +28,11 @@ FOLDERS = ("work", "documents", "images", "windows")
 
 
 def is_corpus(path: Path) -> bool:
-    return (path / "manifest.json").is_file() and (path / "recipe.toml").is_file()
+    """Whether an input is a corpus. Raises BuildError if it is one whose build has not finished, without WARC files."""
+    recipe, finished = (path / "recipe.toml").is_file(), (path / "manifest.json").is_file()
+    if recipe and not finished and (path / "work").is_dir() and not (path / "warc").is_dir():
+        raise BuildError(f"the build of {path} has not finished: rerun its m3w build command to resume")
+    return recipe and finished
 
 
 def take_over(source: Path, corpus: CorpusDirectory, before: Recipe, recipe: Recipe) -> Input:

@@ -13,6 +13,7 @@ import urllib.request
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli.commands import run
@@ -52,6 +53,15 @@ def test_json_is_all_that_is_printed(corpus: Path) -> None:
     told = json.loads(done.stdout)
     assert set(told) == {"funnel", "figures"} and told["figures"]["tokens"] > 0
     assert not (corpus / "report.html").exists() and not (corpus / "funnel.json").exists()
+
+
+def test_a_corpus_of_another_version_is_one_line(corpus: Path) -> None:
+    for path in (corpus / "work" / "pages").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["sentences"]), path)
+    for options in ((), ("--what-if", "text.min_sentences=2")):
+        done = m3w("inspect", corpus, *options)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert re.search(r"work/pages/.* has no column sentences: another version of m3w", done.stderr)
 
 
 def test_inspect_without_work(corpus: Path) -> None:

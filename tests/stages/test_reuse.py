@@ -11,6 +11,7 @@ from filters.takedown import listed, read
 from filters.words import WordListError
 from pipeline.errors import BuildError
 from pipeline.inspect.funnel import funnel
+from pipeline.stages.reuse import is_corpus
 from tests.corpora import build_here, digests
 
 STRICTER = ["text.min_words=60", "image.min_side=100"]
@@ -76,6 +77,15 @@ def test_what_needs_the_input(undisturbed: Path, tmp_path: Path, setting: str, m
     with pytest.raises(BuildError) as raised:
         build_here([undisturbed], tmp_path / "corpus", [setting])
     assert message in str(raised.value)
+
+
+def test_an_unfinished_corpus_is_no_input(tmp_path: Path) -> None:
+    (tmp_path / "half" / "work").mkdir(parents=True)
+    (tmp_path / "half" / "recipe.toml").write_text("")
+    with pytest.raises(BuildError, match=r"the build of .*half has not finished"):
+        build_here([tmp_path / "half"], tmp_path / "corpus")
+    (tmp_path / "half" / "warc").mkdir()
+    assert not is_corpus(tmp_path / "half")
 
 
 def test_a_corpus_is_the_only_input(undisturbed: Path, web_warc: Path, tmp_path: Path) -> None:
