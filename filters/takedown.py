@@ -13,6 +13,8 @@ from filters.words import WordListError
 
 FILE = Key("page.takedown", "", 'File of URLs, hosts and sha256 sums to leave out, one per line; none: ""')
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+HOST = re.compile(r"(\*\.)?(?![0-9a-fA-F]{32,}$)[^\W_]([\w-]*\w)?(\.[\w-]+)*\.?")
+"""A host, with or without dots. Not a hash of another kind, which would look like one."""
 
 
 class Takedown(NamedTuple):
@@ -27,7 +29,7 @@ class Takedown(NamedTuple):
 def read(path: str) -> Takedown:
     """A file with one entry per line; # begins a comment. A host stands for its subdomains too.
 
-    Raises WordListError if it cannot be read."""
+    Raises WordListError if it cannot be read, or holds anything else, which would be ignored."""
     try:
         lines = Path(path).read_text("utf-8").splitlines()
     except OSError as error:
@@ -37,11 +39,21 @@ def read(path: str) -> Takedown:
     entries = [entry for entry in (re.split(r"(?:^|\s)#", line)[0].strip() for line in lines) if entry]
     sums = {entry for entry in entries if SHA256.fullmatch(entry)}
     urls = {entry for entry in entries if "/" in entry}
+    for entry in entries:
+        if not (entry in sums or HOST.fullmatch(entry) or (entry in urls and _is_url(entry))):
+            raise WordListError(f"takedown list {path}: {entry!r} is neither a URL, a host nor a sha256 sum in hex")
     return Takedown(
         frozenset(map(_plain, urls)),
         frozenset(entry.lower().removeprefix("*.").strip(".") for entry in {*entries} - sums - urls),
         frozenset(bytes.fromhex(entry)[:16] for entry in sums),
     )
+
+
+def _is_url(entry: str) -> bool:
+    try:
+        return _plain(entry) != ""
+    except ValueError:
+        return False
 
 
 def _plain(url: str) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pipeline.recipe as recipes
 from dedup import benchmarks
 from dedup.benchmarks import BenchmarkError
+from filters import takedown
 from filters.rules import LISTS
 from filters.scorers import ScorerError, check
-from filters.takedown import FILE
 from filters.words import WordListError, list_digest
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
@@ -46,8 +46,10 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
     try:
         check(recipe.values())
         benchmarks.digest(recipe.image.benchmarks, recipe.image.benchmarks_keep)
-        for key in (*LISTS, FILE):
+        for key in LISTS:
             list_digest(recipe.values()[key.name])
+        if recipe.page.takedown:
+            takedown.read(recipe.page.takedown)
     except (ScorerError, WordListError, BenchmarkError) as error:
         raise BuildError(str(error)) from None
     root = corpus.root

@@ -33,8 +33,8 @@ Images of pages that the corpus dropped are not in it (`image.not_stored`): buil
     m3w build corpus -o without --takedown list.txt
 
 A takedown list has a URL, a host (with its subdomains) or the sha256 sum of an image on each line; `#` begins a
-comment. What it names is in no document, window or tar of the new corpus. Its `work/` still holds the text of dropped
-pages and, in `work/reused`, the images of the old corpus: delete it."""
+comment; anything else is an error. What it names is in no document, window or tar of the new corpus. Its `work/` still
+holds the text of dropped pages and, in `work/reused`, the images of the old corpus: delete it."""
 LEVELS: dict[Level, str] = {
     "record": "records of the input",
     "page": "pages",

@@ -111,6 +111,16 @@ def test_entries_of_a_takedown_list(tmp_path: Path, url: str, expected: bool) ->
     assert listed(url, known) == expected and known.contents == {bytes.fromhex("0f" * 16)}
 
 
+@pytest.mark.parametrize(
+    "entry", ["not a host", "0f" * 31, "0f" * 20, "sha256:" + "0f" * 32, "example.org:80", "https://[broken/", "a@b.c"]
+)
+def test_what_is_no_entry_of_a_takedown_list_is_refused(undisturbed: Path, tmp_path: Path, entry: str) -> None:
+    (tmp_path / "list").write_text(f"example.org\nintranet\nhttps://x.org/a b\nbücher.example\n{entry}\n")
+    with pytest.raises(BuildError, match="is neither a URL, a host nor a sha256 sum") as raised:
+        build_here([undisturbed], tmp_path / "corpus", [f"page.takedown={tmp_path / 'list'}"])
+    assert repr(entry) in str(raised.value)
+
+
 def test_a_list_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(WordListError, match="No such file"):
         read(str(tmp_path / "missing"))
