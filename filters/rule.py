@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-Level = Literal["record", "page", "paragraph", "reference", "image", "document", "window"]
+Level = Literal["record", "page", "paragraph", "span", "reference", "image", "document", "window"]
 Value = int | float | bool | str | tuple[str, ...]
 Columns = Mapping[str, Any]
 """Metrics by name: numpy arrays of n values; Arrow arrays for strings."""

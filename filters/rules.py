@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import image, paragraph, takedown, text
+from filters import image, paragraph, personal, takedown, text
 from filters.image import MOST_IMAGES, PAGE_DROPPED, TOO_MANY_IMAGES
 from filters.rule import Key, Level, Metric, Rule
 from filters.text import MASSIVE_TEXT, OBELICS, SHARES
@@ -185,6 +185,7 @@ WINDOWS = (
 )
 RULES: tuple[Rule, ...] = (
     *RECORDS,
+    *personal.RULES,
     *paragraph.RULES,
     *PAGES,
     *EXTRACTION,

@@ -59,7 +59,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
             [section.model_dump() for section in (b.recipe.limits, b.recipe.extract)],
             [b.recipe.image.max_bytes, b.recipe.image.max_pixels],
             [[key.name, list_digest(b.recipe.values()[key.name])] for key in LISTS],
-            paragraph.active(b.recipe.values()),
+            [paragraph.active(b.recipe.values()), b.recipe.personal.mask],
         ],
         (*PAGE_PACKAGES, *PICTURE_PACKAGES),
     ),
@@ -207,6 +207,7 @@ def _same_pages(source: Path, run: Build, before: Recipe) -> None:
         named = (
             "limits.",
             "extract.",
+            "personal.",
             "paragraph.",
             "image.max_bytes",
             "image.max_pixels",

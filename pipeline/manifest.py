@@ -21,7 +21,8 @@ from shards.files import atomic
 from shards.records import FORMAT_VERSION
 
 PAGE_PACKAGES = (
-    *("openm3w", "ada-url", "brotli", "chardet", "fastwarc", "lxml", "numpy", "py3langid"),
+    *("openm3w", "ada-url", "brotli", "chardet", "fastwarc", "lxml", "numpy"),
+    *("phonenumbers", "py3langid"),
     *("pyarrow", "tldextract", "trafilatura", "webencodings"),
 )
 PICTURE_PACKAGES = ("openm3w", "numpy", "opencv-python-headless", "pillow", "resvg_py", "simplejpeg")

@@ -111,6 +111,7 @@ def _limits(key: Key) -> dict[str, float]:
 if TYPE_CHECKING:
     LimitsSection = Any
     PageSection = Any
+    PersonalSection = Any
     TextSection = Any
     ParagraphSection = Any
     ImageSection = Any
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
 else:
     LimitsSection = _of_rules("limits")
     PageSection = _of_rules("page")
+    PersonalSection = _of_rules("personal")
     TextSection = _of_rules("text")
     ParagraphSection = _of_rules("paragraph")
     ImageSection = _of_rules("image", StorageSection)
@@ -134,6 +136,7 @@ class Recipe(RecipeSection):
     limits: LimitsSection = Field(default_factory=LimitsSection)
     extract: ExtractSection = Field(default_factory=ExtractSection)
     page: PageSection = Field(default_factory=PageSection)
+    personal: PersonalSection = Field(default_factory=PersonalSection)
     text: TextSection = Field(default_factory=TextSection)
     paragraph: ParagraphSection = Field(default_factory=ParagraphSection)
     image: ImageSection = Field(default_factory=ImageSection)

@@ -113,6 +113,7 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, "record"),
         _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
+        *_masked(pages),
         *_paragraphs(pages),
         _level("words", pages.words, pages.words_kept, SPLITS, pages.words_lost, "paragraph", "page"),
         images_told,
@@ -157,6 +158,7 @@ class _Pages:
     words_kept: Counter[str] = field(default_factory=Counter)
     words_lost: Counter[str] = field(default_factory=Counter)
     pictures_lost: Counter[str] = field(default_factory=Counter)
+    masked: Counter[str] = field(default_factory=Counter)
     paragraphs_kept: int = 0
     paragraphs_lost: Counter[str] = field(default_factory=Counter)
 
@@ -164,7 +166,7 @@ class _Pages:
 def _pages(corpus: Finished) -> _Pages:
     told = _Pages()
     for part, entries in enumerate(zip(*(corpus.work(name) for name in ("split", "dedup", "verdicts")), strict=True)):
-        found = corpus.pages(part, ["words", "pictures", "left_out"])
+        found = corpus.pages(part, ["words", "pictures", "left_out", "masked"])
         verdicts, text, judged = (
             corpus.table(entry, columns)
             for entry, columns in zip(
@@ -172,6 +174,7 @@ def _pages(corpus: Finished) -> _Pages:
             )
         )
         table = verdicts.append_column("words", pc.fill_null(found["words"], 0))
+        told.masked.update(left_out(found["masked"]))
         told.paragraphs_kept += pc.sum(judged["kept_paragraphs"]).as_py() or 0
         told.paragraphs_lost.update(left_out(judged["dropped"]))
         lost_words = left_out(judged["dropped_words"])
@@ -196,6 +199,12 @@ def _paragraphs(pages: _Pages) -> list[dict[str, Any]]:
     total = pages.paragraphs_kept + pages.paragraphs_lost.total()
     kept = {"kept": pages.paragraphs_kept}
     return [_level("paragraphs", total, kept, ("kept",), pages.paragraphs_lost, "paragraph")] if total else []
+
+
+def _masked(pages: _Pages) -> list[dict[str, Any]]:
+    """The level of personal data, if any was masked."""
+    total = pages.masked.total()
+    return [_level("personal", total, {}, (), pages.masked, "span")] if total else []
 
 
 def left_out(column: pa.ChunkedArray) -> dict[str, int]:

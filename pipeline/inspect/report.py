@@ -46,6 +46,7 @@ PER_RANKED = 2
 TITLES = {
     "records": ("Records of the input", "records", "used"),
     "pages": ("Pages", "HTML pages", "documents"),
+    "personal": ("Personal data in texts", "found", "not masked"),
     "paragraphs": ("Paragraphs of pages with main content", "paragraphs", "kept"),
     "words": ("Words of the pages' main content", "words", "in documents"),
     "pictures": ("Distinct images", "found", "stored"),

@@ -1,12 +1,13 @@
 """Stage pages: extract and measure each page record of a part."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-from filters import consent, paragraph
+from filters import consent, paragraph, personal
 from filters.language import identify
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
@@ -93,7 +94,10 @@ class ExtractPages(EachTask):
         if file_for is not None:
             named = partial(file_for, record.url)
             document = replace(document, nodes=tuple(_with_file(node, named) for node in document.nodes))
-        return self._dropped(record, source, None) | _content(document, self.values)
+        counts = Counter[str]()
+        if self.recipe.personal.mask:
+            document, counts = masked(document)
+        return self._dropped(record, source, None) | _content(document, self.values) | {"masked": list(counts.items())}
 
     def _dropped(self, record: Record, source: str, rule: str | None) -> dict[str, Any]:
         place = {"file": source, "offset": record.offset, "length": record.length}
@@ -161,6 +165,25 @@ def _with_file(node: Node, file_for: Callable[[str], str | None]) -> Node:
         return node
     files = [found for url in (node.url, *node.alternatives) if (found := file_for(url)) is not None]
     return replace(node, alternatives=tuple(dict.fromkeys((*node.alternatives, *files)))) if files else node
+
+
+def masked(document: Document) -> tuple[Document, Counter[str]]:
+    """A page with placeholders for personal data in its texts, alt texts, captions and metadata, and how often each
+    rule applied. URLs and the name of the author stay as they are."""
+    found = Counter[str]()
+
+    def put(text: str) -> str:
+        changed, counts = personal.mask(text)
+        found.update(counts)
+        return changed
+
+    nodes = tuple(
+        Text(put(node.text)) if isinstance(node, Text) else replace(node, alt=put(node.alt), caption=put(node.caption))
+        for node in document.nodes
+    )
+    told = {name: put(getattr(document.metadata, name)) for name in ("title", "site_name", "description")}
+    listings = tuple(personal.mask(listing)[0] for listing in document.listings)
+    return replace(document, nodes=nodes, metadata=replace(document.metadata, **told), listings=listings), found
 
 
 def _content(document: Document, values: dict[str, Any]) -> dict[str, Any]:

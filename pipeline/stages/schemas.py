@@ -65,6 +65,7 @@ PAGES = pa.schema(
         ("images", pa.list_(PAGE_IMAGE)),
         ("inline_svg", pa.int32()),
         ("left_out", pa.map_(pa.string(), pa.int32())),
+        ("masked", pa.map_(pa.string(), pa.int32())),
         ("metadata", pa.struct([(name, pa.string()) for name in METADATA_FIELDS])),
         *((metric.name, metric.type) for metric in PAGE_METRICS),
         ("listings", pa.list_(pa.string())),
@@ -75,8 +76,9 @@ PAGES = pa.schema(
     ]
 )
 """work/pages: every page record. `rule` says why it has no content; of a page that opted out only its URL, the URL's
-hash and the rule are stored. `left_out`: number of images left out by extraction, by rule. `paragraphs`: the metrics of
-each paragraph, null unless the recipe has rules on paragraphs."""
+hash and the rule are stored. `left_out`: number of images left out by extraction, by rule. `masked`: how often personal
+data was masked, by rule. `paragraphs`: the metrics of each paragraph, null unless the recipe has rules on
+paragraphs."""
 
 COUNTS = pa.map_(pa.string(), pa.int32())
 VERDICTS = pa.schema(
