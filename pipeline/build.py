@@ -15,7 +15,7 @@ from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.progress import Progress
 from pipeline.engine.run import Engine
 from pipeline.engine.runner import Runner
-from pipeline.engine.tasks import Task, stage_key
+from pipeline.engine.tasks import Stage, Task, stage_key
 from pipeline.errors import BuildError
 from pipeline.fetch import Networks
 from pipeline.fetch.client import user_agent
@@ -216,3 +216,5 @@ def _same_pages(source: Path, run: Build, before: Recipe) -> None:
         differ = [name for name, value in new.items() if value != old[name] and name.startswith(named)]
         what = f"{', '.join(differ)} differ" if differ else "it was built with other versions of packages"
         raise BuildError(f"the pages of {source} must be extracted again ({what}): build from its input")
+    if Stage(pages.name, key, ()).finished(run.corpus) is None:
+        raise BuildError(f"the pages of {source} are damaged (m3w verify names the files): build from its input")

@@ -1,5 +1,6 @@
 """A corpus as the input: the same bytes as a build from its input, and what is taken down is gone."""
 
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,14 @@ def test_what_needs_the_input(undisturbed: Path, tmp_path: Path, setting: str, m
     with pytest.raises(BuildError) as raised:
         build_here([undisturbed], tmp_path / "corpus", [setting])
     assert message in str(raised.value)
+
+
+def test_a_damaged_corpus_is_no_input(undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed, tmp_path / "damaged")
+    path = next((tmp_path / "damaged" / "work" / "pages").glob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(BuildError, match=r"the pages of .*damaged are damaged"):
+        build_here([tmp_path / "damaged"], tmp_path / "corpus")
 
 
 def test_an_unfinished_corpus_is_no_input(tmp_path: Path) -> None:
