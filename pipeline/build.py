@@ -214,7 +214,7 @@ def _same_pages(source: Path, run: Build, before: Recipe) -> None:
             *(key.name for key in LISTS),
         )
         differ = [name for name, value in new.items() if value != old[name] and name.startswith(named)]
-        what = f"{', '.join(differ)} differ" if differ else "it was built with other versions of packages"
+        what = f"{', '.join(differ)} differ" if differ else "another version of m3w or of a package built it"
         raise BuildError(f"the pages of {source} must be extracted again ({what}): build from its input")
     if Stage(pages.name, key, ()).finished(run.corpus) is None:
         raise BuildError(f"the pages of {source} are damaged (m3w verify names the files): build from its input")

@@ -294,3 +294,11 @@ def test_five_seeds_are_trained_where_corpora_are_compared(tmp_path: Path, monke
             main([str(tmp_path), "--against", str(tmp_path), *arguments])
         assert ended.value.code == 0
     assert seen == [5, 3]
+
+
+def test_an_unfinished_corpus_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"has no manifest\.json"):
+        open_corpus(tmp_path)
+    (tmp_path / "recipe.toml").write_text("")
+    with pytest.raises(TrainError, match="has not finished: rerun its m3w build command"):
+        open_corpus(tmp_path)

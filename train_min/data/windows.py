@@ -61,6 +61,8 @@ def open_corpus(folder: Path) -> TrainingCorpus:
             raise TrainError(other)
         files = tuple(sorted(entry["path"] for entry in manifest["files"]))
     except FileNotFoundError:
+        if (folder / "recipe.toml").exists():
+            raise TrainError(f"the build of {folder} has not finished: rerun its m3w build command to resume") from None
         raise TrainError(f"{folder} has no manifest.json, so it is not a corpus: run m3w build first") from None
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise TrainError(f"{folder}/manifest.json cannot be read ({error}): rebuild the corpus") from None
