@@ -19,9 +19,16 @@ PAGE = np.dtype(
     ]
 )
 """A page under a 16-byte key (`high`, `low`): the number of the rule by which it opted out, the order among equals
-(lowest `age`, then lowest doc_id, so that it does not depend on the order of the input), and its place."""
+(lowest `age`, then lowest doc_id, so that it does not depend on the order of the input), and its place. `age` is the
+`rank` of its URL where no date decides."""
 COPY = np.dtype([("part", "<u4"), ("row", "<u4"), ("refusal", "u1"), ("id_high", "<u8"), ("id_low", "<u8")])
 """A dropped page, the refusal of its key (NO_REFUSAL: it is a copy), and the doc_id of the page kept instead."""
+
+
+def rank(url: str, url_hash: bytes) -> int:
+    """The order of pages that are copies of each other, as 64 bits: the page with the shortest URL comes first, since
+    print views and session ids lengthen it, then that with the lowest hash of its URL."""
+    return min(len(url), 0xFFFF) << 48 | int.from_bytes(url_hash[:6])
 
 
 def first_of_each(keys: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ permutations in 16 bands of 8 rows. Two texts of Jaccard similarity s share a ba
 whose estimate of s has a standard error of at most 0.044 (0.035 at s = 0.8).
 
 Clusters are connected components: if A is like B and B like C, all three are one cluster, whether or not A is like C.
-Pages are numbered as `page(part, row)`, and ordered by their ids alone, so neither the order of the input nor the
-number of parts, partitions or workers has an influence on which page of a cluster is kept.
+Pages are numbered as `page(part, row)`, and ordered by `exact.rank` of their URLs, so neither the order of the input
+nor the number of parts, partitions or workers has an influence on which page of a cluster is kept.
 """
 
 from collections.abc import Iterable
@@ -28,12 +28,14 @@ FACTORS, TERMS = _DRAWN[:PERMUTATIONS] | np.uint32(1), _DRAWN[PERMUTATIONS:]
 AT_ONCE = 1 << 12
 """Shingles permuted at once: 2 MB."""
 
-BAND = np.dtype([("high", "<u8"), ("id", "<u8"), ("page", "<u8")])
-"""A page under the hash (`high`) of one of its bands; `id` orders the pages of a band."""
+BAND = np.dtype([("high", "<u8"), ("rank", "<u8"), ("page", "<u8")])
+"""A page under the hash (`high`) of one of its bands; `rank` orders the pages of a band."""
 EDGE = np.dtype([("one", "<u8"), ("other", "<u8")])
 """Two pages."""
-TREE = np.dtype([(name, "<u8") for name in ("page", "id_high", "id_low", "root", "root_high", "root_low")])
-"""A page with its 16-byte id, and the first page of its cluster so far."""
+_NODE = ("page", "rank", "id_high", "id_low")
+_ROOT = ("root", "root_rank", "root_high", "root_low")
+TREE = np.dtype([(name, "<u8") for name in (*_NODE, *_ROOT)])
+"""A page with its rank and its 16-byte id, and the first page of its cluster so far."""
 
 
 def page(part: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -70,10 +72,10 @@ def bands(signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
     return hashes
 
 
-def band_rows(signatures: NDArray[np.uint32], pages: NDArray[np.uint64], ids: NDArray[np.uint64]) -> np.ndarray:
-    """The bands (N * 16,) of dtype BAND of `pages` (N,) with `signatures` (N, 128) and `ids` (N,)."""
+def band_rows(signatures: NDArray[np.uint32], pages: NDArray[np.uint64], ranks: NDArray[np.uint64]) -> np.ndarray:
+    """The bands (N * 16,) of dtype BAND of `pages` (N,) with `signatures` (N, 128) and `ranks` (N,)."""
     found = np.zeros((len(pages), BANDS), BAND)
-    found["high"], found["id"], found["page"] = bands(signatures), ids[:, None], pages[:, None]
+    found["high"], found["rank"], found["page"] = bands(signatures), ranks[:, None], pages[:, None]
     return found.reshape(-1)
 
 
@@ -105,28 +107,30 @@ def similarity(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> NDArray[np.float
 
 def contracted(forests: Iterable[np.ndarray]) -> np.ndarray:
     """The union of some forests (TREE) as one: a row for each page that is not the first of its cluster, with the
-    first one, the page of the lowest id, as its root. A row whose page and root are any two connected pages is a
+    first one, the page of the lowest rank, as its root. A row whose page and root are any two connected pages is a
     forest, too. Associative, so forests can be combined in any order and grouping, each in the memory of its own pages
     and not of the corpus."""
     rows = np.concatenate([np.zeros(0, TREE), *forests])
-    ends = np.concatenate([rows[["page", "id_high", "id_low"]], _roots(rows)])
-    ends = ends[np.lexsort([ends["page"], ends["id_low"], ends["id_high"]])]
+    ends = np.concatenate([_ends(rows, _NODE), _ends(rows, _ROOT)])
+    ends = ends[np.lexsort([ends[name] for name in ("page", "id_low", "id_high", "rank")])]
     nodes = ends[np.unique(first_of_each(ends["page"]))]
     order = np.argsort(nodes["page"])
     place = [order[np.searchsorted(nodes["page"], rows[end], sorter=order)] for end in ("page", "root")]
     labels = components(len(nodes), np.stack(place, 1).astype(np.int64).reshape(-1, 2))
     later = np.flatnonzero(labels != np.arange(len(nodes)))
     found = np.zeros(len(later), TREE)
-    for names, end in ((("page", "id_high", "id_low"), later), (("root", "root_high", "root_low"), labels[later])):
-        for name, source in zip(names, ("page", "id_high", "id_low"), strict=True):
+    for names, end in ((_NODE, later), (_ROOT, labels[later])):
+        for name, source in zip(names, _NODE, strict=True):
             found[name] = nodes[source][end]
     return found
 
 
-def _roots(rows: np.ndarray) -> np.ndarray:
-    roots = np.zeros(len(rows), rows[["page", "id_high", "id_low"]].dtype)
-    roots["page"], roots["id_high"], roots["id_low"] = rows["root"], rows["root_high"], rows["root_low"]
-    return roots
+def _ends(rows: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """One end of the rows of a forest."""
+    found = np.zeros(len(rows), [(name, "<u8") for name in _NODE])
+    for name, source in zip(_NODE, names, strict=True):
+        found[name] = rows[source]
+    return found
 
 
 def components(nodes: int, edges: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup import near
-from dedup.exact import COPY, NO_REFUSAL, PAGE, copies
+from dedup.exact import COPY, NO_REFUSAL, PAGE, copies, rank
 from filters import consent
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import CorpusDirectory
@@ -76,7 +76,7 @@ def _load(corpus: CorpusDirectory, part: int) -> tuple[int, Verdicts]:
 
 def _rows(corpus: CorpusDirectory, column: str, part: int, state: Verdicts) -> Block:
     """The pages of a part that are still kept, keyed by a column; by URL also those that opted out."""
-    pages = judged(corpus, part, list(dict.fromkeys([column, "doc_id", "capture", "rule"])))
+    pages = judged(corpus, part, list(dict.fromkeys([column, "doc_id", "capture", "rule", "url", "url_hash"])))
     taking_part = np.flatnonzero(state.rules == KEPT)
     if column == "url_hash":
         refused = [row for row, rule in enumerate(pages["rule"].to_pylist()) if rule in consent.RULES]
@@ -88,6 +88,8 @@ def _rows(corpus: CorpusDirectory, column: str, part: int, state: Verdicts) -> B
     rows["id_high"], rows["id_low"] = ids["high"], ids["low"]
     rows["part"], rows["row"] = part, taking_part
     rows["refusal"] = NO_REFUSAL
+    if column == "text_hash":
+        rows["age"] = _ranks(pages)
     if column == "url_hash":
         # the newest capture has the lowest age
         dates = [seconds(capture["date"]) if capture else 0 for capture in pages["capture"].to_pylist()]
@@ -97,6 +99,11 @@ def _rows(corpus: CorpusDirectory, column: str, part: int, state: Verdicts) -> B
         ]
         rows = np.concatenate([rows, _refusals(corpus, part)])
     return rows
+
+
+def _ranks(pages: pa.Table) -> np.ndarray:
+    urls, hashes = pages["url"].to_pylist(), pages["url_hash"].to_pylist()
+    return np.array([rank(url, url_hash) for url, url_hash in zip(urls, hashes, strict=True)], np.uint64)
 
 
 def _refusals(corpus: CorpusDirectory, part: int) -> Block:
@@ -153,23 +160,29 @@ class FindNearCopies(beam.PTransform):
 
 CONTRACTED_AT_ONCE = 64
 """Groups in which forests are contracted before they meet."""
-SIGNED = np.dtype([("page", "<u8"), ("id_high", "<u8"), ("id_low", "<u8"), ("values", "<u4", (near.PERMUTATIONS,))])
-"""A page with its id and signature."""
+SIGNED = np.dtype(
+    [
+        *((name, "<u8") for name in ("page", "rank", "id_high", "id_low")),
+        ("values", "<u4", (near.PERMUTATIONS,)),
+    ]
+)
+"""A page with its rank, id and signature."""
 
 
 def _pages_signed(corpus: CorpusDirectory, part: int, rows: np.ndarray) -> np.ndarray:
     """SIGNED for the pages `rows` of a part."""
-    table = judged(corpus, part, ["doc_id", "minhash"]).take(pa.array(rows))
+    table = judged(corpus, part, ["doc_id", "url", "url_hash", "minhash"]).take(pa.array(rows))
     ids = joins.keys(bytes.fromhex(value) for value in table["doc_id"].to_pylist())
     found = np.zeros(len(rows), SIGNED)
-    found["page"], found["id_high"], found["id_low"] = near.page(part, rows), ids["high"], ids["low"]
+    found["page"], found["rank"] = near.page(part, rows), _ranks(table)
+    found["id_high"], found["id_low"] = ids["high"], ids["low"]
     found["values"] = np.frombuffer(b"".join(table["minhash"].to_pylist()), "<u4").reshape(len(rows), near.PERMUTATIONS)
     return found
 
 
 def _bands(corpus: CorpusDirectory, part: int, state: Verdicts) -> Block:
     pages = _pages_signed(corpus, part, np.flatnonzero(state.rules == KEPT))
-    return near.band_rows(pages["values"], pages["page"], pages["id_high"])
+    return near.band_rows(pages["values"], pages["page"], pages["rank"])
 
 
 def _candidates(partition: int, blocks: Iterable[Block]) -> Iterator[tuple[int, Block]]:
@@ -195,8 +208,10 @@ def _alike(corpus: CorpusDirectory, threshold: float, part: int, pairs: Iterable
         same = near.similarity(one["values"], other["values"]) >= threshold
         trees = np.zeros(int(same.sum()), near.TREE)
         trees["page"], trees["root"] = edges["one"][same], edges["other"][same]
-        trees["id_high"], trees["id_low"] = one["id_high"][same], one["id_low"][same]
-        trees["root_high"], trees["root_low"] = other["id_high"][same], other["id_low"][same]
+        trees["rank"], trees["id_high"], trees["id_low"] = (one[name][same] for name in ("rank", "id_high", "id_low"))
+        trees["root_rank"], trees["root_high"], trees["root_low"] = (
+            other[name][same] for name in ("rank", "id_high", "id_low")
+        )
         found.append(trees)
     return near.contracted(found)
 

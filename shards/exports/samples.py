@@ -37,7 +37,7 @@ def training_samples(documents: Iterable[dict[str, Any]]) -> Iterator[Sample]:
 
 def image_url(image: StoredImage) -> str:
     """The URL that delivered an image, or `urn:sha256:` and a hash for one that its page holds itself."""
-    url = image.fetched_url
+    url = image.fetched_url or image.image.url
     return f"urn:sha256:{url.removeprefix(EMBEDDED)}" if url.startswith(EMBEDDED) else url
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedup.exact import NO_REFUSAL, PAGE, copies, first_of_each
+from dedup.exact import NO_REFUSAL, PAGE, copies, first_of_each, rank
 
 PAGES = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from([0, 1, NO_REFUSAL, NO_REFUSAL, NO_REFUSAL]), st.integers(0, 2)),
@@ -67,3 +67,9 @@ def test_both_halves_of_a_key_count() -> None:
 def test_first_of_each(values: list[int]) -> None:
     values.sort()
     assert first_of_each(np.array(values)).tolist() == [values.index(value) for value in values]
+
+
+def test_the_page_with_the_shortest_url_comes_first() -> None:
+    print_view = rank("https://a.example/001_print.html", b"\0" * 16)
+    assert rank("https://a.example/001.html", b"\xff" * 16) < print_view
+    assert rank("a" * 40, b"\1" * 16) < rank("a" * 40, b"\2" * 16) < rank("a" * 100_000, b"\0" * 16) < 2**64

@@ -94,7 +94,8 @@ def clusters(signatures: np.ndarray, ids: list[int], pages: list[int], threshold
         same = near.similarity(signatures[one], signatures[other]) >= threshold
         tree = np.zeros(int(same.sum()), near.TREE)
         tree["page"], tree["root"] = edges["one"][same], edges["other"][same]
-        tree["id_low"], tree["root_low"] = (np.array(ids, np.uint64)[side][same] for side in (one, other))
+        for name, side in (("", one), ("root_", other)):
+            tree[f"{name}rank"] = tree["root_low" if name else "id_low"] = np.array(ids, np.uint64)[side][same]
         found.append(near.contracted([tree]))
     forest = near.contracted(found)
     assert [index[page] for page in forest["page"].tolist()] == [ids.index(id) for id in forest["id_low"].tolist()]

@@ -161,7 +161,7 @@ def test_lines_of_listings_are_no_duplicate_lines():
     words = "\n\n".join(node.text for node in found.nodes if isinstance(node, Text))
     assert measure(words)["duplicate_lines"] > 0.8
     metrics = measure(words, found.listings)
-    assert metrics["duplicate_lines"] == metrics["symbol_ratio"] == 0.0
+    assert metrics["duplicate_lines"] == metrics["hashes"] == 0.0
     repeated = document(f"<p>The program:</p><pre>{listing}</pre>" + "<p>The same line of prose.</p>" * 20)
     words = "\n\n".join(node.text for node in repeated.nodes if isinstance(node, Text))
     assert measure(words, repeated.listings)["duplicate_lines"] > 0.7

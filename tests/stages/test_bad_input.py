@@ -108,7 +108,7 @@ import resource
 from filters.language import identify
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-identify("words of a text")
+identify("words of a text in a language")
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, most))
 """
 

@@ -100,6 +100,9 @@ def test_every_picture_that_goes_goes_under_its_rule(web: Web, undisturbed: Path
             assert (part, verdict["row"]) in survivors
             if verdict["rule"] is not None and pixel not in verdict["url"]:
                 found[verdict["rule"]] += 1
+    # extraction may also see that the badge of a web ring is no image of the page
+    badges = "image.too_common"
+    assert found.pop(badges) in range(expected[badges] // 2, expected.pop(badges) + 1)
     assert found == expected
 
 
