@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import re
 import shutil
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -273,13 +272,6 @@ def test_nothing_can_be_sent(address: tuple[str, int]) -> None:
     connection.request("POST", "/documents", body=b"x")
     assert connection.getresponse().status == 501
     assert ask(address, "/documents", method="HEAD")[2] == b""
-
-
-def test_without_duckdb_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "duckdb", None)
-    monkeypatch.delitem(sys.modules, "pipeline.inspect.viewer.queries")
-    with pytest.raises(BuildError, match=r"pip install 'openm3w\[view\]'"):
-        __import__("pipeline.inspect.viewer.queries")
 
 
 class Walk:

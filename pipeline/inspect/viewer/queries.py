@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from filters import rules
@@ -21,11 +22,6 @@ from pipeline.inspect.finished import Finished, ListedFile
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.samples import WINDOW_COLUMNS
 from shards.tokenizer import Tokenizer
-
-try:
-    import duckdb
-except ImportError:
-    raise BuildError("m3w view needs DuckDB: pip install 'openm3w[view]'") from None
 
 SECONDS = 5.0
 """Time limit of one text search in seconds; it then reports how far it got."""
