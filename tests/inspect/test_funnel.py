@@ -13,6 +13,7 @@ from filters.rule import Level
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel, in_order
+from shards.records import FORMAT_VERSION
 
 LEVELS: dict[str, tuple[Level, ...]] = {
     "records": ("record",),
@@ -124,7 +125,7 @@ def test_what_is_no_corpus_gets_one_line(tmp_path: Path, small_corpus: Path) -> 
     with pytest.raises(BuildError, match="cannot be read"):
         funnel(tmp_path)
     (tmp_path / "manifest.json").write_text(
-        '{"format": 2, "files": [{"path": "../x", "rows": 1, "bytes": 1, "sha256": ""}]}'
+        f'{{"format": {FORMAT_VERSION}, "files": [{{"path": "../x", "rows": 1, "bytes": 1, "sha256": ""}}]}}'
     )
     with pytest.raises(BuildError, match="outside of the corpus"):
         funnel(tmp_path)
