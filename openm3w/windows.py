@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -188,9 +189,9 @@ class Loading:
         self._position, self._start = self._start, self._beginning
         return self._from(self._position)
 
+    @abstractmethod
     def _from(self, position: Any) -> Iterator[Sample]:
         """The samples from `position` on. Sets `_position` before each to what follows it."""
-        raise NotImplementedError
 
     def _sample(
         self,

@@ -2,22 +2,22 @@
 
 import json
 import tarfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from pipeline.sources.given import STORED
 from pipeline.sources.record import Record
-from pipeline.sources.source import Part, SingleFile, SourceEntry
-from pipeline.sources.warc import sha256_of
+from pipeline.sources.reread import OnePartFile
+from pipeline.sources.source import Part
 from pipeline.urls import resolve
 
 LONGEST_JSON = 1 << 20
 
 
 @dataclass(frozen=True)
-class ImageTar(SingleFile):
+class ImageTar(OnePartFile):
     """A tar of images, always one part. Two members of one key are an image and its JSON, whose `url` names it."""
 
     kind: ClassVar[str] = "images"
@@ -32,13 +32,6 @@ class ImageTar(SingleFile):
         except (OSError, tarfile.TarError):
             return None
 
-    def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
-        size = self.amount()
-        return SourceEntry(name, self.kind, size, sha256_of(self.path)), [(0, size, size)]
-
-    def known(self, entry: SourceEntry) -> "ImageTar":
-        return self
-
     def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
         number = 0
         try:
@@ -48,13 +41,6 @@ class ImageTar(SingleFile):
                     number += 1
         except (OSError, tarfile.TarError) as error:
             yield Record(number, 0, 0, "file", rule="record.corrupt", detail=str(error)[:300])
-
-    def bodies(
-        self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
-    ) -> Iterator[tuple[int, bytes]]:
-        for record in self.read(part, "", limit, lambda number: number not in numbers):
-            if record.number in numbers:
-                yield record.number, record.body
 
     def _record(
         self,

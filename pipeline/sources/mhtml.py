@@ -3,7 +3,7 @@
 import binascii
 import mmap
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.message import Message
@@ -17,8 +17,8 @@ from pipeline.errors import BuildError
 from pipeline.media_type import HTML, media_type
 from pipeline.sources.http import END_OF_HEAD, HEAD_BYTES, fields_of
 from pipeline.sources.record import Record
-from pipeline.sources.source import Part, SingleFile, SourceEntry
-from pipeline.sources.warc import sha256_of
+from pipeline.sources.reread import OnePartFile
+from pipeline.sources.source import Part, SourceEntry
 from pipeline.urls import resolve
 
 MHTML = re.compile(rb"^content-type:\s*multipart/related", re.IGNORECASE | re.MULTILINE)
@@ -41,7 +41,7 @@ class _Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mhtml(SingleFile):
+class Mhtml(OnePartFile):
     """An MHTML file, always one part."""
 
     kind: ClassVar[str] = "mhtml"
@@ -56,14 +56,10 @@ class Mhtml(SingleFile):
         return cls(path) if MHTML.search(head[: end.end() if end else 0]) else None
 
     def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
-        size = self.amount()
         with self.path.open("rb") as file:
             if not _boundary(_fields(file.read(HEAD_BYTES))[0]):
                 raise BuildError(f"{self.path}: an MHTML file without a boundary")
-        return SourceEntry(name, self.kind, size, sha256_of(self.path)), [(0, size, size)]
-
-    def known(self, entry: SourceEntry) -> "Mhtml":
-        return self
+        return super().cut(name, total)
 
     def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
         with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -80,13 +76,6 @@ class Mhtml(SingleFile):
                     yield Record(number, piece.start, 0, "file", url, rule="record.crashed")
                 else:
                     yield _record(data, piece, number, url, date, by_name, limit)
-
-    def bodies(
-        self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
-    ) -> Iterator[tuple[int, bytes]]:
-        for record in self.read(part, "", limit, lambda number: number not in numbers):
-            if record.number in numbers:
-                yield record.number, record.body
 
 
 def _fields(data: bytes) -> tuple[dict[str, str], int]:

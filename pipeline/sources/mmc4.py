@@ -4,15 +4,15 @@ import base64
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from pipeline.sources.given import STORED, NotADocument, document_record
 from pipeline.sources.record import Record
-from pipeline.sources.source import Part, SingleFile, SourceEntry
-from pipeline.sources.warc import sha256_of
+from pipeline.sources.reread import OnePartFile
+from pipeline.sources.source import Part
 from pipeline.urls import resolve
 
 LONGEST = 256 << 20
@@ -20,7 +20,7 @@ LONGEST = 256 << 20
 
 
 @dataclass(frozen=True)
-class Mmc4(SingleFile):
+class Mmc4(OnePartFile):
     """A file of MMC4, always one part. A document is followed by those of its images that are in the file."""
 
     kind: ClassVar[str] = "mmc4"
@@ -35,13 +35,6 @@ class Mmc4(SingleFile):
             return None
         return cls(path) if first is not None and b'"text_list"' in first else None
 
-    def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
-        size = self.amount()
-        return SourceEntry(name, self.kind, size, sha256_of(self.path)), [(0, size, size)]
-
-    def known(self, entry: SourceEntry) -> "Mmc4":
-        return self
-
     def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
         number = 0
         try:
@@ -52,13 +45,6 @@ class Mmc4(SingleFile):
                     number += 1
         except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
             yield Record(number, 0, 0, "file", rule="record.corrupt", detail=str(error)[:300])
-
-    def bodies(
-        self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
-    ) -> Iterator[tuple[int, bytes]]:
-        for record in self.read(part, "", limit, lambda number: number not in numbers):
-            if record.number in numbers:
-                yield record.number, record.body
 
     def _records(self, number: int, line: int, data: bytes | None, limit: int) -> Iterator[Record]:
         if data is None:

@@ -1,10 +1,11 @@
 """Documents of OBELICS and OmniCorpus: Parquet files with parallel lists of texts and of URLs of images."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 from pipeline.errors import BuildError
 from pipeline.sources.given import NotADocument, document_record
 from pipeline.sources.record import Record
-from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
+from pipeline.sources.reread import RereadFile
+from pipeline.sources.source import SHARE, Part, SourceEntry
 from pipeline.sources.warc import PART_BYTES, sha256_of
 
 FEWEST_BYTES = 1 << 20
@@ -22,7 +24,7 @@ LISTS = ("texts", "images", "metadata", "general_metadata")
 
 
 @dataclass(frozen=True)
-class ParquetDocuments(SingleFile):
+class ParquetDocuments(RereadFile):
     """A Parquet file of documents; its parts are runs of row groups."""
 
     kind: ClassVar[str]
@@ -46,9 +48,6 @@ class ParquetDocuments(SingleFile):
             raise BuildError(f"{self.path}: no documents")
         return SourceEntry(name, self.kind, self.amount(), sha256_of(self.path)), bounds
 
-    def known(self, entry: SourceEntry) -> Self:
-        return self
-
     def read(self, part: Part, root_url: str, limit: int, skip: Callable[[int], bool]) -> Iterator[Record]:
         number = 0
         with pq.ParquetFile(self.path) as file:
@@ -65,13 +64,6 @@ class ParquetDocuments(SingleFile):
                     )
                     number += 1
 
-    def bodies(
-        self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
-    ) -> Iterator[tuple[int, bytes]]:
-        for record in self.read(part, "", limit, lambda number: number not in numbers):
-            if record.number in numbers:
-                yield record.number, record.body
-
     def _record(
         self, number: int, row: int, columns: dict[str, Any], limit: int, skip: Callable[[int], bool]
     ) -> Record:
@@ -86,9 +78,9 @@ class ParquetDocuments(SingleFile):
             return Record(number, row, 0, "file", record.url, rule="record.too_large", detail=f"over {limit} bytes")
         return record
 
+    @abstractmethod
     def _told(self, columns: dict[str, Any]) -> tuple[str, list[str]]:
         """The URL of a document, and the alt text of each node."""
-        raise NotImplementedError
 
 
 def _nodes(texts: list[str | None], images: list[str | None], alts: list[str]) -> Iterator[str | tuple[str, str]]:

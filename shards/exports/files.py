@@ -20,6 +20,7 @@ from shards.writers import LoadImage, image_extension
 ROW_GROUP_ROWS = 1_000
 ROW_GROUP_BYTES = 64 << 20
 """A row group ends at 1,000 rows, or when its images exceed 64 MiB."""
+SHARD_ROWS = 100_000
 SHARD_IMAGES = 10_000  # img2dataset's number_sample_per_shard
 
 Item = TypeVar("Item")
@@ -67,6 +68,23 @@ def write_parquet(
         if group:
             flush()
     return written + len(group)
+
+
+def write_tables(
+    samples: Iterable[Item],
+    schema: pa.Schema,
+    rows: Callable[[Iterable[Item], Callable[[StoredImage], str]], Iterable[dict[str, Any]]],
+    load_image: LoadImage,
+    folder: Path,
+) -> int:
+    """Write 00000.parquet, ... of up to 100,000 rows each, and the images beside them (`images_beside`); the number of
+    rows. `rows` takes samples and the function that names an image."""
+    written = 0
+    folder.mkdir(parents=True, exist_ok=True)
+    with images_beside(folder / "images", load_image) as add:
+        for number, some in in_shards(samples, SHARD_ROWS):
+            written += write_parquet(folder / f"{number:05d}.parquet", schema, rows(some, add))
+    return written
 
 
 def dumps(value: Any) -> bytes:

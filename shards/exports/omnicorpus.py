@@ -7,12 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from shards.exports.files import images_beside, in_shards, write_parquet
+from shards.exports.files import write_tables
 from shards.exports.samples import Sample, image_url, training_samples
 from shards.records import StoredImage
 from shards.writers import LoadImage
 
-SHARD_DOCUMENTS = 100_000
 DOCUMENT_SCORES = ("fluency_prob", "non_advertisement_prob", "politics_prob", "porn_prob", "toxic_prob")
 IMAGE = pa.struct(
     [
@@ -50,13 +49,8 @@ SCHEMA = pa.schema(
 
 
 def write_omnicorpus(documents: Iterable[dict[str, Any]], load_image: LoadImage, folder: Path) -> int:
-    """Write 00000.parquet, ... with one row per document, and the images beside them (`images_beside`)."""
-    count = 0
-    folder.mkdir(parents=True, exist_ok=True)
-    with images_beside(folder / "images", load_image) as add:
-        for number, samples in in_shards(training_samples(documents), SHARD_DOCUMENTS):
-            count += write_parquet(folder / f"{number:05d}.parquet", SCHEMA, _rows(samples, add))
-    return count
+    """Write 00000.parquet, ... with one row per document, and the images beside them."""
+    return write_tables(training_samples(documents), SCHEMA, _rows, load_image, folder)
 
 
 def _rows(samples: Iterable[Sample], add: Callable[[StoredImage], str]) -> Iterator[dict[str, Any]]:

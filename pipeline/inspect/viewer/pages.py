@@ -18,8 +18,9 @@ from pipeline.inspect.pictures import StoredPlace, small, stored_bytes
 from pipeline.inspect.report import TITLES, environment, shown_image, shown_level
 from pipeline.inspect.samples import as_document, harmless
 from pipeline.inspect.viewer import compare, source
+from pipeline.inspect.viewer.database import PAGE_METRICS
 from pipeline.inspect.viewer.inputs import Inputs
-from pipeline.inspect.viewer.queries import PAGE_METRICS, Filter, Found, Library
+from pipeline.inspect.viewer.queries import Filter, Found, Library
 from pipeline.inspect.viewer.tokens import pieces, segments
 from shards.records import Text
 

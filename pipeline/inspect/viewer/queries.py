@@ -1,9 +1,6 @@
-"""What the viewer asks of a corpus, as SQL over its Parquet files.
+"""What the viewer asks of a corpus: lists, searches and single items, as SQL over its tables. Only the rows that are
+shown are read."""
 
-`page`, `windows` and `picture` are small tables in memory (about 100 bytes a row), filled when first needed; texts and
-pixels stay in their files, and only the rows that are shown are read."""
-
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,22 +8,16 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow as pa
-
 from filters import rules
 from filters.image import SCORE_METRICS
-from filters.scorers import named
 from pipeline.errors import BuildError
-from pipeline.inspect.finished import Finished, ListedFile
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.samples import WINDOW_COLUMNS
+from pipeline.inspect.viewer.database import PAGE_METRICS, Database
 from shards.tokenizer import Tokenizer
 
 SECONDS = 5.0
 """Time limit of one text search in seconds; it then reports how far it got."""
-PAGE_METRICS = {metric.name: metric for metric in rules.PAGE_METRICS if not pa.types.is_string(metric.type)}
-HOST = "lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#@]*)', 1))"
 
 
 @dataclass(frozen=True)
@@ -79,50 +70,8 @@ class Where:
         return " AND ".join(self.conditions) or "true"
 
 
-class Library:
+class Library(Database):
     """A corpus to ask. Damaged or missing files raise BuildError."""
-
-    def __init__(self, corpus: Finished):
-        self.corpus = corpus
-        self._database = duckdb.connect(
-            ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-        )
-        self._lock = threading.RLock()
-        self._made: set[str] = set()
-
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        try:
-            with self._database.cursor() as cursor:
-                found = cursor.execute(sql, list(values))
-                names = [column[0] for column in found.description]
-                return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-        except duckdb.Error as error:
-            raise BuildError(f"the corpus cannot be read ({str(error).splitlines()[0]}): run m3w verify") from None
-
-    def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
-        (row,) = self.rows(sql, values)
-        return next(iter(row.values()))
-
-    def files(self, entries: Sequence[ListedFile], *, numbered: bool = True) -> str:
-        """SQL for the rows of some files, with `part` (the number in the file's name) and `row`."""
-        names = ", ".join("'" + str(self.corpus.path(entry)).replace("'", "''") + "'" for entry in entries)
-        if not numbered:
-            return f"read_parquet([{names}])"
-        part = "CAST(parse_filename(filename, true) AS INTEGER) AS part, CAST(file_row_number AS INTEGER) AS row"
-        return (
-            f"(SELECT * EXCLUDE (filename, file_row_number), {part}"
-            f" FROM read_parquet([{names}], filename = true, file_row_number = true))"
-        )
-
-    def work(self, folder: str) -> str:
-        return self.files(self.entries(folder))
-
-    def _table(self, name: str, select: str) -> None:
-        """Create a table unless it exists."""
-        with self._lock:
-            if name not in self._made:
-                self.rows(f"CREATE TABLE {name} AS {select}")
-                self._made.add(name)
 
     def prepare(self) -> None:
         """Fill all tables; for a thread beside the first answers. A damaged corpus shows where it is asked for."""
@@ -136,48 +85,6 @@ class Library:
             pass
 
     # pages
-
-    def pages(self) -> None:
-        """Table `page`: every page of the input, or every document if work/ was deleted. `number` is the order of the
-        corpus; `rule` is null for documents; `images` counts those kept, or those found if the page was dropped."""
-        if self.corpus.has_work:
-            metrics = ", ".join(f"coalesce(v.{name}, p.{name}) AS {name}" for name in PAGE_METRICS)
-            select = f"""
-                SELECT row_number() OVER (ORDER BY p.part, p.row) - 1 AS number, p.part, p.row, p.doc_id, p.url, p.host,
-                    p.title, p.licence, coalesce(v.language, p.language) AS language, s.rule, s.split, d.survivor,
-                    {metrics},
-                    coalesce(d.cluster, of_survivor.cluster, d.survivor, p.doc_id) AS cluster,
-                    CAST(coalesce(i.images, p.pictures, 0) AS INTEGER) AS images, document.row AS document
-                FROM (SELECT *, {HOST} AS host, metadata.title AS title, metadata.licence AS licence
-                      FROM {self.work("pages")}) p
-                JOIN {self.work("verdicts")} v USING (part, row)
-                JOIN {self.work("split")} s USING (part, row)
-                JOIN {self.work("dedup")} d USING (part, row)
-                LEFT JOIN (SELECT doc_id, first(cluster) AS cluster FROM {self.work("pages")}
-                           JOIN {self.work("dedup")} USING (part, row) WHERE cluster IS NOT NULL GROUP BY doc_id
-                          ) of_survivor ON of_survivor.doc_id = d.survivor
-                LEFT JOIN (SELECT part, page AS row, count(*) FILTER (rule IS NULL) AS images
-                           FROM {self.decisions()} GROUP BY ALL) i USING (part, row)
-                LEFT JOIN {self.files(self.entries("documents"))} document
-                    ON document.doc_id = p.doc_id AND s.rule IS NULL
-                ORDER BY number"""
-        else:
-            select = f"""
-                SELECT row_number() OVER (ORDER BY part, row) - 1 AS number, part, row, doc_id, url, {HOST} AS host,
-                    metadata.title AS title, metadata.licence AS licence, language, NULL::VARCHAR AS rule, split,
-                    NULL::VARCHAR AS survivor, coalesce(cluster, doc_id) AS cluster, row AS document,
-                    CAST(len(list_filter(images, lambda image: image IS NOT NULL)) AS INTEGER) AS images
-                FROM {self.files(self.entries("documents"))} ORDER BY number"""
-        self._table("page", select)
-
-    def decisions(self, condition: str = "true") -> str:
-        """SQL: `part`, `page` (its row), `node`, `rule`, `content` (hex) and `url` of the image references that meet a
-        condition on the columns of work/decisions."""
-        files = self.files(self.entries("decisions"), numbered=False).removesuffix(")")
-        return (
-            "(SELECT CAST(parse_filename(filename, true) AS INTEGER) AS part, row AS page, node, rule, url,"
-            f" lower(hex(content)) AS content FROM {files}, filename = true) WHERE {condition})"
-        )
 
     def find(self, wanted: Filter, start: int, count: int) -> Found:
         """Pages from `number` start on."""
@@ -295,11 +202,6 @@ class Library:
     def tokenizer(self) -> Tokenizer:
         return self.corpus.tokenizer()
 
-    @lru_cache(32)  # noqa: B019
-    def entries(self, folder: str) -> list[ListedFile]:
-        """The files of documents/ or of a folder of work/."""
-        return self.corpus.files(folder) if folder == "documents" else self.corpus.work(folder)
-
     def verdicts(self, part: int, row: int) -> dict[int, dict[str, Any]]:
         """The decision on each image reference of a page, by node."""
         entries = [entry for entry in self.entries("decisions") if int(Path(entry.path).stem) == part]
@@ -311,53 +213,6 @@ class Library:
         return {found["node"]: found for found in rows}
 
     # windows
-
-    def windows_table(self) -> None:
-        """Table `windows`: where each window is, and how many tokens and images it has."""
-        shards = [(split, entry) for split in ("train", "validation") for entry in self.corpus.windows(split)]
-        self.pages()
-        if any(entry.path.endswith(".tar") for _, entry in shards):
-            self._register_tars()
-            source = "SELECT *, file_number AS file FROM window_tar"
-        else:
-            names = [
-                f"('{str(self.corpus.path(entry)).replace(chr(39), chr(39) * 2)}', {number}, '{split}')"
-                for number, (split, entry) in enumerate(shards)
-            ]
-            known = f"(VALUES {', '.join(names)}) f (name, file, split)"
-            rows = self.files([entry for _, entry in shards]).replace(
-                "CAST(parse_filename(filename, true) AS INTEGER) AS part", "filename AS name"
-            )
-            source = f"SELECT w.*, f.file, f.split FROM {rows} w JOIN {known} USING (name)"
-        if not shards:
-            source = "SELECT * FROM (SELECT '' AS window_id, '' AS doc_id, '' AS split, 0 AS file, 0 AS row,"
-            source += " [0] AS input_ids, [0] AS image_positions, 0 AS token_start) WHERE false"
-        self._table(
-            "windows",
-            f"""SELECT row_number() OVER (ORDER BY w.file, w.row) - 1 AS number, w.file, w.row, w.window_id, w.doc_id,
-                w.split, len(w.input_ids) AS tokens, len(w.image_positions) AS images, w.token_start, p.host,
-                p.language, p.licence, p.title
-                FROM ({source}) w LEFT JOIN (SELECT doc_id, host, language, licence, title FROM page
-                    WHERE rule IS NULL) p USING (doc_id) ORDER BY number""",
-        )
-
-    def _register_tars(self) -> None:
-        """Windows stored as tar only: read once into memory, without their images."""
-        with self._lock:
-            if "window_tar" in self._made:
-                return
-            batches = [
-                pa.Table.from_batches([batch])
-                .append_column("split", pa.array([split] * batch.num_rows))
-                .append_column("file_number", pa.array([number] * batch.num_rows))
-                for number, split in enumerate(("train", "validation"))
-                for batch in self.corpus.window_batches(split, WINDOW_COLUMNS)
-            ]
-            table = pa.concat_tables(batches)
-            self._database.register("tars", table.append_column("row", pa.array(range(table.num_rows))))
-            self._database.execute("CREATE TABLE window_tar AS SELECT * FROM tars")
-            self._database.unregister("tars")
-            self._made.add("window_tar")
 
     def find_windows(self, wanted: Filter, start: int, count: int) -> Found:
         """Windows from `number` start on, whole rows."""
@@ -452,47 +307,6 @@ class Library:
         return self.random("page", "doc_id", where)
 
     # images
-
-    def pictures(self) -> None:
-        """Table `picture`: every distinct image, named by the first 16 bytes of its sha256 in hex. `pages` counts the
-        pages that show it; `rule` is null if it was kept on at least one."""
-        self.pages()
-        if not self.corpus.has_work:
-            shown = f"""
-                SELECT doc_id, lower(hex(image.sha256[1:16])) AS content, unnest(image)
-                FROM (SELECT doc_id, unnest(images) AS image FROM {self.files(self.entries("documents"))})
-                WHERE image IS NOT NULL"""
-            select = f"""
-                SELECT row_number() OVER (ORDER BY content) - 1 AS number, content, first(tar) AS tar,
-                    first("offset") AS "offset", first(length) AS length, first(width) AS width,
-                    first(height) AS height, first(original_width) AS original_width,
-                    first(original_height) AS original_height, first(format) AS format, NULL::VARCHAR AS rule,
-                    '' AS detail, count(DISTINCT doc_id) AS pages
-                FROM ({shown}) GROUP BY content"""
-        else:
-            scores = self.scores()
-            joined = f"LEFT JOIN (SELECT * REPLACE (lower(hex(content)) AS content) FROM {scores}) USING (content)"
-            names = ", ".join(metric.name for metric in SCORE_METRICS) if scores else "NULL::DOUBLE AS nsfw"
-            select = f"""
-                SELECT row_number() OVER (ORDER BY content) - 1 AS number, content, tar, "offset", length, width,
-                    height, original_width, original_height, format, coalesce(d.rule, u.rule) AS rule, detail,
-                    coalesce(pages, 0) AS pages, spread, {names}
-                FROM (SELECT * REPLACE (lower(hex(content)) AS content) FROM {self.work("distinct_images")}) d
-                LEFT JOIN (SELECT content, count(DISTINCT (part, page)) AS pages,
-                               CASE WHEN bool_or(rule IS NULL) THEN NULL ELSE mode(rule) END AS rule
-                           FROM {self.decisions()} WHERE content IS NOT NULL GROUP BY content) u USING (content)
-                {joined if scores else ""}"""
-        self._table(
-            "picture",
-            f"SELECT *, least(original_width, original_height) AS shorter_side, greatest(original_width,"
-            f" original_height) / greatest(1, least(original_width, original_height)) AS aspect FROM ({select})",
-        )
-
-    def scores(self) -> str:
-        """SQL for work/scores; "" if no model scored."""
-        if not (self.corpus.has_work and named(self.corpus.recipe.values())):
-            return ""
-        return self.files(self.entries("scores"), numbered=False)
 
     def find_pictures(self, wanted: Filter, start: int, count: int) -> Found:
         """Images from place `start` on of an order."""
