@@ -224,9 +224,17 @@ def test_a_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> N
         assert viewer.stdout is not None
         address = re.search(r"http://127\.0\.0\.1:\d+/", viewer.stdout.readline())
         assert address is not None
-        for page in ("", "documents", "windows", "document/0"):
+
+        def ask(page: str) -> str:
             with urllib.request.urlopen(address[0] + page, timeout=60) as response:
-                assert response.status == 200 and b"<html" in response.read()
+                body: str = response.read().decode()
+            assert response.status == 200 and "<html" in body
+            return body
+
+        document = re.search(r"document/[0-9a-f]{32}", ask("documents"))
+        assert document is not None
+        for page in ("", "windows", document[0]):
+            ask(page)
     finally:
         viewer.terminate()
         viewer.communicate(timeout=60)

@@ -27,7 +27,7 @@ from pipeline.stages.dedup import KEPT, FindNearCopies, Verdicts
 from pipeline.stages.schemas import VERDICTS
 from tests.bench.results import Figure, record
 
-COMMAND = "python -m tests.bench.dedup CORPUS"
+COMMAND = "python -m tests.bench.dedup"
 BINS = (0.3, 0.5, 0.7, 0.75, 0.8, 0.85, 0.9, 1.01)
 WORDS = 500
 DOCUMENTS = 20_000
@@ -103,7 +103,9 @@ def write_parts(root: Path, count: int) -> int:
         ids = [f"{part * PART + row:032x}" for row in range(len(signatures))]
         for stage in ("pages", "verdicts"):
             corpus.part(stage, part).parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table({"doc_id": ids, "minhash": signatures}), corpus.part("pages", part))
+        urls, hashes = [f"https://example.org/{id}" for id in ids], [bytes.fromhex(id) for id in ids]
+        pages = pa.table({"doc_id": ids, "url": urls, "url_hash": hashes, "minhash": signatures})
+        pq.write_table(pages, corpus.part("pages", part))
         nothing = pa.table({name: pa.nulls(len(ids), VERDICTS.field(name).type) for name in VERDICTS.names})
         pq.write_table(nothing.cast(VERDICTS), corpus.part("verdicts", part))
     return parts
@@ -231,7 +233,8 @@ def main() -> None:
     if not found:
         sys.exit("give a corpus or --pages")
     if options.record:
-        record("dedup", found, COMMAND, options.corpus.name if options.corpus else "generated documents")
+        arguments = " CORPUS" * bool(options.corpus) + f" --pages {options.pages}" * bool(options.pages)
+        record("dedup", found, COMMAND + arguments, options.corpus.name if options.corpus else "generated documents")
 
 
 if __name__ == "__main__":
