@@ -15,6 +15,10 @@ from shards.tokenizer import EOC_MARKER, IMAGE_MARKER, Tokenizer
 
 SENTENCE, PARAGRAPH = 1, 2
 
+# a stretch of tokens: ids, begins, breaks and words as in Stream
+Run = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+_EMPTY: Run = np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, np.uint8), np.zeros(0, bool)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
@@ -68,60 +72,53 @@ def token_stream(nodes: Sequence[object], tokenizer: Tokenizer, *, close: bool =
     unless `close` is false (for a prompt to be continued), ends the document. Texts without an image between them are
     paragraphs, joined by a blank line. A text of white space only is ignored.
     """
-    ids: list[np.ndarray] = []
-    begins: list[np.ndarray] = []
-    breaks: list[np.ndarray] = []
-    words: list[np.ndarray] = []
+    runs: list[Run] = []
     images: list[int] = []
     image_nodes: list[int] = []
     starts: list[int] = []
     length = 0
     has_text = after_text = False
 
-    def marker(token: int) -> None:
+    def append(run: Run) -> None:
         nonlocal length
-        ids.append(np.array([token], np.int32))
-        begins.append(np.array([token == tokenizer.image_id]))
-        breaks.append(np.array([PARAGRAPH if token == tokenizer.image_id else 0], np.uint8))
-        words.append(np.zeros(1, bool))
-        length += 1
+        runs.append(run)
+        length += len(run[0])
 
     for index, node in enumerate(nodes):
         if not isinstance(node, Text):
             if has_text:
-                marker(tokenizer.eoc_id)
+                append(_marker(tokenizer.eoc_id, False))
             starts.append(length)
             images.append(length)
             image_nodes.append(index)
-            marker(tokenizer.image_id)
+            append(_marker(tokenizer.image_id, True))
             after_text = False
             continue
         starts.append(length)
         text = node.text.strip()
         if not text:
             continue
-        if after_text:
-            text = "\n\n" + text
-        token_ids, token_begins, token_breaks, token_words = _encode(text, tokenizer)
-        ids.append(token_ids)
-        begins.append(token_begins)
-        breaks.append(token_breaks)
-        words.append(token_words)
-        length += len(token_ids)
+        append(_encode("\n\n" + text if after_text else text, tokenizer))
         has_text = after_text = True
     if length and close:
-        marker(tokenizer.eoc_id)
+        append(_marker(tokenizer.eoc_id, False))
+    ids, begins, breaks, words = (np.concatenate(column) for column in zip(_EMPTY, *runs, strict=True))
     return Stream(
-        ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
-        begins=np.concatenate(begins) if begins else np.zeros(0, bool),
-        breaks=np.concatenate(breaks) if breaks else np.zeros(0, np.uint8),
-        words=np.concatenate(words) if words else np.zeros(0, bool),
+        ids=ids,
+        begins=begins,
+        breaks=breaks,
+        words=words,
         images=np.array(images, np.int32),
         image_nodes=np.array(image_nodes, np.int32),
         nodes=np.array([*starts, length], np.int32),
         image_id=tokenizer.image_id,
         eoc_id=tokenizer.eoc_id,
     )
+
+
+def _marker(token: int, is_image: bool) -> Run:
+    breaks = np.array([PARAGRAPH if is_image else 0], np.uint8)
+    return np.array([token], np.int32), np.array([is_image]), breaks, np.zeros(1, bool)
 
 
 def render(ids: Sequence[int] | np.ndarray, tokenizer: Tokenizer) -> str:
@@ -215,12 +212,12 @@ def _breaks(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.append(found, np.uint8(0))
 
 
-def _encode(text: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _encode(text: str, tokenizer: Tokenizer) -> Run:
     """Token ids of `text`, and for each token whether a word starts there, whether a paragraph or a sentence does, and
     whether it contains a letter or digit."""
     ids, offsets = tokenizer.encode_with_offsets(text)
     if not len(ids):
-        return ids, np.zeros(0, bool), np.zeros(0, np.uint8), np.zeros(0, bool)
+        return _EMPTY
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     table = _character_classes()
     classes = np.where(codes < _TABLE_SIZE, table[np.minimum(codes, _TABLE_SIZE - 1)], np.uint8(0))

@@ -45,6 +45,17 @@ def test_no_two_public_classes_share_a_name() -> None:
     assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
 
 
+def test_no_function_is_over_60_lines() -> None:
+    long = []
+    for path in sorted(path for package in (*PACKAGES, "tests") for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                lines = node.end_lineno - node.lineno + 1
+                if lines > 60:
+                    long.append(f"{path.relative_to(ROOT)}: {node.name} has {lines}")
+    assert long == []
+
+
 def test_extract_as_a_library_call() -> None:
     words = "Words of an article that is long enough to be found by anyone who looks for it. " * 5
     html = f"<html><body><article><p>{words}</p><img src=a.png alt=sea><p>{words}</p></article></body></html>"

@@ -50,6 +50,12 @@ INPUTS = (
     "WARC and WACZ files, folders of them or of HTML, single .html or .mhtml files, globs, a crawl's directory, "
     "*.paths lists, lists of URLs, or a corpus, whose pages and images are used again."
 )
+RecipeName = Annotated[
+    str | None, typer.Option(help="Name of a preset, or a TOML file; default: web, or that of a corpus given as input.")
+]
+Takedown = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="URLs, hosts and sha256 sums of images to leave out.")
+]
 CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")]
 
 
@@ -58,14 +64,9 @@ def build(
     context: typer.Context,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="CORPUS", help="Output directory.")],
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Name of a preset, or a TOML file; default: web, or that of a corpus given as input."),
-    ] = None,
+    recipe: RecipeName = None,
     settings: Settings = None,
-    takedown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="URLs, hosts and sha256 sums of images to leave out.")
-    ] = None,
+    takedown: Takedown = None,
     base_url: Annotated[str, typer.Option(help="URL of the root of an HTML folder.")] = "file:///",
     fetch: Annotated[bool, typer.Option(help="Fetch images missing from the input (needs --contact).")] = True,
     retry_failed: Annotated[bool, typer.Option(help="Retry images that could not be fetched.")] = False,
@@ -82,59 +83,65 @@ def build(
         bool, typer.Option("--from-omnicorpus", help="INPUT are Parquet files of OmniCorpus, with their images/*.tar.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show parts, records, expected time and disk, and write nothing.")
+        bool, typer.Option("--dry-run", help="Show parts, records, time and disk; write nothing.")
     ] = False,
 ) -> None:
     """Build a corpus from web pages. Beam options follow --."""
-    _check_system()
-    import logging
-
-    logging.getLogger().addHandler(logging.NullHandler())  # otherwise Beam logs to the terminal
+    _prepare_beam()
     from pipeline.build import build as run
     from pipeline.claim import claim
     from pipeline.crawl.inputs import with_lists
     from pipeline.engine.corpus import CorpusDirectory
     from pipeline.engine.progress import Progress
     from pipeline.errors import BuildError
-    from pipeline.inspect.empty import why_empty
     from pipeline.recipe import load
     from pipeline.stages.fetch import Network
     from pipeline.stages.parts import with_images
     from pipeline.stages.reuse import is_corpus
-    from shards.enough import too_few_held_out
 
     network = Network(fetch and not dry_run, retry_failed, contact, tuple(allow_private or ()))
     own = next((text for text in inputs if is_corpus(Path(text))), None)
     changed = [*(settings or ()), *([f"page.takedown={json.dumps(str(takedown.resolve()))}"] if takedown else [])]
     resolved = load(recipe or (f"{own}/recipe.toml" if own else "web"), changed)
     ours = partial(claim, CorpusDirectory(output.resolve()), resolved, [])
-    asked = {"obelics": from_obelics, "mmc4": from_mmc4, "omnicorpus": from_omnicorpus}
-    kinds = [kind for kind, chosen in asked.items() if chosen]
-    if len(kinds) > 1:
-        raise typer.BadParameter("give one of them", param_hint="--from-" + " and --from-".join(kinds))
-    if kinds:
-        named = with_images(inputs, kinds[0])
+    kind = _one_of({"obelics": from_obelics, "mmc4": from_mmc4, "omnicorpus": from_omnicorpus})
+    if kind:
+        named = with_images(inputs, kind)
     else:
         named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
-    if dry_run and own:
-        raise BuildError(f"--dry-run: {own} is a corpus, of which nothing is read again")
     if dry_run:
+        if own:
+            raise BuildError(f"--dry-run: {own} is a corpus, of which nothing is read again")
         from pipeline.dry_run import dry_run as look
 
-        for line in look(named, output, resolved, base_url, _beam_options).lines():
-            typer.echo(line)
+        typer.echo("\n".join(look(named, output, resolved, base_url, _beam_options).lines()))
         return
     corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
-    if (empty := why_empty(corpus.root)) is not None:
-        text = f"{corpus.root} has no documents: {empty.reason}"
+    _say_built(corpus.root, resolved.windows.validation > 0)
+
+
+def _one_of(kinds: dict[str, bool]) -> str | None:
+    """The kind of --from-KIND that was given, if any. Raises BadParameter if several were."""
+    given = [kind for kind, chosen in kinds.items() if chosen]
+    if len(given) > 1:
+        raise typer.BadParameter("give one of them", param_hint="--from-" + " and --from-".join(given))
+    return given[0] if given else None
+
+
+def _say_built(root: Path, validation: bool) -> None:
+    """Print what a finished build has led to; one without any page is an error."""
+    from pipeline.errors import BuildError
+    from pipeline.inspect.empty import why_empty
+    from shards.enough import too_few_held_out
+
+    if (empty := why_empty(root)) is not None:
+        text = f"{root} has no documents: {empty.reason}"
         if empty.pages == 0:
             raise BuildError(text)
         typer.echo(f"built, but {text}")
         return
-    typer.echo(f"built {corpus.root}")
-    if resolved.windows.validation and (
-        reason := too_few_held_out(sorted((corpus.root / "documents").glob("*.parquet")))
-    ):
+    typer.echo(f"built {root}")
+    if validation and (reason := too_few_held_out(sorted((root / "documents").glob("*.parquet")))):
         typer.echo(f"not enough held out for m3w train: {reason.removeprefix('too few to say: ')}")
 
 
@@ -162,10 +169,7 @@ def crawl(
     allow_private: AllowPrivate = None,
 ) -> None:
     """Crawl politely to WARC files for m3w build. Beam options follow --."""
-    _check_system()
-    import logging
-
-    logging.getLogger().addHandler(logging.NullHandler())  # Beam logs to the terminal otherwise
+    _prepare_beam()
     from pipeline.crawl.options import CrawlOptions
     from pipeline.crawl.rounds import crawl as run
 
@@ -374,12 +378,15 @@ def diff_recipes(
     typer.echo(differences(load(one), load(other)), nl=False)
 
 
-def _check_system() -> None:
-    """Raises BuildError if file locks (fcntl) are missing."""
+def _prepare_beam() -> None:
+    """Keep Beam's log off the terminal. Raises BuildError if file locks (fcntl) are missing."""
     if sys.platform == "win32":
         from pipeline.errors import BuildError
 
         raise BuildError("build and crawl need Linux or macOS: on Windows use WSL")
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 _beam_options: list[str] = []

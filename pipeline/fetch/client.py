@@ -78,6 +78,60 @@ class _Connection:
 
 
 @dataclass(eq=False)
+class _Answer:
+    """The bytes of a response as they arrive, of which h11 reads the head and the end."""
+
+    http: h11.Connection
+    limits: Limits
+    received: bytearray = field(default_factory=bytearray)
+    size: int = 0
+    _head: bytes = b""
+    _response: h11.Response | None = None
+    _read: bool = False
+    _since: float = field(default_factory=time.monotonic)
+
+    def receive(self, data: bytes) -> None:
+        """Add `data`, empty at the end of the connection. Raises FetchFailed if there is too much, or too slowly."""
+        if not data and not self.size:
+            raise FetchFailed("reset", "closed before the response")
+        limits = self.limits
+        self.size += len(data)
+        self.received += data
+        if self._read:
+            self.http.receive_data(data)
+        elif b"\n" in self.received or not data or len(self.received) >= limits.header_bytes:
+            self._read = True
+            self.http.receive_data(_usual(bytes(self.received)))
+            if not data:
+                self.http.receive_data(data)
+        seconds = time.monotonic() - self._since
+        if len(self.received) - len(self._head) > limits.body_bytes + limits.body_bytes // 8 + limits.header_bytes:
+            raise FetchFailed("too_large", f"over {limits.body_bytes} bytes")
+        if seconds > limits.grace and len(self.received) < limits.min_rate * seconds:
+            raise FetchFailed("slow", f"{len(self.received) / seconds:.0f} bytes/s")
+
+    def begin(self, response: h11.Response) -> None:
+        """The head has ended."""
+        self._response = response
+        blank = END_OF_HEAD.search(self.received)  # as in h11, this also ends a head
+        self._head = bytes(self.received[: len(self.received) if blank is None else blank.end()])
+
+    def complete(self) -> tuple[bytes, bytes, h11.Response]:
+        """(head, body as sent, h11's response) at the end of the message."""
+        assert self._response is not None
+        over = len(self.http.trailing_data[0])
+        return self._head, bytes(self.received[len(self._head) : len(self.received) - over]), self._response
+
+    def failure(self, error: h11.RemoteProtocolError) -> FetchFailed:
+        if self._response is None and len(self.received) >= self.limits.header_bytes:
+            return FetchFailed("header_too_large", f"over {self.limits.header_bytes} bytes")
+        if not self.received:
+            return FetchFailed("reset", "closed before the response")
+        cut = "peer closed connection" in str(error)
+        return FetchFailed("reset" if cut else "protocol", str(error)[:200])
+
+
+@dataclass(eq=False)
 class Client:
     """Fetches URLs on one event loop, with keep-alive connections. Use as an asynchronous context manager.
 
@@ -192,67 +246,36 @@ class Client:
         self, connection: _Connection, request: bytes, asked: urls.UrlParts, wanted: Callable[[int, str], bool] | None
     ) -> tuple[bytes, bytes, h11.Response]:
         """(head, body as sent, h11's response) of one exchange on a connection."""
-        limits, http = self.limits, connection.http
+        http = connection.http
         http.send(h11.Request(method="GET", target=asked.target, headers=[("Host", asked.authority)]))
         http.send(h11.EndOfMessage())
-        begin = time.monotonic()
-        received = bytearray()
-        head = b""
-        answered = begun = False
-        response: h11.Response | None = None
-        held = 0
+        answer = _Answer(http, self.limits)
         try:
             connection.writer.write(request)
             while True:
                 event = http.next_event()
                 if event is h11.NEED_DATA:
                     data = await connection.reader.read(READ)
-                    answered = answered or bool(data)
-                    if not data and not answered:
-                        raise FetchFailed("reset", "closed before the response")
-                    received += data
-                    if begun:
-                        http.receive_data(data)
-                    elif b"\n" in received or not data or len(received) >= limits.header_bytes:
-                        begun = True
-                        http.receive_data(_usual(bytes(received)))
-                        if not data:
-                            http.receive_data(data)
-                    held += len(data)
                     self._held += len(data)
-                    seconds = time.monotonic() - begin
-                    if len(received) - len(head) > limits.body_bytes + limits.body_bytes // 8 + limits.header_bytes:
-                        raise FetchFailed("too_large", f"over {limits.body_bytes} bytes")
+                    answer.receive(data)
                     if self._held > BUFFERED_BYTES:
                         raise FetchFailed("overload", "memory limit of unfinished bodies")
-                    if seconds > limits.grace and len(received) < limits.min_rate * seconds:
-                        raise FetchFailed("slow", f"{len(received) / seconds:.0f} bytes/s")
                 elif isinstance(event, h11.InformationalResponse):
-                    received = bytearray(http.trailing_data[0])
+                    answer.received = bytearray(http.trailing_data[0])
                 elif isinstance(event, h11.Response):
-                    response = event
-                    _check_head(event, limits, wanted)
-                    blank = END_OF_HEAD.search(received)  # as in h11, this also ends a head
-                    head = bytes(received[: len(received) if blank is None else blank.end()])
+                    _check_head(event, self.limits, wanted)
+                    answer.begin(event)
                 elif isinstance(event, h11.EndOfMessage):
-                    break
+                    return answer.complete()
                 elif isinstance(event, h11.ConnectionClosed):
                     raise FetchFailed("reset", "closed before the response")
         except h11.RemoteProtocolError as error:
-            if response is None and len(received) >= limits.header_bytes:
-                raise FetchFailed("header_too_large", f"over {limits.header_bytes} bytes") from None
-            if not received:
-                raise FetchFailed("reset", "closed before the response") from None
-            cut = "peer closed connection" in str(error)
-            raise FetchFailed("reset" if cut else "protocol", str(error)[:200]) from None
+            raise answer.failure(error) from None
         except (OSError, asyncio.IncompleteReadError) as error:
-            detail = "closed before the response" if not answered else "broken off"
+            detail = "broken off" if answer.size else "closed before the response"
             raise FetchFailed("tls" if isinstance(error, ssl.SSLError) else "reset", detail) from None
         finally:
-            self._held -= held
-        assert response is not None
-        over = len(http.trailing_data[0])
-        return head, bytes(received[len(head) : len(received) - over]), response
+            self._held -= answer.size
 
     def _take(self, origin: Origin) -> _Connection | None:
         connections = self._idle.get(origin)

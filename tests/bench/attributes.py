@@ -37,20 +37,26 @@ def spans(tokens: np.ndarray, decoded: list[str], words: list[str]) -> list[tupl
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("truth", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--record", action="store_true", help="write the shares to results/trainer.json")
-    options = parser.parse_args()
+def read_mentions(truth: Path) -> dict[str, list[tuple[dict, str]]]:
+    """Of each page that is kept: its mentions in reading order, each with up to eight characters before it."""
     mentions = {}
-    for line in options.truth.read_text(encoding="utf-8").splitlines():
+    for line in truth.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row["rule"] is None:
             mentions[row["url"]] = [
                 (mention, row["nodes"][mention["node"]][1][max(0, mention["start"] - 8) : mention["start"]])
                 for mention in sorted(row["mentions"], key=lambda found: (found["node"], found["start"]))
             ]
+    return mentions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--record", action="store_true", help="write the shares to results/trainer.json")
+    options = parser.parse_args()
+    mentions = read_mentions(options.truth)
     windows = WindowArrays.load(options.run / "data" / "validation.npz")
     tokenizer = load_tokenizer(str(options.run / "tokenizer.json"))
     sees = seen_images(windows).image >= 0

@@ -12,6 +12,7 @@ seconds of one thread, and the rate of a large bfloat16 product is included.
 
 import argparse
 import time
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from train_min.training.loop import LoopOptions, accumulate, step_flops
 from train_min.training.workers import keep_freed_memory
 
 IMAGES = 5
+LENGTH = 256
 CPU = torch.device("cpu")
 
 
@@ -114,73 +116,61 @@ def best(step: object, count: int) -> float:
     return min(times[1:])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (
-        ("width", 256),
-        ("blocks", 6),
-        ("every", 6),
-        ("layers", 1),
-        ("rows", 4),
-        ("images", 3),
-        ("steps", 8),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--vocabulary", type=int, default=8192)
-    parser.add_argument("--latents", type=int, default=16)
-    parser.add_argument("--record", action="store_true", help="write the figures to results/trainer.json")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows, length, images = options.rows, 256, options.images
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, options.vocabulary, (rows, length), generator=generator)
-    targets = torch.cat([tokens[:, 1:], torch.full((rows, 1), -1)], 1)
-    media_index = (torch.arange(length) * images // length).expand(rows, length)
-    segments = torch.zeros(rows, length, dtype=torch.long)
-    config = NanoConfig(options.vocabulary, options.width, options.blocks, options.width // 128)
-    dtype = fast_dtype(CPU)
+@dataclass
+class Bench:
+    """One batch of random tokens and images, and the step of either model on it."""
 
-    def theirs(n_latents: int, n_layers: int, encode: bool) -> float:
-        model = OpenFlamingo(NanoLM(config, 0), 320, options.every, n_latents, n_layers)
+    options: argparse.Namespace
+
+    def __post_init__(self) -> None:
+        options = self.options
+        rows, length, images = options.rows, LENGTH, options.images
+        self.generator = torch.Generator().manual_seed(0)
+        self.tokens = torch.randint(0, options.vocabulary, (rows, length), generator=self.generator)
+        self.targets = torch.cat([self.tokens[:, 1:], torch.full((rows, 1), -1)], 1)
+        self.media_index = (torch.arange(length) * images // length).expand(rows, length)
+        self.segments = torch.zeros(rows, length, dtype=torch.long)
+        self.config = NanoConfig(options.vocabulary, options.width, options.blocks, options.width // 128)
+        self.dtype = fast_dtype(CPU)
+
+    def theirs(self, n_latents: int, n_layers: int, encode: bool) -> float:
+        """Processor seconds of a step of open_flamingo's."""
+        rows = self.options.rows
+        model = OpenFlamingo(NanoLM(self.config, 0), 320, self.options.every, n_latents, n_layers)
         encoder = load_efficientnet()
-        pixels = torch.randn(rows * IMAGES, 3, 224, 224, generator=generator)
-        given = torch.randn(rows * IMAGES, 49, 320, generator=generator)
+        pixels = torch.randn(rows * IMAGES, 3, 224, 224, generator=self.generator)
+        given = torch.randn(rows * IMAGES, 49, 320, generator=self.generator)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, 1e-4)
-        bias = packed_bias(segments, torch.float32)
+        bias = packed_bias(self.segments, torch.float32)
 
         def step() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16):
                 with torch.no_grad():
                     features = encoder(pixels) if encode else given
-                logits = model(tokens, features.unflatten(0, (rows, IMAGES)), media_index, bias)
-            loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-1)
+                logits = model(self.tokens, features.unflatten(0, (rows, IMAGES)), self.media_index, bias)
+            loss = F.cross_entropy(logits.float().flatten(0, 1), self.targets.flatten(), ignore_index=-1)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad()
 
-        return best(step, options.steps)
+        return best(step, self.options.steps)
 
-    # theirs first: what ours does to the allocator would help it too
-    small = f"{options.latents} x {options.layers}"
-    found = {
-        "open_flamingo, 64 x 6, pictures encoded in every step": theirs(64, 6, True),
-        f"open_flamingo, {small}, pictures encoded in every step": theirs(options.latents, options.layers, True),
-        "open_flamingo, 64 x 6, features given": theirs(64, 6, False),
-        f"open_flamingo, {small}, features given": theirs(options.latents, options.layers, False),
-    }
-    keep_freed_memory()
-    sizes = ModelConfig(320, every=options.every, n_latents=options.latents, n_resampler_layers=options.layers)
-    model = Flamingo(NanoLM(config, 0).to(dtype), sizes, 0).train()
-    row, slot = torch.arange(rows * images) // images, torch.arange(rows * images) % images
-    features = [torch.randn(rows * images, 1, 49, 320, generator=generator).to(dtype)]
-    positions = torch.arange(length).expand(rows, length)
-    batch = Batch(tokens, segments, positions, media_index, targets, features, row, slot)
-    trained = list(model.trained().values())
+    def model(self) -> tuple[Flamingo, Batch]:
+        """Our model, and the batch with given features."""
+        options, rows, images = self.options, self.options.rows, self.options.images
+        sizes = ModelConfig(320, every=options.every, n_latents=options.latents, n_resampler_layers=options.layers)
+        model = Flamingo(NanoLM(self.config, 0).to(self.dtype), sizes, 0).train()
+        row, slot = torch.arange(rows * images) // images, torch.arange(rows * images) % images
+        features = [torch.randn(rows * images, 1, 49, 320, generator=self.generator).to(self.dtype)]
+        positions = torch.arange(LENGTH).expand(rows, LENGTH)
+        batch = Batch(self.tokens, self.segments, positions, self.media_index, self.targets, features, row, slot)
+        return model, batch
 
-    def ours(optimizers: list[torch.optim.Optimizer], states: Tensor | None) -> float:
-        batch.states = states
+    def ours(self, model: Flamingo, batch: Batch, optimizers: list[torch.optim.Optimizer]) -> float:
+        """Processor seconds of a step of ours."""
+        trained = list(model.trained().values())
 
         def step() -> None:
             accumulate(model, [(1.0, [batch])], model.nll)
@@ -189,17 +179,33 @@ def main() -> None:
                 optimizer.step()
             model.zero_grad()
 
-        return best(step, options.steps)
+        return best(step, self.options.steps)
 
+
+def main() -> None:
+    options = parse()
+    torch.set_num_threads(1)
+    bench = Bench(options)
+    # theirs first: what ours does to the allocator would help it too
+    small = f"{options.latents} x {options.layers}"
+    found = {
+        "open_flamingo, 64 x 6, pictures encoded in every step": bench.theirs(64, 6, True),
+        f"open_flamingo, {small}, pictures encoded in every step": bench.theirs(options.latents, options.layers, True),
+        "open_flamingo, 64 x 6, features given": bench.theirs(64, 6, False),
+        f"open_flamingo, {small}, features given": bench.theirs(options.latents, options.layers, False),
+    }
+    keep_freed_memory()
+    model, batch = bench.model()
     muon = LoopOptions(1).optimizers(model)
-    found[f"train_min, {small}, features kept"] = ours(muon, None)
-    found[f"train_min, {small}, features and states kept"] = kept = ours(muon, model.lower(batch))
-    adamw = [torch.optim.AdamW(trained, 1e-4, fused=True)]
-    found[f"train_min, {small}, all kept, AdamW for Muon"] = ours(adamw, model.lower(batch))
+    adamw: list[torch.optim.Optimizer] = [torch.optim.AdamW(list(model.trained().values()), 1e-4, fused=True)]
+    found[f"train_min, {small}, features kept"] = bench.ours(model, batch, muon)
+    batch.states = model.lower(batch)
+    found[f"train_min, {small}, features and states kept"] = kept = bench.ours(model, batch, muon)
+    found[f"train_min, {small}, all kept, AdamW for Muon"] = bench.ours(model, batch, adamw)
     for name, seconds in found.items():
         print(f"{name:56} {1000 * seconds:7.1f} ms   {seconds / kept:5.1f} x")
-    peak, rates = product_rate(dtype), []
-    for what, states in (("all that it computes", model.lower(batch)), ("a step without kept states", None)):
+    peak, rates = product_rate(bench.dtype), []
+    for what, states in (("all that it computes", batch.states), ("a step without kept states", None)):
         batch.states = states
         reached = step_flops(model, batch) / kept
         rates.append(reached / peak)
@@ -212,10 +218,18 @@ def main() -> None:
             Figure("open_flamingo's step over ours, features given", round(given / kept, 1), "", ">= 3"),
             Figure("step's rate over that of a large product", round(100 * rates[0]), "%", ">= 50"),
         ]
-        sizes_text = (
-            f"d {options.width}, {options.blocks} blocks, {rows} rows of {length} tokens, {images} images a row"
-        )
-        record("trainer", measured, "python -m tests.bench.flamingo_step", sizes_text)
+        rows = f"{options.rows} rows of {LENGTH} tokens, {options.images} images a row"
+        command = "python -m tests.bench.flamingo_step"
+        record("trainer", measured, command, f"d {options.width}, {options.blocks} blocks, {rows}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    sizes = {"width": 256, "blocks": 6, "every": 6, "layers": 1, "rows": 4, "images": 3, "steps": 8}
+    for name, value in (sizes | {"vocabulary": 8192, "latents": 16}).items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--record", action="store_true", help="write the figures to results/trainer.json")
+    return parser.parse_args()
 
 
 def product_rate(dtype: torch.dtype, size: int = 2048) -> float:
