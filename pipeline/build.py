@@ -10,7 +10,7 @@ from filters import paragraph
 from filters.rules import LISTS
 from filters.takedown import FILE
 from filters.words import list_digest
-from pipeline.claim import claim, note
+from pipeline.claim import claim, note, nothing_left
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.progress import Progress
 from pipeline.engine.run import Engine
@@ -21,7 +21,7 @@ from pipeline.fetch import Networks
 from pipeline.fetch.client import user_agent
 from pipeline.json_files import read_json
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, write_manifest
-from pipeline.recipe import Recipe, StorageSection, load
+from pipeline.recipe import Recipe, StorageSection, load, read_again
 from pipeline.stages import parts
 from pipeline.stages.decisions import DecideImages
 from pipeline.stages.dedup import FindCopies
@@ -167,26 +167,27 @@ def build(
     source = _corpus_of(inputs)
     paths = [source.resolve()] if source else parts.resolve(inputs, progress.note)
     corpus = CorpusDirectory(root.resolve())
-    changed = claim(corpus, recipe, paths)
-    if changed:
-        progress.note(f"changed since the last build: {', '.join(changed)}")
-    with corpus.locked():
-        log, cores = corpus.work("worker.log"), os.cpu_count() or 1
-        with Runner.from_options(beam_options, log, cores, "pipeline.stages.preload") as runner:
-            if runner.remote or not runner.workers:
-                progress.note("limits.record_seconds has no effect: it needs worker processes on this machine")
-            engine = Engine(corpus, runner, progress, recipe.limits.record_seconds)
-            if source:
-                before = load(str(source / "recipe.toml"))
-                cut = take_over(source, corpus, before, recipe)
-                run = Build(corpus, recipe, cut, engine, replace(network, fetch=False))
-                _same_pages(source, run, before)
-            else:
-                cut = parts.cut(corpus, paths, base_url)
-                run = Build(corpus, recipe, cut, engine, network)
-            note(corpus, recipe, cut)
-            run.run(STAGES)
-            write_manifest(corpus, recipe, cut.parts, run.files)
+    with nothing_left(corpus.root):
+        changed = claim(corpus, recipe, paths)
+        if changed:
+            progress.note(f"changed since the last build: {', '.join(changed)}")
+        with corpus.locked():
+            log, cores = corpus.work("worker.log"), os.cpu_count() or 1
+            with Runner.from_options(beam_options, log, cores, "pipeline.stages.preload") as runner:
+                if runner.remote or not runner.workers:
+                    progress.note("limits.record_seconds has no effect: it needs worker processes on this machine")
+                engine = Engine(corpus, runner, progress, recipe.limits.record_seconds)
+                if source:
+                    before = load(str(source / "recipe.toml"))
+                    cut = take_over(source, corpus, before, recipe)
+                    run = Build(corpus, recipe, cut, engine, replace(network, fetch=False))
+                    _same_pages(source, run, before)
+                else:
+                    cut = parts.cut(corpus, paths, base_url)
+                    run = Build(corpus, recipe, cut, engine, network)
+                note(corpus, recipe, cut)
+                run.run(STAGES)
+                write_manifest(corpus, recipe, cut.parts, run.files)
     return corpus
 
 
@@ -203,17 +204,7 @@ def _same_pages(source: Path, run: Build, before: Recipe) -> None:
     (pages,) = (step for step in STAGES if isinstance(step, Step) and step.name == "pages")
     key = stage_key(pages.name, [], pages.reads(run), packages=pages.packages)
     if read_json(run.corpus.work("pages/manifest.json"))["key"] != key:
-        old, new = before.values(), run.recipe.values()
-        named = (
-            "limits.",
-            "extract.",
-            "personal.",
-            "paragraph.",
-            "image.max_bytes",
-            "image.max_pixels",
-            *(key.name for key in LISTS),
-        )
-        differ = [name for name, value in new.items() if value != old[name] and name.startswith(named)]
+        differ = read_again(before, run.recipe)
         what = f"{', '.join(differ)} differ" if differ else "another version of m3w or of a package built it"
         raise BuildError(f"the pages of {source} must be extracted again ({what}): build from its input")
     if Stage(pages.name, key, ()).finished(run.corpus) is None:

@@ -2,7 +2,10 @@
 
 The keys of the recipe on windows and the split may change: stages that do not depend on them keep their files."""
 
+import shutil
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pipeline.recipe as recipes
@@ -26,6 +29,18 @@ OURS = {
     *("README.md", "croissant.json", "recipe.toml", "manifest.json", "tokenizer.json"),
     *("documents", "images", "windows", "work", "runs", "warc"),
 }
+
+
+@contextmanager
+def nothing_left(root: Path) -> Iterator[None]:
+    """Remove the directory again if it is new and the build is refused before `note` writes its recipe."""
+    new = not root.exists()
+    try:
+        yield
+    except BuildError:
+        if new and not (root / "recipe.toml").exists():
+            shutil.rmtree(root, ignore_errors=True)
+        raise
 
 
 def claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> list[str]:

@@ -19,11 +19,15 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
+from filters import paragraph
 from filters.rule import Key
+from filters.rules import LISTS
 from filters.rules import keys as rule_keys
 from pipeline.errors import BuildError
 
 PRESETS = Path(__file__).parent / "recipes"
+EXTRACTION = ("limits.", "extract.", "personal.", "image.max_bytes", "image.max_pixels", *(key.name for key in LISTS))
+"""Keys, or their sections, that change what a build reads from pages."""
 
 
 class RecipeSection(BaseModel):
@@ -165,10 +169,24 @@ class Recipe(RecipeSection):
         return tomli_w.dumps(self.table())
 
     def hash(self) -> str:
-        """sha256 (hex) of the recipe without its name."""
-        table = self.table()
-        del table["name"]
-        return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+        """sha256 (hex) of the keys that differ from their defaults, without the name: a key that is new in a version
+        changes no hash."""
+        defaults = Recipe().values()
+        return digest({key: value for key, value in self.values().items() if value != defaults[key] and key != "name"})
+
+
+def digest(table: dict[str, Any]) -> str:
+    """sha256 (hex) of plain values."""
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+
+
+def hashes(path: Path) -> set[str]:
+    """The hashes that the manifest of a corpus may have for its recipe.toml: `Recipe.hash`, and that of all its keys,
+    as first versions wrote it.
+
+    Raises BuildError if it is not a recipe."""
+    table = _read(str(path), Path())
+    return {from_table(table).hash(), digest({key: value for key, value in table.items() if key != "name"})}
 
 
 def settings() -> dict[str, Key]:
@@ -196,6 +214,21 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 
 def presets() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def read_again(before: Recipe, after: Recipe) -> list[str]:
+    """The keys in which a recipe differs so that it cannot use the pages and images of a corpus built by another."""
+    old, new = before.values(), after.values()
+    images = tuple(f"image.{name}" for name in StorageSection.model_fields)
+    rules = ("paragraph.",) if paragraph.active(old) != paragraph.active(new) else ()
+    return [
+        name for name, value in new.items() if value != old[name] and name.startswith((*EXTRACTION, *images, *rules))
+    ]
+
+
+def about(preset: str) -> str:
+    """The first line of a preset's file, which describes it."""
+    return (PRESETS / f"{preset}.toml").read_text("utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def load(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from filters import rules
 from filters.rule import Key, Level, Rule
 from pipeline.errors import BuildError
-from pipeline.recipe import Recipe, nearest, settings
+from pipeline.recipe import Recipe, load, nearest, presets, read_again, settings
 
 SECTIONS = {
     "limits": "What a page may cost before it is dropped.",
@@ -33,9 +33,17 @@ Images of pages that the corpus dropped are not in it (`image.not_stored`): buil
     m3w build corpus -o stricter --set text.min_words=100
     m3w build corpus -o without --takedown list.txt
 
+{reuse}
+
 A takedown list has a URL, a host (with its subdomains) or the sha256 sum of an image on each line; `#` begins a
-comment; anything else is an error. What it names is in no document, window or tar of the new corpus. Its `work/` still
-holds the text of dropped pages and, in `work/reused`, the images of the old corpus: delete it."""
+comment; anything else is an error. `example.org` is the whole host, `https://example.org/` its home page alone.
+What it names is in no document, window or tar of the new corpus. Its `work/` still holds the text of dropped pages and,
+in `work/reused`, the images of the old corpus: delete it."""
+REUSE = """\
+Pages are read again, and the corpus refused as input, if a key differs that changes what is read from them or how
+images are stored: `[limits]`, `[extract]`, `[personal]`, lists of words, whether there are rules on paragraphs at all,
+and how images are stored. The presets differ in the keys below; so a corpus of
+`web` serves `m3w` with `--set personal.mask=true`, and other pairs are built from their input."""
 LEVELS: dict[Level, str] = {
     "record": "records of the input",
     "page": "pages",
@@ -104,6 +112,23 @@ def differences(one: Recipe, other: Recipe) -> str:
     return "".join(f"{name:{widths[0]}}  {mine:{widths[1]}}  {yours}\n" for name, mine, yours in rows)
 
 
+def _reuse() -> str:
+    """Which preset can use a corpus of another: a table."""
+    table = {name: load(name) for name in presets()}
+    rows = [
+        f"| `{before}` | `{after}` | {', '.join(_sections(read_again(table[before], recipe)))} |"
+        for before in table
+        for after, recipe in table.items()
+        if before != after
+    ]
+    return "\n".join([REUSE, "", "| a corpus of | built with | differs in |", "|---|---|---|", *rows])
+
+
+def _sections(names: list[str]) -> list[str]:
+    """Names of keys, those of rules on paragraphs as their section."""
+    return list(dict.fromkeys("`[paragraph]`" if name.startswith("paragraph.") else f"`{name}`" for name in names))
+
+
 def reference() -> str:
     """The text of docs/recipes.md."""
     by_key = {key.name: rule for rule in rules.RULES for key in keys_of(rule)}
@@ -122,7 +147,7 @@ def reference() -> str:
         "min_side = 150",
         "```",
         "",
-        *ABOUT.splitlines(),
+        *ABOUT.format(reuse=_reuse()).splitlines(),
         "",
         "Beside the sections: `name` (of the recipe) and `seed` (0; determines every random choice).",
         "",

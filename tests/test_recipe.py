@@ -1,15 +1,18 @@
 """Recipes: presets, settings, and what is refused."""
 
+import json
 import math
 import pickle
 import tomllib
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from pipeline.errors import BuildError
 from pipeline.images.decode import _DECODERS
-from pipeline.recipe import PRESETS, Recipe, from_table, load, presets, settings
+from pipeline.recipe import PRESETS, Recipe, about, from_table, hashes, load, presets, settings
 
 
 def test_presets_are_complete_and_within_their_ranges() -> None:
@@ -18,6 +21,22 @@ def test_presets_are_complete_and_within_their_ranges() -> None:
         assert tomllib.loads((PRESETS / f"{name}.toml").read_text()) == recipe.table()
         assert from_table(recipe.table()) == recipe
         assert recipe.hash() == from_table(recipe.table()).hash()
+
+
+def test_a_preset_has_a_line_about_it() -> None:
+    for name in presets():
+        assert 40 < len(about(name)) <= 110 and about(name).endswith(".")
+
+
+def test_a_new_key_changes_no_hash(tmp_path: Path) -> None:
+    """Recipes of older corpora lack newer keys. First versions hashed all keys."""
+    table = load("web", ["image.min_side=100"]).table()
+    del table["paragraph"], table["image"]["benchmark_bits"]
+    (tmp_path / "recipe.toml").write_text(tomli_w.dumps(table))
+    del table["name"]
+    first = sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+    assert hashes(tmp_path / "recipe.toml") == {load("web", ["image.min_side=100"]).hash(), first}
+    assert load("web").hash() != load("web", ["image.min_side=100"]).hash()
 
 
 NUMBERS = {name: key for name, key in settings().items() if type(key.default) in (int, float)}

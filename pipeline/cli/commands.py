@@ -341,10 +341,10 @@ def evaluate(
 @recipes.command("list")
 def list_recipes() -> None:
     """List the presets."""
-    from pipeline.recipe import presets
+    from pipeline.recipe import about, presets
 
     for name in presets():
-        typer.echo(name)
+        typer.echo(f"{name:<8} {about(name)}")
 
 
 @recipes.command("show")

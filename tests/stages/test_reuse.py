@@ -78,6 +78,7 @@ def test_what_needs_the_input(undisturbed: Path, tmp_path: Path, setting: str, m
     with pytest.raises(BuildError) as raised:
         build_here([undisturbed], tmp_path / "corpus", [setting])
     assert message in str(raised.value)
+    assert not (tmp_path / "corpus").exists()
 
 
 def test_a_damaged_corpus_is_no_input(undisturbed: Path, tmp_path: Path) -> None:
