@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -53,6 +54,18 @@ INPUTS = (
 RecipeName = Annotated[
     str | None, typer.Option(help="Name of a preset, or a TOML file; default: web, or that of a corpus given as input.")
 ]
+FromObelics = Annotated[
+    bool, typer.Option("--from-obelics", help="INPUT are Parquet files of OBELICS, with their images/*.tar.")
+]
+FromMmc4 = Annotated[
+    bool, typer.Option("--from-mmc4", help="INPUT are files of MMC4: .jsonl, .jsonl.zip or open_flamingo's .tar.")
+]
+FromOmnicorpus = Annotated[
+    bool, typer.Option("--from-omnicorpus", help="INPUT are Parquet files of OmniCorpus, with their images/*.tar.")
+]
+CommonCrawl = Annotated[
+    str | None, typer.Option("--cc", metavar="CRAWL", help="A crawl of Common Crawl to read, such as CC-MAIN-2025-05.")
+]
 Takedown = Annotated[
     Path | None, typer.Option(metavar="FILE", help="URLs, hosts and sha256 sums of images to leave out.")
 ]
@@ -62,8 +75,8 @@ CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus dire
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
 def build(
     context: typer.Context,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="CORPUS", help="Output directory.")],
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUTS)] = None,
     recipe: RecipeName = None,
     settings: Settings = None,
     takedown: Takedown = None,
@@ -72,16 +85,12 @@ def build(
     retry_failed: Annotated[bool, typer.Option(help="Retry images that could not be fetched.")] = False,
     contact: Contact = None,
     allow_private: AllowPrivate = None,
+    cc: CommonCrawl = None,
+    sample: Annotated[float, typer.Option(metavar="SHARE", help="Share of the listed WARC files to read.")] = 1.0,
     warc_prefix: Annotated[str, typer.Option(help="Folder or URL prefix of the files in a *.paths list.")] = "",
-    from_obelics: Annotated[
-        bool, typer.Option("--from-obelics", help="INPUT are Parquet files of OBELICS, with their images/*.tar.")
-    ] = False,
-    from_mmc4: Annotated[
-        bool, typer.Option("--from-mmc4", help="INPUT are files of MMC4: .jsonl, .jsonl.zip or open_flamingo's .tar.")
-    ] = False,
-    from_omnicorpus: Annotated[
-        bool, typer.Option("--from-omnicorpus", help="INPUT are Parquet files of OmniCorpus, with their images/*.tar.")
-    ] = False,
+    from_obelics: FromObelics = False,
+    from_mmc4: FromMmc4 = False,
+    from_omnicorpus: FromOmnicorpus = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show parts, records, time and disk; write nothing.")
     ] = False,
@@ -91,6 +100,7 @@ def build(
     from pipeline.build import build as run
     from pipeline.claim import claim
     from pipeline.crawl.inputs import with_lists
+    from pipeline.crawl.warc_lists import WarcLists
     from pipeline.engine.corpus import CorpusDirectory
     from pipeline.engine.progress import Progress
     from pipeline.errors import BuildError
@@ -100,15 +110,17 @@ def build(
     from pipeline.stages.reuse import is_corpus
 
     network = Network(fetch and not dry_run, retry_failed, contact, tuple(allow_private or ()))
+    inputs = inputs or []
     own = next((text for text in inputs if is_corpus(Path(text))), None)
     changed = [*(settings or ()), *([f"page.takedown={json.dumps(str(takedown.resolve()))}"] if takedown else [])]
     resolved = load(recipe or (f"{own}/recipe.toml" if own else "web"), changed)
     ours = partial(claim, CorpusDirectory(output.resolve()), resolved, [])
-    kind = _one_of({"obelics": from_obelics, "mmc4": from_mmc4, "omnicorpus": from_omnicorpus})
-    if kind:
-        named = with_images(inputs, kind)
+    kind = _one_of({"cc": cc, "from-obelics": from_obelics, "from-mmc4": from_mmc4, "from-omnicorpus": from_omnicorpus})
+    if kind.startswith("from-"):
+        named = with_images(inputs, kind.removeprefix("from-"))
     else:
-        named = with_lists(inputs, output, warc_prefix, network, _beam_options, ours, resolved.body_bytes)
+        lists = WarcLists(warc_prefix, sample, cc)
+        named = with_lists(inputs, output, lists, network, _beam_options, ours, resolved.body_bytes)
     if dry_run:
         if own:
             raise BuildError(f"--dry-run: {own} is a corpus, of which nothing is read again")
@@ -120,12 +132,12 @@ def build(
     _say_built(corpus.root, resolved.windows.validation > 0)
 
 
-def _one_of(kinds: dict[str, bool]) -> str | None:
-    """The kind of --from-KIND that was given, if any. Raises BadParameter if several were."""
-    given = [kind for kind, chosen in kinds.items() if chosen]
+def _one_of(kinds: Mapping[str, object]) -> str:
+    """The one of some options that was given, or "". Raises BadParameter if several were."""
+    given = [kind for kind, value in kinds.items() if value]
     if len(given) > 1:
-        raise typer.BadParameter("give one of them", param_hint="--from-" + " and --from-".join(given))
-    return given[0] if given else None
+        raise typer.BadParameter("give one of them", param_hint=" and ".join(f"--{kind}" for kind in given))
+    return given[0] if given else ""
 
 
 def _say_built(root: Path, validation: bool) -> None:

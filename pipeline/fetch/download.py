@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,25 +37,27 @@ class ByteRange:
 
 @dataclass
 class Downloads:
-    """Downloads URLs into `folder`. `say` is called for each complete file.
+    """Downloads URLs into `folder`. `say` is called for each complete file; `name` gives a file's name by the number
+    and the URL.
 
     NAME is the file; NAME.part its bytes so far, NAME.json its state: URL, size and version."""
 
     client: Client
     folder: Path
     say: Callable[[str], None]
+    name: Callable[[int, str], str]
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _done: int = 0
 
-    async def all(self, urls: list[str]) -> list[Path]:
-        """Download the files, in the order of the URLs. Raises BuildError for one that failed, after trying all
-        others."""
+    async def all(self, urls: Mapping[int, str]) -> list[Path]:
+        """Download the files of some URLs, given by number, in this order. Raises BuildError for one that failed,
+        after trying all others."""
         found = await asyncio.gather(
-            *(self._one(url, self.folder / _name(index, url), len(urls)) for index, url in enumerate(urls)),
+            *(self._one(url, self.folder / self.name(number, url), len(urls)) for number, url in urls.items()),
             return_exceptions=True,
         )
         paths: list[Path] = []
-        for url, path in zip(urls, found, strict=True):
+        for url, path in zip(urls.values(), found, strict=True):
             if isinstance(path, FetchFailed):
                 hint = "give --contact" if path.reason == "contact" else "rerun the command to resume"
                 raise BuildError(f"{url} could not be fetched ({path}): {hint}")
@@ -69,7 +71,7 @@ class Downloads:
             if not path.exists():
                 await self._download(url, path)
             self._done += 1
-            self.say(f"{self._done} of {total} WARC files downloaded: {url}, {path.stat().st_size >> 20} MB")
+            self.say(f"{self._done} of {total} downloaded: {url}, {path.stat().st_size / 1e6:,.1f} MB")
         return path
 
     async def _download(self, url: str, path: Path) -> None:
@@ -135,7 +137,7 @@ def _size(response: Response, at: int, length: int) -> int:
     return int(found[2])
 
 
-def _name(index: int, url: str) -> str:
-    """A name from number and hash; URLs never become file names."""
+def numbered(number: int, url: str) -> str:
+    """A name of a WARC file from number and hash; URLs never become file names."""
     ending = ".warc.gz" if re.split("[?#]", url)[0].endswith(".gz") else ".warc"
-    return f"{index:05d}-{hashlib.sha256(url.encode()).hexdigest()[:16]}{ending}"
+    return f"{number:05d}-{hashlib.sha256(url.encode()).hexdigest()[:16]}{ending}"

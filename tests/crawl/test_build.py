@@ -14,14 +14,17 @@ import numpy
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.crawl.inputs import with_lists
+from pipeline.crawl.warc_lists import WarcLists, sample
 from pipeline.errors import BuildError
 from pipeline.miniweb.serve import Asked, Server
 from pipeline.miniweb.web import Resource, Web
 from pipeline.miniweb.write import write_warc
 from pipeline.stages import fetch
-from pipeline.stages.fetch import Network
+from pipeline.stages.fetch import OFFLINE, Network
 from tests.ports import PORT
 
 from .conftest import PRIVATE, Miniweb, build, documents, kill, m3w, start
@@ -162,38 +165,63 @@ def test_a_crawl_builds_like_the_webs_own_warc(miniweb: Miniweb, whole: Path, tm
     assert documents(tmp_path / "corpus") == documents(whole)
 
 
-def test_lists_of_warc_files(whole: Path, tmp_path: Path) -> None:
-    """Below a folder, and below a URL whose server breaks connections."""
-    warc = (whole.parent / "web.warc.gz").read_bytes()
-    listing = tmp_path / "warc.paths.gz"
-    listing.write_bytes(gzip.compress(b"web.warc.gz\n"))
-    network = Network(allow_private=("127.0.0.1/32",))
-
-    def named(prefix: str, network: Network = network) -> list[str]:
-        return with_lists([str(listing)], tmp_path / "corpus", prefix, network, [], lambda: None, 10**6)
-
-    assert named(str(whole.parent)) == [str(whole.parent / "web.warc.gz")]
+def test_a_sample_of_a_common_crawl(whole: Path, tmp_path: Path) -> None:
+    """From a server that breaks the first connection of a file, and from a folder."""
+    crawl, warc = "CC-MAIN-2026-05", (whole.parent / "web.warc.gz").read_bytes()
+    names = [f"crawl-data/{crawl}/segments/1/warc/{number}.warc.gz" for number in range(20)]
+    chosen = [names[number] for number in sample(names, 0.05)]
+    assert len(chosen) == 1
+    listing = gzip.compress("".join(f"{name}\n" for name in names).encode())
+    served = {f"/{chosen[0]}": warc, f"/crawl-data/{crawl}/warc.paths.gz": listing}
     broken = itertools.chain([True], itertools.repeat(False))
 
     def answer(asked: Asked) -> bytes:
+        data = served[asked.target]
         first, last = map(int, asked.headers["range"].removeprefix("bytes=").split("-"))
-        body = warc[first : last + 1]
-        head = f"HTTP/1.1 206 P\r\nContent-Range: bytes {first}-{first + len(body) - 1}/{len(warc)}\r\n"
-        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + (body[:9999] if next(broken) else body)
+        body = data[first : last + 1]
+        head = f"HTTP/1.1 206 P\r\nContent-Range: bytes {first}-{first + len(body) - 1}/{len(data)}\r\n"
+        sent = body[: len(body) // 2] if next(broken) else body
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + sent
 
     with Server(["127.0.0.1"], 0, answer) as server:
-        prefix = f"http://127.0.0.1:{server.port}/crawl-data"
-        build(listing, "-o", tmp_path / "corpus", "--warc-prefix", prefix, "--allow-private", "127.0.0.1/32")
-        assert {asked.target for asked in server.log} == {"/crawl-data/web.warc.gz"} and len(server.log) > 1
+        arguments = ["--cc", crawl, "--sample", "0.05", "-o", tmp_path / "corpus", "--allow-private", "127.0.0.1/32"]
+        arguments += ["--warc-prefix", f"http://127.0.0.1:{server.port}/"]
+        build(*arguments)
+        assert {asked.target for asked in server.log} == set(served) and len(server.log) > 2
+        asked = len(server.log)
+        build(*arguments)
+        assert len(server.log) == asked
     assert documents(tmp_path / "corpus") == documents(whole)
-    for prefix, network, message in (
-        ("s3://commoncrawl/", Network(), "a folder, or a URL"),
-        ("", Network(), "set --warc-prefix"),
-        ("https://127.0.0.1:1/", Network(fetch=False), "--no-fetch"),
-        ("https://127.0.0.1:1/", Network(contact="x"), "not public"),
+    for name, data in served.items():
+        (tmp_path / "local" / name[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "local" / name[1:]).write_bytes(data)
+
+    def named(lists: WarcLists, *inputs: str, network: Network = OFFLINE) -> list[str]:
+        return with_lists(inputs, tmp_path / "other", lists, network, [], lambda: None, 10**6)
+
+    local = str(tmp_path / "local")
+    assert named(WarcLists(local, 0.05, crawl)) == [f"{local}/{chosen[0]}"]
+    assert named(WarcLists(local, 0.05), f"{local}/crawl-data/{crawl}/warc.paths.gz") == [f"{local}/{chosen[0]}"]
+    for network, lists, message in (
+        (Network(), WarcLists(local, crawl=crawl), "set --warc-prefix"),
+        (Network(), WarcLists(local, crawl="CC-MAIN-2026-06"), "No such file"),
+        (Network(), WarcLists(sample=0.5), "--sample needs --cc"),
+        (Network(fetch=False), WarcLists("https://127.0.0.1:1/", crawl=crawl), "--no-fetch"),
+        (Network(contact="x"), WarcLists("https://127.0.0.1:1/", crawl=crawl), "not public"),
     ):
         with pytest.raises(BuildError, match=message):
-            named(prefix, network)
+            named(lists, network=network)
+    for wrong in ({"prefix": "s3://commoncrawl/"}, {"sample": 0.0}, {"sample": 1.1}, {"crawl": "2026-05"}):
+        with pytest.raises(BuildError, match=r"-(warc-prefix|sample|cc) "):
+            WarcLists(**wrong)
+
+
+@given(lines=st.lists(st.text(), min_size=1, unique=True), shares=st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)))
+def test_a_larger_sample_contains_a_smaller_one(lines: list[str], shares: tuple[float, float]) -> None:
+    small, large = (set(sample(lines, share)) for share in sorted(shares))
+    assert 1 <= len(small) <= len(large) == max(1, round(max(shares) * len(lines))) and small <= large
+    again = lines[::-1]
+    assert {again[number] for number in sample(again, min(shares))} == {lines[number] for number in small}
 
 
 def test_a_list_of_urls_is_crawled_first(

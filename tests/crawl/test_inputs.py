@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.crawl.inputs import with_lists
 from pipeline.crawl.store import CrawlStore
+from pipeline.crawl.warc_lists import WarcLists
 from pipeline.errors import BuildError
 from pipeline.miniweb.serve import Server
 from pipeline.miniweb.web import Resource
@@ -100,7 +101,7 @@ def test_no_fetch_and_foreign_directories_ask_nothing(tmp_path: Path) -> None:
 
         def named(path: Path, fetch: bool, corpus: str = "corpus", body_bytes: int = 10_000) -> list[str]:
             network, beam = Network(fetch=fetch, allow_private=PRIVATE[1:]), ["--direct_num_workers=1"]
-            return with_lists([str(path)], tmp_path / corpus, "", network, beam, lambda: None, body_bytes)
+            return with_lists([str(path)], tmp_path / corpus, WarcLists(), network, beam, lambda: None, body_bytes)
 
         warcs = named(listing, True)
         program = json.loads(CrawlStore(tmp_path / "corpus" / "warc").program.read_text())

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import BuildError
 from pipeline.fetch import Client, Networks, download
-from pipeline.fetch.download import Downloads
+from pipeline.fetch.download import Downloads, numbered
 from pipeline.miniweb.serve import Asked, Server
 
 DATA = random.Random(1).randbytes(1_000_000)
@@ -44,7 +44,8 @@ def download_from(server: Server, folder: Path, *names: str) -> list[Path]:
     async def run() -> list[Path]:
         root = f"http://127.0.0.1:{server.port}"
         async with Client(private=Networks.parse(["127.0.0.1/32"])) as client:
-            return await Downloads(client, folder, print).all([f"{root}/{name}" for name in names])
+            urls = {number: f"{root}/{name}" for number, name in enumerate(names)}
+            return await Downloads(client, folder, print, numbered).all(urls)
 
     return asyncio.run(run())
 
@@ -114,7 +115,7 @@ def test_servers_without_parts_of_files(tmp_path: Path) -> None:
 def test_private_addresses_are_refused(tmp_path: Path) -> None:
     async def run() -> None:
         async with Client("https://example.org/bot") as client:
-            await Downloads(client, tmp_path, print).all(["http://127.0.0.1:1/a.warc.gz"])
+            await Downloads(client, tmp_path, print, numbered).all({0: "http://127.0.0.1:1/a.warc.gz"})
 
     with pytest.raises(BuildError, match="not public"):
         asyncio.run(run())
