@@ -24,9 +24,7 @@ def bands(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.uint64]:
     edges = np.linspace(0, BITS, distance + 2).astype(int)
     found = np.zeros((len(hashes), distance + 1), np.uint64)
     for number, (low, high) in enumerate(itertools.pairwise(edges)):
-        value = hashes >> np.uint64(low)
-        if high - low < BITS:
-            value &= np.uint64((1 << (high - low)) - 1)
+        value = hashes >> np.uint64(low) & np.uint64((1 << (high - low)) - 1)
         found[:, number] = mixed(value ^ mixed(np.array([number + 1], np.uint64)))
     return found
 
@@ -46,7 +44,7 @@ def nearest(hashes: NDArray[np.uint64], others: NDArray[np.uint64], distance: in
     best = np.full(len(hashes), NONE, np.uint64)
     wanted, offered = bands(hashes, distance), bands(others, distance)
     for band in range(distance + 1):
-        order = np.argsort(offered[:, band], kind="stable")
+        order = np.argsort(offered[:, band])
         keys = offered[order, band]
         start = np.searchsorted(keys, wanted[:, band], "left")
         counts = np.searchsorted(keys, wanted[:, band], "right") - start

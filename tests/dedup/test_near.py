@@ -159,6 +159,13 @@ def test_the_last_word_and_short_texts_count() -> None:
     assert near.similarity(signature(["a", "b"]), signature(["a", "c"]))[0] < 0.2
 
 
+def test_pages_of_a_band_are_compared_with_the_first_and_the_one_before() -> None:
+    rows = np.zeros(6, near.BAND)
+    rows["high"], rows["page"] = [1, 1, 1, 1, 2, 2], [10, 20, 30, 40, 50, 60]
+    found = [(int(one), int(other)) for one, other in near.candidates(rows)[["one", "other"]]]
+    assert found == [(20, 10), (30, 10), (30, 20), (40, 10), (40, 30), (60, 50)]
+
+
 def test_pairs_grow_with_pages_not_with_their_square() -> None:
     pages = np.arange(50, dtype=np.uint64)
     rows = np.sort(near.band_rows(few_words([5] * 50), pages, pages))
