@@ -11,6 +11,7 @@ from pipeline.crawl.frontier import MOST_OTHERS
 from pipeline.extract.charset import decode
 from pipeline.extract.images import (
     CUSTOM,
+    DESCRIBED_TAGS,
     PICTURE_TAGS,
     PictureElements,
     dimension,
@@ -23,7 +24,7 @@ MAX_LINKS = 10_000
 MAX_IMAGE_WIDTH = 1024
 """The widest candidate of a srcset up to this is taken, as in extraction (`extract.max_image_width`)."""
 READ = PICTURE_TAGS | {"a", "area", "noscript", "frame", "iframe", "link", "meta", "base"}
-"""Elements that are read, besides custom ones; most are skipped, since a crawl reads every page."""
+"""Elements that are read, besides custom ones and DESCRIBED_TAGS; most are skipped, since a crawl reads every page."""
 ENDED = frozenset(("a", "picture", "noscript"))
 FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 
@@ -72,6 +73,8 @@ class _LinkTarget:
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if tag not in READ and "-" not in tag:
+            if attributes and tag in DESCRIBED_TAGS:
+                self.picture(tag, attributes)
             return
         if tag == "a" or tag == "area":
             href = attributes.get("href")

@@ -1,7 +1,7 @@
 """Which images of a page are its own: for each, the probability that it belongs to the main content.
 
 A logistic regression over what stands around an image, where it is linked, what its URL, its size and the page's head
-say. `tests/bench/fit_images.py` fits the coefficients (images.csv, a line a feature). No feature is a veto: a class
+say. `tests/bench/fit_extraction.py` fits the coefficients (images.csv, a line a feature). No feature is a veto: a class
 such as "has-shares" on a figure is one number among many."""
 
 import re

@@ -97,6 +97,9 @@ _SIZE_PARAMETERS = re.compile(
     re.I,
 )
 _PIXELS = re.compile(r"(?<![0-9A-Za-z])(?:w_?|width[=,_-]?)?(\d{2,4})(?=x?\d*(?:[^0-9A-Za-z*]|$))")
+_SIZE_FOLDER = re.compile(
+    r"/(?:(?:max|fit|fill|crop|resized?|scale|sizes?|width|w|height|h)/\d{2,4}(?:/\d{2,4})?|\d{2,4}x\d{2,4})(?=/)", re.I
+)
 _NOT_DISTINCT = re.compile(r"\d{1,4}x\d{0,4}|%[0-9A-Fa-f]{2}|\.\w{3,4}$")
 DISTINCT = 16  # characters of a file's name, without its size and extension
 _NUMBER = re.compile(r"\d{1,6}(?:\.\d{1,6})?$")
@@ -116,8 +119,10 @@ THUMBNAIL = 200  # declared width in pixels up to which the image behind a link 
 CUSTOM = ("-img", "-image")
 """Endings of the names of custom elements that show an image."""
 IMAGE_TAGS = frozenset(("img", "image", "graphic", "amp-anim"))
+DESCRIBED_TAGS = frozenset(("div", "figure", "span"))
+"""Elements that a script fills with the image that JSON in a `data-...image...` attribute describes."""
 PICTURE_TAGS = IMAGE_TAGS | {"source", "picture", "video", "object"}
-"""Elements known to `PictureElements.shown`, besides CUSTOM ones."""
+"""Elements known to `PictureElements.shown`, besides CUSTOM ones and DESCRIBED_TAGS."""
 
 
 Candidate = tuple[str, float, str]
@@ -265,6 +270,8 @@ class PictureElements:
         """The attributes of an element that shows an image, in the form of an img's; None if it shows none."""
         if tag == "img":
             return attributes
+        if tag in DESCRIBED_TAGS:
+            return _described(attributes)
         if tag == "source":
             if self.sources is not None:
                 self.sources.add(attributes)
@@ -366,8 +373,8 @@ def with_link(urls: list[str], link: str, width: int | None) -> list[str]:
 
 def sizes_of_one(one: str, other: str) -> bool:
     """Whether two URLs only differ in the size of one image: in the size that ends a file's name (`lamp-300x200.jpg`),
-    in query parameters about size and quality, or in the folders before a long name with digits, which is a hash or a
-    number and identifies one image."""
+    in query parameters about size and quality, in a folder that names a size (`max/300/`, `300x200/`), or in the
+    folders before a long name with digits, which is a hash or a number and identifies one image."""
     if one == other:
         return False
     (path, _, query), (other_path, _, other_query) = one.partition("?"), other.partition("?")
@@ -377,6 +384,8 @@ def sizes_of_one(one: str, other: str) -> bool:
     other_folder, _, other_name = _SIZE_SUFFIX.sub(r"\1", other_path).rpartition("/")
     if name != other_name:
         return False
+    if _SIZE_FOLDER.sub("/", path) == _SIZE_FOLDER.sub("/", other_path):
+        return True
     stem = _NOT_DISTINCT.sub("", name)
     return folder == other_folder or (len(stem) >= DISTINCT and sum(map(str.isdigit, stem)) >= 2)
 
@@ -411,6 +420,15 @@ def urls_of_json(value: str) -> list[str]:
         elif isinstance(item, list):
             waiting += reversed(item)
     return found
+
+
+def _described(attributes: dict[str, str]) -> dict[str, str] | None:
+    """The attributes of an element that a script fills with an image, in the form of an img's."""
+    for name, value in attributes.items():
+        json_of_image = "image" in name and name.startswith("data-") and value.lstrip()[:1] == "{"
+        if json_of_image and any("/" in url for url in urls_of_json(value)):
+            return {"data-src": value}
+    return None
 
 
 def background(attributes: dict[str, str]) -> str:

@@ -18,6 +18,7 @@ class PictureReader(images.PictureElements):
         super().__init__(max_width)
         self.building, self.page = building, building.page
         self.link = ""  # the target of the innermost link
+        self.row: dict[str, Picture] = {}  # images with no word between them, by their first URL
 
     def read(self, attributes: dict[str, str], element: int, state: int) -> str:
         """Add the image of an element inside `element`. Returns the text it stands for, if any: then no image is
@@ -41,18 +42,30 @@ class PictureReader(images.PictureElements):
             label=label[:200].lower(),
             hints=bits(label) if label != " " else 0,
         )
-        previous = self.building.last_picture()
-        if previous is not None and self.twins(previous, picture):
-            previous.merge(picture)
-        elif previous is not None and self.preview(previous, picture):
-            previous.merge_size(picture)
-        else:
-            self.building.add_picture(picture)
+        self.add(picture)
         return ""
 
-    def preview(self, one: Picture, other: Picture) -> bool:
-        """Whether two consecutive images are two sizes of one, which a script shows one after the other."""
-        return bool(one.urls and other.urls) and images.sizes_of_one(one.urls[0], other.urls[0])
+    def add(self, picture: Picture) -> None:
+        """Add an image, or merge it into one of the same row: its twin for browsers without scripts, another size of
+        it, or the same image again, such as the copy of a slide that a carousel ends with."""
+        previous = self.building.last_picture()
+        if previous is None:
+            self.row.clear()
+        earlier = next(reversed(self.row.values()), None)
+        if previous is not None and previous.urls and self.twins(previous, picture):
+            previous.merge(picture)
+        elif earlier is not None and picture.urls and images.sizes_of_one(earlier.urls[0], picture.urls[0]):
+            earlier.merge_size(picture)
+            picture = earlier
+        elif picture.urls and (same := self.row.get(picture.urls[0])) is not None:
+            same.merge(picture)
+        elif previous is not None and self.twins(previous, picture):
+            previous.merge(picture)
+            picture = previous
+        else:
+            self.building.add_picture(picture)
+        if picture.urls:
+            self.row.setdefault(picture.urls[0], picture)
 
     def teaser(self, element: int, state: int) -> bool:
         """Whether a picture that screen readers pass over repeats a link of a list: it belongs to another page."""

@@ -204,8 +204,8 @@ class PageReader:
             self.page.head.item(tag, attributes)
         if "itemtype" in attributes:
             self.page.head.schema(attributes["itemtype"])
-        if self.css_backgrounds and not self.state & SKIP and (url := images.background(attributes)):
-            self.image({"src": url})
+        if not self.state & SKIP:
+            self.described(tag, attributes)
         return state, hints
 
     def inline(self, tag: str, attributes: dict[str, str]) -> None:
@@ -227,7 +227,14 @@ class PageReader:
             self.image(shown)
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
-        if self.css_backgrounds and not self.state & SKIP and (url := images.background(attributes)):
+        if not self.state & SKIP:
+            self.described(tag, attributes)
+
+    def described(self, tag: str, attributes: dict[str, str]) -> None:
+        """The image that the attributes of an element describe which is not an image itself."""
+        if tag in images.DESCRIBED_TAGS and (shown := self.pictures.shown(tag, attributes)):
+            self.image(shown)
+        elif self.css_backgrounds and (url := images.background(attributes)):
             self.image({"src": url})
 
     def begin(self, tag: str, attributes: dict[str, str]) -> None:

@@ -33,6 +33,7 @@ PAGE = """<body><article><p>{words}</p>
 <p>{words}</p><a href="/full.jpg"><img src="/thumb.jpg" width="120" height="90"></a>
 <p>{words}</p><object type="image/png" data="/object.png"></object>
 <p>{words}</p><nuxt-img src="/custom.jpg"></nuxt-img><my-own-image data-src="/own.jpg"></my-own-image>
+<p>{words}</p><div data-image='{{"src": "/described.jpg"}}'></div>
 <p>{words}</p></article></body>"""
 
 
@@ -42,6 +43,6 @@ def test_a_crawl_fetches_the_pictures_that_a_build_refers_to() -> None:
     document = extract(html, "https://e.example/")
     assert document is not None
     named = [node.url for node in document.nodes if isinstance(node, Image)]
-    assert len(named) == 10 and list(found) == named
+    assert len(named) == 11 and list(found) == named
     offered = {node.url: node.alternatives for node in document.nodes if isinstance(node, Image)}
     assert found == offered and offered["https://e.example/full.jpg"] == ("https://e.example/thumb.jpg",)

@@ -387,6 +387,8 @@ def test_css_background_only_where_asked():
         ("/up/lamp-150x100.jpg", "/up/lamp-1200x800.jpg", [1, 0]),
         ("/up/lamp.jpg?w=20&amp;blur=9", "/up/lamp.jpg?w=900", [1, 0]),
         ("/up/lamp.jpg?w=900", "/up/lamp.jpg?w=20&amp;q=1", [0, 1]),
+        ("/max/60/lamp.png?q=20", "/max/2288/lamp.png", [1, 0]),
+        ("/300x200/lamp.png", "/1200x800/lamp.png", [1, 0]),
     ],
 )
 def test_a_preview_and_its_picture_are_one_image(first, second, urls):
@@ -403,11 +405,34 @@ def test_a_preview_and_its_picture_are_one_image(first, second, urls):
         ("/up/lamp-1.jpg", "/up/lamp-2.jpg"),
         ("/vi/a/maxresdefault_screen.jpg", "/vi/b/maxresdefault_screen.jpg"),
         ("/apps/1/movie_preview.184x123.jpg", "/apps/2/movie_preview.184x123.jpg"),
-        ("/up/lamp.jpg", "/up/lamp.jpg"),
+        ("/photo/12/image.jpg", "/photo/3400/image.jpg"),
     ],
 )
 def test_two_pictures_with_like_names_are_two(first, second):
     assert len(images(f'<p><img src="{first}"><img src="{second}"></p>')) == 2
+
+
+def test_a_preview_and_the_picture_in_noscript_behind_an_empty_element_are_one_image():
+    large = '<div><img src=""><noscript><img src="/max/2288/lamp.png"></noscript></div>'
+    (image,) = images(f'<div><div><img src="/max/60/lamp.png?q=20"></div>{large}</div>')
+    assert (image.url, image.alternatives) == (
+        "https://example.org/max/2288/lamp.png",
+        ("https://example.org/max/60/lamp.png?q=20",),
+    )
+
+
+def test_the_copy_of_a_slide_is_no_second_image():
+    slides = "".join(f'<div class="slide"><img src="/{name}.jpg" width="800"></div>' for name in "abca")
+    carousel = f'<div class="swiper">{slides}</div>'
+    assert [image.url[-5:] for image in images(carousel)] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert len(images(f'<img src="/a.jpg"><p>{MIDDLE}</p><img src="/a.jpg">')) == 2
+
+
+@pytest.mark.parametrize("tag", ["div", "figure", "span"])
+def test_json_that_describes_the_image_of_an_element(tag):
+    described = f"""<{tag} class="image" data-image='{{"src":"/a.jpg","w":800}}'></{tag}>"""
+    assert [image.url for image in images(described)] == ["https://example.org/a.jpg"]
+    assert images(f"""<{tag} data-props='{{"src":"/a.jpg"}}' data-image="{{name}}.jpg"></{tag}>""") == []
 
 
 def test_declared_size_from_style():
