@@ -5,7 +5,16 @@ import runpy
 import sys
 
 recording = sys.argv[1:]
-for arguments in (["extraction"], ["rules"], ["build"], ["crawl", "hosts"], ["crawl", "images"], ["flamingo_step"]):
+BENCHMARKS = (
+    ["extraction"],
+    ["rules"],
+    ["build"],
+    ["chain"],
+    ["crawl", "hosts"],
+    ["crawl", "images"],
+    ["flamingo_step"],
+)
+for arguments in BENCHMARKS:
     print(f"\n== {' '.join(arguments)}", flush=True)
     sys.argv = [*arguments, *recording]
     runpy.run_module(f"tests.bench.{arguments[0]}", run_name="__main__")

@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import apache_beam as beam
@@ -135,8 +135,8 @@ def join(root: Path, parts: int) -> int:
     return int(output.read_text())
 
 
-def datatrove(root: Path, count: int) -> int:
-    """The same documents through datatrove's MinHash pipeline, in one process; the number of documents it keeps."""
+def datatrove(root: Path, texts: Callable[[], Iterable[str]]) -> int:
+    """Texts through datatrove's MinHash pipeline, in one process; the number of documents it keeps."""
     from datatrove.data import Document
     from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.base import PipelineStep
@@ -150,7 +150,7 @@ def datatrove(root: Path, count: int) -> int:
         name = "texts"
 
         def run(self, data: object = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-            yield from (Document(text=text, id=str(number)) for number, text in enumerate(documents(count)))
+            yield from (Document(text=text, id=str(number)) for number, text in enumerate(texts()))
 
     kept = 0
 
@@ -188,7 +188,7 @@ def speed() -> list[Figure]:
 
         def peer() -> None:
             nonlocal kept
-            kept = datatrove(root / "peer", DOCUMENTS)
+            kept = datatrove(root / "peer", lambda: documents(DOCUMENTS))
 
         theirs = timed(peer)
     ratio = (theirs - 2 * generated) / (ours - generated)
