@@ -16,7 +16,10 @@ from types import FrameType
 ENDING = (signal.SIGINT, signal.SIGTERM)
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
+RESUME = "rerun the same command to resume"
+
 _program: str | None = None
+_advice = RESUME
 _ending = threading.Lock()
 
 
@@ -30,10 +33,16 @@ def handle(program: str) -> None:
     def end(number: int, frame: FrameType | None) -> None:
         for other in ENDING:
             signal.signal(other, _end_at_once)
-        _end(f"{WORDS[signal.Signals(number)]}; rerun the same command to resume", 128 + number)
+        _end(f"{WORDS[signal.Signals(number)]}; {_advice}", 128 + number)
 
     for number in ENDING:
         signal.signal(number, end)
+
+
+def advise(what: str) -> None:
+    """Set what the line of a signal tells the user to do."""
+    global _advice
+    _advice = what
 
 
 def fail(message: str) -> None:

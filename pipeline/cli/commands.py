@@ -350,6 +350,19 @@ def evaluate(
     run_evaluate(run, task, EvaluateOptions(**given), typer.echo)
 
 
+@app.command("worker-pool")
+def worker_pool(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 picks a free one.")] = 50000,
+) -> None:
+    """Start the workers of a cluster's task managers on this host (--environment_type=EXTERNAL)."""
+    _prepare_beam()
+    from pipeline.engine.pool import HOST, serve
+
+    server, bound = serve(port, Path("/dev/stderr"), "pipeline.stages.preload")
+    typer.echo(f"listening at {HOST}:{bound}")
+    server.wait_for_termination()
+
+
 @recipes.command("list")
 def list_recipes() -> None:
     """List the presets."""

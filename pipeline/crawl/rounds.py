@@ -175,7 +175,8 @@ def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: R
         following = [read_json(store.part(number + 1, part, "frontier.json")) for part in range(partitions)]
         if any(counted is None for counted in following):
             log = RoundLog(store, number, partitions, size)
-            with display.watch(log), runner.pipeline(min(partitions, runner.workers)) as pipeline:
+            workers, name = min(partitions, runner.workers), f"{store.root.name}-crawl-{number}"
+            with display.watch(log), runner.pipeline(workers, name) as pipeline:
                 links = pipeline | "Partitions" >> beam.Create(work) | "Crawl" >> beam.FlatMap(crawl_partition)
                 # Output: (partition, packed links)
                 _ = (

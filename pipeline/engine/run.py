@@ -93,7 +93,7 @@ class Engine:
             self.corpus.marker(stage.name, task.number).unlink(missing_ok=True)
         with (
             self.progress.stage(stage, self.corpus, list(stage.tasks)),
-            self.runner.pipeline(0) as pipeline,
+            self.runner.pipeline(0, self._job(stage)) as pipeline,
         ):
             self._marked(stage, pipeline | "Parts" >> beam.Create(range(parts)), transform)
         return self._complete(stage)
@@ -125,7 +125,7 @@ class Engine:
 
     def _run_pending(self, stage: Stage, pending: list[Task], transform: beam.PTransform) -> None:
         workers = min(self.runner.workers, len(pending))
-        with self.runner.pipeline(workers) as pipeline:
+        with self.runner.pipeline(workers, self._job(stage)) as pipeline:
             if self.runner.remote:
                 tasks = pipeline | "Tasks" >> beam.Create(pending) | "Spread" >> beam.Reshuffle()
             else:
@@ -134,6 +134,9 @@ class Engine:
                 slots = pipeline | "Slots" >> beam.Create(range(max(1, workers)))
                 tasks = slots | "Pull" >> beam.FlatMap(pull, queue=queue, tasks=pending)
             self._marked(stage, tasks, transform)
+
+    def _job(self, stage: Stage) -> str:
+        return f"{self.corpus.root.name}-{stage.name}"
 
     def _marked(self, stage: Stage, inputs: beam.PCollection, transform: beam.PTransform) -> None:
         _ = (

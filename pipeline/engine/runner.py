@@ -4,18 +4,13 @@ Never on Beam's DirectRunner: since 2.68 it tries Prism first, which downloads a
 in one process. See docs/ARCHITECTURE.md.
 """
 
-import re
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -24,13 +19,12 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
-from apache_beam.runners.runner import PipelineResult, create_runner
+from apache_beam.runners.runner import create_runner
 
 from pipeline.engine.beam_internals import local_pipeline, quiet_threads
+from pipeline.engine.remote import build_error, job_options, run_job
 from pipeline.engine.workers import WorkerDied, WorkerPool
 from pipeline.errors import BuildError
-
-BUILD_ERROR = re.compile(r"^pipeline\.errors\.BuildError: (.*?)(?: \[while running .*\])?$", re.M)
 
 
 @dataclass
@@ -105,15 +99,16 @@ class Runner:
         return set(self._pool.pids.values()) if self._pool is not None else set()
 
     @contextmanager
-    def pipeline(self, workers: int) -> Iterator[beam.Pipeline]:
-        """A pipeline that runs when the block ends, locally on at most `workers` processes; 0 means this process.
+    def pipeline(self, workers: int, name: str) -> Iterator[beam.Pipeline]:
+        """A pipeline that runs when the block ends, locally on at most `workers` processes; 0 means this process. A
+        cluster shows its `name`.
 
         Raises WorkerDied, or what a DoFn raised."""
         self._check_pool()
         if self.remote:
-            pipeline = beam.Pipeline(options=PipelineOptions(self.options))
+            pipeline = beam.Pipeline(options=job_options(self.options, name))
             yield pipeline
-            _run_to_its_end(pipeline)
+            run_job(pipeline, self.log)
             return
         workers = min(workers, self.workers)
         if workers:
@@ -125,15 +120,7 @@ class Runner:
                 pipeline.run().wait_until_finish()
             except (RuntimeError, BuildError) as error:
                 self._check_pool(error)
-                raise _build_error(error) or error from error
-
-
-def _build_error(error: Exception) -> BuildError | None:
-    """The BuildError raised by a DoFn: Beam passes on a worker's exception as the text of its traceback, and adds to
-    the message of one in this process."""
-    text = f"pipeline.errors.BuildError: {error}" if isinstance(error, BuildError) else str(error)
-    found = BUILD_ERROR.findall(text)
-    return BuildError(found[-1]) if found else None
+                raise build_error(error) or error from error
 
 
 def _check_runner(name: str, endpoint: str | None) -> None:
@@ -149,37 +136,3 @@ def _check_runner(name: str, endpoint: str | None) -> None:
     except (OSError, ValueError, OverflowError) as error:
         # Beam would wait 5 minutes and then end with a traceback
         raise BuildError(f"no job service answers at --job_endpoint={endpoint} ({error})") from None
-
-
-def _run_to_its_end(pipeline: beam.Pipeline) -> None:
-    """Cancel the job on the cluster when a signal ends this program; it would go on writing otherwise.
-
-    While the job is being submitted it has no id to cancel: the signal waits for that, a second one does not.
-    """
-    job: PipelineResult | None = None
-    waiting: int | None = None
-    before: dict[int, Any] = {}
-
-    def end(number: int, frame: FrameType | None) -> None:
-        nonlocal waiting
-        if job is None and waiting is None:
-            waiting = number
-            return
-        if job is not None:
-            # in a separate thread: the interrupted one may be inside gRPC
-            cancelling = threading.Thread(target=job.cancel, daemon=True)
-            cancelling.start()
-            cancelling.join(4)
-        signal.signal(number, before[number])
-        signal.raise_signal(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, end)
-    try:
-        job = pipeline.run()
-        if waiting is not None:
-            end(waiting, None)
-        job.wait_until_finish()
-    finally:
-        for caught, handler in before.items():
-            signal.signal(caught, handler)

@@ -122,7 +122,10 @@ def join(root: Path, parts: int) -> int:
         return part, Verdicts(np.full(rows, KEPT, np.uint8), np.zeros(rows, near.EDGE))
 
     output = root / "copies"
-    with Runner.from_options([], root / "log", 1, "pipeline.stages.preload") as runner, runner.pipeline(0) as pipeline:
+    with (
+        Runner.from_options([], root / "log", 1, "pipeline.stages.preload") as runner,
+        runner.pipeline(0, "") as pipeline,
+    ):
         (
             pipeline
             | beam.Create(range(parts))

@@ -63,7 +63,7 @@ def test_no_pipeline_resolves_to_prism_or_the_switching_runner(
     mine = Runner.from_options(options, tmp_path / "log", cores=1, preload="pipeline.stages.preload")
     assert mine.workers == workers
     try:
-        with mine.pipeline(mine.workers) as pipeline:
+        with mine.pipeline(mine.workers, "") as pipeline:
             assert type(pipeline.runner) is FnApiRunner
             urns = [environment.urn for environment in environments(pipeline)]
             assert any(urn == WARM_WORKER for urn in urns) == (workers > 0)
