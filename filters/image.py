@@ -67,6 +67,29 @@ def _shown_before(row: np.ndarray, content: pa.Array) -> Any:
     return again
 
 
+def _beyond(run: np.ndarray, most: int) -> Any:
+    """Whether more than `most` images of the same run stand before each (n) or are it."""
+    _, first, place = np.unique(run, return_index=True, return_inverse=True)
+    return np.arange(len(run)) - first[place] >= most
+
+
+def _runs(row: np.ndarray, node: np.ndarray) -> np.ndarray:
+    """A number for each reference (n, in the order of pages and nodes), the same for images with no text between."""
+    if not len(row):
+        return np.zeros(0, np.int32)
+    return np.cumsum(np.concatenate([[0], (np.diff(row) != 0) | (np.diff(node) != 1)])).astype(np.int32)
+
+
+LOOKS = (
+    Metric("bytes", pa.int64(), "bytes of the source", (0, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000,
+                                                        200_000, 500_000, 1_000_000)),
+    Metric("frames", pa.int32(), "frames of the source", (1, 2, 3, 5, 10, 20, 50, 100)),
+    Metric("sharpness", pa.float64(), "variance of the Laplacian at 320 pixels",
+           (0, 10, 30, 100, 300, 1_000, 3_000, 10_000)),
+    Metric("text_lines", pa.float64(), "share of the area in lines of text",
+           (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75)),
+)  # fmt: skip
+"""Metrics stored in work/distinct_images; null in corpora built before there were such."""
 HASH = Metric("phash", pa.uint64(), "perceptual hash")
 METRICS = (
     Metric("row", pa.int32(), "number of the page among those of its part"),
@@ -76,6 +99,9 @@ METRICS = (
     Metric("shorter_side", pa.int32(), "shorter side of the source in pixels", SIDES),
     Metric("aspect", pa.float64(), "longer side divided by the shorter one", ASPECTS),
     Metric("spread", pa.float64(), "largest standard deviation of a channel, 0 to 127.5", (0, 1, 2, 5, 10, 20, 40, 60)),
+    *LOOKS,
+    Metric("declared_side", pa.int32(), "shorter side that the page declares, in CSS pixels; 0: none", SIDES),
+    Metric("run", pa.int32(), "number of the run of images without text between them"),
     HASH,
 )
 SCORE_METRICS = (Metric("nsfw", pa.float64(), "probability (0 to 1) that it shows nudity or sex", SCORES),)
@@ -109,6 +135,33 @@ RULES = (
         source=FLAMINGO,
     ),
     Rule(
+        "image.declared_small",
+        "reference",
+        "declared with a side that is too short",
+        metrics=("declared_side",),
+        keys=(Key("image.min_declared_side", 0, "Minimum CSS pixels of a side where a page declares it; 0: no limit"),),
+        fails=lambda side, least: (side > 0) & (side < least),
+        source="OBELICS (arXiv 2306.16527), A.1: rendered sides",
+    ),
+    Rule(
+        "image.few_bytes",
+        "image",
+        "too few bytes",
+        metrics=("bytes",),
+        keys=(Key("image.min_bytes", 0, "Minimum bytes of an image as fetched; 0: no limit"),),
+        fails=lambda count, least: (count > 0) & (count < least),
+        source="open_flamingo 2.0.1 leaves out images of at most 10,000 bytes",
+    ),
+    Rule(
+        "image.animated",
+        "image",
+        "animated",
+        metrics=("frames",),
+        keys=(Key("image.animated", False, "Drop animated images; kept ones show their first frame"),),
+        fails=lambda frames, wanted: (frames > 1) & wanted,
+        source="our choice",
+    ),
+    Rule(
         "image.aspect",
         "image",
         "too long and narrow",
@@ -127,6 +180,24 @@ RULES = (
         # Gaussian noise of 3 of 255, as a camera makes of one colour, has 1.9; one black hair line across 800 x 600
         # white pixels 6.2; among 880 images of documentation sites and books the lowest had 4.7, a photograph of dust
         source=f"{FLAMINGO} has no threshold; 2 is between a scanned single colour (1.9) and a hair line (6.2)",
+    ),
+    Rule(
+        "image.blurred",
+        "image",
+        "without sharp edges",
+        metrics=("sharpness",),
+        keys=(Key("image.min_sharpness", 0.0, "Minimum variance of the Laplacian at 320 pixels; 0: no limit"),),
+        fails=lambda sharpness, least: sharpness < least,
+        source="Pech-Pacheco et al. 2000 (ICPR); see results/recipes.md",
+    ),
+    Rule(
+        "image.text_lines",
+        "image",
+        "mostly lines of text",
+        metrics=("text_lines",),
+        keys=(Key("image.max_text_lines", 1.0, "Maximum share of the area in lines of text; 1: no limit", high=1),),
+        fails=lambda share, most: share > most,
+        source="our choice; see results/recipes.md",
     ),
     Rule(
         "image.nsfw",
@@ -170,6 +241,15 @@ RULES = (
         source="our choice",
     ),
     Rule(
+        "image.in_a_row",
+        "reference",
+        "after too many images without text between them",
+        metrics=("run",),
+        keys=(Key("image.max_in_a_row", 1_000_000, "Maximum number of images in a row without text", low=1),),
+        fails=_beyond,
+        source="IDEFICS leaves out documents with 3 images in a row",
+    ),
+    Rule(
         TOO_COMMON,
         "reference",
         "used by too many pages",
@@ -178,7 +258,7 @@ RULES = (
     ),
 )
 """In the order they are applied. Rules of the parser and the network come before (filters.rules)."""
-STORED = ("format", "original_width", "original_height", "spread", "phash")
+STORED = ("format", "original_width", "original_height", "spread", "phash", *(metric.name for metric in LOOKS))
 """The columns of work/distinct_images that metrics are computed from."""
 
 
@@ -189,6 +269,7 @@ def columns(pictures: pa.Table) -> dict[str, Any]:
         np.asarray(pc.fill_null(pictures[name], 0)).astype(np.int64) for name in ("original_width", "original_height")
     )
     shorter = np.minimum(width, height)
+    unknown = {metric.name: np.nan if pa.types.is_floating(metric.type) else 0 for metric in LOOKS}
     return {
         "url": pictures["url"].combine_chunks(),
         "format": pictures["format"].combine_chunks().fill_null(""),
@@ -196,6 +277,7 @@ def columns(pictures: pa.Table) -> dict[str, Any]:
         "aspect": np.maximum(width, height) / np.maximum(shorter, 1),
         "spread": np.asarray(pc.fill_null(pictures["spread"], 0)),
         HASH.name: np.asarray(pc.fill_null(pictures["phash"], 0)),
+        **{name: np.asarray(pc.fill_null(pictures[name], nothing)) for name, nothing in unknown.items()},
     } | {
         metric.name: np.asarray(pc.fill_null(pictures[metric.name], 0.0))
         for metric in SCORE_METRICS
@@ -243,11 +325,17 @@ def with_scores(pictures: pa.Table, scores: pa.Table) -> pa.Table:
 def judge_references(references: pa.Table, values: Mapping[str, Any], before: np.ndarray) -> np.ndarray:
     """The first rule that each image reference fails (n, objects), without the rule on copies on other pages.
 
-    `references` holds `row` (the page), `content`, `url` and `STORED`; `before` the rule of images that were not found
-    or could not be decoded. An image already shown on its page is `image.repeated`. The images of a page with more than
-    `page.max_images` are `image.page_dropped`; they do not count as copies on other pages, as in OBELICS."""
+    `references` holds `row` (the page), `node`, `content`, `url`, `declared` and `STORED`; `before` the rule of images
+    that were not found or could not be decoded. An image already shown on its page is `image.repeated`. The images of a
+    page with more than `page.max_images` are `image.page_dropped`; they do not count as copies on other pages, as in
+    OBELICS."""
     row = np.asarray(references["row"]).astype(np.int64)
-    places = {"row": row, "content": references["content"].combine_chunks()}
+    places = {
+        "row": row,
+        "run": _runs(row, np.asarray(references["node"])),
+        "content": references["content"].combine_chunks(),
+        "declared_side": np.asarray(pc.fill_null(references["declared"], 0)),
+    }
     found = judge(RULES, columns(references) | places, values, before)
     passed = (found == None) | (found == REPEATED)  # noqa: E711
     if len(row):

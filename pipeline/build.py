@@ -32,6 +32,7 @@ from pipeline.stages.missing import fetch_missing, note_missing
 from pipeline.stages.pages import ExtractPages
 from pipeline.stages.references import FindImages
 from pipeline.stages.reuse import is_corpus, take_over
+from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
 from pipeline.stages.scores import score_images
 from pipeline.stages.shards import WriteShards, assign_shards
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
@@ -81,7 +82,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "references",
         ("dedup",),
         lambda b: FindImages(b.corpus, len(b.part_tasks), lists=len(b.files["fetched"])),
-        lambda b: [entry.sha256 for entry in b.files["fetched"]],
+        lambda b: [REFERENCES.names, [entry.sha256 for entry in b.files["fetched"]]],
         join=True,
     ),
     note_missing,
@@ -89,7 +90,11 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         "distinct_images",
         ("references",),
         lambda b: StoreImages(b.corpus, b.input, b.recipe),
-        lambda b: [b.recipe.image.model_dump(include=set(StorageSection.model_fields)), _taken_down(b)],
+        lambda b: [
+            DISTINCT_IMAGES.names,
+            b.recipe.image.model_dump(include=set(StorageSection.model_fields)),
+            _taken_down(b),
+        ],
         PICTURE_PACKAGES,
     ),
     Step("images", ("distinct_images",), lambda b: IndexImages(b.corpus)),

@@ -33,6 +33,7 @@ from pipeline.images.header import (
     webp_chunks,
 )
 from pipeline.images.jpeg import rewrapped
+from pipeline.images.looks import measured
 
 __all__ = ["DecodedImage", "ImageDropped", "ImageOptions", "decode"]
 
@@ -66,7 +67,8 @@ class DecodedImage:
 
     `format` is that of the source. All sizes are upright: `width` and `height` of the image in `data`, `original_*` of
     the source. `sha256` is the hash of the source, `stored_sha256` that of `data`. `phash` has 64 bits (see
-    `perceptual_hash`); `spread` is 0 for a single colour and at most 127.5 (see `colour_spread`)."""
+    `perceptual_hash`); `spread` is 0 for a single colour and at most 127.5 (see `colour_spread`); `sharpness` and
+    `text_lines` are those of pipeline.images.looks; `bytes` is the length of the source."""
 
     data: bytes
     format: str
@@ -79,6 +81,9 @@ class DecodedImage:
     phash: int
     spread: float
     frames: int
+    bytes: int
+    sharpness: float
+    text_lines: float
 
 
 def decode(data: bytes, options: ImageOptions = ImageOptions()) -> DecodedImage:
@@ -117,6 +122,8 @@ def decode(data: bytes, options: ImageOptions = ImageOptions()) -> DecodedImage:
         perceptual_hash(pixels),
         colour_spread(pixels),
         header.frames,
+        len(data),
+        **measured(pixels),
     )
 
 

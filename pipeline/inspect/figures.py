@@ -14,9 +14,11 @@ from filters import image, paragraph, rules
 from filters.scorers import named
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import tally
+from pipeline.stages.schemas import DISTINCT_IMAGES
 
 TOP = 12
 """Rows of a ranking; the rest is summed up in one row."""
+PICTURE = pa.schema([DISTINCT_IMAGES.field(name) for name in ("rule", *image.STORED)])
 DECILES = tuple(round(0.1 * step, 1) for step in range(11))
 CHARACTERS = (0, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
 SIDES = (0, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -101,7 +103,7 @@ def metric_figures(corpus: Finished) -> dict[str, Any]:
         for name in known.keys() & {metric.name for metric in paragraph.METRICS} if len(paragraphs) else ():
             found[name].add(np.asarray(paragraphs.field(name)))
     for entry in corpus.work("distinct_images"):
-        pictures = corpus.table(entry, ["rule", *image.STORED])
+        pictures = corpus.known(entry, PICTURE)
         pictures = pictures.filter(pictures["rule"].is_null())
         columns = image.columns(pictures.append_column("url", pa.nulls(pictures.num_rows, pa.string())))
         for name in known.keys() & columns.keys():

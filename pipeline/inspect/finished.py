@@ -70,6 +70,19 @@ class Finished:
         except (OSError, pa.ArrowException) as error:
             raise damaged(entry.path, error) from None
 
+    def known(self, entry: ListedFile, schema: pa.Schema) -> pa.Table:
+        """The columns of `schema`; those that a corpus of an older version lacks are null."""
+        try:
+            with pq.ParquetFile(self.path(entry)) as file:
+                there = set(file.schema_arrow.names)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(entry.path, error) from None
+        table = self.table(entry, [name for name in schema.names if name in there])
+        columns = [
+            table[name] if name in there else pa.nulls(table.num_rows, schema.field(name).type) for name in schema.names
+        ]
+        return pa.table(columns, schema=schema)
+
     def pages(self, part: int, columns: Sequence[str]) -> pa.Table:
         """Columns of the pages of a part as their verdicts leave them; see work/verdicts."""
         changed = [name for name in columns if name in VERDICTS.names]

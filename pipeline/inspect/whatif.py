@@ -21,7 +21,7 @@ from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import CARRIED, in_order, left_out
 from pipeline.judged import METRICS, PARAGRAPH_COLUMNS, verdicts
 from pipeline.recipe import Recipe, load
-from pipeline.stages.schemas import DISTINCT_IMAGES, SCORES
+from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES, SCORES
 
 NOT_JUDGED = "not judged"
 NO_IMAGE_LEFT = "page.no_image_left"
@@ -33,6 +33,7 @@ PAGES_AGAIN = {rule.id for rule in rules.PAGES_JUDGED}
 JUDGED_KEYS = {image.MOST_IMAGES.name} | {
     key.name for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES) for key in rule.keys if key is not FILE
 }
+REFERRED = pa.schema([REFERENCES.field(name) for name in ("owner", "declared")])
 PICTURE = pa.schema([DISTINCT_IMAGES.field(name) for name in ("content", *image.STORED)])
 
 
@@ -124,13 +125,14 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     more = PARAGRAPH_COLUMNS if paragraph.active(corpus.recipe.values()) else ()
     metrics = corpus.table(entries["pages"], ["rule", "url", *METRICS, "left_out", *more])
     failed = _pages_again(pages_now, metrics, values)
-    verdicts = corpus.table(entries["decisions"], ["row", "rule", "content", "url"])
+    verdicts = corpus.table(entries["decisions"], ["row", "node", "rule", "content", "url"])
+    references = corpus.known(entries["references"], REFERRED)
     row, now = np.asarray(verdicts["row"]), _objects(verdicts["rule"])
-    pictures = _pictures(corpus, corpus.table(entries["references"], ["owner"])["owner"], verdicts["content"])
+    pictures = _pictures(corpus, references["owner"], verdicts["content"])
     again = np.isin(now.astype(str), [str(rule) for rule in AGAIN]) & np.asarray(pictures["spread"].is_valid())
     before = now.copy()
     before[again] = None
-    shown = verdicts.select(["row", "content", "url"])
+    shown = verdicts.select(["row", "node", "content", "url"]).append_column("declared", references["declared"])
     for name in pictures.column_names[1:]:
         shown = shown.append_column(name, pictures[name])
     then = image.judge_references(shown, values, before)
@@ -175,7 +177,7 @@ def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArr
     """Stored data of the image behind each reference, null if missing."""
     files = corpus.work("distinct_images")
     stored = sorted(owners.unique().drop_null().to_pylist())
-    found = image.rows_of(contents, (corpus.table(files[owner], PICTURE.names) for owner in stored), PICTURE)
+    found = image.rows_of(contents, (corpus.known(files[owner], PICTURE) for owner in stored), PICTURE)
     if named(corpus.recipe.values()):
         scored = corpus.work("scores")
         scores = image.rows_of(contents, (corpus.table(scored[owner]) for owner in stored), SCORES)

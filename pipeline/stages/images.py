@@ -19,6 +19,7 @@ from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import embedded
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
+from pipeline.images.looks import MEASURES, measured_again
 from pipeline.recipe import ImageSection, Recipe
 from pipeline.stages import fetch, reuse
 from pipeline.stages.pages import extract_options
@@ -100,7 +101,8 @@ class StoreImages(EachTask):
             elif row["rule"] is not None:
                 yield row, b""
             else:
-                yield row, read_member(self.corpus.work("reused") / row["tar"], row["offset"], row["length"])
+                data = read_member(self.corpus.work("reused") / row["tar"], row["offset"], row["length"])
+                yield row if MEASURES[0] in row else row | measured_again(data), data
 
     def _taken_down(self, content: bytes, url: str) -> bool:
         path = self.recipe.values()[FILE.name]
@@ -171,6 +173,9 @@ DECODED = (
     "original_width",
     "original_height",
     "format",
+    "bytes",
+    "frames",
+    *MEASURES,
 )
 
 

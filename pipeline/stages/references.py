@@ -67,7 +67,8 @@ FOUND = np.dtype(
 SHARED = np.dtype([("high", "<u8"), ("low", "<u8"), ("kind", "u1"), ("part", "<u4"), ("index", "<u4")])
 OWNED = np.dtype([("part", "<u4"), ("kind", "u1"), ("index", "<u4"), ("owner", "<u4"), ("first", "?")])
 BY_URL, BY_CONTENT = 0, 1
-CANDIDATES = pa.schema([("row", pa.int32()), ("node", pa.int32()), ("url", pa.string()), ("time", pa.int64())])
+CANDIDATES = pa.schema([("row", pa.int32()), ("node", pa.int32()), ("url", pa.string()), ("time", pa.int64()),
+                        ("declared", pa.int32())])  # fmt: skip
 """Every URL of every image of the kept pages, in the order of pages, nodes and preference."""
 
 
@@ -195,8 +196,11 @@ def _candidates(corpus: CorpusDirectory, part: int) -> pa.Table:
     for row, page in zip(kept.tolist(), pages, strict=True):
         time = seconds(page["capture"]["date"])
         for node, image in enumerate(page["images"]):
-            for url in [] if image is None else [image["url"], *image["alternatives"]]:
-                found.add({"row": row, "node": node, "url": url, "time": time})
+            if image is None:
+                continue
+            declared = min((side for side in (image["width"], image["height"]) if side is not None), default=None)
+            for url in (image["url"], *image["alternatives"]):
+                found.add({"row": row, "node": node, "url": url, "time": time, "declared": declared})
     return found.table()
 
 
@@ -276,7 +280,7 @@ def _choose(part: int, both: tuple[State, Block]) -> tuple[int, pa.Table]:
         for kind, number in zip(found["kind"], found["record"], strict=True)
     ]
     columns = {
-        **{name: table[name].take(pa.array(chosen)) for name in ("row", "node", "url")},
+        **{name: table[name].take(pa.array(chosen)) for name in ("row", "node", "url", "declared")},
         "found": pa.array(~missing),
         "record_part": pa.array(found["record_part"], pa.int32(), mask=missing),
         "record": pa.array(found["record"], pa.int32(), mask=missing),

@@ -4,7 +4,7 @@ values."""
 import pyarrow as pa
 
 from filters import paragraph
-from filters.image import SCORE_METRICS
+from filters.image import LOOKS, SCORE_METRICS
 from filters.rules import PAGE_METRICS
 from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, STORED, WINDOWS
 from shards.windows import Held
@@ -112,6 +112,7 @@ REFERENCES = pa.schema(
         ("content", pa.binary(16)),
         ("owner", pa.int32()),
         ("rule", pa.string()),
+        ("declared", pa.int32()),
         ("candidate", pa.int16()),
         ("ask", pa.list_(pa.string())),
     ]
@@ -119,11 +120,18 @@ REFERENCES = pa.schema(
 """work/references: every image reference of a part's kept pages: page row, node index, its URL (of all that the page
 offers, the first that was found and can be used), whether this is the corpus' first reference to that URL, which record
 holds it, its content's hash and the part that stores it; if it was not found, whether nothing holds it or it opted out.
-`candidate` is the URL's position among those the page offers; `ask` are the URLs that may be fetched instead if it was
-not found or cannot be used."""
+`declared` is the shorter side that the page declares, in CSS pixels, null if none; `candidate` is the URL's position
+among those the page offers; `ask` are the URLs that may be fetched instead if it was not found or cannot be used."""
 
 DISTINCT_IMAGES = pa.schema(
-    [("content", pa.binary(16)), ("rule", pa.string()), ("detail", pa.string()), ("spread", pa.float64()), *STORED]
+    [
+        ("content", pa.binary(16)),
+        ("rule", pa.string()),
+        ("detail", pa.string()),
+        ("spread", pa.float64()),
+        *((metric.name, metric.type) for metric in LOOKS),
+        *STORED,
+    ]
 )
 """work/distinct_images: each distinct image that a part stores, or the rule under which it was dropped."""
 

@@ -47,7 +47,7 @@ def test_its_code_works(tmp_path: Path) -> None:
 
     web = tmp_path / "web"
     web.mkdir()
-    # a smooth ramp, and coarse noise
+    # a grey ramp, and coloured noise
     (web / "ramp.png").write_bytes(cv2.imencode(".png", np.tile(np.arange(160, dtype=np.uint8), (160, 1)))[1].tobytes())
     (web / "noise.png").write_bytes(picture(0))
     (web / "index.html").write_bytes(page(0, "ramp.png", "noise.png"))
@@ -58,10 +58,10 @@ def test_its_code_works(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    settings = ["--set", "image.sharpness_model=laplacian", "--set", "image.min_sharpness=5"]
+    settings = ["--set", "image.colour_model=hasler", "--set", "image.min_colourfulness=5"]
     m3w("build", str(web), "-o", str(tmp_path / "corpus"), "--no-fetch", *settings, "--", "--direct_num_workers=1")
     levels = json.loads(m3w("inspect", str(tmp_path / "corpus"), "--json"))["funnel"]["levels"]
     (images,) = (level for level in levels if level["level"] == "images")
-    assert images["out"] == {"kept": 1} and images["rules"] == [{"rule": "image.blurred", "count": 1}]
+    assert images["out"] == {"kept": 1} and images["rules"] == [{"rule": "image.grey", "count": 1}]
     (row,) = pq.read_table(tmp_path / "corpus/documents/00000.parquet").to_pylist()
     assert [image["url"] for image in row["images"] if image] == ["file:///noise.png"]

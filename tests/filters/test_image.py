@@ -12,7 +12,17 @@ from filters import image
 from filters.image import MMC4_URL_WORDS, OBELICS_URL_WORDS, judge_references
 from pipeline.recipe import load
 
-GOOD = {"url": "https://a.example/cat.jpg", "format": "jpeg", "width": 640, "height": 480, "spread": 40.0}
+GOOD = {"url": "https://a.example/cat.jpg", "format": "jpeg", "width": 640, "height": 480, "spread": 40.0,
+        "declared": None, "bytes": 9_000, "frames": 1, "sharpness": 500.0, "text_lines": 0.1}  # fmt: skip
+
+
+def with_looks(columns: dict[str, list[Any]]) -> pa.Table:
+    """References without what corpora of older versions lack."""
+    table = pa.table({"node": list(range(len(columns["url"])))} | columns)
+    types = {"declared": pa.int32()} | {metric.name: metric.type for metric in image.LOOKS}
+    for name, kind in types.items():
+        table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    return table
 
 
 def judged(rows: list[dict[str, Any]], **limits: Any) -> list[str | None]:
@@ -27,6 +37,9 @@ def judged(rows: list[dict[str, Any]], **limits: Any) -> list[str | None]:
             "original_height": [row["height"] for row in rows],
             "spread": [row["spread"] for row in rows],
             "phash": [0] * len(rows),
+            "node": [0] * len(rows),
+            "declared": pa.array([row.get("declared") for row in rows], pa.int32()),
+            **{metric.name: pa.array([row.get(metric.name) for row in rows], metric.type) for metric in image.LOOKS},
         }
     )
     values = load("web").values() | {f"image.{name}": value for name, value in limits.items()}
@@ -85,10 +98,44 @@ def test_zero_leaves_a_rule_out() -> None:
     assert judged([row], min_side=0, min_spread=0.0) == [None]
 
 
+@pytest.mark.parametrize(
+    ("limit", "kept", "dropped", "rule"),
+    [
+        ({"min_declared_side": 150}, {"declared": 150}, {"declared": 149}, "image.declared_small"),
+        ({"min_bytes": 9_000}, {}, {"bytes": 8_999}, "image.few_bytes"),
+        ({"animated": True}, {}, {"frames": 2}, "image.animated"),
+        ({"min_sharpness": 30.0}, {"sharpness": 30.0}, {"sharpness": 29.9}, "image.blurred"),
+        ({"max_text_lines": 0.25}, {"text_lines": 0.25}, {"text_lines": 0.251}, "image.text_lines"),
+    ],
+)
+def test_rules_that_are_off_by_default(
+    limit: dict[str, Any], kept: dict[str, Any], dropped: dict[str, Any], rule: str
+) -> None:
+    unknown = dict.fromkeys(("declared", *(metric.name for metric in image.LOOKS)))
+    assert judged([GOOD | kept, GOOD | dropped, GOOD | unknown], **limit) == [None, rule, None]
+    assert judged([GOOD | dropped]) == [None]
+
+
+def test_images_in_a_row() -> None:
+    """Of four images without text between, the third and fourth are left out. One that was dropped before does not
+    count, text between or another page ends a run."""
+    rows, nodes = [0] * 8 + [1], [1, 2, 3, 4, 6, 7, 8, 9, 10]
+    content = [bytes([place]) for place in range(9)]
+    sizes = [200] * 9
+    sizes[5] = 9
+    table = with_looks(
+        {"row": rows, "node": nodes, "content": content, "url": ["u"] * 9, "format": ["jpeg"] * 9,
+         "original_width": sizes, "original_height": sizes, "spread": [9.0] * 9, "phash": [0] * 9}
+    )  # fmt: skip
+    found = judge_references(table, load("web", ["image.max_in_a_row=2"]).values(), np.full(9, None))
+    late, small = "image.in_a_row", "image.too_small"
+    assert found.tolist() == [None, None, late, late, None, small, None, late, None]
+
+
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
 def test_aspect_does_not_depend_on_direction_or_scale(width: int, height: int) -> None:
     sizes = [(width, height), (height, width), (8 * width, 8 * height)]
-    table = pa.table({"url": [""] * 3, "format": [""] * 3, "spread": [0.0] * 3, "phash": [0] * 3,
+    table = with_looks({"url": [""] * 3, "format": [""] * 3, "spread": [0.0] * 3, "phash": [0] * 3,
                       "original_width": [w for w, _ in sizes], "original_height": [h for _, h in sizes]})  # fmt: skip
     aspects = image.columns(table)["aspect"]
     assert aspects[0] == aspects[1] == aspects[2] >= 1
@@ -96,7 +143,7 @@ def test_aspect_does_not_depend_on_direction_or_scale(width: int, height: int) -
 
 def test_a_picture_counts_once_a_page_and_what_was_dropped_before_does_not() -> None:
     count = 5
-    table = pa.table(
+    table = with_looks(
         {"row": [0, 0, 0, 1, 1], "content": [b"a", b"a", b"b", b"a", None], "url": ["u"] * count,
          "format": ["jpeg"] * count, "original_width": [64, 64, 64, 64, None],
          "original_height": [64, 64, 64, 64, None], "spread": [9.0, 9.0, 9.0, 9.0, None],
@@ -119,7 +166,7 @@ def test_a_page_with_too_many_images_has_none() -> None:
         sizes[-1] = 9
         content = [bytes([place]) for place in range(len(rows))]
         content[1] = content[0]
-        table = pa.table(
+        table = with_looks(
             {"row": rows, "content": content, "url": ["u"] * len(rows), "format": ["jpeg"] * len(rows),
              "original_width": sizes, "original_height": sizes, "spread": [9.0] * len(rows),
              "phash": [0] * len(rows)}

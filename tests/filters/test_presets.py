@@ -92,6 +92,7 @@ IMAGES = [
     ("m3w", "image.aspect", "aspect", 3.0, 3 + STEP),
     ("obelics", "image.too_small", "shorter_side", 150, 149),
     ("obelics", "image.aspect", "aspect", 2.0, 2 + STEP),
+    ("obelics", "image.declared_small", "declared_side", 150, 149),
     ("obelics", "image.format", "format", "webp", "gif"),
     *(("obelics", "image.url_words", "url", "https://e.org/a.jpg", f"https://e.org/{word}.jpg") for word in
       ("logo", "button", "icon", "plugin", "widget", "porn", "xxx", "sex")),
@@ -141,6 +142,12 @@ def test_both_sides_of_a_threshold_on_images(preset: str, rule: str, metric: str
         "aspect": 1.5,
         "spread": 30.0,
         "phash": 0,
+        "declared_side": 0,
+        "bytes": 9_000,
+        "frames": 1,
+        "sharpness": 500.0,
+        "text_lines": 0.0,
+        "run": 0,
     }
     for value, expected in ((inside, None), (outside, rule)):
         row = good | {"nsfw": 0.0, "row": 0, "content": b"0" * 16} | {metric: value}

@@ -84,7 +84,7 @@ def test_looser_text_rules_say_what_they_cannot_know(small_corpus: Path) -> None
     [
         ("windows.tokens=30", r"covers keys of \[image\], \[page\], \[paragraph\], \[text\]$"),
         ("dedup.text=false", "covers keys of"),
-        ("image.max_pixels=1", r"covers image\.benchmark_bits, .*, image\.min_side"),
+        ("image.max_pixels=1", r"covers image\.animated, .*, image\.min_side"),
         ("seed=4", "covers keys of"),
         ("paragraph.min_words=9", "this corpus was built without rules on paragraphs"),
     ],

@@ -5,13 +5,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from filters.image import LOOKS
 from filters.takedown import listed, read
 from filters.words import WordListError
 from pipeline.errors import BuildError
+from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
+from pipeline.inspect.whatif import what_if
 from pipeline.stages.reuse import is_corpus
 from tests.corpora import build_here, digests
 
@@ -79,6 +83,34 @@ def test_what_needs_the_input(undisturbed: Path, tmp_path: Path, setting: str, m
         build_here([undisturbed], tmp_path / "corpus", [setting])
     assert message in str(raised.value)
     assert not (tmp_path / "corpus").exists()
+
+
+def test_a_corpus_without_newer_columns_is_an_input(undisturbed: Path, tmp_path: Path) -> None:
+    """The looks of images are measured again; what is not known drops nothing."""
+    older = tmp_path / "older"
+    shutil.copytree(undisturbed, older)
+    names = [metric.name for metric in LOOKS]
+    whole = columns(undisturbed, names)
+    for folder, gone in (("distinct_images", names), ("references", ["declared"])):
+        for path in (older / "work" / folder).glob("*.parquet"):
+            pq.write_table(pq.read_table(path, partitioning=None).drop_columns(gone), path)
+    limits = ["image.min_bytes=1000000", "image.min_declared_side=1000", f"image.min_sharpness={max(whole[2]) + 1}"]
+    told = what_if(open_corpus(older), limits)
+    pages, images = told["levels"]
+    assert pages["out"][0] == pages["out"][1] > 0 and images["out"][0] == images["out"][1]
+    again = build_here([older], tmp_path / "again")
+    found = columns(again, names)
+    assert found[0] == found[1] == [None] * len(whole[0])
+    # the stored JPEG, where a build measures before compression
+    assert found[2] == pytest.approx(whole[2], rel=0.6, abs=30) and found[3] == pytest.approx(whole[3], abs=0.1)
+    assert documents(again) == documents(undisturbed)
+
+
+def columns(root: Path, names: list[str]) -> list[list[Any]]:
+    """Columns of the stored images, in the order of their contents."""
+    parts = [pq.read_table(path, partitioning=None) for path in (root / "work/distinct_images").glob("*.parquet")]
+    table = pa.concat_tables(parts).sort_by("content")
+    return [table.filter(table["rule"].is_null())[name].to_pylist() for name in names]
 
 
 def test_a_damaged_corpus_is_no_input(undisturbed: Path, tmp_path: Path) -> None:
