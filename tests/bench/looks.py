@@ -18,7 +18,7 @@ from tests.bench.results import Figure, record
 
 BLUR, SHARPNESS, TEXT = 0.01, 30.0, 0.25
 SIZES = ((728, 90), (468, 60), (300, 250), (336, 280), (250, 250), (320, 100), (970, 250), (234, 60), (120, 240))
-WORDS = "Sale today only Free shipping Subscribe now Learn more about our plans Order your copy Read the guide".split()
+WORDS = ("Sale", "today", "only", "Free", "shipping", "Subscribe", "now", "Learn", "more", "Order", "your", "copy")
 
 
 def stored(corpus: Path) -> list[np.ndarray]:
@@ -74,7 +74,7 @@ def main() -> None:
     figures = [
         Figure(f"drawn banners with text_lines over {TEXT}", share(drawn, "text_lines")),
         Figure(f"images of manuals with text_lines over {TEXT}", share(looks, "text_lines")),
-        Figure(f"blurred images (1 % of the longer side) with sharpness under {SHARPNESS:g}", share(blurred, "sharpness")),
+        Figure(f"blurred images (1 % of a side) with sharpness under {SHARPNESS:g}", share(blurred, "sharpness")),
         Figure(f"images of manuals with sharpness under {SHARPNESS:g}", share(looks, "sharpness")),
         Figure("sharpness and text_lines of an image, CPU time", round(1000 * spent / len(images), 1), "ms"),
     ]  # fmt: skip
