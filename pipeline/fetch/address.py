@@ -39,6 +39,8 @@ def is_public(address: Address) -> bool:
     """Whether an address is on the public internet and unicast."""
     if address in METADATA_SERVICES or any(address in network for network in NOT_GLOBAL):
         return False
+    if isinstance(address, ipaddress.IPv6Address) and address.sixtofour is not None:
+        return is_public(address.sixtofour)  # Pythons differ in whether 2002::/16 is global
     if address.is_multicast or not address.is_global:
         return False
     if isinstance(address, ipaddress.IPv4Address):
