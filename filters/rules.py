@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import image, paragraph, personal, takedown, text
+from filters import gain, image, paragraph, personal, takedown, text
 from filters.image import MOST_IMAGES, PAGE_DROPPED, TOO_MANY_IMAGES
 from filters.rule import Key, Level, Metric, Rule
 from filters.text import MASSIVE_TEXT, OBELICS, SHARES
@@ -23,14 +23,6 @@ PAGE_DEPTH = Key("limits.page_depth", 2_000, "Maximum nesting depth of a page's 
 RECORD_SECONDS = Key("limits.record_seconds", 120.0, "Maximum seconds per record", low=0.1, high=86_400)
 IMAGE_BYTES = Key("image.max_bytes", 20_000_000, "Maximum bytes of an image", low=1)
 IMAGE_PIXELS = Key("image.max_pixels", 64_000_000, "Maximum pixels of an image", low=1)
-
-
-def _unlicensed(licence: Any, accepted: tuple[str, ...]) -> Any:
-    """Whether each licence (n, Arrow array) contains none of the accepted texts."""
-    found = np.zeros(len(licence), bool)
-    for part in accepted:
-        found |= np.asarray(pc.match_substring(licence, part, ignore_case=True))
-    return ~found & bool(accepted)
 
 
 def _opt_outs(level: Level) -> tuple[Rule, ...]:
@@ -68,8 +60,6 @@ PAGE_METRICS = (
     *text.METRICS,
 )
 """The metrics of pages with main content, as columns of work/pages."""
-BESIDE = (Metric("licence", pa.string(), "licence that the page names"), text.PERPLEXITY)
-"""The metrics of pages that are elsewhere: in their metadata, and in work/page_scores."""
 PAGES = (
     Rule("page.too_large", "page", "more bytes than the recipe's limit", keys=(PAGE_BYTES,)),
     Rule("page.too_deep", "page", "elements nested too deeply", keys=(PAGE_DEPTH,)),
@@ -84,17 +74,6 @@ PAGES = (
         fails=takedown.urls_listed,
         keys=(takedown.FILE,),
         model=takedown.FILE,
-    ),
-    Rule(
-        "page.licence",
-        "page",
-        "names none of the accepted licences",
-        metrics=("licence",),
-        fails=_unlicensed,
-        keys=(
-            Key("page.licences", (), "Texts of which a page's licence must contain one (case-insensitive); empty: all"),
-        ),
-        source="our choice",
     ),
     Rule(
         "page.no_image",
@@ -119,6 +98,16 @@ PAGES = (
         source=f"{OBELICS}, with fastText; {MASSIVE_TEXT}",
     ),
     *text.RULES,
+    Rule(
+        "page.gain",
+        "page",
+        "its images tell too little about its text according to a model",
+        metrics=("url",),
+        fails=gain.pages_below,
+        keys=(gain.SCORES, gain.MIN_PAGE_GAIN),
+        model=gain.SCORES,
+        source="our choice; see docs/scores.md",
+    ),
     Rule("dedup.same_capture", "page", "the same capture twice"),
     Rule(
         "dedup.url",
@@ -242,30 +231,25 @@ def keys() -> dict[str, Key]:
 def not_applied(values: Mapping[str, Any]) -> list[str]:
     """The keys of the models and word lists that the recipe leaves empty, so that their rules are not applied.
 
-    A rule on one that has to be given by path counts only if the recipe has a threshold for it."""
+    A rule on a list or a file of scores counts only if the recipe has a threshold for it."""
     found = (
         rule.model.name
         for rule in RULES
         if rule.model
         and not rule.applied(values)
         and rule.model is not takedown.FILE
-        and (rule.model not in BY_PATH or any(values[key.name] != key.default for key in rule.keys))
+        and (rule.model not in (*LISTS, gain.SCORES) or any(values[key.name] != key.default for key in rule.keys))
     )
     return list(dict.fromkeys(found))
 
 
 def metrics() -> dict[str, Metric]:
     """The stored metrics, by name."""
-    return {
-        metric.name: metric
-        for metric in (*PAGE_METRICS, *BESIDE, *paragraph.METRICS, *image.METRICS, *image.SCORE_METRICS)
-    }
+    return {metric.name: metric for metric in (*PAGE_METRICS, *paragraph.METRICS, *image.METRICS, *image.SCORE_METRICS)}
 
 
 LISTS = (*text.LISTS, *paragraph.LISTS)
 """The keys that name lists of words."""
-BY_PATH = (*LISTS, text.PERPLEXITY_MODEL, image.QUALITY_MODEL)
-"""The keys of lists and models that a recipe names by path."""
 PAGES_JUDGED = tuple(rule for rule in PAGES if rule.fails is not None)
 """The rules on pages that stored metrics decide."""
 EXPLAINED = dict(reversed({rule.id: rule.what for rule in reversed(RULES)}.items()))

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from dedup import benchmarks
-from filters import paragraph
+from filters import gain, paragraph
 from filters.rules import LISTS
 from filters.takedown import FILE
 from filters.words import list_digest
@@ -33,7 +33,7 @@ from pipeline.stages.pages import ExtractPages
 from pipeline.stages.references import FindImages
 from pipeline.stages.reuse import is_corpus, take_over
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
-from pipeline.stages.scores import score_images, score_pages
+from pipeline.stages.scores import score_images
 from pipeline.stages.shards import WriteShards, assign_shards
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
 from pipeline.stages.step import Build, Step
@@ -64,16 +64,14 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         ],
         (*PAGE_PACKAGES, *PICTURE_PACKAGES),
     ),
-    score_pages,
     Step(
         "verdicts",
         ("pages",),
         lambda b: JudgePages(b.corpus, b.recipe),
         lambda b: [
             [section.model_dump() for section in (b.recipe.text, b.recipe.paragraph)],
-            b.recipe.page.licences,
-            b.keys.get("page_scores"),
             _taken_down(b),
+            *gain.digest(b.recipe.values()),
         ],
     ),
     Step(
@@ -115,6 +113,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
             b.keys.get("scores"),
             _taken_down(b),
             _benchmarks(b),
+            *gain.digest(b.recipe.values()),
         ],
         join=True,
     ),

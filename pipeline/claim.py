@@ -11,10 +11,9 @@ from pathlib import Path
 import pipeline.recipe as recipes
 from dedup import benchmarks
 from dedup.benchmarks import BenchmarkError
-from filters import takedown
-from filters.models import ModelError
+from filters import gain, takedown
 from filters.rules import LISTS
-from filters.scorers import check
+from filters.scorers import ScorerError, check
 from filters.words import WordListError, list_digest
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
@@ -66,7 +65,9 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
             list_digest(recipe.values()[key.name])
         if recipe.page.takedown:
             takedown.read(recipe.page.takedown)
-    except (ModelError, WordListError, BenchmarkError) as error:
+        if recipe.image_text.scores:
+            gain.read(recipe.image_text.scores)
+    except (ScorerError, WordListError, BenchmarkError) as error:
         raise BuildError(str(error)) from None
     root = corpus.root
     if printable(str(root)) != str(root):

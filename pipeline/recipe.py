@@ -96,7 +96,8 @@ def _of_rules(name: str, base: type[RecipeSection] = RecipeSection) -> type[Reci
         section, _, field = key.name.partition(".")
         if section == name:
             fields[field] = (_type(key), _setting(key.default, key.what, **_limits(key)))
-    return create_model(f"{name.capitalize()}Section", __base__=base, __module__=__name__, **fields)
+    title = name.title().replace("_", "")
+    return create_model(f"{title}Section", __base__=base, __module__=__name__, **fields)
 
 
 def _type(key: Key) -> Any:
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
     ImageSection = Any
     DedupSection = Any
     SplitSection = Any
+    ImageTextSection = Any
 else:
     LimitsSection = _of_rules("limits")
     PageSection = _of_rules("page")
@@ -130,6 +132,7 @@ else:
     ImageSection = _of_rules("image", StorageSection)
     DedupSection = _of_rules("dedup")
     SplitSection = _of_rules("split")
+    ImageTextSection = _of_rules("image_text")
 
 
 class Recipe(RecipeSection):
@@ -147,6 +150,7 @@ class Recipe(RecipeSection):
     dedup: DedupSection = Field(default_factory=DedupSection)
     windows: WindowsSection = Field(default_factory=WindowsSection)
     split: SplitSection = Field(default_factory=SplitSection)
+    image_text: ImageTextSection = Field(default_factory=ImageTextSection)
 
     @property
     def body_bytes(self) -> int:
@@ -306,7 +310,8 @@ def _message(error: ErrorDetails) -> str:
     name, value = ".".join(place[:2]), error["input"]
     if error["type"] == "extra_forbidden":
         kind = "key" if len(place) > 1 or not isinstance(value, dict) else "section"
-        return f"the recipe has no {kind} {name}{nearest(name, [*known, *Recipe.model_fields, 'extends'])}"
+        names = known if len(place) > 1 else [*known, *Recipe.model_fields, "extends"]
+        return f"the recipe has no {kind} {name}{nearest(name, names)}"
     if name not in known:
         return f"recipe section {name} must be a table, not {value!r}"
     key = known[name]

@@ -22,7 +22,7 @@ def train(
             metavar="DIR",
             help="Directory of the run; use the same one to resume.",
             rich_help_panel=RUN,
-            show_default="CORPUS/runs/default, or against-NAME",
+            show_default="CORPUS/runs/default, scores or against-NAME",
         ),
     ] = None,
     against: Annotated[
@@ -34,19 +34,31 @@ def train(
             show_default="none",
         ),
     ] = None,
+    score: Annotated[
+        bool,
+        typer.Option(
+            "--score",
+            help="Score every document and image by what it tells about its text, with models that never saw it; "
+            "m3w build --set image_text.scores=FILE filters by them.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
     **given: Any,
 ) -> None:
     """Train a small Flamingo and measure how much the images of a corpus tell about its text."""
     options = TrainOptions(**given)
     try:
         from train_min.against import SEEDS, run_against
+        from train_min.score import run_score
         from train_min.train import run
     except ImportError as error:
         raise TrainError(f"training needs {error.name}: pip install 'openm3w[train]'") from None
-    name = "default" if against is None else f"against-{against.resolve().name}"
+    if score and against is not None:
+        raise TrainError("--score and --against are two commands: run one after the other")
+    name = "scores" if score else "default" if against is None else f"against-{against.resolve().name}"
     out = output or corpus / "runs" / name
     if against is None:
-        run(corpus, out, options, typer.echo)
+        (run_score if score else run)(corpus, out, options, typer.echo)
         return
     source = context.get_parameter_source("seeds")
     if source is not None and source.name == "DEFAULT":

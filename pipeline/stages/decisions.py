@@ -44,7 +44,9 @@ def _judge(corpus: CorpusDirectory, recipe: Recipe, part: int) -> tuple[int, pa.
     references = tables.read(corpus.part("references", part))
     pictures = pictures_of(corpus, references, bool(named(recipe.values())))
     before = pc.if_else(references["found"], pictures["rule"], references["rule"]).to_pylist()
+    pages = tables.read(corpus.part("pages", part), ["url"])["url"]
     shown = references.select(["row", "node", "content", "url", "declared"])
+    shown = shown.append_column("page_url", pages.take(references["row"]))
     for name in pictures.column_names[2:]:
         shown = shown.append_column(name, pictures[name])
     verdicts = judge_references(shown, recipe.values(), np.array([*before, None], object)[:-1])

@@ -18,7 +18,7 @@ GOOD = {"url": "https://a.example/cat.jpg", "format": "jpeg", "width": 640, "hei
 
 def with_looks(columns: dict[str, list[Any]]) -> pa.Table:
     """References without what corpora of older versions lack."""
-    table = pa.table({"node": list(range(len(columns["url"])))} | columns)
+    table = pa.table({"node": list(range(len(columns["url"]))), "page_url": columns["url"]} | columns)
     types = {"declared": pa.int32()} | {metric.name: metric.type for metric in image.LOOKS}
     for name, kind in types.items():
         table = table.append_column(name, pa.nulls(table.num_rows, kind))
@@ -32,6 +32,7 @@ def judged(rows: list[dict[str, Any]], **limits: Any) -> list[str | None]:
             "row": range(len(rows)),
             "content": [bytes([index]) for index in range(len(rows))],
             "url": [row["url"] for row in rows],
+            "page_url": ["p"] * len(rows),
             "format": [row["format"] for row in rows],
             "original_width": [row["width"] for row in rows],
             "original_height": [row["height"] for row in rows],

@@ -240,15 +240,15 @@ def training_windows(corpus: TrainingCorpus, tokenizer: Tokenizer, seed: int) ->
 
 
 def cut_windows(
-    corpus: TrainingCorpus, tokenizer: Tokenizer, split: str, options: WindowOptions, seed: int = 0
+    corpus: TrainingCorpus, tokenizer: Tokenizer, split: str | None, options: WindowOptions, seed: int = 0
 ) -> WindowArrays:
-    """Cut windows from the documents of `split`. As tiles, no token occurs in two windows."""
+    """Cut windows from the documents of `split`, None for all. As tiles, no token occurs in two windows."""
 
     def rows() -> Iterator[dict[str, Any]]:
         documents = read_documents(corpus.paths("documents/"))
-        for document in (row for row in documents if row["split"] in (split, "mixed")):
+        for document in (row for row in documents if split is None or row["split"] in (split, "mixed")):
             for cut in document_windows(document, tokenizer, options, seed=seed):
-                for window in cut.windows if cut.split == split else ():
+                for window in cut.windows if split in (None, cut.split) else ():
                     yield {
                         "window_id": window.window_id, "doc_id": window.doc_id, "url": window.url,
                         "site": window.site, "language": window.language, "token_start": window.token_start,
