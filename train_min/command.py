@@ -49,6 +49,7 @@ def train(
     options = TrainOptions(**given)
     try:
         from train_min.against import SEEDS, run_against
+        from train_min.score import SEEDS as SCORE_SEEDS
         from train_min.score import run_score
         from train_min.train import run
     except ImportError as error:
@@ -57,13 +58,13 @@ def train(
         raise TrainError("--score and --against are two commands: run one after the other")
     name = "scores" if score else "default" if against is None else f"against-{against.resolve().name}"
     out = output or corpus / "runs" / name
-    if against is None:
-        (run_score if score else run)(corpus, out, options, typer.echo)
-        return
     source = context.get_parameter_source("seeds")
-    if source is not None and source.name == "DEFAULT":
-        options = replace(options, seeds=SEEDS)
-    run_against(corpus, against, out, options, typer.echo)
+    if (score or against is not None) and source is not None and source.name == "DEFAULT":
+        options = replace(options, seeds=SCORE_SEEDS if score else SEEDS)
+    if against is not None:
+        run_against(corpus, against, out, options, typer.echo)
+    else:
+        (run_score if score else run)(corpus, out, options, typer.echo)
 
 
 def _signature() -> inspect.Signature:

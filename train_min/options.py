@@ -67,7 +67,9 @@ class TrainOptions:
     next_image: Annotated[
         float, _option(TRAINING, "Fraction of windows whose text attends to the next image (Flamingo's p_next).")
     ] = 0.0
-    seeds: Annotated[int, _option(TRAINING, "Number of seeds: trainings per model.", default="3; 5 with --against")] = 3
+    seeds: Annotated[
+        int, _option(TRAINING, "Number of seeds: trainings per model.", default="3; 5 with --against, 1 with --score")
+    ] = 3
     seed: Annotated[int, _option(TRAINING, "First seed; the others are the numbers after it.")] = 0
     lm_steps: Annotated[int, _option(NANO, "Training steps.")] = 70
     lm_rows: Annotated[int, _option(NANO, "Rows of 256 tokens in a step.")] = 8

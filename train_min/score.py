@@ -54,6 +54,8 @@ from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
 Kin = Callable[[dict[str, str]], set[str]]
 """The names that a unit (of `WindowArrays.units`) shares with those that must be in the same fold."""
 FOLDS = 4
+SEEDS = 1
+"""Default number of seeds per fold."""
 OTHERS = 8
 """Images of other documents that each image is compared with."""
 FILE = "scores.parquet"
