@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from filters import consent
-from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry
+from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry, another
 from pipeline.crawl.links import Links, links_of
 from pipeline.crawl.options import CrawlOptions
 from pipeline.crawl.sitemaps import sitemap_links
@@ -25,13 +25,14 @@ GZIP = ("application/gzip", "application/x-gzip")
 
 class Verdict(NamedTuple):
     """`outcome` is that of the log's row, `rule` the reason why it is not fetched. `further`: what the response leads
-    to, `target`: where it redirects to."""
+    to, `target`: where it redirects to. `unusable`: an image, of which the next candidate is requested."""
 
     outcome: str
     rule: str = ""
     further: tuple[Entry, ...] = ()
     canonical: str = ""
     target: str | None = None
+    unusable: bool = False
 
     @property
     def stored(self) -> bool:
@@ -119,15 +120,10 @@ def judge(entry: Entry, response: Response, body: bytes, scope: Scope) -> Verdic
         return Verdict("failed", "redirects")
     if not response.whole and target is None:
         return Verdict("failed", "http")
-    if entry.others and target is None and not is_usable(body):
+    unusable = entry.kind == IMAGE and target is None and not is_usable(body)
+    if unusable:
         further += another(entry)
-    return Verdict("fetched", "", tuple(further), links.canonical if links else "", target)
-
-
-def another(entry: Entry) -> list[Entry]:
-    """The next candidate of an image that cannot be used, if there is one."""
-    named = list(filter(None, map(normal, entry.others)))
-    return [entry._replace(url=url, hops=0, known=False, others=tuple(named[1:])) for url in named[:1]]
+    return Verdict("fetched", "", tuple(further), links.canonical if links else "", target, unusable)
 
 
 def _linked(entry: Entry, links: Links, scope: Scope, follow: bool, images: bool) -> list[Entry]:

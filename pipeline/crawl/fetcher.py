@@ -4,10 +4,11 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
-from pipeline.crawl.discover import Scope, another, judge, wanted
+from pipeline.crawl.discover import Scope, judge, wanted
 from pipeline.crawl.exchange import exchange, failure, pause
-from pipeline.crawl.frontier import SITEMAP, Entry
+from pipeline.crawl.frontier import IMAGE, SITEMAP, Entry, another
 from pipeline.crawl.hosts import DOWN, Asking, Host, RoundEnd
 from pipeline.crawl.ledger import Ledger, done
 from pipeline.crawl.outbox import Outbox
@@ -63,8 +64,9 @@ class Fetcher:
             skipped = self._skipped(host, entry)
             if skipped is not None:
                 if skipped[0] == "failed":
-                    self.outbox.add(another(entry))
-                self.ledger.add(entry, *skipped)
+                    self._without(entry, *skipped)
+                else:
+                    self.ledger.add(entry, *skipped)
                 continue
             origin = origin_of(entry.url)
             asking = host.origins.setdefault(origin, Asking())
@@ -76,8 +78,7 @@ class Fetcher:
                 return
             refused = asking.rights.refusal(entry.url)
             if refused is not None:
-                self.outbox.add(another(entry))
-                self.ledger.add(entry, "disallowed", refused)
+                self._without(entry, "disallowed", refused)
                 continue
             host.sent()
             await self._fetch(host, entry, attempts + 1)
@@ -128,10 +129,18 @@ class Fetcher:
             self._fail(entry, failure(error), response)
             return
         place = self.ledger.store(entry, response) if verdict.stored else {}
-        self.outbox.add([*verdict.further, *(another(entry) if verdict.outcome == "failed" else [])])
-        about = {"canonical": verdict.canonical, "target": verdict.target}
-        self.ledger.add(entry, verdict.outcome, verdict.rule, response, **place, **about)
+        self.outbox.add(verdict.further)
+        about = {"canonical": verdict.canonical, "target": verdict.target} | place
+        if verdict.outcome == "failed":
+            self._without(entry, verdict.outcome, verdict.rule, response, **about)
+        else:
+            unusable = verdict.unusable or None
+            self.ledger.add(entry, verdict.outcome, verdict.rule, response, unusable=unusable, **about)
 
     def _fail(self, entry: Entry, error: FetchFailed, response: Response | None = None) -> None:
+        self._without(entry, "failed", error.reason, response, detail=error.detail[:200])
+
+    def _without(self, entry: Entry, outcome: str, rule: str, response: Response | None = None, **about: Any) -> None:
+        """Record a URL that did not arrive. If it is an image, its next candidate is requested."""
         self.outbox.add(another(entry))
-        self.ledger.add(entry, "failed", error.reason, response, detail=error.detail[:200])
+        self.ledger.add(entry, outcome, rule, response, unusable=entry.kind == IMAGE or None, **about)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.urls import host_of
+from pipeline.urls import host_of, normal
 from shards.draws import hash64
 from shards.files import atomic
 
@@ -58,6 +58,12 @@ class Entry(NamedTuple):
         return cls._make([*row[:-1], tuple(row[-1])])
 
 
+def another(entry: Entry) -> list[Entry]:
+    """The next candidate of an image that cannot be used, if there is one."""
+    named = list(filter(None, map(normal, entry.others)))
+    return [entry._replace(url=url, hops=0, known=False, others=tuple(named[1:])) for url in named[:1]]
+
+
 def pack(entries: Iterable[Entry]) -> bytes:
     """A block of entries in transit."""
     return zlib.compress(b"".join(entry.line() for entry in entries), 1)
@@ -89,12 +95,17 @@ def by_hosts(blocks: Iterable[bytes], scratch: Path) -> Iterator[list[Entry]]:
 
 
 def merge(
-    entries: Iterable[Entry], seen: np.ndarray, pages_of_host: dict[str, int], pages_per_host: int
-) -> tuple[list[Entry], np.ndarray]:
-    """(entries of a new frontier sorted by host, the hashes of their URLs and of known ones).
+    entries: Iterable[Entry],
+    seen: np.ndarray,
+    unusable: np.ndarray,
+    pages_of_host: dict[str, int],
+    pages_per_host: int,
+) -> tuple[list[Entry], np.ndarray, list[Entry]]:
+    """(entries of a new frontier sorted by host, the hashes of their URLs and of known ones, further candidates).
 
-    Of several entries for a URL the one nearest to a seed counts. `seen` are sorted hashes. `pages_of_host` is updated;
-    sitemaps and feeds do not count as pages."""
+    Of several entries for a URL the one nearest to a seed counts. `seen` are sorted hashes, `unusable` those of images
+    that earlier rounds could not use: of these, the candidates that pages offer now are returned. `pages_of_host` is
+    updated; sitemaps and feeds do not count as pages."""
     best: dict[str, Entry] = {}
     others: dict[str, set[str]] = {}
     for entry in entries:
@@ -108,8 +119,14 @@ def merge(
         best[url] = best[url]._replace(others=(*own, *sorted(named.difference(own)))[:MOST_OTHERS])
     candidates = sorted(best.values(), key=lambda entry: entry.url)
     hashes = np.fromiter((hash64(entry.url) for entry in candidates), np.uint64, len(candidates))
-    is_new = np.searchsorted(seen, hashes, "left") == np.searchsorted(seen, hashes, "right")
+    is_new, tried = ~np.isin(hashes, seen), np.isin(hashes, unusable)
     chosen = [entry for entry, new in zip(candidates, is_new, strict=True) if new or entry.known]
+    again = [
+        one
+        for entry, failed in zip(candidates, tried, strict=True)
+        if failed and entry.kind == IMAGE and not entry.known
+        for one in another(entry)
+    ]
     chosen.sort(key=lambda entry: (entry.host, entry.depth, _RANK[entry.kind], entry.url))
     out = []
     for entry in chosen:
@@ -121,7 +138,7 @@ def merge(
             else:
                 pages_of_host[counted] = count + 1
         out.append(entry)
-    return out, hashes
+    return out, hashes, again
 
 
 def _order(entry: Entry) -> tuple[bool, int, int, int, str]:
@@ -139,6 +156,12 @@ def write(path: Path, shares: Iterable[list[Entry]]) -> Counts:
             total += len(entries)
             hosts += len({entry.host for entry in entries})
     return Counts(pages, total - pages, hosts)
+
+
+def read_all(path: Path) -> Iterator[Entry]:
+    """The entries of a file of lines."""
+    with path.open("rb") as file:
+        yield from map(Entry.of_line, file)
 
 
 @dataclass(frozen=True)

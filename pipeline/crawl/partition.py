@@ -45,6 +45,8 @@ class PartitionRound:
         links, rows = self.store.part(self.round, self.partition, "links"), self.store.log(self.round, self.partition)
         with closing(Lines(links)) as found, closing(Lines(rows)) as log:
             outbox = Outbox(self.partitions, found)
+            for entry in frontier.read_all(self.store.part(self.round, self.partition, "again")):
+                outbox.hand_on(entry)
             for row in log.read():
                 if row["outcome"] == "carried":
                     outbox.hand_on(_carried(row))

@@ -6,6 +6,7 @@ killed round is repeated: URLs in its log are not fetched twice.
 """
 
 import hashlib
+import json
 import os
 import sys
 import time
@@ -33,9 +34,10 @@ from pipeline.engine.runner import Runner
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
 from pipeline.urls import normal, partition_of
+from shards.draws import hash64
 from shards.files import atomic
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _rounds(store: CrawlStore, options: CrawlOptions, partitions: int, runner: R
     number, resume = 0, 0.0
     while True:
         counts = [read_json(store.part(number, part, "frontier.json")) for part in range(partitions)]
-        size = sum(count["total"] for count in counts)
+        size = sum(count["total"] + count["again"] for count in counts)
         if size == 0 or (deadline is not None and max(time.time(), resume) > deadline):
             break
         _wait(resume, display)
@@ -247,25 +249,36 @@ def crawl_partition(work: PartitionRound) -> Iterator[tuple[int, bytes]]:
 
 def write_frontier(store: CrawlStore, options: CrawlOptions, round: int, part: int, blocks: Iterable[bytes]) -> None:
     """Write a partition's next frontier: the links sent to it, without seen ones."""
-    seen = np.zeros(0, np.uint64)
+    seen = unusable = np.zeros(0, np.uint64)
     pages_of_host: dict[str, int] = {}
     if round:
         seen = np.load(store.part(round - 1, part, "seen.npy"))
+        unusable = np.union1d(np.load(store.part(round - 1, part, "unusable.npy")), _unusable(store, round - 1, part))
         pages_of_host = read_json(store.part(round - 1, part, "hosts.json"))
     path = store.part(round, part, "frontier")
     hashes = [seen]
+    further: list[Entry] = []
 
     def shares() -> Iterator[list[Entry]]:
         for entries in frontier.by_hosts(blocks, path.parent):
-            kept, found = frontier.merge(entries, seen, pages_of_host, options.pages_per_host)
+            kept, found, again = frontier.merge(entries, seen, unusable, pages_of_host, options.pages_per_host)
             hashes.append(found)
+            further.extend(again)
             yield kept
 
     counts = frontier.write(path, shares())
-    with atomic(store.part(round, part, "seen.npy")) as file:
-        np.save(file, np.unique(np.concatenate(hashes)))
+    with atomic(store.part(round, part, "again")) as file:
+        file.write(b"".join(entry.line() for entry in further))
+    for name, known in (("seen.npy", np.unique(np.concatenate(hashes))), ("unusable.npy", unusable)):
+        with atomic(store.part(round, part, name)) as file:
+            np.save(file, known)
     write_json(store.part(round, part, "hosts.json"), pages_of_host)
-    write_json(
-        store.part(round, part, "frontier.json"),
-        {"pages": counts.pages, "others": counts.others, "hosts": counts.hosts, "total": counts.total},
-    )
+    about = {"pages": counts.pages, "others": counts.others, "hosts": counts.hosts, "total": counts.total}
+    write_json(store.part(round, part, "frontier.json"), about | {"again": len(further)})
+
+
+def _unusable(store: CrawlStore, round: int, part: int) -> np.ndarray:
+    """The hashes of the images that a partition could not use in a round."""
+    with store.log(round, part).open("rb") as file:
+        rows = map(json.loads, file)
+        return np.array([hash64(row["url"]) for row in rows if row.get("unusable")], np.uint64)

@@ -3,7 +3,8 @@
 crawl.json      the options, the seeds' hash, the number of partitions
 warc/           PPPPP-SSSSS.warc.gz, of partition P
 log/            RRRR-PPPPP.jsonl: a row for every URL finished in round R
-rounds/RRRR/    of partition P: P.frontier (what the round fetches), P.links (what it found), P.done.json
+rounds/RRRR/    of partition P: P.frontier (what the round fetches), P.again (further candidates of images that could
+                not be used, to be sent to their hosts' partitions), P.links (what it found), P.done.json
 robots/         P.jsonl: what the hosts of partition P allow, and when that was requested
 
 An exchange is written to the WARC first, then its links to P.links, then its row to the log. A row in the log makes it

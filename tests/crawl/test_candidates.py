@@ -68,3 +68,35 @@ def test_the_next_candidate_is_requested_if_the_first_cannot_be_used(tmp_path: P
         "two.png": "fetched",
         "three.png": "fetched",
     }
+
+
+def test_a_page_of_a_later_round_offers_the_candidate_of_an_image_that_could_not_be_used(tmp_path: Path) -> None:
+    other = f"http://127.4.0.2:{PORT}/b.png"
+    web = Web(
+        h1={
+            "/": page("/p1", body="<img src='/a.png'><img src='/gone.png'><img src='/good.png'><img src='/noai.png'>"),
+            "/p1": page("/p2"),
+            "/p2": page(
+                body=offers("/a.png", other, "/c.png")
+                + offers("/gone.png", "/gone2.png")
+                + offers("/good.png", "/good2.png")
+                + offers("/noai.png", "/noai2.png")
+            ),
+            "/a.png": image(JXL),
+            "/c.png": image(picture(1)),
+            "/gone2.png": image(picture(2)),
+            "/good.png": image(picture(3)),
+            "/noai.png": image(picture(4), ("X-Robots-Tag", "noai")),
+        },
+        h2={"/b.png": image(JXL)},
+    )
+    _, found, _ = run(web, tmp_path, f"1:{PORT}/")
+    assert {name: said for name, said in found.items() if name.endswith(".png")} == {
+        "1/a.png": "fetched",
+        "2/b.png": "fetched",
+        "1/c.png": "fetched",
+        "1/gone.png": "failed http",
+        "1/gone2.png": "fetched",
+        "1/good.png": "fetched",
+        "1/noai.png": "disallowed consent.noai",
+    }

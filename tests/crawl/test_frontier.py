@@ -10,14 +10,24 @@ from pipeline.crawl import frontier
 from pipeline.crawl.frontier import IMAGE, PAGE, SITEMAP, Entry
 from shards.draws import hash64
 
+NONE = np.zeros(0, np.uint64)
+
 
 def test_an_image_that_several_pages_offer_has_the_candidates_of_all() -> None:
     first = Entry("http://h/a.png", IMAGE, 1, via="http://h/1", others=("http://h/c.png", "http://h/b.png"))
     second = first._replace(depth=2, via="http://h/2", others=("http://h/b.png", "http://h/d.png"))
     assert frontier.Entry.of_line(first.line()) == first
     for both in ([first, second], [second, first]):
-        (merged,), _ = frontier.merge(both, np.zeros(0, np.uint64), {}, 9)
+        (merged,), _, _ = frontier.merge(both, NONE, NONE, {}, 9)
         assert merged == first._replace(others=("http://h/c.png", "http://h/b.png", "http://h/d.png"))
+
+
+def test_an_image_that_could_not_be_used_has_the_candidates_that_later_pages_offer() -> None:
+    entry = Entry("http://h/a.png", IMAGE, 1, via="http://h/1", others=("http://g/b.png", "http://h/c.png"))
+    seen = np.array([hash64(entry.url)], np.uint64)
+    next_one = entry._replace(url="http://g/b.png", others=("http://h/c.png",))
+    assert frontier.merge([entry], seen, seen, {}, 9)[::2] == ([], [next_one])
+    assert frontier.merge([entry], seen, NONE, {}, 9)[::2] == ([], [])
 
 
 ENTRIES = st.builds(
@@ -41,7 +51,7 @@ def test_a_round_holds_what_is_new_once_and_nearest_to_a_seed(
     seen = np.unique(np.array([hash64(f"http://h1.example/{number}") for number in before], np.uint64))
     blocks = [frontier.pack(found[start : start + 7]) for start in range(0, len(found), 7)]
     pages: dict[str, int] = {}
-    shares = [frontier.merge(share, seen, pages, most)[0] for share in frontier.by_hosts(blocks, folder)]
+    shares = [frontier.merge(share, seen, NONE, pages, most)[0] for share in frontier.by_hosts(blocks, folder)]
     counts = frontier.write(folder / "frontier", shares)
     slices = frontier.slices(folder / "frontier")
     hosts = [part.host for part in slices]

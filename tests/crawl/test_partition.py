@@ -49,6 +49,7 @@ def test_a_round_is_shortened_when_another_partition_has_done_its_work(tmp_path:
 def test_a_round_that_fails_with_its_last_block_is_not_taken_as_done(tmp_path: Path) -> None:
     store = CrawlStore(tmp_path)
     store.prepare(0)
+    store.part(0, 0, "again").touch()
     work = FullDisk(store, CrawlOptions(), 1, 0, 0, Allowance(1, 1, 1, None))
 
     async def blocks() -> list[tuple[int, bytes]]:

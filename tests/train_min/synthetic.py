@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
+from pipeline.recipe import hashes
 from shards.records import DOCUMENTS, FORMAT_VERSION, WINDOWS, Text
 from shards.stream import render, token_stream
 from shards.tokenizer import Tokenizer, train_corpus_tokenizer
@@ -72,6 +73,10 @@ def write_recipe(
     windows = f'policy = "{policy}"\ntokens = {tokens}\nimages = {images}\nvocabulary = {vocabulary}\n'
     windows += "min_images = 1\ndraws = 8\ncover = false\n"
     (folder / "recipe.toml").write_text(f"[windows]\n{windows}[image]\nmax_documents = 10\n")
+    if (folder / "manifest.json").exists():
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["recipe"] = min(hashes(folder / "recipe.toml"))
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
 def write_corpus(
@@ -142,7 +147,8 @@ def write_manifest(folder: Path, rows: dict[str, int]) -> None:
         }
         for path in rows
     ]  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps({"format": FORMAT_VERSION, "files": entries}, indent=1))
+    manifest = {"format": FORMAT_VERSION, "recipe": min(hashes(folder / "recipe.toml")), "files": entries}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
 def rewrite(folder: Path, path: str, table: pa.Table) -> None:

@@ -22,7 +22,7 @@ from tests.train_min.synthetic import rewrite, write_corpus
 from train_min import TrainError
 from train_min.__main__ import main
 from train_min.against import run_against
-from train_min.data.windows import cut_windows, open_corpus, training_windows
+from train_min.data.windows import check_files, cut_windows, open_corpus, training_windows
 from train_min.options import TrainOptions
 from train_min.train import run
 from train_min.training.loop import LoopOptions, load
@@ -77,6 +77,17 @@ def test_a_flipped_bit_is_noticed_before_training(tmp_path: Path, path: str) -> 
     with pytest.raises(TrainError, match=rf"corpus/{path} is damaged \(the sha256 differs.*run m3w verify"):
         run(corpus, tmp_path / "run", QUICK, lambda line: None)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("old", "new"), [("tokens = 256", "tokens = 128"), ("tokens", "token"), ("[windows]", "[[")])
+def test_a_recipe_that_was_edited_is_noticed_before_training(tmp_path: Path, old: str, new: str) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 6, held_out=3)
+    recipe = (corpus / "recipe.toml").read_text()
+    opened = open_corpus(corpus)
+    check_files(opened)
+    (corpus / "recipe.toml").write_text(recipe.replace(old, new))
+    with pytest.raises(TrainError, match=r"corpus/recipe\.toml"):
+        check_files(opened)
 
 
 def test_a_command_that_was_wrong_leaves_no_folder_that_is_taken(tmp_path: Path) -> None:

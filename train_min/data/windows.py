@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from pipeline.errors import BuildError
+from pipeline.recipe import hashes
 from shards.readers import read_documents
 from shards.records import other_format
 from shards.tar import read_member
@@ -82,9 +84,18 @@ def open_corpus(folder: Path) -> TrainingCorpus:
 
 
 def check_files(corpus: TrainingCorpus) -> None:
-    """Compare the files that a run reads with the hashes in the manifest: the tokenizer, the documents, the training
-    windows, and the images, each read once. Raises TrainError for the first that differs."""
+    """Compare the files that a run reads with the hashes in the manifest: the recipe, the tokenizer, the documents, the
+    training windows, and the images, each read once. Raises TrainError for the first that differs."""
     manifest = json.loads((corpus.folder / "manifest.json").read_text())
+    try:
+        known = hashes(corpus.folder / "recipe.toml")
+    except BuildError as error:
+        raise TrainError(f"{corpus.folder}/recipe.toml: {error}") from None
+    if manifest.get("recipe") not in known:
+        raise TrainError(
+            f"{corpus.folder}/recipe.toml does not match the manifest: it was edited, or built by another version of"
+            " m3w; restore it, or rebuild the corpus"
+        )
     for entry in (entry for entry in manifest["files"] if entry["path"] in corpus.files):
         path = entry["path"]
         read = path.startswith(("documents/", "windows/train-")) and path.endswith(".parquet")
