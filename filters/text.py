@@ -72,6 +72,9 @@ OBELICS = "OBELICS (Laurençon et al. 2023, arXiv 2306.16527), A.1"
 STOP_WORDS = Key("text.stop_words", "", 'List of stop words: "packaged", or a text file of English ones; none: ""')
 FLAGGED_WORDS = Key("text.flagged_words", "", 'Text file of flagged English words; none: ""')
 COMMON_WORDS = Key("text.common_words", "", 'Text file of common English words; none: ""')
+PERPLEXITY_MODEL = Key("text.perplexity_model", "", 'Path of a KenLM model, a GGUF file or a causal LM; none: ""')
+PERPLEXITY = Metric("perplexity", pa.float64(), "perplexity of the text as extracted, by the recipe's model",
+                    (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000))  # fmt: skip
 LISTS = (STOP_WORDS, FLAGGED_WORDS, COMMON_WORDS)
 
 
@@ -262,6 +265,16 @@ RULES = (
         fails=less,
         model=COMMON_WORDS,
         source=OBELICS,
+    ),
+    Rule(
+        "text.perplexity",
+        "page",
+        "too improbable for a language model",
+        metrics=("perplexity",),
+        keys=(Key("text.max_perplexity", 1_000_000.0, "Maximum perplexity of a page's text", low=1),),
+        fails=more,
+        model=PERPLEXITY_MODEL,
+        source=f"{OBELICS}, with KenLM",
     ),
     Rule(
         "text.placeholder",

@@ -33,7 +33,7 @@ from pipeline.stages.pages import ExtractPages
 from pipeline.stages.references import FindImages
 from pipeline.stages.reuse import is_corpus, take_over
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
-from pipeline.stages.scores import score_images
+from pipeline.stages.scores import score_images, score_pages
 from pipeline.stages.shards import WriteShards, assign_shards
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
 from pipeline.stages.step import Build, Step
@@ -64,12 +64,15 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         ],
         (*PAGE_PACKAGES, *PICTURE_PACKAGES),
     ),
+    score_pages,
     Step(
         "verdicts",
         ("pages",),
         lambda b: JudgePages(b.corpus, b.recipe),
         lambda b: [
             [section.model_dump() for section in (b.recipe.text, b.recipe.paragraph)],
+            b.recipe.page.licences,
+            b.keys.get("page_scores"),
             _taken_down(b),
             *gain.digest(b.recipe.values()),
         ],

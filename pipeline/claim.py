@@ -12,8 +12,9 @@ import pipeline.recipe as recipes
 from dedup import benchmarks
 from dedup.benchmarks import BenchmarkError
 from filters import gain, takedown
+from filters.models import ModelError
 from filters.rules import LISTS
-from filters.scorers import ScorerError, check
+from filters.scorers import check
 from filters.words import WordListError, list_digest
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
@@ -67,7 +68,7 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
             takedown.read(recipe.page.takedown)
         if recipe.image_text.scores:
             gain.read(recipe.image_text.scores)
-    except (ScorerError, WordListError, BenchmarkError) as error:
+    except (ModelError, WordListError, BenchmarkError) as error:
         raise BuildError(str(error)) from None
     root = corpus.root
     if printable(str(root)) != str(root):

@@ -13,16 +13,19 @@ import pyarrow.compute as pc
 from dedup.near import signature
 from filters import paragraph, rules, text
 from filters.rule import judge
+from filters.text import PERPLEXITY
 from pipeline.engine.tables import short_hash
 from pipeline.stages.schemas import VERDICTS
 
 PARAGRAPH_COLUMNS = ("texts", "listings", "paragraphs")
+COLUMNS = ("rule", "url", "metadata")
+"""What verdicts read of pages, beside METRICS."""
 METRICS = [metric.name for metric in rules.PAGE_METRICS]
 
 
 def verdicts(pages: pa.Table, values: Mapping[str, Any]) -> pa.Table:
-    """The verdicts (n rows of VERDICTS) on pages (n): `rule` (of extraction), `url`, the metrics, and
-    PARAGRAPH_COLUMNS if paragraphs were measured."""
+    """The verdicts (n rows of VERDICTS) on pages (n): COLUMNS (`rule` is that of extraction), the metrics, the
+    perplexity if it was scored, and PARAGRAPH_COLUMNS if paragraphs were measured."""
     changed = _without_paragraphs(pages, values) if "paragraphs" in pages.column_names else {}
     if changed:
         table = pa.Table.from_pylist([changed.get(row, {}) for row in range(pages.num_rows)], schema=VERDICTS)
@@ -32,6 +35,9 @@ def verdicts(pages: pa.Table, values: Mapping[str, Any]) -> pa.Table:
         found = pages
     before = np.array([*pages["rule"].to_pylist(), None], object)[:-1]
     columns = {name: filled(found[name]) for name in METRICS} | {"url": filled(pages["url"])}
+    columns["licence"] = pc.fill_null(pc.struct_field(pages["metadata"].combine_chunks(), "licence"), "")
+    if PERPLEXITY.name in pages.column_names:
+        columns[PERPLEXITY.name] = filled(pages[PERPLEXITY.name])
     judged = judge(rules.PAGES_JUDGED, columns, values, before)
     return table.set_column(0, "rule", pa.array(judged, pa.string()))
 

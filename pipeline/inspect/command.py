@@ -126,7 +126,8 @@ def work_problems(corpus: Finished) -> list[str]:
         return []
     problems = []
     try:
-        scores = ("scores",) if named(corpus.recipe.values()) else ()
+        scores = [*(["scores"] if named(corpus.recipe.values()) else []),
+                  *(["page_scores"] if corpus.recipe.text.perplexity_model else [])]  # fmt: skip
         for folder in (*WORK, *scores):
             for entry in corpus.work(folder):
                 problem = file_problem(corpus.root, entry._asdict())

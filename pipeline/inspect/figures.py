@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from filters import image, paragraph, rules
 from filters.scorers import named
+from filters.text import PERPLEXITY
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import tally
 from pipeline.stages.schemas import DISTINCT_IMAGES
@@ -108,6 +109,8 @@ def metric_figures(corpus: Finished) -> dict[str, Any]:
         columns = image.columns(pictures.append_column("url", pa.nulls(pictures.num_rows, pa.string())))
         for name in known.keys() & columns.keys():
             found[name].add(columns[name])
+    for entry in corpus.work("page_scores") if corpus.recipe.text.perplexity_model else ():
+        found[PERPLEXITY.name].add(np.asarray(corpus.table(entry)[PERPLEXITY.name].drop_null()))
     for entry in corpus.work("scores") if named(corpus.recipe.values()) else ():
         scores = corpus.table(entry)
         for name in known.keys() & set(scores.column_names):

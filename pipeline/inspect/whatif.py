@@ -16,10 +16,11 @@ from filters import image, paragraph, rules
 from filters.rule import Level
 from filters.scorers import named
 from filters.takedown import FILE
+from filters.text import PERPLEXITY
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import CARRIED, in_order, left_out
-from pipeline.judged import METRICS, PARAGRAPH_COLUMNS, verdicts
+from pipeline.judged import COLUMNS, METRICS, PARAGRAPH_COLUMNS, verdicts
 from pipeline.recipe import Recipe, load
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES, SCORES
 
@@ -123,7 +124,10 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     entries = {name: corpus.work(name)[index] for name in ("pages", "split", "decisions", "references")}
     pages_now = _objects(corpus.table(entries["split"], ["rule"])["rule"])
     more = PARAGRAPH_COLUMNS if paragraph.active(corpus.recipe.values()) else ()
-    metrics = corpus.table(entries["pages"], ["rule", "url", *METRICS, "left_out", *more])
+    metrics = corpus.table(entries["pages"], [*COLUMNS, *METRICS, "left_out", *more])
+    if corpus.recipe.text.perplexity_model:
+        scores = corpus.table(corpus.work("page_scores")[index])
+        metrics = metrics.append_column(PERPLEXITY.name, scores[PERPLEXITY.name])
     failed = _pages_again(pages_now, metrics, values)
     verdicts = corpus.table(entries["decisions"], ["row", "node", "rule", "content", "url"])
     references = corpus.known(entries["references"], REFERRED)
@@ -181,7 +185,7 @@ def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArr
     found = image.rows_of(contents, (corpus.known(files[owner], PICTURE) for owner in stored), PICTURE)
     if named(corpus.recipe.values()):
         scored = corpus.work("scores")
-        scores = image.rows_of(contents, (corpus.table(scored[owner]) for owner in stored), SCORES)
+        scores = image.rows_of(contents, (corpus.known(scored[owner], SCORES) for owner in stored), SCORES)
         found = image.with_scores(found, scores)
     return found
 

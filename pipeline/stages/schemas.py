@@ -6,6 +6,7 @@ import pyarrow as pa
 from filters import paragraph
 from filters.image import LOOKS, SCORE_METRICS
 from filters.rules import PAGE_METRICS
+from filters.text import PERPLEXITY
 from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, STORED, WINDOWS
 from shards.windows import Held
 
@@ -95,6 +96,9 @@ VERDICTS = pa.schema(
 """work/verdicts, row by row like work/pages: the first rule that a page fails, of extraction or of its text; how many
 of its paragraphs are kept, and how many paragraphs and words each rule dropped; what then differs from work/pages, null
 if nothing was dropped."""
+
+PAGE_SCORES = pa.schema([(PERPLEXITY.name, PERPLEXITY.type)])
+"""work/page_scores, row by row like work/pages: null for a page without main content, or too short a text."""
 
 DEDUP = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
 """work/dedup, row by row like work/pages: the page's rule so far, now including duplicates; the doc_id of the page kept

