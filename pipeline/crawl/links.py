@@ -12,6 +12,7 @@ from pipeline.extract.charset import decode
 from pipeline.extract.images import (
     CUSTOM,
     DESCRIBED_TAGS,
+    DESCRIBING,
     PICTURE_TAGS,
     PictureElements,
     dimension,
@@ -73,7 +74,7 @@ class _LinkTarget:
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if tag not in READ and "-" not in tag:
-            if attributes and tag in DESCRIBED_TAGS:
+            if tag in DESCRIBED_TAGS and not DESCRIBING.isdisjoint(attributes):
                 self.picture(tag, attributes)
             return
         if tag == "a" or tag == "area":

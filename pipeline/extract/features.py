@@ -105,6 +105,9 @@ NAMES = (
     *(f"class {name.lower()}" for name in H.NAMES),
 )
 """The meaning of each column of the matrix."""
+_FIRST_HEADING = NAMES.index(f"heading of {SECTION_NAMES[0]}")
+HEADINGS = slice(_FIRST_HEADING, _FIRST_HEADING + len(SECTION_NAMES) + 2)
+"""The columns of `headings`."""
 
 
 def features(page: Page, total: Sums, found: Candidate) -> tuple[Matrix, Spans]:

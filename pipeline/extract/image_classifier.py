@@ -5,9 +5,11 @@ say. `tests/bench/fit_extraction.py` fits the coefficients (images.csv, a line a
 such as "has-shares" on a figure is one number among many."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
+from math import log1p
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.extract import hints as H
 from pipeline.extract.content import Candidate, Sums
-from pipeline.extract.features import SECTION_NAMES, Matrix, headings
+from pipeline.extract.features import SECTION_NAMES, Matrix
 from pipeline.extract.images import is_picture_file
 from pipeline.extract.page import IN_FIGURE, IN_TABLE, MAYBE_HIDDEN, PAGE_KINDS, SCOPES, Page, Picture
 
@@ -30,18 +32,16 @@ LEVELS = 2  # containers around an image whose sums are looked at
 NEAR = 3  # elements whose classes count as near: the image, its parent, and its parent's
 
 _URL_WORDS = {
-    "logo": re.compile(r"logo|brand", re.I),
-    "icon": re.compile(r"icon|sprite|button|badge|emoji|arrow|glyph", re.I),
-    "person": re.compile(r"avatar|gravatar|profile|author|headshot|userpic|byline", re.I),
-    "advertisement": re.compile(r"(?:^|[/_.-])(?:ads?|banner|promo|sponsor|campaign)s?(?:[/_.-]|$)", re.I),
-    "thumbnail": re.compile(
-        r"thumb|small|crop|[-_]\d{2,3}x\d{2,3}\b|[-_]s\d{2,3}\b|[?&](?:w|width)=\d{1,3}(?:&|$)", re.I
-    ),
-    "upload": re.compile(r"upload|content|media|photo|image|asset|article", re.I),
-    "gif": re.compile(r"\.gif(?:$|[?#])", re.I),
-    "png": re.compile(r"\.png(?:$|[?#])", re.I),
-    "svg": re.compile(r"\.svg(?:$|[?#])", re.I),
-    "photograph": re.compile(r"\.(?:jpe?g|webp|avif)(?:$|[?#])", re.I),
+    "logo": re.compile(r"logo|brand"),
+    "icon": re.compile(r"icon|sprite|button|badge|emoji|arrow|glyph"),
+    "person": re.compile(r"avatar|gravatar|profile|author|headshot|userpic|byline"),
+    "advertisement": re.compile(r"(?:^|[/_.-])(?:ads?|banner|promo|sponsor|campaign)s?(?:[/_.-]|$)"),
+    "thumbnail": re.compile(r"thumb|small|crop|[-_]\d{2,3}x\d{2,3}\b|[-_]s\d{2,3}\b|[?&](?:w|width)=\d{1,3}(?:&|$)"),
+    "upload": re.compile(r"upload|content|media|photo|image|asset|article"),
+    "gif": re.compile(r"\.gif(?:$|[?#])"),
+    "png": re.compile(r"\.png(?:$|[?#])"),
+    "svg": re.compile(r"\.svg(?:$|[?#])"),
+    "photograph": re.compile(r"\.(?:jpe?g|webp|avif)(?:$|[?#])"),
 }
 _LABELS = {
     "logo": re.compile(r"logo|brand"),
@@ -49,7 +49,7 @@ _LABELS = {
     "lazy": re.compile(r"lazy|wp-image|size-|attachment"),
     "hero": re.compile(r"hero|lead|featured|main|cover|poster|primary"),
 }
-_IMAGE_PAGE = re.compile(r"attachment|photo|galler|/file:|image|lightbox|zoom", re.I)
+_IMAGE_PAGE = re.compile(r"attachment|photo|galler|/file:|image|lightbox|zoom")
 _STEM = re.compile(
     r"(?:[-_.@](?:\d+x\d*|x\d+|w?\d{2,4}w?|[1-4]x|scaled|large|small|medium|thumb(?:nail)?|s\d{2,4}))+$", re.I
 )
@@ -94,6 +94,8 @@ class TextChoice:
     kinds: Matrix
     cards: NDArray[np.bool_]
     threshold: float
+    headings: Matrix
+    """What the heading above each block announces (`features.headings`)."""
     overrides: tuple[tuple[str, NDArray[np.bool_]], ...] = ()
 
     def changed(self, rule: str, kept: NDArray[np.bool_]) -> "TextChoice":
@@ -111,7 +113,48 @@ def stem(url: str) -> str:
 
 def features(page: Page, total: Sums, found: Candidate, text: TextChoice) -> Matrix:
     """An array [images, len(NAMES)] of float32, a row for each of the page's images that offers a URL, in order."""
-    return np.array(_rows(page, total, found, text), np.float32).reshape(-1, len(NAMES))
+    chosen = candidates(page)
+    if not chosen:
+        return np.zeros((0, len(NAMES)), np.float32)
+    around = _Texts.of(text)
+    stems = {index: stem(page.pictures[index].urls[0]) for index in chosen}
+    leads = {stem(url) for url in page.head.leads}
+    counts, seen, seen_leads = Counter(stems.values()), set[str](), set[str]()
+    shapes = Counter(_shape(page, page.pictures[index]) for index in chosen)
+    title = frozenset(page.head.titles[0].lower().split()) if page.head.titles else frozenset[str]()
+    rows = []
+    for order, index in enumerate(chosen):
+        picture = page.pictures[index]
+        name = stems[index]
+        lead = name in leads
+        end = picture.urls[0][-300:].lower()
+        rows.append(
+            (
+                *_text_around(picture, around),
+                *_place(page, total, found, picture),
+                *_containers(page, total, picture, around),
+                *_links(page, found, picture, shapes),
+                *(lead, lead and name not in seen_leads, name in seen, order == 0, counts[name] > 1),
+                *_alt(page, picture, title),
+                *_size(picture),
+                *(pattern.search(end) is not None for pattern in _URL_WORDS.values()),
+                min(len(picture.urls), 8) / 4,
+                *(pattern.search(picture.label) is not None for pattern in _LABELS.values()),
+            )
+        )
+        seen.add(name)
+        if lead:
+            seen_leads.add(name)
+    return np.concatenate(
+        [
+            np.array(rows, np.float32),
+            _hints(page, [page.pictures[index] for index in chosen]),
+            _headings(page, text.headings, chosen),
+            np.broadcast_to(text.kinds, (len(chosen), len(text.kinds))),
+        ],
+        1,
+        dtype=np.float32,
+    )
 
 
 def candidates(page: Page) -> list[int]:
@@ -125,83 +168,59 @@ def thresholds(features: Matrix) -> Matrix:
     return result
 
 
-def _rows(page: Page, total: Sums, found: Candidate, text: TextChoice) -> list[list[float]]:
-    chosen = candidates(page)
-    if not chosen:
-        return []
-    chars, kept, probability = text.chars, text.kept, text.probability
-    written = np.flatnonzero(chars)
-    kept_blocks = np.flatnonzero(kept & (chars > 0))
-    length = np.concatenate(([0.0], np.cumsum(chars, dtype=np.float64)))
-    taken = np.concatenate(([0.0], np.cumsum(chars * kept, dtype=np.float64)))
-    above = headings(page)
-    stems = {index: stem(page.pictures[index].urls[0]) for index in chosen}
-    leads = {stem(url) for url in page.head.leads}
-    counts, seen, seen_leads = Counter(stems.values()), set[str](), set[str]()
-    shapes = Counter(_shape(page, page.pictures[index]) for index in chosen)
-    title = frozenset(page.head.titles[0].lower().split()) if page.head.titles else frozenset[str]()
-    rows = []
-    for order, index in enumerate(chosen):
-        picture = page.pictures[index]
-        name = stems[index]
-        lead = name in leads
-        rows.append(
-            [
-                *_text_around(picture, chars, probability, written, kept, kept_blocks, length),
-                *_place(page, total, found, picture),
-                *_containers(page, total, picture, length, taken),
-                *_links(page, found, picture, shapes),
-                *(lead, lead and name not in seen_leads, name in seen, order == 0, counts[name] > 1),
-                *_alt(page, picture, title),
-                *_size(picture),
-                *(bool(pattern.search(picture.urls[0][-300:])) for pattern in _URL_WORDS.values()),
-                min(len(picture.urls), 8) / 4,
-                *(bool(pattern.search(picture.label)) for pattern in _LABELS.values()),
-                *_hints(page, picture),
-                *(above[picture.block] if 0 <= picture.block < len(above) else np.zeros(len(SECTION_NAMES) + 2)),
-                *text.kinds.tolist(),
-            ]
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """A `TextChoice` as plain lists, which are faster than arrays for one value at a time.
+
+    `written` are the blocks with text, `taken` the kept ones among them; `length` and `length_taken` are the characters
+    before each block, of all and of kept blocks."""
+
+    probability: list[float]
+    kept: list[bool]
+    written: list[int]
+    taken: list[int]
+    length: list[float]
+    length_taken: list[float]
+
+    @classmethod
+    def of(cls, text: TextChoice) -> "_Texts":
+        chars, kept = text.chars, text.kept
+        return cls(
+            text.probability.tolist(),
+            kept.tolist(),
+            np.flatnonzero(chars).tolist(),
+            np.flatnonzero(kept & (chars > 0)).tolist(),
+            [0.0, *np.cumsum(chars, dtype=np.float64).tolist()],
+            [0.0, *np.cumsum(chars * kept, dtype=np.float64).tolist()],
         )
-        seen.add(name)
-        if lead:
-            seen_leads.add(name)
-    return rows
 
 
-def _text_around(
-    picture: Picture,
-    chars: Matrix,
-    probability: Matrix,
-    written: NDArray[np.int64],
-    kept: NDArray[np.bool_],
-    kept_blocks: NDArray[np.int64],
-    length: NDArray[np.float64],
-) -> list[float]:
+def _text_around(picture: Picture, around: _Texts) -> list[float]:
     """How likely the text beside an image is content, whether it was kept, and how far the kept text is."""
-    block = picture.block
-    at = int(np.searchsorted(written, block))
+    block, length, probability = picture.block, around.length, around.probability
+    written, kept, taken = around.written, around.kept, around.taken
+    at = bisect_left(written, block)
     own = at < len(written) and written[at] == block
     before, after = at - 1, at + own
-    p_before = float(probability[written[before]]) if before >= 0 else 0.0
-    p_after = float(probability[written[after]]) if after < len(written) else 0.0
-    p_own = float(probability[block]) if own else 0.0
+    p_before = probability[written[before]] if before >= 0 else 0.0
+    p_after = probability[written[after]] if after < len(written) else 0.0
+    p_own = probability[block] if own else 0.0
     if own:
         p_before, p_after = max(p_before, p_own), max(p_after, p_own)
-    k_before = before >= 0 and bool(kept[written[before]])
-    k_after = after < len(written) and bool(kept[written[after]])
+    k_before = before >= 0 and kept[written[before]]
+    k_after = after < len(written) and kept[written[after]]
     if own and kept[block]:
         k_before = k_after = True
-    left = int(np.searchsorted(kept_blocks, block, side="right")) - 1
-    right = int(np.searchsorted(kept_blocks, block))
+    left, right = bisect_right(taken, block) - 1, bisect_left(taken, block)
     place = max(block, 0)
-    to_before = length[place] - length[kept_blocks[left] + 1] if left >= 0 else 3000.0
-    to_after = length[kept_blocks[right]] - length[place] if right < len(kept_blocks) else 3000.0
+    to_before = length[place] - length[taken[left] + 1] if left >= 0 else 3000.0
+    to_after = length[taken[right]] - length[place] if right < len(taken) else 3000.0
     return [
         *(p_before, p_after, min(p_before, p_after), max(p_before, p_after), p_own),
         *(k_before, k_after, k_before and k_after, k_before != k_after),
-        *(left < 0, right >= len(kept_blocks)),
-        *(np.log1p(max(min(to_before, 3000.0), 0.0)) / 4, np.log1p(max(min(to_after, 3000.0), 0.0)) / 4),
-        left < 0 and right < len(kept_blocks) and to_after <= 200,
+        *(left < 0, right >= len(taken)),
+        *(log1p(max(min(to_before, 3000.0), 0.0)) / 4, log1p(max(min(to_after, 3000.0), 0.0)) / 4),
+        left < 0 and right < len(taken) and to_after <= 200,
     ]
 
 
@@ -215,11 +234,10 @@ def _place(page: Page, total: Sums, found: Candidate, picture: Picture) -> list[
     ]
 
 
-def _containers(
-    page: Page, total: Sums, picture: Picture, length: NDArray[np.float64], taken: NDArray[np.float64]
-) -> list[float]:
+def _containers(page: Page, total: Sums, picture: Picture, around: _Texts) -> list[float]:
     """Of the two smallest elements around an image that hold text, each larger than the one before."""
     row: list[float] = []
+    length, taken = around.length, around.length_taken
     element, held = picture.element, 0.0
     for _ in range(LEVELS):
         while element >= 0 and length[page.last[element]] - length[page.first[element]] <= held:
@@ -242,9 +260,9 @@ def _containers(
         row += [
             float(taken[last] - taken[first]) / held,
             total.links[element] / (total.chars[element] + 1),
-            np.log1p(held) / 4,
-            np.log1p(total.images[element]) / 2,
-            np.log1p(like) / 2,
+            log1p(held) / 4,
+            log1p(total.images[element]) / 2,
+            log1p(like) / 2,
         ]
     return row
 
@@ -268,7 +286,7 @@ def _links(page: Page, found: Candidate, picture: Picture, shapes: Counter[tuple
         to_image,
         to_page_of_image,
         away,
-        np.log1p(shapes[_shape(page, picture)] - 1) / 2 * away,
+        log1p(shapes[_shape(page, picture)] - 1) / 2 * away,
         away and found.inside[picture.element],
         bool(state & MAYBE_HIDDEN),
     ]
@@ -292,8 +310,8 @@ def _size(picture: Picture) -> list[float]:
     known = [side for side in (width, height) if side]
     return [
         not known,
-        np.log1p(width) / 6,
-        np.log1p(height) / 6,
+        log1p(width) / 6,
+        log1p(height) / 6,
         bool(known) and max(known) <= 32,
         bool(known) and 32 < max(known) <= 110,
         bool(known) and max(known) >= 400,
@@ -302,19 +320,24 @@ def _size(picture: Picture) -> list[float]:
     ]
 
 
-def _hints(page: Page, picture: Picture) -> list[float]:
-    """The classes near an image and around it, and the tags around it, as bits."""
-    near, element = picture.hints, picture.element
+def _hints(page: Page, pictures: list[Picture]) -> Matrix:
+    """The classes near each image and around it, and the tags around it, as bits."""
+    elements = np.array([picture.element for picture in pictures])
+    hints, parents = np.array(page.hints, np.int64), np.array(page.parents, np.int64)
+    near, at = np.array([picture.hints for picture in pictures], np.int64), elements
     for _ in range(NEAR):
-        if element < 0:
-            break
-        near |= page.hints[element]
-        element = page.parents[element]
-    inherited = page.inherited[picture.element]
-    return [
-        *(near >> bit & 1 for bit in range(H.COUNT)),
-        *(inherited >> bit & 1 for bit in range(H.COUNT + len(SCOPES))),
-    ]
+        near |= np.where(at < 0, 0, hints[at])
+        at = np.where(at < 0, at, parents[at])
+    inherited = np.array(page.inherited, np.int64)[elements]
+    bits = (near[:, None] >> np.arange(H.COUNT) & 1, inherited[:, None] >> np.arange(H.COUNT + len(SCOPES)) & 1)
+    return np.concatenate(bits, 1, dtype=np.float32)
+
+
+def _headings(page: Page, headings: Matrix, chosen: list[int]) -> Matrix:
+    """The heading above each image; zeros for an image in no block."""
+    blocks = np.array([page.pictures[index].block for index in chosen])
+    known = (blocks >= 0) & (blocks < len(headings))
+    return np.where(known[:, None], headings[np.where(known, blocks, 0)], np.float32(0))
 
 
 @cache

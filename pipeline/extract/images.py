@@ -120,7 +120,8 @@ CUSTOM = ("-img", "-image")
 """Endings of the names of custom elements that show an image."""
 IMAGE_TAGS = frozenset(("img", "image", "graphic", "amp-anim"))
 DESCRIBED_TAGS = frozenset(("div", "figure", "span"))
-"""Elements that a script fills with the image that JSON in a `data-...image...` attribute describes."""
+"""Elements that a script fills with the image that JSON in one of DESCRIBING describes."""
+DESCRIBING = frozenset((*(name for name in LAZY if name.startswith("data-im")), "data-image-info"))
 PICTURE_TAGS = IMAGE_TAGS | {"source", "picture", "video", "object"}
 """Elements known to `PictureElements.shown`, besides CUSTOM ones and DESCRIBED_TAGS."""
 
@@ -424,9 +425,9 @@ def urls_of_json(value: str) -> list[str]:
 
 def _described(attributes: dict[str, str]) -> dict[str, str] | None:
     """The attributes of an element that a script fills with an image, in the form of an img's."""
-    for name, value in attributes.items():
-        json_of_image = "image" in name and name.startswith("data-") and value.lstrip()[:1] == "{"
-        if json_of_image and any("/" in url for url in urls_of_json(value)):
+    for name in DESCRIBING.intersection(attributes):
+        value = attributes[name]
+        if value.lstrip()[:1] == "{" and any("/" in url for url in urls_of_json(value)):
             return {"data-src": value}
     return None
 

@@ -204,7 +204,7 @@ class PageReader:
             self.page.head.item(tag, attributes)
         if "itemtype" in attributes:
             self.page.head.schema(attributes["itemtype"])
-        if not self.state & SKIP:
+        if not self.state & SKIP and (self.css_backgrounds or not images.DESCRIBING.isdisjoint(attributes)):
             self.described(tag, attributes)
         return state, hints
 
@@ -227,7 +227,7 @@ class PageReader:
             self.image(shown)
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
-        if not self.state & SKIP:
+        if self.css_backgrounds or not images.DESCRIBING.isdisjoint(attributes):
             self.described(tag, attributes)
 
     def described(self, tag: str, attributes: dict[str, str]) -> None:
@@ -321,7 +321,7 @@ class PageReader:
         if tag == "time":
             self.page.head.time(attributes)
             return state
-        shown = self.pictures.shown(tag, attributes)
+        shown = self.pictures.shown(tag, attributes) if tag in images.PICTURE_TAGS or "-" in tag else None
         if shown and not state & SKIP:
             self.image(shown)
         if tag == "template" and attributes.get("shadowrootmode", "").lower() in ("open", "closed"):

@@ -10,11 +10,12 @@ from pipeline.extract import hints as H
 from pipeline.extract import image_classifier, kind
 from pipeline.extract.classifier import probabilities, threshold
 from pipeline.extract.content import MIN_PARAGRAPH, Candidate, Sums, candidate, sums
-from pipeline.extract.features import Matrix, features
+from pipeline.extract.features import HEADINGS, Matrix, features
 from pipeline.extract.hints import names
 from pipeline.extract.image_classifier import TextChoice
 from pipeline.extract.images import PLACEHOLDER
-from pipeline.extract.page import HEADINGS, HIDDEN, LOCAL_LINK, NOSCRIPT, PAGE_KINDS, Page, Picture, scope_bits
+from pipeline.extract.page import HEADINGS as HEADING_TAGS
+from pipeline.extract.page import HIDDEN, LOCAL_LINK, NOSCRIPT, PAGE_KINDS, Page, Picture, scope_bits
 
 Flags = NDArray[np.bool_]
 
@@ -97,7 +98,7 @@ def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: b
     kept = (shown > least) & (chars > 0)
     # cards beside an article lead to other articles
     cards = np.zeros_like(kept) if kinds[PROSE_KINDS].sum() > LIKELY else _gallery(page, total, kept, chars)
-    text = TextChoice(shown, kept, chars, kinds, cards, least)
+    text = TextChoice(shown, kept, chars, kinds, cards, least, values[:, HEADINGS])
     plain = (inside > 0) & ~hidden & ~noscript
     return _corrected(page, text, hidden | noscript | (chars == 0), plain, comments), revealed
 
@@ -141,7 +142,7 @@ def select_around(page: Page, kept: Flags, url: str) -> set[int]:
     total = sums(page)
     found = candidate(page, total)
     text, _ = choose_text(page, url, total, found)
-    chosen = TextChoice(kept.astype(np.float32), kept, text.chars, text.kinds, np.zeros_like(kept), 0.5)
+    chosen = TextChoice(kept.astype(np.float32), kept, text.chars, text.kinds, np.zeros_like(kept), 0.5, text.headings)
     return _images(page, total, found, chosen, False).indices
 
 
@@ -196,7 +197,7 @@ def _empty_sections(page: Page, text: TextChoice) -> Flags:
     for index in range(len(page.blocks) - 1, -1, -1):
         block = page.blocks[index]
         tag = page.tags[block.element]
-        level = int(tag[1]) if tag in HEADINGS else 0
+        level = int(tag[1]) if tag in HEADING_TAGS else 0
         if level:
             flags[index] = bool(text.kept[index]) and written[level] and not kept[level]
             written[level:], kept[level:] = [False] * len(written[level:]), [False] * len(kept[level:])
