@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from train_min import TrainError
-from train_min.options import DATA, RUN, TrainOptions
+from train_min.options import DATA, FEW_SHOT, RUN, TrainOptions
 
 
 def train(
@@ -49,22 +49,29 @@ def train(
     options = TrainOptions(**given)
     try:
         from train_min.against import SEEDS, run_against
+        from train_min.fewshot import run_few_shot
         from train_min.score import SEEDS as SCORE_SEEDS
         from train_min.score import run_score
         from train_min.train import run
     except ImportError as error:
         raise TrainError(f"training needs {error.name}: pip install 'openm3w[train]'") from None
-    if score and against is not None:
-        raise TrainError("--score and --against are two commands: run one after the other")
-    name = "scores" if score else "default" if against is None else f"against-{against.resolve().name}"
-    out = output or corpus / "runs" / name
-    source = context.get_parameter_source("seeds")
-    if (score or against is not None) and source is not None and source.name == "DEFAULT":
+    if score + options.few_shot + (against is not None) > 1:
+        raise TrainError("--score, --few-shot and --against are different commands: run one after the other")
+    name = "scores" if score else "few-shot" if options.few_shot else "default"
+    out = output or corpus / "runs" / (name if against is None else f"against-{against.resolve().name}")
+    if (score or against is not None) and _is_default(context, "seeds"):
         options = replace(options, seeds=SCORE_SEEDS if score else SEEDS)
+    if options.few_shot:
+        options = replace(options, **{key: value for key, value in FEW_SHOT.items() if _is_default(context, key)})
     if against is not None:
         run_against(corpus, against, out, options, typer.echo)
     else:
-        (run_score if score else run)(corpus, out, options, typer.echo)
+        (run_score if score else run_few_shot if options.few_shot else run)(corpus, out, options, typer.echo)
+
+
+def _is_default(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT"
 
 
 def _signature() -> inspect.Signature:

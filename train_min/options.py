@@ -11,7 +11,7 @@ from typer import Option
 from train_min import TrainError
 
 NANO_BLOCKS = 6
-COUNTS = ("steps", "rows", "seeds", "latents", "resampler_layers", "vision_steps", "lm_steps", "lm_rows")
+COUNTS = ("steps", "rows", "seeds", "latents", "resampler_layers", "vision_steps", "lm_steps", "lm_rows", "lm_blocks")
 RATES = ("matrix_rate", "rate", "gate_rate", "pairs_weight", "lm_rate", "lm_matrix_rate")
 
 RUN, MODEL, TRAINING = "The run", "The model", "Training"
@@ -71,6 +71,8 @@ class TrainOptions:
         int, _option(TRAINING, "Number of seeds: trainings per model.", default="3; 5 with --against, 1 with --score")
     ] = 3
     seed: Annotated[int, _option(TRAINING, "First seed; the others are the numbers after it.")] = 0
+    lm_width: Annotated[int, _option(NANO, "Width: a multiple of 32.")] = 256
+    lm_blocks: Annotated[int, _option(NANO, "Number of blocks.")] = NANO_BLOCKS
     lm_steps: Annotated[int, _option(NANO, "Training steps.")] = 70
     lm_rows: Annotated[int, _option(NANO, "Rows of 256 tokens in a step.")] = 8
     lm_rate: Annotated[float, _option(NANO, "Learning rate of norms and embeddings (AdamW).")] = 0.01
@@ -89,6 +91,14 @@ class TrainOptions:
             "none",
         ),
     ] = ""
+    few_shot: Annotated[
+        bool,
+        _option(
+            DATA,
+            "Train on pages of cards to learn from examples in the prompt, for m3w evaluate --ways; options that are "
+            "not given have other defaults (docs/few-shot.md).",
+        ),
+    ] = False
     workers: Annotated[int | None, _option(RUN, "Training processes.", default="one per core")] = None
     device: Annotated[str | None, _option(RUN, "cpu or cuda.", "NAME", "cuda if available")] = None
 
@@ -104,8 +114,33 @@ class TrainOptions:
             raise TrainError(f"--next-image {self.next_image:g}: a share of the windows, 0 to 1")
         if self.seed >= 1 << 32:
             raise TrainError(f"--seed {self.seed}: below {1 << 32}")
-        if self.lm == "nano" and self.every > NANO_BLOCKS:
-            raise TrainError(f"--every {self.every}: the nano model has {NANO_BLOCKS} blocks")
+        if self.lm == "nano" and self.every > self.lm_blocks:
+            raise TrainError(f"--every {self.every}: the nano model has {self.lm_blocks} blocks")
+        if self.lm_width < 32 or self.lm_width % 32:
+            raise TrainError(f"--lm-width {self.lm_width}: a multiple of 32")
+        if self.few_shot and (self.lm != "nano" or self.vision == "contrastive" or self.pairs or self.dose_response):
+            raise TrainError(
+                "--few-shot trains nano on windows: leave --lm, --pairs, --dose-response and contrastive out"
+            )
+
+
+FEW_SHOT: dict[str, Any] = {
+    "lm_width": 128,
+    "lm_blocks": 2,
+    "lm_steps": 2000,
+    "lm_rows": 4,
+    "lm_rate": 2e-3,
+    "lm_matrix_rate": 5e-3,
+    "every": 1,
+    "latents": 2,
+    "steps": 250,
+    "rows": 6,
+    "rate": 2e-3,
+    "matrix_rate": 0.01,
+    "gate_rate": 0.02,
+}
+"""Defaults with `few_shot`: a language model of this size learns to bind at this rate, and not at the others' defaults
+(docs/few-shot.md)."""
 
 
 @dataclass(frozen=True)

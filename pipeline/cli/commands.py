@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -338,8 +339,22 @@ def evaluate(
     rices: Annotated[bool, typer.Option(help="Choose similar images as shots instead of random ones (RICES).")] = False,
     permute: Annotated[bool, typer.Option(help="Permute the labels in each episode.")] = True,
     prefix: Annotated[str, typer.Option(help="Text between an image and its label.")] = "Output:",
+    ways: Annotated[
+        int,
+        typer.Option(
+            help="Number of classes in an episode, with new names and shots balanced over them, beside controls and "
+            "baselines; 0: all classes of the folder, by their labels.",
+            min=0,
+        ),
+    ] = 0,
+    concept: Annotated[
+        bool, typer.Option(help="With --ways: labels are attributes joined by hyphens, a class is one value of one.")
+    ] = False,
 ) -> None:
     """Measure the few-shot accuracy of a run on a folder of labelled images."""
+    if ways or concept:
+        _evaluate_ways(run, task, ways, tuple(shots or ()), episodes, concept)
+        return
     try:
         from train_min.measuring.evaluate import EvaluateOptions, run_evaluate
     except ImportError as error:
@@ -361,6 +376,18 @@ def worker_pool(
     server, bound = serve(port, Path("/dev/stderr"), "pipeline.stages.preload")
     typer.echo(f"listening at {HOST}:{bound}")
     server.wait_for_termination()
+
+
+def _evaluate_ways(
+    run: Path, task: Path, ways: int, shots: tuple[int, ...], episodes: int | None, concept: bool
+) -> None:
+    try:
+        from train_min.ways import WaysOptions, run_ways
+    except ImportError as error:
+        raise TrainError(f"evaluation needs {error.name}: pip install 'openm3w[train]'") from None
+    options = WaysOptions(ways or 2, concept=concept)
+    given: dict[str, Any] = {"shots": shots or options.shots, "episodes": episodes or options.episodes}
+    run_ways(run, task, replace(options, **given), typer.echo)
 
 
 @recipes.command("list")

@@ -5,7 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline.miniweb import folder_base, generate, write_folder, write_task, write_truth, write_warc
+from pipeline.miniweb import folder_base, generate, write_cards, write_folder, write_task, write_truth, write_warc
 from pipeline.miniweb.serve import Addresses, Server, answer_from
 from pipeline.miniweb.web import example_base
 
@@ -19,13 +19,16 @@ def main(arguments: list[str] | None = None) -> int:
         "-o", "--output", type=Path, required=True, help="directory for miniweb.warc.gz and truth.jsonl"
     )
     parser.add_argument("--pages", type=int, default=800)
+    parser.add_argument("--names", type=int, default=0, help="more pages: text whose names are new on every page")
+    parser.add_argument("--cards", type=int, default=0, help="more pages: pictures with names dealt anew on every page")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--format",
-        choices=("warc", "folder", "serve", "task"),
+        choices=("warc", "folder", "serve", "task", "cards"),
         default="warc",
         help="folder: read it with --base-url https://miniweb.example/; serve: answer on 127.1.0.x until stopped, with "
-        "truth.jsonl and the home pages' URLs in seeds.txt; task: --pages drawings as COLOUR/*.jpg, for m3w evaluate",
+        "truth.jsonl and the home pages' URLs in seeds.txt; task: --pages drawings as COLOUR/*.jpg, for m3w evaluate; "
+        "cards: --pages drawings as unseen/COMBINATION/*.jpg and seen/COMBINATION/*.jpg, for m3w evaluate --ways",
     )
     parser.add_argument("--port", type=int, default=8099, help="port for format serve")
     options = parser.parse_args(arguments)
@@ -38,7 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.format == "task":
             write_task(options.output, options.pages, options.seed)
             return 0
-        web = generate(options.pages, options.seed, folder_base if options.format == "folder" else example_base)
+        if options.format == "cards":
+            write_cards(options.output, options.pages, options.seed)
+            return 0
+        base = folder_base if options.format == "folder" else example_base
+        web = generate(options.pages, options.seed, base, names=options.names, cards=options.cards)
         options.output.mkdir(parents=True, exist_ok=True)
         if options.format == "folder":
             write_folder(web, options.output)

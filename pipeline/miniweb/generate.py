@@ -4,6 +4,7 @@ from html import escape
 
 from pipeline.miniweb import pictures
 from pipeline.miniweb.bad_images import FAULTS, WITH_BAD_IMAGES, figure, insert
+from pipeline.miniweb.cards import cards_page, names_page
 from pipeline.miniweb.compose import Writing, compose, prose, publish, stem_of, write_other
 from pipeline.miniweb.dropped import DROPPED, hostile_pages
 from pipeline.miniweb.languages import OTHERS
@@ -20,6 +21,7 @@ TOPICS = each(
 )
 
 PAGES_PER_HOST = 4
+CARDS_PER_HOST = 20
 LEAST_PAGES = 120
 
 
@@ -32,15 +34,31 @@ LEAST_WITH_BADGE = 24
 SHARE_WITH_FAULT = 0.15
 
 
-def generate(pages: int = 800, seed: int = 0, base: Base = example_base, *, hostile: bool = False) -> Web:
+def generate(
+    pages: int = 800,
+    seed: int = 0,
+    base: Base = example_base,
+    *,
+    hostile: bool = False,
+    names: int = 0,
+    cards: int = 0,
+) -> Web:
     """Generate a web of about `pages` pages, not counting copies and home pages; deterministic.
 
     base: maps a host name to the start of its URLs, e.g. `lambda host: f"http://{address[host]}:8080"`. hostile: add
-    two pages, of 2 MB and with 100,000 nested elements, to be used with limits on both. Raises ValueError for fewer
-    than 120 pages: not every case would occur."""
+    two pages, of 2 MB and with 100,000 nested elements, to be used with limits on both. names, cards: add this many
+    pages for in-context learning (`pipeline.miniweb.cards`); with 0 `pages` there are only these. Raises ValueError for
+    fewer than 120 pages: not every case would occur."""
+    write = Writing(seed, Web(base))
+    for kind, count, page in (("names", names, names_page), ("cards", cards, cards_page)):
+        for number in range(count):
+            host = f"{kind}-{number // CARDS_PER_HOST + 1}"
+            site = Site(host, f"{host} Society".capitalize(), base(host), "blog", "plain", (ENGLISH,))
+            page(write, site, f"{number % CARDS_PER_HOST:03d}.html")
+    if not pages and names + cards:
+        return write.web
     if pages < LEAST_PAGES:
         raise ValueError(f"{pages} pages are too few: all cases need at least {LEAST_PAGES}")
-    write = Writing(seed, Web(base))
     sites = make_sites(max(8, round(pages / PAGES_PER_HOST)), base)
     special = max(len(CASES), round(pages * SHARE_OF_CASES))
     plan: list[Case] = [CASES[number % len(CASES)] for number in range(special)]

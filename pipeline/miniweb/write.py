@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.crawl.warc import compressed, record, sha1
+from pipeline.miniweb.cards import combination, draw_card
 from pipeline.miniweb.pictures import COLOURS, draw_picture, encode
 from pipeline.miniweb.web import PageTruth, Resource, Web
 
@@ -151,3 +152,23 @@ def write_task(output: Path, pictures: int, seed: int) -> None:
         folder = output / COLOURS[colour]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number:04d}.jpg").write_bytes(encode(drawing, rng, "jpeg"))
+
+
+CARDS_PER_CLASS = 20
+
+
+def write_cards(output: Path, pictures: int, seed: int) -> None:
+    """Write cards as few-shot tasks, unseen/COMBINATION/NUMBER.jpg with combinations that no page of cards shows, and
+    as many in seen/ with those of the pages. No drawing occurs in a web."""
+    for name, unseen in (("unseen", True), ("seen", False)):
+        rng = random.Random(f"{seed}/cards/{name}")
+        classes: set[str] = set()
+        while len(classes) < max(2, pictures // 2 // CARDS_PER_CLASS):
+            picture = draw_card(rng, unseen)
+            folder = output / name / combination(picture)
+            if folder.name in classes:
+                continue
+            classes.add(folder.name)
+            folder.mkdir(parents=True, exist_ok=True)
+            for number in range(CARDS_PER_CLASS):
+                (folder / f"{number:02d}.jpg").write_bytes(encode(picture, rng, "jpeg"))

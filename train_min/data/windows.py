@@ -128,7 +128,7 @@ class WindowArrays:
     `tokens` (T,) int32 and `starts` (W + 1,). `images` (I,) int32: rows of `hashes` (H, 32) in the order of the
     `<image>` tokens, -1 for a missing image; `image_starts` (W + 1,). `fetched` (H, 32): hashes of the images as
     fetched, which are the same in builds with other sizes or qualities. `unit` (W,) int32: index into `units`, dicts of
-    doc_id, url, site and language. `window_ids` (W,).
+    doc_id, url, site and language. `window_ids` (W,). `answers` (T,) bool, if given: the only tokens to take a loss at.
     """
 
     tokens: np.ndarray
@@ -142,6 +142,7 @@ class WindowArrays:
     window_ids: list[str]
     image_id: int
     eoc_id: int
+    answers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -163,6 +164,25 @@ class WindowArrays:
 
     def with_images(self, images: np.ndarray) -> "WindowArrays":
         return replace(self, images=images.astype(np.int32))
+
+    def only(self, chosen: np.ndarray) -> "WindowArrays":
+        """The windows where `chosen` (W,) is true, and their images; `units` stay."""
+        tokens = np.repeat(chosen, np.diff(self.starts))
+        images = self.images[np.repeat(chosen, np.diff(self.image_starts))]
+        used, numbers = np.unique(images, return_inverse=True)
+        missing = int((used < 0).any())
+        return replace(
+            self,
+            tokens=self.tokens[tokens],
+            starts=np.append(0, np.cumsum(np.diff(self.starts)[chosen])),
+            images=(numbers.reshape(-1) - missing).astype(np.int32),
+            hashes=self.hashes[used[missing:]],
+            fetched=self.fetched[used[missing:]],
+            image_starts=np.append(0, np.cumsum(np.diff(self.image_starts)[chosen])),
+            unit=self.unit[chosen],
+            window_ids=[name for name, kept in zip(self.window_ids, chosen, strict=True) if kept],
+            answers=None if self.answers is None else self.answers[tokens],
+        )
 
     def save(self, path: Path) -> None:
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
@@ -382,7 +402,10 @@ def make_batch(  # type: ignore[no-untyped-def]
             slots = np.full(len(images) + 1, -1)
             slots[present] = slot + np.arange(len(present))
             media_index[number, span] = slots[places]
-            targets[number, start : start + len(ids) - 1] = np.where(ids[1:] == windows.image_id, -1, ids[1:])
+            unwanted = ids[1:] == windows.image_id
+            if windows.answers is not None:
+                unwanted = unwanted | ~windows.answers[windows.starts[index] + 1 : windows.starts[index + 1]]
+            targets[number, start : start + len(ids) - 1] = np.where(unwanted, -1, ids[1:])
             wanted += images[present].tolist()
             media_row += [number] * len(present)
             media_slot += range(slot, slot + len(present))

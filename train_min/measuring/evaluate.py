@@ -159,6 +159,21 @@ def accuracy(
 
 def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
     """Load the first seed's model trained on the true images. Raises TrainError if there is none."""
+    setting, tokenizer = run_setting(run)
+    if setting.options.few_shot:
+        raise TrainError(f"{run} was trained with --few-shot: give --ways 2")
+    try:
+        return load_model(setting), tokenizer, setting
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
+    except RuntimeError as error:  # weights of other shapes
+        raise TrainError(
+            f"the weights in {run} do not match its options ({first_line(error)}): train into another -o"
+        ) from None
+
+
+def run_setting(run: Path) -> tuple[Setting, Tokenizer]:
+    """The setting and the tokenizer of a run; features are stored in the run. Raises TrainError if it is not one."""
     try:
         stamp = json.loads((run / "options.json").read_text())
         known = {entry.name for entry in fields(TrainOptions)}
@@ -168,15 +183,9 @@ def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
         encoder = load_encoder(vision_of(run, options), device)
         store = run / "features" / encoder.key
         sizes = encoder.patches, encoder.width, tokenizer.image_id
-        setting = Setting(run, store, *sizes, options, LoopOptions.of(options), str(device))
-        model = load_model(setting)
+        return Setting(run, store, *sizes, options, LoopOptions.of(options), str(device)), tokenizer
     except (OSError, ValueError, KeyError) as error:
         raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
-    except RuntimeError as error:  # weights of other shapes
-        raise TrainError(
-            f"the weights in {run} do not match its options ({first_line(error)}): train into another -o"
-        ) from None
-    return model, tokenizer, setting
 
 
 def load_model(setting: Setting) -> Flamingo:

@@ -34,7 +34,8 @@ class Batch:
     count from 0 in each segment. `media_index[b, t]` is the place in row b of the item that token t sees, -1 for none.
     `features` holds the media, in groups of equal frame count (n, F, S, V), concatenated in the order of `media_row`
     and `media_slot` (N each): item i is at place media_slot[i] of row media_row[i]. `targets[b, t]` is the token to
-    predict at t, -1 for no loss. `states` (B, T, D), if given, is the output of `Flamingo.lower` for these tokens.
+    predict at t, -1 for no loss. `states` (B, T, D), if given, is the output of `Flamingo.lower` for these tokens;
+    `latents` (N, R, D) that of the resampler for the media.
     """
 
     tokens: Tensor
@@ -46,6 +47,7 @@ class Batch:
     media_row: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     media_slot: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     states: Tensor | None = None
+    latents: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         moved = {
@@ -302,6 +304,8 @@ class Flamingo(nn.Module):
         return torch.where((new >= 0)[..., None], F.embedding(new.clamp(min=0), self.new_inputs).to(known.dtype), known)
 
     def media(self, batch: Batch, dtype: torch.dtype) -> Media | None:
+        if batch.latents is not None:
+            return see_media(batch.latents.to(dtype), batch.media_row, batch.media_slot, batch.media_index)
         if not batch.features:
             return None
         groups = [self.resampler(padded(group.to(dtype), 8))[: len(group)] for group in batch.features]

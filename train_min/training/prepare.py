@@ -255,7 +255,7 @@ def lm_job(setting: Setting, log: Log) -> None:
     options = setting.options
     dtype = fast_dtype(torch.device("cpu"))
     text = setting.windows("text")
-    config = NanoConfig(text.eoc_id + 1)
+    config = NanoConfig(text.eoc_id + 1, options.lm_width, options.lm_blocks)
     loop = LoopOptions(
         steps=options.lm_steps, rows=options.lm_rows, rate=options.lm_rate, matrix_rate=options.lm_matrix_rate
     )

@@ -118,9 +118,9 @@ def rearranged(windows: WindowArrays, permutation: tuple[str, int, float] | None
     return windows.with_images(images), replaced
 
 
-def load_nano(folder: Path, dtype: torch.dtype) -> NanoLM:
-    """Load the nano language model of the run in `folder`."""
-    state = load(folder / "checkpoint" / "lm.pt")
+def load_nano(folder: Path, dtype: torch.dtype, name: str = "lm") -> NanoLM:
+    """Load the nano language model `name` of the run in `folder`."""
+    state = load(folder / "checkpoint" / f"{name}.pt")
     model = NanoLM(NanoConfig(**state["config"]), 0)
     model.load_state_dict(state["model"])
     return model.to(dtype)
@@ -144,12 +144,12 @@ def model_config(options: TrainOptions, lm: NanoLM | HuggingFaceLM, features: in
     )
 
 
-def build_model(setting: Setting, seed: int) -> Flamingo:
-    """Build an untrained model with weights drawn from `seed`."""
+def build_model(setting: Setting, seed: int, nano: str = "lm") -> Flamingo:
+    """Build an untrained model with weights drawn from `seed`; `nano` is the name of the run's language model."""
     device, options = torch.device(setting.device), setting.options
     lm: NanoLM | HuggingFaceLM
     if options.lm == "nano":
-        lm = load_nano(setting.out, fast_dtype(device))
+        lm = load_nano(setting.out, fast_dtype(device), nano)
     else:
         lm = load_causal_lm(options.lm, setting.vocabulary, fast_dtype(device))
     return Flamingo(lm, model_config(options, lm, setting.features), seed).to(device)

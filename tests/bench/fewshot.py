@@ -1,0 +1,166 @@
+"""Few-shot accuracy after meta-training on pages of cards, and how much of a crawl must be cards.
+
+    python -m tests.bench.fewshot DIR [--seeds 3] [--mixtures] [--record]
+
+Generates a web, builds it, trains and measures with the commands of docs/few-shot.md. --mixtures also trains on
+windows of an ordinary miniweb in which 0, 1, 5, 25 and 100 % are pages of cards, with one language model. What is in
+DIR already is not made again.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.bench.results import Figure, record
+from train_min.fewshot import ALL, NAMES, Arm, arm_job, load_arm
+from train_min.measuring.evaluate import encode_items, load_task, run_setting
+from train_min.ways import WaysOptions, measure
+
+COMMAND = "python -m tests.bench.fewshot"
+DATA = "miniweb with 700 pages of names and 700 of cards"
+MIXED = "miniweb with 900 ordinary pages, 700 of names and 700 of cards; 700 windows"
+SHARES = (0.0, 0.01, 0.05, 0.25, 1.0)
+WINDOWS = 700
+
+
+def m3w(*arguments: object) -> None:
+    subprocess.run([sys.executable, "-m", "pipeline.cli", *map(str, arguments)], check=True)
+
+
+def corpus_of(folder: Path, pages: int) -> Path:
+    """A corpus of 700 pages of names, 700 of cards and `pages` ordinary ones."""
+    corpus = folder / "corpus"
+    if not (corpus / "manifest.json").exists():
+        counts = ["--pages", str(pages), "--names", "700", "--cards", "700"]
+        subprocess.run([sys.executable, "-m", "pipeline.miniweb", "-o", str(folder), *counts], check=True)
+        m3w("build", folder / "miniweb.warc.gz", "-o", corpus, "--recipe", "examples/few-shot.toml")
+    return corpus
+
+
+def tasks_of(folder: Path) -> Path:
+    if not (folder / "task").exists():
+        arguments = ["-o", str(folder / "task"), "--format", "cards", "--pages", "3200"]
+        subprocess.run([sys.executable, "-m", "pipeline.miniweb", *arguments], check=True)
+    return folder / "task"
+
+
+def curves(folder: Path, seeds: int) -> tuple[list[Figure], float]:
+    """Train and measure; the figures, and the seconds that training took."""
+    corpus, tasks, run = corpus_of(folder / "cards", 0), tasks_of(folder), folder / "run"
+    started = time.monotonic()
+    if not (run / "few-shot.json").exists():
+        m3w("train", corpus, "-o", run, "--few-shot", "--seeds", seeds)
+    seconds = time.monotonic() - started
+    found: dict[str, Any] = {}
+    for name, options in {
+        "unseen-2": (tasks / "unseen", "--ways", 2),
+        "seen-2": (tasks / "seen", "--ways", 2),
+        "unseen-5": (tasks / "unseen", "--ways", 5, "--shots", 5, "--shots", 10, "--shots", 20),
+        "unseen-2-concept": (tasks / "unseen", "--ways", 2, "--concept"),
+    }.items():
+        path = run / f"ways-{name}.json"
+        if not path.exists():
+            m3w("evaluate", run, *options)
+        found[name] = json.loads(path.read_text())["models"]
+    return figures(found), seconds
+
+
+def figures(found: dict[str, Any]) -> list[Figure]:
+    """The goals of few-shot learning: the lowest of the seeds, and controls as their distance from chance."""
+
+    def at(task: str, shots: int, arm: str, column: str = "accuracy") -> list[float]:
+        rows = [row for name, rows in found[task].items() if name.startswith(arm) for row in rows]
+        return [row[column] for row in rows if row["shots"] == shots and column in row]
+
+    def figure(name: str, values: list[float], goal: str = "") -> Figure:
+        spread = (round(min(values), 3), round(max(values), 3)) if len(values) > 1 else None
+        return Figure(name, round(float(np.mean(values)), 3), "", goal, spread)
+
+    made = []
+    for shots, goal in ((0, ""), (1, ""), (2, ">= 0.95"), (4, ""), (8, ">= 0.98"), (16, ""), (32, "")):
+        made.append(figure(f"2-way accuracy, unseen classes, {shots} shots", at("unseen-2", shots, "names"), goal))
+    made.append(figure("2-way accuracy, training classes, 8 shots", at("seen-2", 8, "names")))
+    made.append(figure("2-way accuracy, loss on all tokens, 8 shots", at("unseen-2", 8, "all")))
+    made.append(figure("2-way accuracy, nearest neighbour, 8 shots", at("unseen-2", 8, "names", "nearest")))
+    made.append(figure("5-way accuracy, unseen classes, 10 shots", at("unseen-5", 10, "names"), ">= 0.9"))
+    for shots, goal in ((2, ">= 0.7"), (4, ""), (8, ">= 0.76"), (16, ">= 0.82")):
+        made.append(figure(f"concept accuracy, {shots} shots", at("unseen-2-concept", shots, "names"), goal))
+    for name, column in (("nearest neighbour", "nearest"), ("class mean", "mean")):
+        made.append(figure(f"concept accuracy of {name}, 16 shots", at("unseen-2-concept", 16, "names", column)))
+    # 400 episodes at chance
+    error = math.sqrt(0.25 / 400)
+    foreign = [abs(value - 0.5) / error for shots in (2, 4, 8) for value in at("unseen-2", shots, "names", "foreign")]
+    blind = [abs(value - 0.5) / error for shots in (2, 4, 8) for value in at("unseen-2", shots, "control")]
+    made.append(Figure("foreign pictures: largest distance from chance", round(max(foreign), 2), "s.e.", "<= 3"))
+    made.append(Figure("no refrains: largest distance from chance", round(max(blind), 2), "s.e.", "<= 3"))
+    return made
+
+
+def mixtures(folder: Path) -> list[Figure]:
+    """Few-shot accuracy by the share of windows that are cards, with the loss on all tokens and on answers."""
+    corpus, tasks, run = corpus_of(folder / "mixed", 900), tasks_of(folder), folder / "mixed" / "run"
+    if not (run / "few-shot.json").exists():
+        m3w("train", corpus, "-o", run, "--few-shot", "--seeds", 1)
+    setting, tokenizer = run_setting(run)
+    items = load_task(tasks / "unseen")
+    windows = setting.windows("train")
+    cards = np.array([windows.units[unit]["site"].startswith("cards-") for unit in windows.unit])
+    order = np.random.default_rng(0).permutation(len(windows))
+    made = []
+    for share in SHARES:
+        chosen = np.zeros(len(windows), bool)
+        wanted = round(share * WINDOWS)
+        chosen[order[cards[order]][:wanted]] = True
+        chosen[order[~cards[order]][: WINDOWS - wanted]] = True
+        out = folder / "mixed" / f"share-{share:g}"
+        if not out.exists():
+            (out / "data").mkdir(parents=True)
+            (out / "checkpoint").mkdir()
+            windows.only(chosen).save(out / "data" / "train.npz")
+            shutil.copy(run / "checkpoint" / "lm-0.pt", out / "checkpoint")
+        here = replace(setting, out=out, store=corpus / "work" / "features" / setting.store.name)
+        features = encode_items(items, setting)
+        for name in (ALL, NAMES):
+            arm = Arm(name, 0)
+            arm_job(here, arm, lambda row: None)
+            options = WaysOptions(2, shots=(2, 8))
+            rows = measure(load_arm(here, arm), tokenizer, features, [item.label for item in items], options, False)
+            loss = "all tokens" if name == ALL else "answers"
+            for row in rows:
+                what = f"2-way accuracy, {share:.0%} cards, loss on {loss}, {row['shots']} shots"
+                made.append(Figure(what, round(row["accuracy"], 3)))
+                print(what, made[-1].value, f"foreign {row['foreign']:.3f}", flush=True)
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--mixtures", action="store_true")
+    parser.add_argument("--record", action="store_true", help="write the figures to results/fewshot.json")
+    options = parser.parse_args()
+    made, seconds = curves(options.folder, options.seeds)
+    if seconds > 10:  # not taken from an earlier run
+        made.append(Figure("training, one seed of three arms", round(seconds / options.seeds), "s", "< 180"))
+    for figure in made:
+        print(f"{figure.figure}: {figure.value} {figure.unit} {figure.interval or ''}")
+    if options.record:
+        record("fewshot", made, f"{COMMAND} DIR --seeds {options.seeds}", DATA)
+    if options.mixtures:
+        made = mixtures(options.folder)
+        if options.record:
+            record("fewshot", made, f"{COMMAND} DIR --mixtures", MIXED)
+
+
+if __name__ == "__main__":
+    main()

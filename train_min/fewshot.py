@@ -1,0 +1,231 @@
+"""`m3w train --few-shot`: a small Flamingo that learns from examples in its prompt, by meta-training.
+
+A language model is trained on the windows without images, and must learn there to continue what began before: `probe`
+measures whether it does, before any image is looked at. Gated layers before each of its blocks are then trained on the
+windows with several images, with the loss on words that an earlier image of the window explains (`answers`). Beside it
+stand a model trained on all tokens, and one whose language model never read refrains; `m3w evaluate --ways` compares
+them. The names mean something on one page only, so this shows that the path from pictures to words can bind, not that
+it would emerge from a crawl (Chan et al. 2022, arXiv 2205.05055).
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from train_min import TrainError
+from train_min.data.answers import refrains, with_answers
+from train_min.data.windows import (
+    TrainingCorpus,
+    check_files,
+    cut_windows,
+    open_corpus,
+    pictures,
+    training_windows,
+)
+from train_min.measuring.results import RunLog
+from train_min.model.flamingo import Flamingo
+from train_min.model.lm import NanoConfig, NanoLM, packed_bias
+from train_min.model.vision import choose_device, fast_dtype, load_encoder
+from train_min.options import Result, TrainOptions
+from train_min.training.loop import Log, LoopOptions, Report, TrainingSet, fit, load, save, train_nano
+from train_min.training.prepare import (
+    FEWEST,
+    Places,
+    claim,
+    encode_job,
+    encode_jobs,
+    run_tokenizer,
+    setting_of,
+    vision_of,
+    worker_count,
+)
+from train_min.training.variants import Setting, build_model, load_nano
+from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
+
+BINDS = 0.05
+"""Smallest probe of a language model that binds. Chance is about 0.001; without refrains it stays below 0.01."""
+PROBES, PROBE_LENGTH = 128, 24
+CONTROL, ALL, NAMES = "control", "all", "names"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training: `loss` on NAMES or on ALL tokens; the language model of `seed`, or the CONTROL without refrains."""
+
+    name: str
+    seed: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}-{self.seed}"
+
+    @property
+    def lm(self) -> str:
+        return f"lm-{CONTROL if self.name == CONTROL else self.seed}"
+
+
+def arms_of(options: TrainOptions) -> list[Arm]:
+    seeds = range(options.seed, options.seed + options.seeds)
+    return [*(Arm(name, seed) for seed in seeds for name in (NAMES, ALL)), Arm(CONTROL, options.seed)]
+
+
+def run_few_shot(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Result:
+    """Train on the corpus in the folder `corpus` and write checkpoint/, log.jsonl and few-shot.json into `out`.
+
+    An interrupted run resumes when called again. Raises TrainError, also if the language model cannot bind."""
+    started = time.monotonic()
+    keep_freed_memory()
+    opened = open_corpus(corpus)
+    check_files(opened)
+    device = choose_device(options.device)
+    claim(out, opened, options)
+    workers = worker_count(options, device)
+    expect_jobs(workers)
+    progress = RunLog(out / "log.jsonl", report, options.vision_steps)
+    encoder = load_encoder(vision_of(out, options), device)
+    setting = setting_of(opened, out, options, encoder, run_tokenizer(opened, options), device)
+    places = prepare(opened, setting)
+    jobs = [("lm", setting, arm.lm, arm.seed) for arm in {arm.lm: arm for arm in arms_of(options)}.values()]
+    jobs = [job for job in jobs if not lm_path(setting, job[2]).exists()]
+    encoding = encode_jobs(setting, opened, places)
+    images = sum(len(job[-1]) for job in encoding)
+    report(f"{len(jobs)} language models to train on text, {images} of {len(places)} images to encode")
+    progress.phase(len(jobs) * options.lm_steps + images, "steps and images")
+    run_jobs(first_job, [*jobs, *encoding], workers, progress)
+    probes = check_probes(setting, report)
+    arms = arms_of(options)
+    progress.trainings([arm_path(setting, arm) for arm in arms], options.steps, workers)
+    run_jobs(arm_job, [(setting, arm) for arm in arms if not finished(setting, arm)], workers, progress)
+    counts = {name: len(setting.windows(name)) for name in ("text", "train")}
+    sentence = (
+        f"Meta-trained on {counts['train']} windows with several images and {counts['text']} windows of text in "
+        f"{time.monotonic() - started:.0f} s. To measure it: m3w evaluate {out} FOLDER --ways 2"
+    )
+    data = {"probes": probes, "windows": counts, "arms": [asdict(arm) for arm in arms], "sentence": sentence}
+    (out / "few-shot.json").write_text(json.dumps(data, indent=1, sort_keys=True))
+    report(sentence)
+    return Result(out, sentence, data)
+
+
+def prepare(corpus: TrainingCorpus, setting: Setting) -> Places:
+    """Write the windows of the run to files: text without images, text without refrains, windows with several images.
+    Returns where the images are stored. Raises TrainError if there is too little of one."""
+    tokenizer = run_tokenizer(corpus, setting.options)
+    every = cut_windows(corpus, tokenizer, "train", corpus.tiles)
+    text = every.only(np.diff(every.image_starts) == 0)
+    if len(text) < FEWEST:
+        raise TrainError(
+            f"{corpus.folder} has {len(text)} training windows without images, the text of the language model; the "
+            f"minimum is {FEWEST}: build it with windows.min_images = 0"
+        )
+    shown = training_windows(corpus, tokenizer, setting.options.seed)
+    shown = with_answers(shown.only(np.diff(shown.image_starts) > 1), tokenizer)
+    assert shown.answers is not None
+    if len(shown) < FEWEST or not shown.answers.any():
+        raise TrainError(
+            f"{corpus.folder} has {len(shown)} training windows with several images, the minimum is {FEWEST}, in which "
+            "words must come back: add pages of cards"
+        )
+    folder = setting.out / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    (setting.out / "tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
+    prose = text.only(~refrains(text))
+    for name, windows in (("train", shown), ("text", text), ("prose", prose if len(prose) >= FEWEST else text)):
+        windows.save(folder / f"{name}.npz")
+    return pictures(corpus, {row.tobytes() for row in shown.hashes})
+
+
+def lm_path(setting: Setting, name: str) -> Path:
+    return setting.out / "checkpoint" / f"{name}.pt"
+
+
+def arm_path(setting: Setting, arm: Arm) -> Path:
+    return setting.out / "checkpoint" / f"{arm.file}.pt"
+
+
+def finished(setting: Setting, arm: Arm) -> bool:
+    path = arm_path(setting, arm)
+    return path.exists() and load(path)["step"] >= setting.options.steps
+
+
+def first_job(kind: str, setting: Setting, *rest: Any) -> None:
+    """Run a job of the first phase: train a language model, or encode images."""
+    if kind == "lm":
+        lm_job(setting, *rest)
+    else:
+        encode_job(setting, *rest)
+
+
+def lm_job(setting: Setting, name: str, seed: int, log: Log) -> None:
+    """Train a language model on the windows without images; the CONTROL on those without refrains."""
+    options = setting.options
+    text = setting.windows("prose" if name.endswith(CONTROL) else "text")
+    config = NanoConfig(text.eoc_id + 1, options.lm_width, options.lm_blocks)
+    loop = LoopOptions(
+        steps=options.lm_steps, rows=options.lm_rows, rate=options.lm_rate, matrix_rate=options.lm_matrix_rate
+    )
+    dtype = fast_dtype(torch.device("cpu"))
+    model = train_nano(text, config, loop, seed, dtype, lambda row: log({"variant": name, "seed": seed, **row}))
+    save({"config": asdict(config), "model": model.state_dict()}, lm_path(setting, name))
+
+
+@torch.no_grad()
+def probe(lm: NanoLM, image_id: int) -> float:
+    """Share of right predictions in the second half of `PROBE_LENGTH` random tokens said twice: after a token that
+    occurred before, a language model that binds says what followed it then. Random tokens have no other order."""
+    generator = torch.Generator().manual_seed(0)
+    once = torch.randint(300, image_id, (PROBES, PROBE_LENGTH), generator=generator)
+    tokens = torch.cat([once, once], 1)
+    positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+    dtype = lm.head.dtype
+    hidden = lm.run(lm.embed(tokens), positions, packed_bias(torch.zeros_like(tokens), dtype))
+    said = (hidden @ lm.head.T).argmax(-1)
+    return float((said[:, PROBE_LENGTH:-1] == tokens[:, PROBE_LENGTH + 1 :]).float().mean())
+
+
+def check_probes(setting: Setting, report: Report) -> dict[str, float]:
+    """The probe of every language model. Raises TrainError if one that read the refrains cannot bind."""
+    names = dict.fromkeys(arm.lm for arm in arms_of(setting.options))
+    dtype = fast_dtype(torch.device("cpu"))
+    found = {name: probe(load_nano(setting.out, dtype, name), setting.vocabulary) for name in names}
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    report(f"probe of the language models, random tokens said twice: {shown}")
+    for name, value in found.items():
+        if value < BINDS and not name.endswith(CONTROL):
+            raise TrainError(
+                f"{name} cannot bind: it continues a sequence that it has seen before in {value:.3f} of cases, the "
+                f"minimum is {BINDS}; no picture can be learnt from a prompt. Train it longer (--lm-steps, delete "
+                f"{setting.out}), or on more text that repeats itself"
+            )
+    return found
+
+
+def arm_job(setting: Setting, arm: Arm, log: Log) -> None:
+    """Train one Flamingo."""
+    windows = setting.windows("train")
+    if arm.name == ALL:
+        windows = replace(windows, answers=None)
+    model = build_model(setting, arm.seed, arm.lm)
+    entry = TrainingSet("windows", windows, setting.lookup(windows))
+    told = partial(_log, log, arm)
+    fit(model, [entry], setting.loop, arm.seed, told, arm_path(setting, arm))
+
+
+def _log(log: Log, arm: Arm, row: dict[str, Any]) -> None:
+    log({"variant": arm.name, "seed": arm.seed, **row})
+
+
+def load_arm(setting: Setting, arm: Arm) -> Flamingo:
+    """Load a finished arm. Raises TrainError if it is not finished."""
+    state = load(arm_path(setting, arm))
+    if state["step"] < setting.options.steps:
+        raise TrainError(f"the run in {setting.out} is not finished: rerun its m3w train command to resume")
+    model = build_model(setting, arm.seed, arm.lm)
+    model.load_state_dict(state["model"], strict=False)
+    return model.eval()
