@@ -195,7 +195,11 @@ def measure(
             return share(said(model, tokenizer, latents, episodes, prompt, foreign), episodes)
 
         accuracy = right()
-        row = {"shots": shots, "accuracy": accuracy, "error": math.sqrt(accuracy * (1 - accuracy) / len(episodes))}
+        row: dict[str, Any] = {
+            "shots": shots,
+            "accuracy": accuracy,
+            "error": math.sqrt(accuracy * (1 - accuracy) / len(episodes)),
+        }
         if shots:
             row["foreign"] = right(foreign=True)
         if full and shots:
