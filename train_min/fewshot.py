@@ -50,6 +50,10 @@ from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
 
 BINDS = 0.05
 """Smallest probe of a language model that binds. Chance is about 0.001; without refrains it stays below 0.01."""
+TEXT_TOKENS = 128
+"""Length of the language model's windows."""
+LM_DECAY = 0.3
+"""Its rate falls over the last share of the steps: before the onset of binding a falling rate delays it."""
 PROBES, PROBE_LENGTH = 128, 24
 CONTROL, ALL, NAMES = "control", "all", "names"
 
@@ -117,7 +121,8 @@ def prepare(corpus: TrainingCorpus, setting: Setting) -> Places:
     """Write the windows of the run to files: text without images, text without refrains, windows with several images.
     Returns where the images are stored. Raises TrainError if there is too little of one."""
     tokenizer = run_tokenizer(corpus, setting.options)
-    every = cut_windows(corpus, tokenizer, "train", corpus.tiles)
+    tiles = replace(corpus.tiles, tokens=min(TEXT_TOKENS, corpus.tiles.tokens))
+    every = cut_windows(corpus, tokenizer, "train", tiles)
     text = every.only(np.diff(every.image_starts) == 0)
     if len(text) < FEWEST:
         raise TrainError(
@@ -168,7 +173,12 @@ def lm_job(setting: Setting, name: str, seed: int, log: Log) -> None:
     text = setting.windows("prose" if name.endswith(CONTROL) else "text")
     config = NanoConfig(text.eoc_id + 1, options.lm_width, options.lm_blocks)
     loop = LoopOptions(
-        steps=options.lm_steps, rows=options.lm_rows, rate=options.lm_rate, matrix_rate=options.lm_matrix_rate
+        steps=options.lm_steps,
+        rows=options.lm_rows,
+        context=TEXT_TOKENS,
+        rate=options.lm_rate,
+        matrix_rate=options.lm_matrix_rate,
+        decay=LM_DECAY,
     )
     dtype = fast_dtype(torch.device("cpu"))
     model = train_nano(text, config, loop, seed, dtype, lambda row: log({"variant": name, "seed": seed, **row}))

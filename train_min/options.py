@@ -128,7 +128,7 @@ FEW_SHOT: dict[str, Any] = {
     "lm_width": 128,
     "lm_blocks": 2,
     "lm_steps": 2000,
-    "lm_rows": 4,
+    "lm_rows": 8,
     "lm_rate": 2e-3,
     "lm_matrix_rate": 5e-3,
     "every": 1,

@@ -135,6 +135,8 @@ def test_rates_rise_then_fall_to_zero() -> None:
     assert factors[0] == 0.1 and factors[9] == 1.0 and factors[10] == 1.0
     assert factors[99] == pytest.approx(1 / 90)
     assert all(left >= right for left, right in itertools.pairwise(factors[10:]))
+    late = [rate_factor(step, LoopOptions(100, warmup=0.1, decay=0.3)) for step in range(100)]
+    assert late[:10] == factors[:10] and set(late[10:71]) == {1.0} and late[99] == pytest.approx(1 / 30)
 
 
 def run_fit(windows: WindowArrays, steps: int, stop: int | None = None, checkpoint: Path | None = None) -> Flamingo:

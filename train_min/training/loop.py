@@ -30,7 +30,8 @@ Report = Callable[[str], None]
 @dataclass(frozen=True)
 class LoopOptions:
     """Options of a training loop: `rows` * `context` tokens per step, in rows of at most `context` (more rows if
-    windows fill them badly); warm-up over the share `warmup` of the steps, then linear decay to zero.
+    windows fill them badly); warm-up over the share `warmup` of the steps, then linear decay to zero, over the last share
+    `decay` of them.
 
     Matrices learn at `matrix_rate` (Muon), norms, latents and embeddings at `rate` (AdamW). The gates start at 0 and
     Adam moves a number by about the learning rate per step, so a short run needs a much higher `gate_rate`.
@@ -44,6 +45,7 @@ class LoopOptions:
     gate_rate: float = 0.05
     weight_decay: float = 0.0
     warmup: float = 0.05
+    decay: float = 1.0
     clip: float = 1.0
     accumulate: int = 1
     next_image: float = 0.0
@@ -77,7 +79,8 @@ class TrainingSet:
 def rate_factor(step: int, options: LoopOptions) -> float:
     """Factor on the learning rates at `step`, counted from 0."""
     warm = max(1, round(options.warmup * options.steps))
-    return min((step + 1) / warm, (options.steps - step) / max(1, options.steps - warm))
+    falling = min(options.steps - warm, round(options.decay * options.steps))
+    return min(1.0, (step + 1) / warm, (options.steps - step) / max(1, falling))
 
 
 def set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
