@@ -30,7 +30,7 @@ Report = Callable[[str], None]
 @dataclass(frozen=True)
 class LoopOptions:
     """Options of a training loop: `rows` * `context` tokens per step, in rows of at most `context` (more rows if
-    windows fill them badly); warm-up over the share `warmup` of the steps, then linear decay to zero, over the last share
+    windows fill them badly); warm-up over the share `warmup` of the steps, then linear decay to zero over the last share
     `decay` of them.
 
     Matrices learn at `matrix_rate` (Muon), norms, latents and embeddings at `rate` (AdamW). The gates start at 0 and
