@@ -30,8 +30,8 @@ Report = Callable[[str], None]
 @dataclass(frozen=True)
 class LoopOptions:
     """Options of a training loop: `rows` * `context` tokens per step, in rows of at most `context` (more rows if
-    windows fill them badly); warm-up over the share `warmup` of the steps, then linear decay to zero over the last share
-    `decay` of them.
+    windows fill them badly); warm-up over the share `warmup` of the steps, then linear decay to zero over the last
+    share `decay` of them.
 
     Matrices learn at `matrix_rate` (Muon), norms, latents and embeddings at `rate` (AdamW). The gates start at 0 and
     Adam moves a number by about the learning rate per step, so a short run needs a much higher `gate_rate`.
