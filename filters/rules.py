@@ -268,13 +268,20 @@ def metrics() -> dict[str, Metric]:
     """The stored metrics, by name."""
     return {
         metric.name: metric
-        for metric in (*PAGE_METRICS, *BESIDE, *paragraph.METRICS, *image.METRICS, *image.SCORE_METRICS)
+        for metric in (
+            *PAGE_METRICS,
+            *BESIDE,
+            *paragraph.METRICS,
+            *image.METRICS,
+            *image.SCORE_METRICS,
+            image.SIMILARITY,
+        )
     }
 
 
 LISTS = (*text.LISTS, *paragraph.LISTS)
 """The keys that name lists of words."""
-BY_PATH = (*LISTS, text.PERPLEXITY_MODEL, image.QUALITY_MODEL, gain.SCORES)
+BY_PATH = (*LISTS, text.PERPLEXITY_MODEL, image.QUALITY_MODEL, image.CLIP_MODEL, gain.SCORES)
 """The keys of lists, models and scores that a recipe names by path."""
 PAGES_JUDGED = tuple(rule for rule in PAGES if rule.fails is not None)
 """The rules on pages that stored metrics decide."""

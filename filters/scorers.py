@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from filters.models import INSTALL, ModelError, OnnxModel, check_language_model, check_onnx, digest
+from filters.image import CLIP_MODEL
+from filters.models import INSTALL, ModelError, OnnxModel, check_clip, check_language_model, check_onnx, digest
 from filters.text import PERPLEXITY_MODEL
 
 BATCH = 16
@@ -68,9 +69,13 @@ SCORERS = {
 """By the name used in recipes. A new scorer is a class like OpenNsfw and a line here."""
 
 
+OTHER_MODELS = (CLIP_MODEL.name, PERPLEXITY_MODEL.name)
+"""Keys of models that do not see images alone."""
+
+
 def named(values: Mapping[str, Any]) -> list[str]:
     """The models of images named by a recipe's values, in order: names of SCORERS, or paths of ONNX models."""
-    found = (str(value) for key, value in values.items() if key.startswith("image.") and key.endswith("_model"))
+    found = (str(value) for key, value in values.items() if key.endswith("_model") and key not in OTHER_MODELS)
     return list(dict.fromkeys(name for name in found if name))
 
 
@@ -96,6 +101,8 @@ def check(values: Mapping[str, Any]) -> None:
             check_onnx("image.quality_model", name)
         elif find_spec(SCORERS[name].module) is None:
             raise ModelError(f"the recipe names {name}, which is not installed: {install(name)}")
+    if name := values[CLIP_MODEL.name]:
+        check_clip(CLIP_MODEL.name, name)
     if path := values[PERPLEXITY_MODEL.name]:
         check_language_model(PERPLEXITY_MODEL.name, path)
 

@@ -35,6 +35,7 @@ from pipeline.stages.reuse import is_corpus, take_over
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
 from pipeline.stages.scores import score_images, score_pages
 from pipeline.stages.shards import WriteShards, assign_shards
+from pipeline.stages.similarities import compare_images
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
 from pipeline.stages.step import Build, Step
 from pipeline.stages.tokenizer import MakeTokenizer, tokenizer_digest
@@ -106,6 +107,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
     ),
     Step("images", ("distinct_images",), lambda b: IndexImages(b.corpus)),
     score_images,
+    compare_images,
     Step(
         "decisions",
         ("distinct_images",),
@@ -113,7 +115,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         lambda b: [
             b.recipe.image.model_dump(),
             b.recipe.page.max_images,
-            b.keys.get("scores"),
+            [b.keys.get(name) for name in ("scores", "similarities")],
             _taken_down(b),
             _benchmarks(b),
             *gain.digest(b.recipe.values()),

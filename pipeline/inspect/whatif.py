@@ -140,6 +140,9 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     shown = shown.append_column("page_url", metrics["url"].take(verdicts["row"]))
     for name in pictures.column_names[1:]:
         shown = shown.append_column(name, pictures[name])
+    if corpus.recipe.image.clip_model:
+        similarities = corpus.table(corpus.work("similarities")[index], ["similarity"])
+        shown = image.with_similarity(shown, similarities["similarity"])
     then = image.judge_references(shown, values, before)
     then[~_passed(failed)[row]] = CARRIED
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import apache_beam as beam
 import numpy as np
@@ -9,14 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters import image
-from filters.image import TOO_COMMON, judge_references, rows_of, with_scores
+from filters.image import TOO_COMMON, judge_references, rows_of, with_scores, with_similarity
 from filters.scorers import named
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
+from pipeline.placement import assigned
 from pipeline.recipe import Recipe
 from pipeline.stages.schemas import DECISIONS, DISTINCT_IMAGES, SCORES
+from pipeline.stages.similarities import similarity_column
 
 PICTURE = pa.schema([DISTINCT_IMAGES.field(name) for name in ("content", "rule", *image.STORED)])
 USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4"), ("index", "<u4")])
@@ -36,7 +39,7 @@ class DecideImages(beam.PTransform):
             # Output: (part, the rule of each reference, null if kept)
             | "Judge" >> beam.Map(partial(_judge, self.corpus, self.recipe))
             | "Count copies" >> Join(partial(_uses, self.corpus), partial(_too_common, self.recipe.image.max_documents))
-            | "Write" >> beam.MapTuple(partial(_write, self.corpus))
+            | "Write" >> beam.MapTuple(partial(_write, self.corpus, self.recipe))
         )
 
 
@@ -49,6 +52,8 @@ def _judge(corpus: CorpusDirectory, recipe: Recipe, part: int) -> tuple[int, pa.
     shown = shown.append_column("page_url", pages.take(references["row"]))
     for name in pictures.column_names[2:]:
         shown = shown.append_column(name, pictures[name])
+    if recipe.image.clip_model:
+        shown = with_similarity(shown, similarity_column(corpus, part))
     verdicts = judge_references(shown, recipe.values(), np.array([*before, None], object)[:-1])
     return part, pa.array(verdicts, pa.string()).dictionary_encode()
 
@@ -79,11 +84,31 @@ def _too_common(most: int, rows: Block) -> Block:
     return rows[np.repeat(counts > most, counts)][["part", "index"]] if len(rows) else rows
 
 
-def _write(corpus: CorpusDirectory, part: int, both: tuple[pa.DictionaryArray, Block]) -> tuple[int, list[FileEntry]]:
+def _sentences(corpus: CorpusDirectory, part: int, row: np.ndarray, kept: np.ndarray) -> list[int | None]:
+    """The sentence before which each kept reference of a part (n) is placed."""
+    matrix = tables.read(corpus.part("similarities", part), ["sentences"])["sentences"].to_pylist()
+    found: list[int | None] = [None] * len(row)
+    for _, group in groupby(np.flatnonzero(kept).tolist(), key=lambda index: row[index]):
+        images = [index for index in group if matrix[index] is not None]
+        if images:
+            sentences = assigned(np.array([matrix[index] for index in images])).tolist()
+            for index, sentence in zip(images, sentences, strict=True):
+                found[index] = sentence
+    return found
+
+
+def _write(
+    corpus: CorpusDirectory, recipe: Recipe, part: int, both: tuple[pa.DictionaryArray, Block]
+) -> tuple[int, list[FileEntry]]:
     verdicts, common = both
     rules = verdicts.to_pylist()
     for index in common["index"].tolist() if len(common) else ():
         rules[index] = TOO_COMMON
-    references = tables.read(corpus.part("references", part), [name for name in DECISIONS.names if name != "rule"])
-    table = references.append_column("rule", pa.array(rules, pa.string())).select(DECISIONS.names).cast(DECISIONS)
+    known = [name for name in DECISIONS.names if name not in ("rule", "sentence")]
+    references = tables.read(corpus.part("references", part), known)
+    sentences: list[int | None] = [None] * len(rules)
+    if recipe.image.clip_model and recipe.image.placement == "clip":
+        sentences = _sentences(corpus, part, np.asarray(references["row"]), np.array([rule is None for rule in rules]))
+    table = references.append_column("rule", pa.array(rules, pa.string()))
+    table = table.append_column("sentence", pa.array(sentences, pa.int32())).select(DECISIONS.names).cast(DECISIONS)
     return part, [tables.write(corpus, corpus.part("decisions", part), table)]

