@@ -1,7 +1,7 @@
-"""Rules on the paragraphs of a page, and their metrics: those of OBELICS, and C4's on lines.
+"""Rules on the paragraphs of a page, and their metrics: those of OBELICS, C4's on lines, and copies.
 
 A paragraph that fails one is left out of the text; the page is then judged by what remains. Paragraphs are measured
-only if a recipe has such a rule."""
+only if a recipe has such a rule, copies are counted only if it has one of COPIES."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,6 +56,15 @@ METRICS = (
     _metric("policy", pa.bool_(), "whether it names JavaScript, cookies, or a policy on them"),
 )
 """The fields of the column `paragraphs` of work/pages, after its node."""
+PAGES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 1_000, 10_000)
+COPY_METRICS = (
+    METRICS[0],
+    _metric("site_pages", pa.int32(), "pages of its site that have the same paragraph", PAGES),
+    _metric("sites", pa.int32(), "sites that have the same paragraph", PAGES),
+    _metric("line_pages", pa.int32(), "pages of its site that have the rarest of its lines", PAGES),
+    _metric("likeness", pa.float64(), "similarity to an earlier paragraph of its page", SHARES),
+)
+"""The fields of the column `repeats` of work/repeats, after its node."""
 
 
 def _most(metric: str, what: str) -> Rule:
@@ -70,7 +79,32 @@ def _least(metric: str, what: str) -> Rule:
                 source=OBELICS)  # fmt: skip
 
 
-RULES = (
+def _fewest(name: str, key: str, what: str, why: str, source: str = "") -> Rule:
+    most = Key(".".join(("paragraph", key)), NO_LIMIT, f"Maximum number of {what}; {NO_LIMIT}: no limit", low=1)
+    return Rule(f"paragraph.{name}", "paragraph", why, (f"paragraph_{key.removeprefix('max_')}",), (most,), more,
+                source=source)  # fmt: skip
+
+
+NO_LIMIT = 100_000_000
+COPIES = (
+    _fewest("repeated", "max_site_pages", "pages of a site with the same paragraph",
+            "on too many pages of its site", f"{OBELICS}, A.1: 2"),
+    _fewest("common", "max_sites", "sites with the same paragraph", "on too many sites"),
+    _fewest("boilerplate", "max_line_pages", "pages of a site with the rarest line of a paragraph",
+            "each of its lines is on too many pages of its site"),
+    Rule(
+        "paragraph.likeness",
+        "paragraph",
+        "nearly the same as an earlier paragraph of its page",
+        ("paragraph_likeness",),
+        (Key("paragraph.max_likeness", 1.0, "Maximum Jaccard similarity of word 5-grams to an earlier paragraph of the"
+             " page; 1: no limit", high=1),),
+        more,
+        source="mOSCAR (arXiv 2406.08707) drops near-duplicate paragraphs of a page",
+    ),
+)  # fmt: skip
+"""Rules on what repeats; see docs/dedup.md. The stage repeats counts it over all pages with main content."""
+MEASURED = (
     Rule(
         "paragraph.words",
         "paragraph",
@@ -119,12 +153,13 @@ RULES = (
         source=C4,
     ),
 )
+RULES = (*MEASURED, *COPIES)
 """In the order they are applied."""
 
 
-def active(values: Mapping[str, Any]) -> bool:
-    """Whether a recipe has a rule on paragraphs."""
-    return any(values[key.name] != key.default for rule in RULES for key in rule.keys)
+def active(values: Mapping[str, Any], rules: Sequence[Rule] = MEASURED) -> bool:
+    """Whether a recipe has one of `rules`: MEASURED, or COPIES."""
+    return any(values[key.name] != key.default for rule in rules for key in rule.keys)
 
 
 def split(text: str) -> list[str]:

@@ -266,12 +266,13 @@ def not_applied(values: Mapping[str, Any]) -> list[str]:
 
 def metrics() -> dict[str, Metric]:
     """The stored metrics, by name."""
+    paragraphs = (*paragraph.METRICS, *paragraph.COPY_METRICS)
     return {
         metric.name: metric
         for metric in (
             *PAGE_METRICS,
             *BESIDE,
-            *paragraph.METRICS,
+            *paragraphs,
             *image.METRICS,
             *image.SCORE_METRICS,
             image.SIMILARITY,

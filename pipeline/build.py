@@ -31,6 +31,7 @@ from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.missing import fetch_missing, note_missing
 from pipeline.stages.pages import ExtractPages
 from pipeline.stages.references import FindImages
+from pipeline.stages.repeats import count_repeats
 from pipeline.stages.reuse import is_corpus, take_over
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
 from pipeline.stages.scores import score_images, score_pages
@@ -66,6 +67,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
         (*PAGE_PACKAGES, *PICTURE_PACKAGES),
     ),
     score_pages,
+    count_repeats,
     Step(
         "verdicts",
         ("pages",),
@@ -76,6 +78,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
             b.keys.get("page_scores"),
             _taken_down(b),
             *gain.digest(b.recipe.values()),
+            *(b.keys[name] for name in ("repeats",) if name in b.keys),
         ],
     ),
     Step(

@@ -18,6 +18,7 @@ from pipeline.engine.tables import short_hash
 from pipeline.stages.schemas import VERDICTS
 
 PARAGRAPH_COLUMNS = ("texts", "listings", "paragraphs")
+"""Columns of work/pages by which paragraphs are judged, beside `repeats` of work/repeats."""
 COLUMNS = ("rule", "url", "metadata")
 """What verdicts read of pages, beside METRICS."""
 METRICS = [metric.name for metric in rules.PAGE_METRICS]
@@ -25,8 +26,9 @@ METRICS = [metric.name for metric in rules.PAGE_METRICS]
 
 def verdicts(pages: pa.Table, values: Mapping[str, Any]) -> pa.Table:
     """The verdicts (n rows of VERDICTS) on pages (n): COLUMNS (`rule` is that of extraction), the metrics, the
-    perplexity if it was scored, and PARAGRAPH_COLUMNS if paragraphs were measured."""
-    changed = _without_paragraphs(pages, values) if "paragraphs" in pages.column_names else {}
+    perplexity if it was scored, PARAGRAPH_COLUMNS if the recipe has rules on paragraphs, and `repeats` if they were
+    counted."""
+    changed = _without_paragraphs(pages, values) if "texts" in pages.column_names else {}
     if changed:
         table = pa.Table.from_pylist([changed.get(row, {}) for row in range(pages.num_rows)], schema=VERDICTS)
         found = overlaid(pages.select(METRICS), table)
@@ -60,16 +62,24 @@ def filled(column: pa.ChunkedArray) -> Any:
 
 def _without_paragraphs(pages: pa.Table, values: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """By row, what differs in pages with dropped paragraphs, and `kept_paragraphs` of every measured page."""
-    measured = np.flatnonzero(np.asarray(pages["paragraphs"].is_valid()) & np.asarray(pages["rule"].is_null()))
-    if not len(measured):
+    sources = [
+        name for name in ("paragraphs", "repeats") if name in pages.column_names and pages[name].null_count < len(pages)
+    ]
+    measured = np.asarray(pages["rule"].is_null())
+    for name in sources:
+        measured = measured & np.asarray(pages[name].is_valid())
+    measured = np.flatnonzero(measured)
+    if not sources or not len(measured):
         return {}
     pages = pages.take(pa.array(measured))
-    found = pages["paragraphs"].combine_chunks()
-    lengths = np.asarray(pc.list_value_length(found))
-    inner = pa.Table.from_struct_array(found.flatten())
-    columns = {metric.name: filled(inner[metric.name]) for metric in paragraph.METRICS}
-    failed = judge(paragraph.RULES, columns, values, np.full(inner.num_rows, None))
-    nodes, words = np.asarray(inner["node"]), columns["paragraph_words"]
+    lengths = np.asarray(pc.list_value_length(pages[sources[0]].combine_chunks()))
+    columns: dict[str, Any] = {}
+    for name in sources:
+        inner = pa.Table.from_struct_array(pages[name].combine_chunks().flatten())
+        columns |= {column: filled(inner[column]) for column in inner.column_names}
+    judging = [rule for rule in paragraph.RULES if columns.keys() >= set(rule.metrics)]
+    nodes, words = columns.pop("node"), columns["paragraph_words"]
+    failed = judge(judging, columns, values, np.full(len(nodes), None))
     changed: dict[int, dict[str, Any]] = {}
     start = 0
     for index, (row, length) in enumerate(zip(measured.tolist(), lengths.tolist(), strict=True)):

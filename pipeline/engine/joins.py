@@ -97,6 +97,9 @@ def _by_part(decide: Callable[[Block], Block], partition: int, blocks: Iterable[
 
 
 def split(block: Block, target: np.ndarray) -> Iterator[tuple[int, Block]]:
+    """The rows of each target."""
+    if not len(block):
+        return
     order = np.argsort(target, kind="stable")
     block, target = block[order], target[order]
     bounds = np.concatenate([[0], np.flatnonzero(target[1:] != target[:-1]) + 1, [len(target)]])

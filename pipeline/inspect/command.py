@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from filters import paragraph
 from filters.scorers import named
 from pipeline.errors import BuildError
 from pipeline.inspect.beside import write_beside
@@ -126,11 +127,14 @@ def work_problems(corpus: Finished) -> list[str]:
         return []
     problems = []
     try:
-        image, text = corpus.recipe.image, corpus.recipe.text
-        models = {"scores": named(corpus.recipe.values()), "page_scores": text.perplexity_model,
-                  "similarities": image.clip_model}  # fmt: skip
-        scores = [folder for folder, model in models.items() if model]
-        for folder in (*WORK, *scores):
+        values = corpus.recipe.values()
+        asked = {
+            "repeats": paragraph.active(values, paragraph.COPIES),
+            "scores": named(values),
+            "page_scores": corpus.recipe.text.perplexity_model,
+            "similarities": corpus.recipe.image.clip_model,
+        }
+        for folder in (*WORK, *(name for name, runs in asked.items() if runs)):
             for entry in corpus.work(folder):
                 problem = file_problem(corpus.root, entry._asdict())
                 problems += [f"{entry.path}: {problem}"] if problem else []

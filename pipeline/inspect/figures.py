@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters import image, paragraph, rules
+from filters.rule import Metric
 from filters.scorers import named
 from filters.text import PERPLEXITY
 from pipeline.inspect.finished import Finished
@@ -100,9 +101,10 @@ def metric_figures(corpus: Finished) -> dict[str, Any]:
         pages = corpus.pages(part, of_pages)
         for name in of_pages:
             found[name].add(np.asarray(pages[name].drop_null()))
-        paragraphs = corpus.table(corpus.work("pages")[part], ["paragraphs"])["paragraphs"].combine_chunks().flatten()
-        for name in known.keys() & {metric.name for metric in paragraph.METRICS} if len(paragraphs) else ():
-            found[name].add(np.asarray(paragraphs.field(name)))
+        for stage, column, of_paragraphs in _paragraph_columns(corpus):
+            inner = corpus.table(corpus.work(stage)[part], [column])[column].combine_chunks().flatten()
+            for name in known.keys() & {metric.name for metric in of_paragraphs} if len(inner) else ():
+                found[name].add(np.asarray(inner.field(name)))
     for entry in corpus.work("distinct_images"):
         pictures = corpus.known(entry, PICTURE)
         pictures = pictures.filter(pictures["rule"].is_null())
@@ -116,6 +118,13 @@ def metric_figures(corpus: Finished) -> dict[str, Any]:
         for name in known.keys() & set(scores.column_names):
             found[name].add(np.asarray(scores[name].drop_null()))
     return {name: values.figure(known[name].edges) for name, values in found.items() if len(values.all())}
+
+
+def _paragraph_columns(corpus: Finished) -> list[tuple[str, str, tuple[Metric, ...]]]:
+    """Stage, column and metrics of what is measured of paragraphs."""
+    copies = paragraph.active(corpus.recipe.values(), paragraph.COPIES)
+    counted = [("repeats", "repeats", paragraph.COPY_METRICS)] if copies else []
+    return [("pages", "paragraphs", paragraph.METRICS), *counted]
 
 
 def _document_figures(corpus: Finished) -> dict[str, Any]:

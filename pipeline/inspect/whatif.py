@@ -35,6 +35,7 @@ JUDGED_KEYS = {image.MOST_IMAGES.name} | {
     key.name for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES) for key in rule.keys if key is not FILE
 }
 REFERRED = pa.schema([REFERENCES.field(name) for name in ("owner", "declared")])
+COPY_KEYS = {key.name for rule in paragraph.COPIES for key in rule.keys}
 PICTURE = pa.schema([DISTINCT_IMAGES.field(name) for name in ("content", *image.STORED)])
 
 
@@ -73,7 +74,9 @@ def _changed(before: Recipe, after: Recipe) -> list[str]:
         if value != old[name]:
             if name not in JUDGED_KEYS:
                 raise BuildError(f"--what-if {name}: needs a build; what-if covers {_covered(name)}")
-            if name.startswith("paragraph.") and not paragraph.active(old):
+            if name in COPY_KEYS and not paragraph.active(old, paragraph.COPIES):
+                raise BuildError(f"--what-if {name}: needs a build: this corpus was built without rules on repetition")
+            if name.startswith("paragraph.") and name not in COPY_KEYS and not paragraph.active(old):
                 raise BuildError(f"--what-if {name}: needs a build: this corpus was built without rules on paragraphs")
             shown = [list(side) if isinstance(side, tuple) else side for side in (old[name], value)]
             told.append(f"{name}: {shown[0]} -> {shown[1]}")
@@ -123,19 +126,22 @@ def _passed(rules: np.ndarray) -> np.ndarray:
 def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     entries = {name: corpus.work(name)[index] for name in ("pages", "split", "decisions", "references")}
     pages_now = _objects(corpus.table(entries["split"], ["rule"])["rule"])
-    more = PARAGRAPH_COLUMNS if paragraph.active(corpus.recipe.values()) else ()
+    before = corpus.recipe.values()
+    more = PARAGRAPH_COLUMNS if paragraph.active(before, paragraph.RULES) else ()
     metrics = corpus.table(entries["pages"], [*COLUMNS, *METRICS, "left_out", *more])
     if corpus.recipe.text.perplexity_model:
         scores = corpus.table(corpus.work("page_scores")[index])
         metrics = metrics.append_column(PERPLEXITY.name, scores[PERPLEXITY.name])
+    if paragraph.active(before, paragraph.COPIES):
+        metrics = metrics.append_column("repeats", corpus.table(corpus.work("repeats")[index])["repeats"])
     failed = _pages_again(pages_now, metrics, values)
     verdicts = corpus.table(entries["decisions"], ["row", "node", "rule", "content", "url"])
     references = corpus.known(entries["references"], REFERRED)
     row, now = np.asarray(verdicts["row"]), _objects(verdicts["rule"])
     pictures = _pictures(corpus, references["owner"], verdicts["content"])
     again = np.isin(now.astype(str), [str(rule) for rule in AGAIN]) & np.asarray(pictures["spread"].is_valid())
-    before = now.copy()
-    before[again] = None
+    decided = now.copy()
+    decided[again] = None
     shown = verdicts.select(["row", "node", "content", "url"]).append_column("declared", references["declared"])
     shown = shown.append_column("page_url", metrics["url"].take(verdicts["row"]))
     for name in pictures.column_names[1:]:
@@ -143,7 +149,7 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     if corpus.recipe.image.clip_model:
         similarities = corpus.table(corpus.work("similarities")[index], ["similarity"])
         shown = image.with_similarity(shown, similarities["similarity"])
-    then = image.judge_references(shown, values, before)
+    then = image.judge_references(shown, values, decided)
     then[~_passed(failed)[row]] = CARRIED
 
     before_pictures = ~(_passed(pages_now) | np.isin(pages_now.astype(str), FINAL))

@@ -81,6 +81,19 @@ hash and the rule are stored. `left_out`: number of images left out by extractio
 data was masked, by rule. `paragraphs`: the metrics of each paragraph, null unless the recipe has rules on
 paragraphs."""
 
+REPEATS = pa.schema(
+    [
+        (
+            "repeats",
+            pa.list_(
+                pa.struct([("node", pa.int32()), *((metric.name, metric.type) for metric in paragraph.COPY_METRICS)])
+            ),
+        )
+    ]
+)
+"""work/repeats, row by row like work/pages: for each paragraph, on how many pages and sites it repeats. Only if the
+recipe has rules on that."""
+
 COUNTS = pa.map_(pa.string(), pa.int32())
 VERDICTS = pa.schema(
     [

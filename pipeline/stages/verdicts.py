@@ -24,11 +24,13 @@ class JudgePages(EachTask):
 
     def work(self, task: Task) -> list[FileEntry]:
         values = self.recipe.values()
-        more = PARAGRAPH_COLUMNS if paragraph.active(values) else ()
+        more = PARAGRAPH_COLUMNS if paragraph.active(values, paragraph.RULES) else ()
         pages = tables.read(self.corpus.part("pages", task.number), [*COLUMNS, *METRICS, *more])
         if values[PERPLEXITY_MODEL.name]:
             scores = tables.read(self.corpus.part("page_scores", task.number))
             pages = pages.append_column(PERPLEXITY.name, scores[PERPLEXITY.name])
+        if paragraph.active(values, paragraph.COPIES):
+            pages = pages.append_column("repeats", tables.read(self.corpus.part("repeats", task.number))["repeats"])
         return [tables.write(self.corpus, self.corpus.part("verdicts", task.number), verdicts(pages, values))]
 
 

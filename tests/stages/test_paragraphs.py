@@ -69,3 +69,45 @@ def test_what_if_of_paragraph_rules_is_what_a_build_gives(corpus: Path, tmp_path
         then = {row["rule"]: row["then"] for row in told[name]["rules"] if row["then"]}
         assert then == {row["rule"]: row["count"] for row in built[name]["rules"]}
         assert told[name]["out"][1] == sum(built[name]["out"].values())
+
+
+def page(*paragraphs: str, title: str) -> str:
+    own = f"Only this page tells of {title}, which no other page of this site does, and so it is kept."
+    body = "".join(f"<p>{text}</p>" for text in (own, *paragraphs))
+    return f"<html><body><article><h1>{title}</h1>{body}<img src=a.png></article></body></html>"
+
+
+def test_paragraphs_that_repeat(tmp_path: Path) -> None:
+    three, two = SENTENCE.format("grey"), SENTENCE.format("white")
+    lines = "The harbour is open from eight to five.<br>Ask for the keeper of the lighthouse."
+    other = LONG.replace("boat", "ship")
+    folder = tmp_path / "site"
+    folder.mkdir()
+    pages = {
+        "a": (three, two, lines, other, other.replace("loud", "quiet")),
+        "b": (three, two, "The harbour is open from eight to five."),
+        "c": (three.upper(), "Ask for the keeper of the lighthouse."),
+        "d": ("The harbour is open from eight to five.", "Ask for the keeper of the lighthouse."),
+    }
+    for name, paragraphs in pages.items():
+        (folder / f"{name}.html").write_text(page(*paragraphs, title=f"place {name}"))
+    (folder / "a.png").write_bytes(picture(0))
+    common = ["text.min_words=5", "dedup.near_text=false", "image.max_documents=100"]
+    counted = ["paragraph.max_site_pages=2", "paragraph.max_line_pages=2", "paragraph.max_likeness=0.6"]
+    root = build_here([folder], tmp_path / "corpus", [*common, *counted])
+    rules = {row["rule"]: row["count"] for row in levels(root)["paragraphs"]["rules"]}
+    # three pages each have the sentence and the two lines; on page a the lines are one paragraph
+    assert rules == {"paragraph.repeated": 7, "paragraph.boilerplate": 1, "paragraph.likeness": 1}
+    texts = {row["url"][-6]: row["texts"] for row in pq.read_table(root / "documents/00000.parquet").to_pylist()}
+    assert two in texts["a"][0] and two in texts["b"][0] and other in texts["a"][0]
+    assert not any(
+        three.lower() in text.lower() or "harbour" in text for kept in texts.values() for text in kept if text
+    )
+    looser = ["paragraph.max_site_pages=3", "paragraph.max_line_pages=3"]
+    told = what_if(open_corpus(root), looser)["levels"]
+    again = build_here([root], tmp_path / "again", [*common, *counted, *looser])
+    assert (again / "work/repeats/00000.parquet").samefile(root / "work/repeats/00000.parquet")
+    assert [level["out"][1] for level in told] == [
+        sum(levels(again)[name]["out"].values()) for name in ("pages", "images")
+    ]
+    assert levels(again)["paragraphs"]["rules"] == [{"rule": "paragraph.likeness", "count": 1}]
