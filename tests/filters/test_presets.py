@@ -74,6 +74,7 @@ OBELICS_PARAGRAPHS = [
     ("paragraph.punctuation", "punctuation", 0.001, 0.001 - STEP),
     ("paragraph.common_words", "common_words", 0.8, 0.8 - STEP),
     ("paragraph.spam_words", "spam_words", 0.12 - STEP, 0.12),
+    ("paragraph.repeated", "site_pages", 2, 3),
 ]
 MMC4_PARAGRAPHS = [
     ("paragraph.words", "plain_words", 3, 2),
@@ -131,6 +132,7 @@ def test_both_sides_of_a_threshold_on_paragraphs(
     values = load(preset).values() | LISTS
     (good,) = paragraph.measure([GOOD], "en", values)
     good |= {"paragraph_flagged_words": 0.0, "paragraph_common_words": 1.0, "paragraph_spam_words": 0.0}
+    good |= {metric.name: 1 for metric in paragraph.COPY_METRICS[1:]}
     assert first_failure(paragraph.RULES, good | {f"paragraph_{metric}": inside}, values) is None
     assert first_failure(paragraph.RULES, good | {f"paragraph_{metric}": outside}, values) == rule
 
