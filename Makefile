@@ -4,7 +4,7 @@ BIN = .venv/bin
 DEMO ?= demo
 DEMO_PAGES ?= 800
 
-.PHONY: setup demo test test-slow chaos browser lint bench clean
+.PHONY: setup demo test test-slow s3-test chaos browser lint bench clean
 
 setup: .venv/ready
 
@@ -29,10 +29,15 @@ demo: setup
 
 # Many tests wait, for servers, signals and timeouts: three processes keep two cores busy.
 test: setup browser
-	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not s3" -n 3 --dist loadfile
 
 test-slow: setup browser
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not s3"
+
+# Builds, readers and commands on s3://, at moto's server on a loopback address.
+s3-test: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-s3.txt
+	$(BIN)/python -m pytest -m s3
 
 # Builds whose processes are killed at random, 50 times.
 chaos: setup

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.inspect import finished
 from shards.readers import read_documents, read_windows
+from shards.store import located
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Corpus:
 
 
 def open_corpus(path: str | os.PathLike[str]) -> Corpus:
-    """Open a corpus built by `m3w build`.
+    """Open a corpus built by `m3w build`, in a directory or in a store (s3://BUCKET/PREFIX, gs://BUCKET/PREFIX).
 
     Raises BuildError if the directory is not a corpus, is not finished, or has another version's format."""
-    opened = finished.open_corpus(Path(path))
+    opened = finished.open_corpus(located(path))
     return Corpus(opened.root, opened.manifest)
 
 

@@ -18,6 +18,7 @@ from openm3w.windows import Decode, Loading, Sample
 from pipeline.inspect import finished
 from shards.flat import DESCRIPTION
 from shards.readers import draw_windows
+from shards.store import parquet_source
 from shards.tokenizer import Tokenizer
 from shards.windows import RECIPE_KEYS, Window, WindowOptions
 
@@ -145,7 +146,7 @@ class DrawnWindows(Loading, IterableDataset):
 
 def _row_groups(paths: Iterable[Path], split: str) -> Iterator[_RowGroup]:
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(parquet_source(path)) as file:
             for number in range(file.num_row_groups):
                 splits = file.read_row_group(number, ["split"])["split"]
                 rows = np.flatnonzero(pc.is_in(splits, pa.array([split, "mixed"])))
@@ -156,7 +157,7 @@ def _row_groups(paths: Iterable[Path], split: str) -> Iterator[_RowGroup]:
 def _documents(block: list[_RowGroup]) -> pa.Table:
     tables = []
     for group in block:
-        with pq.ParquetFile(group.path) as file:
+        with pq.ParquetFile(parquet_source(group.path)) as file:
             tables.append(file.read_row_group(group.number).take(group.rows))
     return pa.concat_tables(tables)
 

@@ -21,7 +21,7 @@ from pipeline.images.header import Header, ImageDropped, read_header
 from shards.draws import hash64
 from shards.flat import read_flat, read_image_index
 from shards.readers import next_image, previous_image
-from shards.tar import read_member
+from shards.tar import read_images
 
 Sample = dict[str, Any]
 Decode = Callable[[bytes], Any]
@@ -205,7 +205,7 @@ class Loading:
         follow = hash64(f"next\n{self.seed}\n{self.epoch}\n{name}") < self.p_next * 2**64
         folder = self.corpus.root / "images"
         try:
-            images = [self._decode(read_member(folder / tar, offset, length)) for tar, offset, length in places]
+            images = [self._decode(data) for data in read_images(folder, places)]
         except (ValueError, OSError) as error:
             raise ValueError(f"window {name}: an image cannot be read ({error}): run m3w verify") from error
         return {

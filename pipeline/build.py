@@ -42,6 +42,7 @@ from pipeline.stages.step import Build, Step
 from pipeline.stages.tokenizer import MakeTokenizer, tokenizer_digest
 from pipeline.stages.verdicts import JudgePages
 from pipeline.stages.windows import CutWindows
+from shards.store import RemotePath, located
 
 
 def _taken_down(build: Build) -> str:
@@ -183,14 +184,17 @@ def build(
     if not inputs:
         raise BuildError("no input: give WARC files or folders of HTML")
     source = _corpus_of(inputs)
+    if isinstance(root, RemotePath) and (source or network.open):
+        what = "a corpus as input" if source else "--contact and --allow-private"
+        raise BuildError(f"-o {root}: {what} needs a local output directory: copy it to the store when it is finished")
     paths = [source.resolve()] if source else parts.resolve(inputs, progress.note)
     corpus = CorpusDirectory(root.resolve())
     with nothing_left(corpus.root):
         changed = claim(corpus, recipe, paths)
         if changed:
             progress.note(f"changed since the last build: {', '.join(changed)}")
-        with corpus.locked():
-            log, cores = corpus.work("worker.log"), os.cpu_count() or 1
+        with corpus.locked(progress.note) as corpus:
+            log, cores = corpus.scratch("worker.log"), os.cpu_count() or 1
             with Runner.from_options(beam_options, log, cores, "pipeline.stages.preload") as runner:
                 if runner.remote or not runner.workers:
                     progress.note("limits.record_seconds has no effect: it needs worker processes on this machine")
@@ -211,7 +215,9 @@ def build(
 
 def _corpus_of(inputs: Sequence[str]) -> Path | None:
     """The corpus that is the input, if it is one."""
-    corpora = [Path(text) for text in inputs if is_corpus(Path(text))]
+    corpora = [located(text) for text in inputs if is_corpus(located(text))]
+    if corpora and isinstance(corpora[0], RemotePath):
+        raise BuildError(f"{corpora[0]}: a corpus as input must be a local directory: copy it first")
     if corpora and len(inputs) > 1:
         raise BuildError(f"{corpora[0]} is a corpus: give it as the only input")
     return corpora[0] if corpora else None

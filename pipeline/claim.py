@@ -24,6 +24,7 @@ from pipeline.sources.folder import printable
 from pipeline.stages.parts import Input
 from shards.files import atomic
 from shards.records import other_format
+from shards.store import RemotePath
 
 CHANGEABLE = ("windows.", "split.")
 OURS = {
@@ -39,7 +40,7 @@ def nothing_left(root: Path) -> Iterator[None]:
     try:
         yield
     except BuildError:
-        if new and not (root / "recipe.toml").exists():
+        if new and not isinstance(root, RemotePath) and not (root / "recipe.toml").exists():
             shutil.rmtree(root, ignore_errors=True)
         raise
 

@@ -68,7 +68,7 @@ def dry_run(inputs: Sequence[str], root: Path, recipe: Recipe, base_url: str, be
     paths = parts.resolve(inputs)
     corpus = CorpusDirectory(root.resolve())
     may_claim(corpus, recipe, paths)
-    runner = Runner.from_options(beam_options, corpus.work("worker.log"), os.cpu_count() or 1, "")
+    runner = Runner.from_options(beam_options, corpus.scratch("worker.log"), os.cpu_count() or 1, "")
     cut = parts.cut(None, paths, base_url)
     every = cut.parts.parts
     chosen = _sample(every)

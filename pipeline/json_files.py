@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BuildError
-from shards.files import atomic
+from shards.files import Output, atomic
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value atomically, with sorted keys.
+def write_json(path: Path, value: Any) -> Output:
+    """Write a value atomically, with sorted keys; the same value gives the same bytes.
 
     File names that are not UTF-8 contain lone surrogates, which Python and JSON escape in the same way."""
     with atomic(path) as file:
         text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
         file.write(text.encode("utf-8", "backslashreplace"))
+    return file
 
 
 def read_json(path: Path) -> Any:

@@ -37,7 +37,11 @@ WRITTEN = {
 
 
 def write_manifest(corpus: CorpusDirectory, recipe: Recipe, parts: Parts, stages: dict[str, list[FileEntry]]) -> None:
-    """Write manifest.json after deleting files of earlier builds that it does not list."""
+    """Write manifest.json after deleting what killed writers left, and files of earlier builds that it does not list.
+
+    Raises BuildError if a newer build owns the corpus."""
+    corpus.check_owner()
+    corpus.sweep()
     kept = [
         entry for name in ("documents", "distinct_images", "images", "tokenizer", "shards") for entry in stages[name]
     ]

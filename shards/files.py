@@ -3,24 +3,31 @@
 import hashlib
 import io
 import os
-import threading
+import re
+import socket
+import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from shards.store import RemotePath, located
 
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 3
 ROW_GROUP = 16_384
 """Rows per row group in tables without images."""
+HOST = re.sub("[^A-Za-z0-9-]", "", socket.gethostname())[:32]
 
 
 class Output(io.RawIOBase):
     """A file being written sequentially. `size` and `sha256` (hex) cover what was written so far."""
 
-    def __init__(self, file: io.BufferedWriter, path: Path) -> None:
+    def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file = file
         self._path = path
         self._hash = hashlib.sha256()
@@ -51,11 +58,19 @@ class Output(io.RawIOBase):
 def atomic(path: str | os.PathLike[str]) -> Iterator[Output]:
     """Write `path` atomically: it appears when the block ends without an error, with all bytes synced to disk.
 
-    Until then a hidden file beside it holds the bytes; an error removes it. The folder must exist. `size` and `sha256`
-    of the yielded `Output` stay readable after the block.
+    Until then a hidden file beside it holds the bytes, whose name no other process or host uses; an error removes it.
+    The folder must exist. An object of a store is first written to the local disk, and uploaded at the end. `size` and
+    `sha256` of the yielded `Output` stay readable after the block.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    path = located(path)
+    if isinstance(path, RemotePath):
+        with tempfile.NamedTemporaryFile(prefix="openm3w-") as spool:
+            output = Output(spool, Path(spool.name))
+            yield output
+            spool.flush()
+            path.upload(spool, spool.name, output.size)
+        return
+    temporary = path.with_name(f".{path.name}.{HOST}-{uuid.uuid4().hex[:12]}.tmp")
     try:
         with temporary.open("wb") as file:
             output = Output(file, path)
@@ -74,7 +89,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Output]:
 def remove(path: Path) -> None:
     """Remove a file before writing anything that must not be read together with it, even after a power cut."""
     path.unlink()
-    _sync(path.parent)
+    if not isinstance(path, RemotePath):
+        _sync(path.parent)
 
 
 def _sync(folder: Path) -> None:

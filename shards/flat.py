@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from shards.readers import read_windows
 from shards.records import STORED, WINDOWS
+from shards.store import parquet_source
 
 DESCRIPTION = ("window_id", "doc_id", "url", "site", "language", "token_start", "tokenizer")
 _HASH = "image_metadata.list.element.stored_sha256"
@@ -59,7 +60,7 @@ def read_image_index(paths: Iterable[Path]) -> tuple[pa.Array, Places]:
     tables = [schema.empty_table()]
     for path in paths:
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(parquet_source(path)) as file:
                 tables.append(file.read(schema.names).cast(schema))
         except (OSError, ValueError) as error:  # pyarrow's errors are both
             raise ValueError(f"{path} is not an index of images ({error}): run m3w verify") from error
@@ -100,7 +101,7 @@ def read_flat(paths: Iterable[Path], hashes: pa.Array) -> FlatWindows:
 
 def _parquet(path: Path) -> pa.Table:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(parquet_source(path)) as file:
             table = file.read([*DESCRIPTION, "input_ids", "image_positions", _HASH])
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is not a complete shard of windows: {error}") from error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from shards.store import located, parquet_source
 from shards.tar import members
 from shards.tokenizer import Tokenizer
 from shards.windows import Window, WindowOptions, document_windows
@@ -32,7 +33,7 @@ def read_windows(paths: Iterable[str | Path], *, columns: list[str] | None = Non
 
     Each is a dict of the columns of `shards.records.WINDOWS`, or only of `columns`; `input_ids` and `image_positions`
     are int32 arrays, `images` a list of encoded images. Raises ValueError, naming the file, if one is damaged."""
-    for path in map(Path, paths):
+    for path in map(located, paths):
         try:
             yield from (_parquet_rows if path.suffix == ".parquet" else _tar_rows)(path, columns)
         except (ValueError, KeyError, TypeError, OSError) as error:
@@ -40,7 +41,7 @@ def read_windows(paths: Iterable[str | Path], *, columns: list[str] | None = Non
 
 
 def _parquet_rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(parquet_source(path)) as file:
         for batch in file.iter_batches(batch_size=64, columns=columns):
             for row in batch.to_pylist():
                 if "images" in row:
@@ -86,8 +87,8 @@ def _with_arrays(row: dict[str, Any]) -> dict[str, Any]:
 
 def read_documents(paths: Iterable[str | Path], *, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Read the rows of documents/*.parquet, file by file."""
-    for path in map(Path, paths):
-        with pq.ParquetFile(path) as file:
+    for path in map(located, paths):
+        with pq.ParquetFile(parquet_source(path)) as file:
             for batch in file.iter_batches(batch_size=64, columns=columns):
                 yield from batch.to_pylist()
 

@@ -17,6 +17,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from shards.errors import first_line
+from shards.store import located
 
 IMAGE_MARKER = "<image>"
 EOC_MARKER = "<|endofchunk|>"
@@ -204,8 +205,8 @@ def load_tokenizer(source: str) -> Tokenizer:
 def tokenizer_file(source: str) -> Path | None:
     """The file of the tokenizer `source`, whether or not it exists; None for a Hugging Face name."""
     if source.startswith("corpus:"):
-        return Path(source.removeprefix("corpus:")) / FILE_NAME
-    path = Path(source)
+        return located(source.removeprefix("corpus:")) / FILE_NAME
+    path = located(source)
     if path.is_dir():
         return path / FILE_NAME
     return path if source.endswith((".gguf", ".json")) or path.exists() else None

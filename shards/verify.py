@@ -16,12 +16,15 @@ import pyarrow.parquet as pq
 from shards.errors import first_line
 from shards.readers import read_windows
 from shards.records import DOCUMENTS, WINDOWS, stored_nodes
-from shards.tar import members, read_member
+from shards.store import RemotePath, parquet_source
+from shards.tar import members, read_members
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 
 FOLDERS = ("documents", "images", "windows")
 TOLD = 3
 """Problems of one kind listed per file; the rest are counted."""
+AT_ONCE = 256
+"""Images of a corpus in a store that are read together."""
 SPLITS = {"train": ("train", "mixed"), "validation": ("validation", "mixed")}
 """Splits of documents that the windows of a split may come from."""
 
@@ -80,7 +83,7 @@ def file_problem(corpus: Path, entry: dict[str, Any]) -> str | None:
 def _rows_problem(path: Path, entry: dict[str, Any]) -> str | None:
     try:
         if path.suffix == ".parquet":
-            rows = pq.read_metadata(path).num_rows
+            rows = pq.read_metadata(parquet_source(path)).num_rows
         elif path.suffix == ".tar":
             with path.open("rb") as file:
                 is_windows = entry["path"].startswith("windows/")
@@ -113,7 +116,7 @@ def _documents(
             complete = False
             continue
         told = _Told(report, path)
-        for batch in pq.ParquetFile(corpus / path).iter_batches(512):
+        for batch in pq.ParquetFile(parquet_source(corpus / path)).iter_batches(512):
             if not set(DOCUMENTS.names) <= set(batch.schema.names):
                 told(f"columns are missing: {sorted(set(DOCUMENTS.names) - set(batch.schema.names))}")
                 break
@@ -144,7 +147,7 @@ def _pictures(
     tables = [places]
     for path in sorted(whole):
         if path.startswith("images/") and path.endswith(".parquet"):
-            index = pq.read_table(corpus / path, columns=PLACE.names, partitioning=None)
+            index = pq.read_table(parquet_source(corpus / path), columns=PLACE.names, partitioning=None)
             tables.append(index.filter(index["tar"].is_valid()).cast(PLACE))
     everything = _distinct(tables).sort_by([("tar", "ascending"), ("offset", "ascending")])
     report.pictures = everything.num_rows
@@ -154,16 +157,23 @@ def _pictures(
         if path not in entries:
             told("referenced by documents or the index, but not in the manifest")
             continue
-        for row in everything.filter(pc.equal(everything["tar"], name)).to_pylist():
-            try:
-                data = read_member(corpus / path, row["offset"], row["length"])
-            except (OSError, ValueError) as error:
-                told(f"image at {row['offset']}: {first_line(error)}")
-                continue
-            if hashlib.sha256(data).digest() != row["stored_sha256"]:
-                told(f"image at {row['offset']}: its bytes do not match the hash {row['stored_sha256'].hex()[:12]}…")
+        rows = everything.filter(pc.equal(everything["tar"], name)).to_pylist()
+        at_once = AT_ONCE if isinstance(corpus, RemotePath) else 1
+        for start in range(0, len(rows), at_once):
+            _images(corpus / path, rows[start : start + at_once], told)
         told.end()
     return everything["stored_sha256"].unique()
+
+
+def _images(tar: Path, rows: list[dict[str, Any]], told: "_Told") -> None:
+    try:
+        found = read_members(tar, [(row["offset"], row["length"]) for row in rows])
+    except (OSError, ValueError) as error:
+        told(f"image at {rows[0]['offset']}: {first_line(error)}")
+        return
+    for row, data in zip(rows, found, strict=True):
+        if hashlib.sha256(data).digest() != row["stored_sha256"]:
+            told(f"image at {row['offset']}: its bytes do not match the hash {row['stored_sha256'].hex()[:12]}…")
 
 
 def _windows(

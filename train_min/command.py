@@ -7,13 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
+from shards.store import RemotePath, located
 from train_min import TrainError
 from train_min.options import DATA, FEW_SHOT, RUN, TrainOptions
 
 
 def train(
     context: typer.Context,
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")],
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", parser=located, help="A corpus directory, or s3://BUCKET/PREFIX.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -59,6 +62,8 @@ def train(
         raise TrainError("--score, --few-shot and --against are different commands: run one after the other")
     name = "scores" if score else "few-shot" if options.few_shot else "default"
     out = output or corpus / "runs" / (name if against is None else f"against-{against.resolve().name}")
+    if isinstance(out, RemotePath):
+        raise TrainError(f"-o DIR is needed: a run is written to a local directory, not to {out}")
     if (score or against is not None) and _is_default(context, "seeds"):
         options = replace(options, seeds=SCORE_SEEDS if score else SEEDS)
     if options.few_shot:

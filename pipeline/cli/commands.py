@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from shards.store import is_address, located
 from train_min import TrainError
 from train_min.command import train
 
@@ -70,13 +71,17 @@ CommonCrawl = Annotated[
 Takedown = Annotated[
     Path | None, typer.Option(metavar="FILE", help="URLs, hosts and sha256 sums of images to leave out.")
 ]
-CorpusDir = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus directory.")]
+CorpusDir = Annotated[
+    Path, typer.Argument(metavar="CORPUS", parser=located, help="A corpus directory, or s3://BUCKET/PREFIX.")
+]
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
 def build(
     context: typer.Context,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="CORPUS", help="Output directory.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="CORPUS", parser=located, help="Output directory, or s3://...")
+    ],
     inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUTS)] = None,
     recipe: RecipeName = None,
     settings: Settings = None,
@@ -112,7 +117,7 @@ def build(
 
     network = Network(fetch and not dry_run, retry_failed, contact, tuple(allow_private or ()))
     inputs = inputs or []
-    own = next((text for text in inputs if is_corpus(Path(text))), None)
+    own = next((text for text in inputs if is_corpus(located(text))), None)
     changed = [*(settings or ()), *([f"page.takedown={json.dumps(str(takedown.resolve()))}"] if takedown else [])]
     resolved = load(recipe or (f"{own}/recipe.toml" if own else "web"), changed)
     ours = partial(claim, CorpusDirectory(output.resolve()), resolved, [])
@@ -225,7 +230,8 @@ def inspect(
         ),
     ] = None,
     beside: Annotated[
-        Path | None, typer.Option(metavar="CORPUS", help="Compare with this corpus, and write CORPUS/beside.html.")
+        Path | None,
+        typer.Option(metavar="CORPUS", parser=located, help="Compare with this corpus, and write CORPUS/beside.html."),
     ] = None,
 ) -> None:
     """Show what a corpus holds and what was dropped, and write report.html."""
@@ -450,8 +456,8 @@ def run(arguments: list[str]) -> None:
         at = arguments.index("--")
         _beam_options[:] = arguments[at + 1 :]
         arguments = arguments[:at]
-    if (address := _address(arguments)) is not None:
-        sys.exit(_failed(f"{address}: object stores are not supported: use a local path, or a mounted one", 2))
+    if (refused := _address_refused(arguments)) is not None:
+        sys.exit(_failed(refused, 2))
     if _beam_options and arguments[:1] not in (["build"], ["crawl"]):
         sys.exit(_failed(f"{_beam_options[0]}: only build and crawl take options after --", 2))
     from pipeline.errors import BuildError
@@ -465,17 +471,40 @@ def run(arguments: list[str]) -> None:
 
 
 STORES = ("abfs", "abfss", "az", "gcs", "gs", "hdfs", "oss", "s3", "s3a", "wasb", "wasbs", "webhdfs")
+ADDRESSED = {
+    "build": ("", "-o", "--output", "--warc-prefix"),
+    "inspect": ("", "--beside"),
+    **dict.fromkeys(("verify", "view", "export", "train"), ("",)),
+}
+"""Arguments of each command that may be addresses in an object store; "" for those without a name."""
 
 
-def _address(arguments: list[str]) -> str | None:
-    """The first argument that is an address where a path belongs: s3://BUCKET would be a folder named s3:."""
+def _address_refused(arguments: list[str]) -> str | None:
+    """Why the first argument is refused that is an address where a path belongs: `Path` would make s3://BUCKET a folder
+    named s3:."""
     for before, argument in pairwise(["", *arguments]):
-        value = argument.partition("=")[2] if argument.startswith("--") else argument.removeprefix("-o")
-        output = before in ("-o", "--output") or argument.startswith(("-o", "--output="))
+        name, _, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if argument.startswith("-o"):
+            name, value = "-o", argument.removeprefix("-o")
+        elif not name and before.startswith("-") and "=" not in before and before not in _flags(arguments[0]):
+            name = before
         scheme, colon, _ = value.partition("://")
-        if colon and (scheme.lower() in STORES or output):
-            return value
+        if not colon or not (scheme.lower() in STORES or name in ("-o", "--output")):
+            continue
+        if not is_address(value):
+            return f"{value}: this kind of object store is not supported: use s3://, gs://, or a local path"
+        if name not in ADDRESSED.get(arguments[0], ()):
+            command = f"m3w {arguments[0]} {name}".rstrip()
+            return f"{value}: object stores are not supported by {command}: use a local path"
     return None
+
+
+def _flags(command: str) -> set[str]:
+    """The options of a command that take no value."""
+    commands: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+    parameters = commands[command].params if command in commands else ()
+    flags = (one for one in parameters if getattr(one, "is_flag", False))
+    return {name for one in flags for name in (*one.opts, *one.secondary_opts)}
 
 
 def _failed(message: str, status: int = 1) -> int:

@@ -12,6 +12,7 @@ from pipeline.display import Display
 from pipeline.errors import BuildError
 from pipeline.fetch import DEFAULT_LIMITS
 from pipeline.stages.fetch import Network
+from shards.store import RemotePath, located
 
 URLS = (".txt", ".txt.gz", ".urls")
 OUTCOMES = ("fetched", "failed", "disallowed", "left")
@@ -35,8 +36,8 @@ def with_lists(
     named = [] if warcs.crawl is None else warcs.crawl_files(corpus, network, claim)
     seeds: list[str] = []
     for text in inputs:
-        path = Path(text)
-        if text.startswith(("http://", "https://")) or (text.endswith(URLS) and path.is_file()) or _has_urls(path):
+        path = located(text)
+        if text.startswith(("http://", "https://")) or _has_urls(path):
             seeds.append(text)
         elif text.endswith(SUFFIXES):
             named += warcs.files(path, corpus, network, claim)
@@ -52,9 +53,10 @@ def with_lists(
 
 
 def _has_urls(path: Path) -> bool:
-    if path.suffix != ".parquet" or not path.is_file():
+    """Whether a local file is a list of URLs."""
+    if isinstance(path, RemotePath) or not path.name.endswith((*URLS, ".parquet")) or not path.is_file():
         return False
-    return "url" in lists.columns(path)
+    return path.suffix != ".parquet" or "url" in lists.columns(path)
 
 
 def _crawled(

@@ -13,6 +13,7 @@ from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
 from pipeline.fetch import Client, Networks
 from pipeline.stages.fetch import Network
+from shards.store import is_address, located
 
 SUFFIXES = (".paths", ".paths.gz")
 COMMON_CRAWL = "https://data.commoncrawl.org/"
@@ -33,8 +34,8 @@ class WarcLists:
     def __post_init__(self) -> None:
         if not 0 < self.sample <= 1:
             raise BuildError(f"--sample {self.sample:g}: a share above 0 and at most 1")
-        if "://" in self.prefix and not self.remote:
-            raise BuildError(f"--warc-prefix {self.prefix}: a folder, or a URL with https:// or http://")
+        if "://" in self.prefix and not (self.remote or is_address(self.prefix)):
+            raise BuildError(f"--warc-prefix {self.prefix}: a folder, or a URL with https://, http://, s3:// or gs://")
         if self.crawl is not None and not CRAWL.fullmatch(self.crawl):
             raise BuildError(f"--cc {self.crawl}: the name of a crawl, such as CC-MAIN-2025-05")
 
@@ -47,7 +48,7 @@ class WarcLists:
         name = f"crawl-data/{self.crawl}/warc.paths.gz"
         below = WarcLists(self.prefix or COMMON_CRAWL, self.sample, self.crawl)
         if not below.remote:
-            return below.files(Path(self.prefix) / name, corpus, network, claim)
+            return below.files(located(self.prefix) / name, corpus, network, claim)
         url = f"{below.prefix.rstrip('/')}/{name}"
         path = _download({0: url}, corpus, network, claim, lambda number, url: f"{self.crawl}.paths.gz")[0]
         return below.files(path, corpus, network, claim)
@@ -63,7 +64,7 @@ class WarcLists:
         if self.remote:
             urls = {number: f"{self.prefix.rstrip('/')}/{lines[number].lstrip('/')}" for number in chosen}
             return [str(found) for found in _download(urls, corpus, network, claim, None)]
-        found = [Path(self.prefix or path.parent) / lines[number] for number in chosen]
+        found = [located(self.prefix or path.parent) / lines[number] for number in chosen]
         for warc in found:
             if not warc.is_file():
                 raise BuildError(

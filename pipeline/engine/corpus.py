@@ -1,19 +1,24 @@
 """The paths in a corpus directory."""
 
-import fcntl
-from collections.abc import Iterable, Iterator
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import BuildError
+from pipeline.engine.owner import Owner, owned
+from shards.store import RemotePath
 
 
 @dataclass(frozen=True)
 class CorpusDirectory:
-    """A corpus directory. Parts and shards are numbered from 0; file names have at least five digits."""
+    """A corpus directory, and the right to write it. Parts and shards are numbered from 0; file names have at least
+    five digits."""
 
     root: Path
+    owner: Owner | None = None
 
     def part(self, stage: str, part: int, suffix: str = "parquet") -> Path:
         """A file of one part: documents/ and images/ at the top level, other stages under work/."""
@@ -23,6 +28,16 @@ class CorpusDirectory:
     def work(self, name: str) -> Path:
         return self.root / "work" / name
 
+    def scratch(self, name: str) -> Path:
+        """A file of this machine: what workers write in place, under work/ or, for a corpus in a store, in a temporary
+        folder that a rerun finds again."""
+        if not isinstance(self.root, RemotePath):
+            return self.work(name)
+        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
+        path = Path(tempfile.gettempdir()) / f"openm3w-{os.getuid()}-{digest}" / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
     def relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
@@ -31,22 +46,27 @@ class CorpusDirectory:
         return self.work(f"{stage}/{task:05d}.done.json")
 
     def journal(self, stage: str, task: int) -> Path:
-        return self.work(f"{stage}/{task:05d}.journal")
+        return self.scratch(f"{stage}/{task:05d}.journal")
 
     def prepare(self, stages: Iterable[str]) -> None:
         """Create the folders of stages, and delete what a killed writer left."""
-        for left_over in self.root.rglob(".*.tmp"):
-            left_over.unlink()
+        self.sweep()
         for stage in stages:
             self.part(stage, 0).parent.mkdir(parents=True, exist_ok=True)
         (self.root / "windows").mkdir(exist_ok=True)
 
+    def sweep(self) -> None:
+        """Delete what killed writers left. An object of a store has no temporary form."""
+        for left_over in () if isinstance(self.root, RemotePath) else self.root.rglob(".*.tmp"):
+            left_over.unlink(missing_ok=True)
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the directory against a second build. Raises BuildError if one is running."""
-        with (self.root / "work" / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BuildError(f"another build is writing {self.root}: wait for it, or choose another -o") from None
-            yield
+    def locked(self, note: Callable[[str], None] = lambda text: None) -> Iterator["CorpusDirectory"]:
+        """The directory as owned by this build. Raises BuildError if another build is writing it."""
+        with owned(self.work("generations"), self.scratch("lock"), note) as owner:
+            yield replace(self, owner=owner)
+
+    def check_owner(self) -> None:
+        """Raises BuildError if a newer build owns the directory."""
+        if self.owner is not None:
+            self.owner.check()

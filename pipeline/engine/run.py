@@ -108,13 +108,14 @@ class Engine:
         return files
 
     def _pending(self, stage: Stage, tasks: Sequence[Task]) -> list[Task]:
-        return [task for task in tasks if stage.done(self.corpus, task.number) is None]
+        done = stage.all_done(self.corpus, [task.number for task in tasks])
+        return [task for task, files in zip(tasks, done, strict=True) if files is None]
 
     def _complete(self, stage: Stage) -> list[FileEntry]:
         """Write the stage's manifest and return the files of all tasks, in order."""
         files: list[FileEntry] = []
-        for task in stage.tasks:
-            entries = stage.done(self.corpus, task.number)
+        done = stage.all_done(self.corpus, [task.number for task in stage.tasks])
+        for task, entries in zip(stage.tasks, done, strict=True):
             if entries is None:
                 raise BuildError(
                     f"stage {stage.name} ended without its part {task.number}; rerun the command to resume"
@@ -129,7 +130,7 @@ class Engine:
             if self.runner.remote:
                 tasks = pipeline | "Tasks" >> beam.Create(pending) | "Spread" >> beam.Reshuffle()
             else:
-                queue = self.corpus.work(f"{stage.name}/queue")
+                queue = self.corpus.scratch(f"{stage.name}/queue")
                 queue.write_bytes(struct.pack("<q", 0))
                 slots = pipeline | "Slots" >> beam.Create(range(max(1, workers)))
                 tasks = slots | "Pull" >> beam.FlatMap(pull, queue=queue, tasks=pending)

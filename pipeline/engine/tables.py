@@ -15,6 +15,7 @@ from pipeline.errors import BuildError
 from pipeline.json_files import write_json
 from pipeline.urls import key_of
 from shards.files import write_table
+from shards.store import parquet_source
 
 BATCH = 512
 
@@ -70,10 +71,12 @@ def write(corpus: CorpusDirectory, path: Path, table: pa.Table) -> FileEntry:
 
 def write_value(corpus: CorpusDirectory, path: Path, value: Any) -> FileEntry:
     """Write a small value as JSON; the same value gives the same bytes."""
-    write_json(path, value)
-    data = path.read_bytes()
-    return FileEntry(corpus.relative(path), 1, len(data), hashlib.sha256(data).hexdigest())
+    written = write_json(path, value)
+    return FileEntry(corpus.relative(path), 1, written.size, written.sha256)
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    return pq.read_table(path, columns=None if columns is None else list(columns), use_threads=False, partitioning=None)
+    source = parquet_source(path)
+    return pq.read_table(
+        source, columns=None if columns is None else list(columns), use_threads=False, partitioning=None
+    )

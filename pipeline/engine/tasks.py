@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.json_files import read_json, write_json
+from shards.store import RemotePath, read_many, sizes
 
 
 @dataclass(frozen=True)
@@ -59,21 +60,52 @@ class Stage:
         """The files of one task if it is done for this key, else None."""
         return self._entries(corpus, corpus.marker(self.name, task))
 
+    def all_done(self, corpus: CorpusDirectory, tasks: Sequence[int]) -> list[list[FileEntry] | None]:
+        """`done` of several tasks, of a corpus in a store by few requests."""
+        if not isinstance(corpus.root, RemotePath):
+            return [self.done(corpus, task) for task in tasks]
+        markers = [corpus.marker(self.name, task) for task in tasks]
+        there = sizes(corpus.work(self.name))
+        written = [marker for marker in markers if marker in there]
+        values = dict(zip(written, map(_value, read_many(written)), strict=True))
+        return _listed(corpus, [self._files(values.get(marker)) for marker in markers])
+
     def complete(self, corpus: CorpusDirectory, files: list[FileEntry]) -> None:
-        """Write the manifest, after every file it lists."""
+        """Write the manifest, after every file it lists. Raises BuildError if a newer build owns the corpus."""
+        corpus.check_owner()
         write_json(self.manifest(corpus), {"key": self.key, "files": [vars(entry) for entry in files]})
 
     def _entries(self, corpus: CorpusDirectory, path: Path) -> list[FileEntry] | None:
-        value = read_json(path)
+        files = self._files(read_json(path))
+        if isinstance(corpus.root, RemotePath):
+            return _listed(corpus, [files])[0]
+        return files if files is not None and all(_there(corpus, entry) for entry in files) else None
+
+    def _files(self, value: Any) -> list[FileEntry] | None:
+        """The files of a marker or manifest with this key."""
         if value is None or value["key"] != self.key:
             return None
-        files = [FileEntry(**entry) for entry in value["files"]]
-        return files if all(_there(corpus, entry) for entry in files) else None
+        return [FileEntry(**entry) for entry in value["files"]]
 
 
 def mark(corpus: CorpusDirectory, stage: str, key: str, task: int, files: list[FileEntry]) -> None:
-    """Write the marker of a task, after all of its files."""
+    """Write the marker of a task, after all of its files. Raises BuildError if a newer build owns the corpus."""
+    corpus.check_owner()
     write_json(corpus.marker(stage, task), {"key": key, "files": [vars(entry) for entry in files]})
+
+
+def _value(data: bytes | None) -> Any:
+    return None if data is None else json.loads(data)
+
+
+def _listed(corpus: CorpusDirectory, tasks: list[list[FileEntry] | None]) -> list[list[FileEntry] | None]:
+    """Lists of files of a corpus in a store, None for one of which a file is missing: by one listing of each folder."""
+    folders = {(corpus.root / entry.path).parent for files in tasks for entry in files or ()}
+    there = {path: size for folder in folders for path, size in sizes(folder).items()}
+    return [
+        files if files is not None and all(there.get(corpus.root / e.path) == e.bytes for e in files) else None
+        for files in tasks
+    ]
 
 
 def _there(corpus: CorpusDirectory, entry: FileEntry) -> bool:

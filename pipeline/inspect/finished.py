@@ -17,6 +17,7 @@ from pipeline.stages.schemas import PAGES, VERDICTS
 from shards.errors import first_line
 from shards.readers import read_windows
 from shards.records import other_format
+from shards.store import parquet_source
 from shards.tokenizer import Tokenizer, load_tokenizer
 
 STAGE_OF = {"records": "pages", "coverage": "windows"}
@@ -64,7 +65,7 @@ class Finished:
         """Read columns of a Parquet file. Raises BuildError, naming the file, if it is missing or damaged."""
         try:
             # for small files ten times as fast as pyarrow.parquet.read_table
-            with pq.ParquetFile(self.path(entry)) as file:
+            with pq.ParquetFile(parquet_source(self.path(entry))) as file:
                 _complete(file, entry.path, columns or ())
                 return file.read(None if columns is None else list(columns))
         except (OSError, pa.ArrowException) as error:
@@ -73,7 +74,7 @@ class Finished:
     def known(self, entry: ListedFile, schema: pa.Schema) -> pa.Table:
         """The columns of `schema`; those that a corpus of an older version lacks are null."""
         try:
-            with pq.ParquetFile(self.path(entry)) as file:
+            with pq.ParquetFile(parquet_source(self.path(entry))) as file:
                 there = set(file.schema_arrow.names)
         except (OSError, pa.ArrowException) as error:
             raise damaged(entry.path, error) from None
@@ -92,7 +93,7 @@ class Finished:
     def batches(self, entry: ListedFile, columns: Sequence[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
         """Like `table`, but at most `rows` rows at a time."""
         try:
-            with pq.ParquetFile(self.path(entry)) as file:
+            with pq.ParquetFile(parquet_source(self.path(entry))) as file:
                 _complete(file, entry.path, columns)
                 yield from file.iter_batches(rows, columns=list(columns))
         except (OSError, pa.ArrowException) as error:

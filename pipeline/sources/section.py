@@ -4,9 +4,10 @@ dictionary can be read from any record (IIPC, "Use of the Zstandard compression 
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 import zstandard
 
 from pipeline.errors import BuildError
+from shards.store import RemotePath, positional
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 DICTIONARY = b"\x5d\x2a\x4d\x18"
@@ -28,21 +30,43 @@ class DictionaryRefused(ValueError):
     """The dictionary of a zstd file is damaged or too large."""
 
 
+class Reads:
+    """`read(size, position)` of a file. After an error every read raises BuildError: readers of records would take the
+    error for damage, and go on behind it."""
+
+    def __init__(self, path: Path, read: Callable[[int, int], bytes]) -> None:
+        self._path, self._read = path, read
+        self._error: BuildError | None = None
+
+    @classmethod
+    def of(cls, path: Path, file: BinaryIO) -> "Reads":
+        return cls(path, partial(os.pread, file.fileno()))
+
+    def __call__(self, size: int, position: int) -> bytes:
+        if self._error is None:
+            try:
+                return self._read(size, position)
+            except OSError as error:
+                self._error = BuildError.of(OSError(error.errno, error.strerror, str(self._path)))
+        raise self._error
+
+
 class Section(io.RawIOBase):
     """Bytes [start, stop) of a file, with the file's positions. It does not share its position."""
 
-    def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
-        self.start, self.stop, self._fd, self._at = start, stop, file.fileno(), start
+    def __init__(self, read: Reads, start: int, stop: int) -> None:
+        self.start, self.stop, self._pread, self._at = start, stop, read, start
 
     def copy(self, position: int) -> "Section":
         """The same bytes with a separate position."""
         other = Section.__new__(Section)
-        other.start, other.stop, other._fd, other._at = self.start, self.stop, self._fd, position
+        other.start, other.stop, other._pread, other._at = self.start, self.stop, self._pread, position
         return other
 
     def peek(self, position: int, size: int) -> bytes:
         """Up to `size` bytes from a position."""
-        return os.pread(self._fd, max(0, min(size, self.stop - position)), position)
+        size = min(size, self.stop - position)
+        return self._pread(size, position) if size > 0 else b""
 
     def read(self, size: int | None = -1) -> bytes:
         data = self.peek(self._at, self.stop - self._at if size is None or size < 0 else size)
@@ -81,7 +105,7 @@ class _Behind(Section):
     """A section from a position on, preceded by a dictionary; positions are those of a file that starts with it."""
 
     def __init__(self, section: Section, frame: bytes, position: int) -> None:
-        self.start, self.stop, self._fd, self._at = section.start, section.stop, section._fd, position
+        self.start, self.stop, self._pread, self._at = section.start, section.stop, section._pread, position
         self._frame, self._shift = frame, position - len(frame)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -107,19 +131,23 @@ def opened(path: Path, within: ZipMember | None = None) -> Iterator[Section]:
     """A whole file, or a member of a zip; a deflated one is inflated to an unnamed temporary file.
 
     Raises BuildError if it cannot be inflated."""
+    if isinstance(path, RemotePath):
+        yield Section(Reads(path, positional(path)), 0, path.stat().st_size)
+        return
     with path.open("rb") as file:
+        reads = Reads.of(path, file)
         if within is None:
-            yield Section(file, 0, os.fstat(file.fileno()).st_size)
+            yield Section(reads, 0, os.fstat(file.fileno()).st_size)
         elif not within.size:
-            yield Section(file, within.start, within.stop)
+            yield Section(reads, within.start, within.stop)
         else:
             with TemporaryFile() as content:
                 try:
-                    _inflate(Section(file, within.start, within.stop), within.size, content)
+                    _inflate(Section(reads, within.start, within.stop), within.size, content)
                 except (OSError, zlib.error) as error:
                     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
                     raise BuildError(f"{path}: a member cannot be inflated: {reason}") from None
-                yield Section(content, 0, within.size)
+                yield Section(Reads.of(path, content), 0, within.size)
 
 
 def _inflate(source: Section, size: int, target: BinaryIO) -> None:

@@ -36,9 +36,10 @@ from pipeline.sources.http import (
     whole,
 )
 from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
-from pipeline.sources.section import DICTIONARY, ZSTD, Section, ZipMember, opened, unzstd
+from pipeline.sources.section import DICTIONARY, ZSTD, Reads, Section, ZipMember, opened, unzstd
 from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
 from pipeline.urls import resolve
+from shards.store import RemotePath, gathered
 
 KINDS = ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation")
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -92,6 +93,9 @@ class WarcFile(SingleFile):
     def bodies(
         self, part: Part, numbers: Collection[int], offsets: Callable[[], dict[int, int]], limit: int
     ) -> Iterator[tuple[int, bytes]]:
+        if self.seekable and isinstance(self.path, RemotePath):
+            yield from _gathered(self.path, part, numbers, offsets(), limit)
+            return
         if self.seekable:
             at = offsets()
             for number in numbers:
@@ -179,12 +183,31 @@ def read_at(path: Path, offset: int, limit: int, within: ZipMember | None = None
     Raises BuildError if there is none."""
     try:
         with opened(path, within) as file:
-            for raw, _, _ in _joined(_from(file, offset, limit), limit):
-                assert raw is not None
-                return _record(raw, 0, offset, 0, limit)
-    except OSError:
-        pass  # no readable file
-    raise BuildError(f"{path}: no record at offset {offset}; has the file changed during the build?")
+            return _record_at(path, file, offset, limit)
+    except OSError:  # no readable file
+        raise _changed(path, offset) from None
+
+
+def _record_at(path: Path, file: Section, offset: int, limit: int) -> Record:
+    for raw, _, _ in _joined(_from(file, offset, limit), limit):
+        assert raw is not None
+        return _record(raw, 0, offset, 0, limit)
+    raise _changed(path, offset)
+
+
+def _changed(path: Path, offset: int) -> BuildError:
+    return BuildError(f"{path}: no record at offset {offset}; has the file changed during the build?")
+
+
+def _gathered(
+    path: RemotePath, part: Part, numbers: Collection[int], at: dict[int, int], limit: int
+) -> Iterator[tuple[int, bytes]]:
+    """(number, body) of some records of a part, from a store by few requests: a record ends where the next begins."""
+    ends = dict(pairwise([*sorted(set(at.values())), part.stop]))
+    read = gathered(path, [(at[number], ends[at[number]] - at[number]) for number in numbers])
+    file = Section(Reads(path, read), 0, path.stat().st_size)
+    for number in numbers:
+        yield number, _record_at(path, file, at[number], limit).body
 
 
 def _from(file: Section, position: int, limit: int) -> "Iterator[Frame]":

@@ -21,6 +21,7 @@ from pipeline.sources.record import Record
 from pipeline.sources.source import Part, Source, SourceEntry
 from pipeline.sources.wacz import WARC_NAMES, Wacz
 from pipeline.sources.warc import WarcFile
+from shards.store import RemotePath, located, sizes
 
 SOURCES: tuple[type[Source], ...] = (Folder, Obelics, Omnicorpus, Mmc4, ImageTar, Wacz, Mhtml, WarcFile)
 """The input kinds; the first that recognises a path reads it."""
@@ -96,14 +97,24 @@ def resolve(inputs: Sequence[str], note: Callable[[str], None] = lambda text: No
     Raises BuildError for an argument that matches nothing."""
     paths: dict[Path, None] = {}
     for text in inputs:
-        named = Path(text).exists()
-        found = [Path(text)] if named else [Path(name) for name in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
+        named = located(text).exists()
+        found = [located(text)] if named else _matching(text)
         if not found:
             raise BuildError(f"{text}: file or folder not found")
         for path in found:
             for archive in _archives(path, note) or [path]:
                 paths[archive.resolve()] = None
+    if len({isinstance(path, RemotePath) and path.parts[:2] for path in paths}) > 1:
+        raise BuildError("the inputs lie in several stores or buckets: build each alone, or copy them to one")
     return sorted(paths)
+
+
+def _matching(pattern: str) -> list[Path]:
+    """The paths that a glob matches; of a store, only the last name may have wildcards."""
+    path = located(pattern)
+    if isinstance(path, RemotePath):
+        return sorted(path.parent.glob(path.name))
+    return [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
 
 
 def with_images(inputs: Sequence[str], kind: str) -> list[str]:
@@ -122,7 +133,10 @@ def _archives(path: Path, note: Callable[[str], None]) -> list[Path]:
     """The WARC files below a folder, or its MHTML files if it has no pages; none if it is a mirror."""
     if not path.is_dir():
         return []
-    names = [(name, size) for name, size, _ in files(path)]
+    if isinstance(path, RemotePath):
+        names = [(child.relative_to(path).as_posix(), size) for child, size in sizes(path).items()]
+    else:
+        names = [(name, size) for name, size, _ in files(path)]
     pages = sum(name.lower().endswith(PAGES) for name, _ in names)
     warcs = [(name, size) for name, size in names if name.lower().endswith((*WARC_NAMES, ".wacz"))]
     if not warcs and pages:
@@ -173,12 +187,17 @@ def cut(corpus: CorpusDirectory | None, paths: Sequence[Path], base_url: str) ->
 def _sources(paths: Sequence[Path]) -> list[Source]:
     """The sources at some paths. All single pages form one source, so thousands of them do not make thousands of
     parts."""
-    pages = [path for path in paths if path.name.lower().endswith(PAGES) and path.is_file()]
+    local = [path for path in paths if not isinstance(path, RemotePath)]
+    pages = [path for path in local if path.name.lower().endswith(PAGES) and path.is_file()]
     found = [_source(path) for path in paths if path not in set(pages)]
     return [*found, Folder.of_pages(pages)] if pages else found
 
 
 def _source(path: Path) -> Source:
+    if isinstance(path, RemotePath):
+        if path.name.lower().endswith(WARC_NAMES) and (remote := WarcFile.at(path)) is not None:
+            return remote
+        raise BuildError(f"{path}: only WARC files ({', '.join(WARC_NAMES)}) are read from an object store")
     for kind in SOURCES:
         source = kind.at(path)
         if source is not None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from shards.draws import hash64
 from shards.records import StoredImage
-from shards.tar import read_member
+from shards.store import RemotePath
+from shards.tar import read_images, read_member
 from shards.windows import Window
 from shards.writers import write_windows
 
@@ -104,21 +106,38 @@ class WriteShards(EachTask):
     def work(self, task: Task) -> list[FileEntry]:
         shard: Shard = task.payload
         path = self.corpus.root / "windows" / shard.name
-        count, outputs = write_windows(path, self.formats, self._windows(shard), self._load)
+        images = _Images(self.corpus.root / "images")
+        count, outputs = write_windows(path, self.formats, self._windows(shard, images), images.load)
         return [
             FileEntry(self.corpus.relative(path.with_suffix(f".{name}")), count, output.size, output.sha256)
             for name, output in outputs.items()
         ]
 
-    def _windows(self, shard: Shard) -> Iterator[Window]:
+    def _windows(self, shard: Shard, images: "_Images") -> Iterator[Window]:
         for part, runs in groupby(shard.runs, attrgetter("part")):
             rows = tables.read(self.corpus.part("windows", part))
             rows = rows.filter(pc.and_(pc.equal(rows["split"], shard.split), rows["rule"].is_null()))
             for run in runs:
-                yield from map(_window, rows.slice(run.start, run.stop - run.start).to_pylist())
+                windows = [_window(row) for row in rows.slice(run.start, run.stop - run.start).to_pylist()]
+                images.prepare(windows)
+                yield from windows
 
-    def _load(self, image: StoredImage) -> bytes:
-        return read_member(self.corpus.root / "images" / image.tar, image.offset, image.length)
+
+class _Images:
+    """Reads the images of windows: of a corpus in a store those of a run together."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._found: dict[tuple[str, int, int], bytes] = {}
+
+    def prepare(self, windows: Sequence[Window]) -> None:
+        if isinstance(self._folder, RemotePath):
+            places = [(image.tar, image.offset, image.length) for window in windows for image in window.images]
+            self._found = dict(zip(places, read_images(self._folder, places), strict=True))
+
+    def load(self, image: StoredImage) -> bytes:
+        found = self._found.get((image.tar, image.offset, image.length))
+        return read_member(self._folder / image.tar, image.offset, image.length) if found is None else found
 
 
 WINDOW_FIELDS = ("doc_id", "url", "site", "language", "text", "token_start", "seed", "tokenizer", "recipe")

@@ -14,6 +14,7 @@ from pipeline.errors import BuildError
 from pipeline.recipe import Recipe
 from shards.draws import hash64
 from shards.files import atomic
+from shards.store import parquet_source
 from shards.tokenizer import TokenizerError, load_tokenizer, tokenizer_file, train_corpus_tokenizer
 from shards.windows import training_texts
 
@@ -68,5 +69,7 @@ class MakeTokenizer(EachTask):
 
     def _documents(self, columns: list[str]) -> Iterator[dict[str, Any]]:
         for part in range(self.parts):
-            for batch in pq.ParquetFile(self.corpus.part("documents", part)).iter_batches(256, columns=columns):
+            for batch in pq.ParquetFile(parquet_source(self.corpus.part("documents", part))).iter_batches(
+                256, columns=columns
+            ):
                 yield from batch.to_pylist()

@@ -12,6 +12,7 @@ from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.recipe import Recipe
 from pipeline.stages.schemas import COVERAGE, CUTS
+from shards.store import parquet_source
 from shards.tokenizer import Tokenizer, load_tokenizer
 from shards.windows import RECIPE_KEYS, Window, WindowOptions, document_windows
 from shards.writers import window_columns
@@ -36,7 +37,7 @@ class CutWindows(EachTask):
         options = WindowOptions(**{name: getattr(recipe.windows, name) for name in RECIPE_KEYS})
         recipe_hash = recipe.hash()
         rows, coverage = tables.Rows(CUTS), tables.Rows(COVERAGE)
-        for batch in pq.ParquetFile(self.corpus.part("documents", task.number)).iter_batches(256):
+        for batch in pq.ParquetFile(parquet_source(self.corpus.part("documents", task.number))).iter_batches(256):
             for document in batch.to_pylist():
                 for cut in document_windows(document, self._tokenizer, options, seed=recipe.seed, recipe=recipe_hash):
                     told = {"doc_id": document["doc_id"], "split": cut.split}

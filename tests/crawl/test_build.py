@@ -211,7 +211,7 @@ def test_a_sample_of_a_common_crawl(whole: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(BuildError, match=message):
             named(lists, network=network)
-    for wrong in ({"prefix": "s3://commoncrawl/"}, {"sample": 0.0}, {"sample": 1.1}, {"crawl": "2026-05"}):
+    for wrong in ({"prefix": "ftp://commoncrawl/"}, {"sample": 0.0}, {"sample": 1.1}, {"crawl": "2026-05"}):
         with pytest.raises(BuildError, match=r"-(warc-prefix|sample|cc) "):
             WarcLists(**wrong)
 

@@ -18,6 +18,7 @@ from pipeline.errors import BuildError
 from pipeline.recipe import hashes
 from shards.readers import read_documents
 from shards.records import other_format
+from shards.store import parquet_source
 from shards.tar import read_member
 from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
 from shards.verify import file_problem
@@ -256,7 +257,7 @@ def training_windows(corpus: TrainingCorpus, tokenizer: Tokenizer, seed: int) ->
 
     def rows() -> Iterator[dict[str, Any]]:
         for path in corpus.paths("windows/train-"):
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(parquet_source(path)) as file:
                 for batch in file.iter_batches(1024, columns=columns):
                     for row in batch.to_pylist():
                         if row["tokenizer"] != tokenizer.id:

@@ -1,0 +1,157 @@
+"""A build from and to s3:// has the bytes of a local one, and every command reads it (`make s3-test`)."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import openm3w
+from pipeline.build import build
+from pipeline.engine.corpus import CorpusDirectory
+from pipeline.engine.progress import Progress
+from pipeline.errors import BuildError
+from pipeline.recipe import load
+from shards.files import atomic
+from shards.store import located, sizes
+from tests.corpora import SMALL, start_build
+from tests.s3 import s3_server
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def warc(bucket: str, web_warc: Path) -> str:
+    with atomic(f"{bucket}/in/{web_warc.name}") as file:
+        file.write(web_warc.read_bytes())
+    return f"{bucket}/in/{web_warc.name}"
+
+
+@pytest.fixture(scope="module")
+def corpus(bucket: str, warc: str) -> Path:
+    """Built by the command, with two workers."""
+    command = start_build([warc], located(f"{bucket}/corpus"), "--no-fetch")
+    _, errors = command.communicate(timeout=500)
+    assert command.returncode == 0, errors
+    return located(f"{bucket}/corpus")
+
+
+def published(root: Path) -> dict[str, str]:
+    """sha256 of every file of a corpus outside of work/."""
+    found = {path.relative_to(root).as_posix(): path for path in sizes(root)}
+    found = {name: path for name, path in found.items() if not name.startswith("work/")}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
+
+
+def test_the_bytes_are_those_of_a_local_build(corpus: Path, undisturbed: Path) -> None:
+    assert len(published(undisturbed)) > 15
+    assert published(corpus) == published(undisturbed)
+    assert not [path for path in sizes(corpus) if path.name.endswith((".tmp", ".journal", "queue", ".log"))]
+
+
+def test_a_prefix_and_a_glob_name_the_same_input(bucket: str, warc: str, undisturbed: Path, tmp_path: Path) -> None:
+    from pipeline.stages.parts import resolve
+
+    assert resolve([f"{bucket}/in"]) == resolve([f"{bucket}/in/*.warc.gz"]) == [located(warc)]
+    with pytest.raises(BuildError, match="not found"):
+        resolve([f"{bucket}/in/nothing.warc.gz"])
+    with pytest.raises(BuildError, match="several stores"):
+        resolve([warc, str(undisturbed)])
+    with atomic(f"{bucket}/other/page.html") as file:
+        file.write(b"<p>")
+    with pytest.raises(BuildError, match="only WARC files"):
+        run([f"{bucket}/other/page.html"], tmp_path / "local")
+
+
+def test_a_build_goes_on_where_it_stopped(bucket: str, warc: str, undisturbed: Path) -> None:
+    root = located(f"{bucket}/resumed")
+    run([warc], root)
+    for name in ("manifest.json", "work/documents/manifest.json", "work/documents/00001.done.json"):
+        (root / name).unlink()
+    (root / "work/verdicts/00000.parquet").unlink()
+    before = CorpusDirectory(root).part("pages", 0).stat().st_mtime
+    told = run([warc], root)
+    assert "pages      already complete" in told and "verdicts   already" not in told
+    assert published(root) == published(undisturbed)
+    assert CorpusDirectory(root).part("pages", 0).stat().st_mtime == before
+
+
+def run(inputs: list[str], root: Path) -> str:
+    stream = io.StringIO()
+    build(inputs, root, load("web", list(SMALL)), "file:///", ["--direct_num_workers=1"], Progress(stream))
+    return stream.getvalue()
+
+
+def test_readers_give_what_they_give_locally(corpus: Path, undisturbed: Path) -> None:
+    there, here = openm3w.open_corpus(str(corpus)), openm3w.open_corpus(undisturbed)
+    assert there.manifest == here.manifest
+    columns = ["doc_id", "url", "texts"]
+    assert list(there.documents(columns)) == list(here.documents(columns))
+    for one, other in zip(there.windows("validation"), here.windows("validation"), strict=True):
+        assert one["window_id"] == other["window_id"] and one["images"] == other["images"]
+    for kind in (openm3w.Windows, openm3w.DrawnWindows):
+        samples = [next(iter(kind(source, seed=3))) for source in (str(corpus), undisturbed)]
+        assert [sample["window_id"] for sample in samples[:1]] == [sample["window_id"] for sample in samples[1:]]
+        for one, other in zip(samples[0]["pixels"], samples[1]["pixels"], strict=True):
+            assert (one == other).all()
+
+
+def command(*arguments: str | Path) -> tuple[int, str, str]:
+    import os
+    import subprocess
+
+    from tests.corpora import M3W
+
+    done = subprocess.run([*M3W, *map(str, arguments)], capture_output=True, text=True, timeout=500, env=os.environ)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_commands_read_it(corpus: Path, undisturbed: Path, tmp_path: Path) -> None:
+    status, told, errors = command("verify", corpus)
+    assert (status, errors) == (0, "") and "is whole" in told
+    assert command("inspect", "--json", corpus)[1] == command("inspect", "--json", undisturbed)[1]
+    for source, name in ((corpus, "there"), (undisturbed, "here")):
+        status, _, errors = command("export", source, "--to", "webdataset", "-o", tmp_path / name)
+        assert status == 0, errors
+    assert published(tmp_path / "there") == published(tmp_path / "here")
+    status, _, errors = command("train", corpus)
+    assert status == 1 and "-o DIR is needed" in errors
+
+
+def test_verify_finds_damage(bucket: str, corpus: Path) -> None:
+    fs = located(corpus)._fs  # type: ignore[attr-defined]
+    fs.copy(str(corpus), f"{bucket}/damaged", recursive=True)
+    root = located(f"{bucket}/damaged")
+    assert (root / "manifest.json").exists()
+    manifest = json.loads((root / "manifest.json").read_bytes())
+    tar = next(entry["path"] for entry in manifest["files"] if entry["path"].endswith(".tar"))
+    data = bytearray((root / tar).read_bytes())
+    data[600] ^= 255
+    with atomic(root / tar) as file:
+        file.write(data)
+    (root / "tokenizer.json").unlink()
+    status, _, errors = command("verify", root)
+    assert status == 1
+    assert f"{tar}: the sha256 differs" in errors and "tokenizer.json: missing" in errors
+    assert "do not match the hash" in errors
+
+
+def test_what_is_wrong_is_said_in_one_line(bucket: str, warc: str, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("verify", f"{bucket}/nothing"), "not a corpus"),
+        (("build", f"{bucket}/nothing.warc.gz", "-o", tmp_path / "x"), "not found"),
+        (("build", "s3://absent/x.warc.gz", "-o", tmp_path / "x"), "not found"),
+        (("build", warc, "-o", "s3://absent/corpus", "--no-fetch"), "absent"),
+        (("build", warc, "-o", f"{bucket}/x", "--contact", "a@example.org"), "needs a local output directory"),
+    ):
+        status, _, errors = command(*arguments)
+        assert status == 1 and message in errors and errors.count("\n") <= 2, errors
