@@ -23,7 +23,7 @@ def make_index(paths: list[Path], name: str, output: Path, report: Callable[[str
     others = 0
     for path in paths:
         try:
-            for image, data in _images(path):
+            for image, data in images_of(path):
                 try:
                     rows.append((name or path.stem, image, decode(data).phash))
                 except ImageDropped:
@@ -37,7 +37,7 @@ def make_index(paths: list[Path], name: str, output: Path, report: Callable[[str
     report(f"{len(rows):,} images in {output}" + (f"; {others:,} files are no images" if others else ""))
 
 
-def _images(path: Path) -> Iterator[tuple[str, bytes]]:
+def images_of(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each image: the files of a folder in order of their names, or what the columns of a Parquet
     file hold, in the layout of `datasets` or as plain bytes."""
     if path.suffix != ".parquet":

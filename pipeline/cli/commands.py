@@ -287,6 +287,26 @@ def decontaminate_index(
     make_index(paths, name, output, typer.echo)
 
 
+@app.command("decontaminate-review")
+def decontaminate_review(
+    corpus: CorpusDir,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="HTML file; default: CORPUS/review.html.")
+    ] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="IMAGES", help="What the index was made of, to show its images (repeatable)."),
+    ] = None,
+) -> None:
+    """Show each image left out as one of a benchmark, beside the image it matched."""
+    from pipeline.inspect.finished import open_corpus
+    from pipeline.inspect.review import write_review
+
+    path = output or corpus / "review.html"
+    count = write_review(open_corpus(corpus), images or [], path)
+    typer.echo(f"{count:,} images in {path}")
+
+
 @app.command("explain-page")
 def explain_page(
     page: Annotated[Path, typer.Argument(metavar="FILE", help="An HTML file.")],

@@ -13,6 +13,7 @@ from pipeline.benchmarks import make_index
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
+from pipeline.inspect.review import write_review
 from pipeline.inspect.whatif import what_if
 from tests.corpora import build_here
 from tests.stages.test_folders import page, picture, write
@@ -63,6 +64,22 @@ def test_no_changed_copy_of_a_benchmark_image_is_in_the_corpus(planted: tuple[Pa
     stored = pq.read_table(root / "documents", columns=["images"])["images"].to_pylist()
     names = {image["url"].rpartition("/")[2] for row in stored for image in row if image}
     assert len(names) == 12 and names.isdisjoint({"0", "5", "10", "15"})
+
+    review = tmp_path / "review.html"
+    assert write_review(open_corpus(root), [index.parent / "coco"], review) == 4
+    page = review.read_text()
+    assert [f"coco/{number}.png" in page for number in range(5)] == [True] * 4 + [False]
+    assert page.count('alt="image of the corpus"') == page.count('alt="image of the benchmark"') == 4
+    write_review(open_corpus(root), [], review)
+    assert "give the benchmark's with --images" in review.read_text().replace("&#39;", "'")
+
+    read_index.cache_clear()
+    before = index.read_bytes()
+    make_index([site / "1"], "coco", index, print)
+    with pytest.raises(BuildError, match="has changed since"):
+        write_review(open_corpus(root), [], review)
+    index.write_bytes(before)
+    read_index.cache_clear()
 
     told = what_if(open_corpus(root), [f"image.benchmarks_keep={keep}"])
     (level,) = (level for level in told["levels"] if level["level"] == "images")
