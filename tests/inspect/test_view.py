@@ -186,6 +186,13 @@ def test_a_window_is_shown_by_token_beside_its_document(address: tuple[str, int]
         assert f'<a href="/window/{sibling["window_id"]}"' in text(address, f"/document/{rows[0]['doc_id']}")
 
 
+def test_what_is_known_of_an_item_is_said_in_words(address: tuple[str, int], small_corpus: Path) -> None:
+    """No names of columns, and nothing that was not measured."""
+    told = text(address, f"/document/{documents_of(small_corpus)[0]['doc_id']}")
+    assert "share of lines that start with a bullet" in told and "whether it contains {" in told
+    assert "bullet_lines" not in told and ">-1" not in told and ">False<" not in told
+
+
 def test_tokens_that_share_a_character_are_shown_together(small_corpus: Path) -> None:
     tokenizer = open_corpus(small_corpus).tokenizer()
     ids = [*tokenizer.encode("naïve 𒀀漢"), tokenizer.eoc_id, tokenizer.image_id, *tokenizer.encode(" é")]

@@ -12,6 +12,8 @@ import jinja2
 
 from filters import rules
 from filters.image import SCORE_METRICS
+from filters.rules import metrics
+from filters.text import NOT_MEASURED
 from pipeline.extract.charset import decode
 from pipeline.inspect import plots
 from pipeline.inspect.figures import COUNTS, short
@@ -368,8 +370,8 @@ class Pages:
         shown = [(name.replace("_", " "), value) for name, value in (row["metadata"] or {}).items() if value]
         capture = row["capture"] or {}
         shown += [("capture", f"{capture.get('file')}, byte {capture.get('offset')}, {capture.get('date') or ''}")]
-        metrics = [(name.replace("_", " "), str(page[name])) for name in PAGE_METRICS if page.get(name) is not None]
-        return [*shown, *metrics]
+        found = [(metric.what, page.get(name)) for name, metric in PAGE_METRICS.items()]
+        return [*shown, *((what, _said(value)) for what, value in found if value not in (None, NOT_MEASURED))]
 
     def _nodes(self, page: dict[str, Any], start: int) -> tuple[list[dict[str, Any]], int]:
         """Nodes `start` and following of a page, dropped images in their place, and how many there are."""
@@ -552,6 +554,13 @@ def _excerpt(texts: Sequence[str], words: str) -> str:
     return harmless(texts[0][:START]) if texts else ""
 
 
+def _said(value: float) -> str:
+    """A stored number or answer, as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
 def _facts(picture: dict[str, Any]) -> list[tuple[str, str]]:
     """What is known of an image."""
     facts = [("format", picture["format"] or "unknown")]
@@ -561,5 +570,5 @@ def _facts(picture: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("as stored", f"{picture['width']}×{picture['height']}, {picture['length']:,} bytes"))
     for name in ("spread", *(metric.name for metric in SCORE_METRICS)):
         if picture.get(name) is not None:
-            facts.append((name, f"{picture[name]:.3g}"))
+            facts.append((metrics()[name].what, f"{picture[name]:.3g}"))
     return [*facts, ("sha256", f"{picture['content']}…"), ("detail", picture["detail"] or "")]
