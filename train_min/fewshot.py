@@ -237,5 +237,6 @@ def load_arm(setting: Setting, arm: Arm) -> Flamingo:
     if state["step"] < setting.options.steps:
         raise TrainError(f"the run in {setting.out} is not finished: rerun its m3w train command to resume")
     model = build_model(setting, arm.seed, arm.lm)
+    assert isinstance(model, Flamingo)
     model.load_state_dict(state["model"], strict=False)
     return model.eval()

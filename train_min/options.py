@@ -14,6 +14,8 @@ NANO_BLOCKS = 6
 COUNTS = ("steps", "rows", "seeds", "latents", "resampler_layers", "vision_steps", "lm_steps", "lm_rows", "lm_blocks")
 RATES = ("matrix_rate", "rate", "gate_rate", "pairs_weight", "lm_rate", "lm_matrix_rate")
 
+BRIDGES = ("flamingo", "qformer", "linear")
+
 RUN, MODEL, TRAINING = "The run", "The model", "Training"
 NANO, DATA = "The nano language model", "Other data and comparisons"
 
@@ -43,11 +45,20 @@ class TrainOptions:
         str,
         _option(
             MODEL,
-            "Frozen image encoder: efficientnet-lite0, open_clip:MODEL/WEIGHTS, or contrastive (a small tower trained "
-            "on the corpus' own images and text).",
+            "Frozen image encoder: efficientnet-lite0, open_clip:MODEL/WEIGHTS, timm:MODEL or timm:MODEL/FILE, or "
+            "contrastive (a small tower trained on the corpus' own images and text).",
             "NAME",
         ),
     ] = "efficientnet-lite0"
+    bridge: Annotated[
+        str,
+        _option(
+            MODEL,
+            "How images reach the language model: flamingo (gated cross-attention), or as vectors in its input, from "
+            "BLIP-2's Q-Former (qformer) or LLaVA's projection of each patch (linear).",
+            "NAME",
+        ),
+    ] = "flamingo"
     every: Annotated[
         int,
         _option(
@@ -110,6 +121,10 @@ class TrainOptions:
         for name in RATES:
             if not 0 < getattr(self, name) < math.inf:
                 raise TrainError(f"{_flag(name)} {getattr(self, name):g}: a number above 0")
+        if self.bridge not in BRIDGES:
+            raise TrainError(f"unknown bridge {self.bridge!r}: use {', '.join(BRIDGES)}")
+        if self.bridge != "flamingo" and (self.next_image or self.few_shot):
+            raise TrainError(f"--bridge {self.bridge} cannot be combined with --next-image or --few-shot")
         if not 0 <= self.next_image <= 1:
             raise TrainError(f"--next-image {self.next_image:g}: a share of the windows, 0 to 1")
         if self.seed >= 1 << 32:

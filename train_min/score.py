@@ -72,16 +72,16 @@ SCHEMA = pa.schema(
 tells about the `tokens` that see it."""
 
 
-def folds_of(windows: WindowArrays) -> tuple[np.ndarray, bool]:
+def folds_of(windows: WindowArrays, folds: int = FOLDS) -> tuple[np.ndarray, bool]:
     """The fold of each unit (U,), about equal in tokens, and whether whole sites are in one fold: if there are at least
     two per fold, else whole documents are."""
     lengths = np.bincount(np.repeat(windows.unit, np.diff(windows.starts)), minlength=len(windows.units))
-    by_site = len({unit["site"] for unit in windows.units}) >= 2 * FOLDS
+    by_site = len({unit["site"] for unit in windows.units}) >= 2 * folds
     names = [unit["site" if by_site else "doc_id"] for unit in windows.units]
     tokens = Counter[str]()
     for name, length in zip(names, lengths.tolist(), strict=True):
         tokens[name] += length
-    full, fold = [0] * FOLDS, {}
+    full, fold = [0] * folds, {}
     for name in sorted(tokens, key=lambda name: (-tokens[name], name)):
         fold[name] = full.index(min(full))
         full[fold[name]] += tokens[name]
@@ -155,7 +155,7 @@ def rows_of(windows: WindowArrays, fold: np.ndarray, number: int, gains: Gains) 
     ]
 
 
-def run_score(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Path:
+def run_score(corpus: Path, out: Path, options: TrainOptions, report: Report, folds: int = FOLDS) -> Path:
     """Score the documents of the corpus in `corpus` and write scores.parquet to `out`. An interrupted run resumes when
     called again. Raises TrainError."""
     if options.vision == "contrastive" or options.pairs or options.dose_response:
@@ -173,16 +173,16 @@ def run_score(corpus: Path, out: Path, options: TrainOptions, report: Report) ->
     encoder = load_encoder(options.vision, device)
     tokenizer = run_tokenizer(opened, options)
     scored = cut_windows(opened, tokenizer, None, TILES)
-    fold, by_site = folds_of(scored)
+    fold, by_site = folds_of(scored, folds)
     places = deal(opened, out, options, scored, fold, by_site)
     settings = [
-        setting_of(opened, out / f"fold-{number}", options, encoder, tokenizer, device) for number in range(FOLDS)
+        setting_of(opened, out / f"fold-{number}", options, encoder, tokenizer, device) for number in range(folds)
     ]
     settings = [replace(setting, store=settings[0].store) for setting in settings]
     jobs = [job for setting in settings for job in lm_jobs(setting)] + encode_jobs(settings[0], opened, places)
     left = amount(jobs)
     report(
-        f"{FOLDS} folds, by {'site' if by_site else 'document'}; {left['pictures']} of {len(places)} images to encode"
+        f"{folds} folds, by {'site' if by_site else 'document'}; {left['pictures']} of {len(places)} images to encode"
     )
     progress.phase(sum(left.values()), "steps, windows and images")
     run_jobs(first_job, jobs, workers, progress)
@@ -212,7 +212,7 @@ def deal(
     def kin(unit: dict[str, str]) -> set[str]:
         return {unit["site"] if by_site else unit["url"], cluster[unit["url"]] or unit["url"]}
 
-    for number in range(FOLDS):
+    for number in range(int(fold.max()) + 1):
         mine = only(scored, np.flatnonzero(fold[scored.unit] == number).tolist())
         data = out / f"fold-{number}" / "data"
         data.mkdir(parents=True, exist_ok=True)

@@ -213,10 +213,18 @@ def measure(
     return rows
 
 
+def load_flamingo(setting: Setting) -> Flamingo:
+    """`load_model`. Raises TrainError for a run with another bridge."""
+    model = load_model(setting)
+    if not isinstance(model, Flamingo):
+        raise TrainError("--ways needs a run with --bridge flamingo")
+    return model
+
+
 def models_of(setting: Setting) -> dict[str, Callable[[], Flamingo]]:
     """The trained models of a run by name, the first first; of a run without --few-shot, the one on true images."""
     if not setting.options.few_shot:
-        return {"true": lambda: load_model(setting)}
+        return {"true": lambda: load_flamingo(setting)}
 
     def loader(arm: Arm) -> Callable[[], Flamingo]:
         return lambda: load_arm(setting, arm)

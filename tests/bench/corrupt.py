@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shards.readers import read_documents
 from train_min.data.permute import derange
 
 KEPT = ("alt", "caption", "declared_width", "declared_height")
@@ -33,8 +34,19 @@ def described(path: Path) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def corrupt(corpus: Path, output: Path, share: float = 0.25, seed: int = 0) -> dict[tuple[str, bytes], bool]:
-    """Write the copy. Returns whether each image is wrong, by URL of its document and sha256 as fetched."""
+def wrong_images(corpus: Path, corrupted: Path) -> dict[tuple[str, bytes], bool]:
+    """Whether each image of the copy is wrong, by URL of its document and sha256 as fetched."""
+
+    def shown(folder: Path) -> list[tuple[str, bytes]]:
+        documents = read_documents(sorted((folder / "documents").glob("*.parquet")), columns=["url", "images"])
+        return [(row["url"], image["sha256"]) for row in documents for image in row["images"] if image is not None]
+
+    true = set(shown(corpus))
+    return {image: image not in true for image in shown(corrupted)}
+
+
+def corrupt(corpus: Path, output: Path, share: float = 0.25, seed: int = 0) -> None:
+    """Write the copy."""
     shutil.copytree(corpus, output, ignore=shutil.ignore_patterns("runs", "work", "windows", ".*"))
     manifest = json.loads((corpus / "manifest.json").read_text())
     paths = sorted((output / "documents").glob("*.parquet"))
@@ -49,7 +61,6 @@ def corrupt(corpus: Path, output: Path, share: float = 0.25, seed: int = 0) -> d
         if image is not None
     ]
     shown = [document["images"][index] for document, index in places]
-    own = {(document["url"], image["sha256"]) for (document, _), image in zip(places, shown, strict=True)}
     _, owner = np.unique([document["doc_id"] for document, _ in places], return_inverse=True)
     dealt = derange(np.arange(len(shown)), owner, np.random.default_rng(seed))
     for (document, index), old, new in zip(places, shown, dealt.tolist(), strict=True):
@@ -62,9 +73,6 @@ def corrupt(corpus: Path, output: Path, share: float = 0.25, seed: int = 0) -> d
         if not entry["path"].startswith("windows/")
     ]
     (output / "manifest.json").write_text(json.dumps(manifest))
-    planted = {(document["url"], document["images"][index]["sha256"]) for document, index in places} - own
-    every = ((row["url"], image["sha256"]) for part in rows for row in part for image in row["images"] if image)
-    return {key: key in planted for key in every}
 
 
 def main() -> None:
@@ -74,7 +82,8 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.25)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    images = corrupt(options.corpus, options.output, options.share, options.seed)
+    corrupt(options.corpus, options.output, options.share, options.seed)
+    images = wrong_images(options.corpus, options.output)
     documents = {url for (url, _), wrong in images.items() if wrong}
     print(f"{len(documents)} documents with {sum(images.values())} wrong images of {len(images)}")
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from scipy.stats import rankdata
 
 from pipeline.urls import site_of
-from tests.bench.corrupt import corrupt
+from tests.bench.corrupt import corrupt, wrong_images
 from tests.bench.results import Figure, record
 from train_min.data.windows import WindowArrays, open_corpus, pictures, read_picture
 from train_min.model.vision import TOWER, TOWER_MEAN, Encoder, small_clip
@@ -83,12 +83,12 @@ def similarities(model: torch.nn.Module, windows: WindowArrays, read: Callable[[
     return found
 
 
-def towers(corpus: Path, run: Path, steps: int) -> tuple[Scores, Scores]:
+def towers(corpus: Path, run: Path, steps: int, folds: int) -> tuple[Scores, Scores]:
     """The similarities of towers trained on the folds of `run`, and of an untrained one."""
     opened = open_corpus(corpus)
     trained: Scores = {}
     untrained: Scores = {}
-    for number in range(FOLDS):
+    for number in range(folds):
         train, scored = (WindowArrays.load(run / f"fold-{number}/data/{name}.npz") for name in ("train", "validation"))
         places = pictures(opened, {row.tobytes() for row in (*train.hashes, *scored.hashes)})
         read = functools.partial(_read, opened, places)
@@ -114,19 +114,22 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.25, help="of the documents that get other images")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folds", type=int, default=FOLDS)
+    parser.add_argument("--lm-steps", type=int, default=70)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--vision-steps", type=int, default=300, help="of the open_clip tower; 0: none")
     parser.add_argument("--record", action="store_true", help="write the figures to results/gain.json")
     options = parser.parse_args()
     planted = options.output / "corpus"
-    if planted.exists():
-        raise SystemExit(f"{planted} exists: choose another -o")
-    wrong = corrupt(options.corpus, planted, options.share)
+    if not planted.exists():
+        corrupt(options.corpus, planted, options.share)
+    wrong = wrong_images(options.corpus, planted)
     run = options.output / "run"
-    scores = gains(run_score(planted, run, TrainOptions(seeds=options.seeds, workers=options.workers), print))
+    chosen = TrainOptions(seeds=options.seeds, lm_steps=options.lm_steps, workers=options.workers)
+    scores = gains(run_score(planted, run, chosen, print, options.folds))
     rows = [("wrong images found by their gain", scores, ">= 0.8")]
     if options.vision_steps:
-        trained, untrained = towers(planted, run, options.vision_steps)
+        trained, untrained = towers(planted, run, options.vision_steps, options.folds)
         rows += [("by a small open_clip tower of the same folds", trained, ""), ("by it untrained", untrained, "")]
     measured = []
     for name, found, goal in rows:
@@ -138,7 +141,10 @@ def main() -> None:
     if options.record:
         sites = len({site_of(url) for url, _ in wrong})
         data = f"miniweb, {len(wrong)} images of {sites} sites, {100 * options.share:.0f} % of documents wrong"
-        record("gain", measured, "python -m tests.bench.gain corpus -o scored", data)
+        arguments = [
+            f"--{name.replace('_', '-')} {getattr(options, name)}" for name in ("folds", "lm_steps", "vision_steps")
+        ]
+        record("gain", measured, " ".join(["python -m tests.bench.gain corpus -o scored", *arguments]), data)
 
 
 if __name__ == "__main__":

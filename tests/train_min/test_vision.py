@@ -241,3 +241,33 @@ def test_bfloat16_is_used_where_the_processor_multiplies_it(monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has[1])
     assert vision.fast_dtype(CPU) == (torch.bfloat16 if any(has) else torch.float32)
     assert vision.fast_dtype(torch.device("cuda")) == (torch.bfloat16 if has[1] else torch.float32)
+
+
+@pytest.mark.parametrize(("name", "patches"), [("test_nfnet", 25), ("test_vit", 100), ("test_resnet", 25)])
+def test_a_timm_model_by_file(name: str, patches: int, tmp_path: Path) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False).eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    encoder = load_encoder(f"timm:{name}/{tmp_path}/weights.pth", CPU)
+    assert (encoder.side, encoder.patches) == (160, patches)
+    images = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    features = encoder.encode(images)
+    assert features.shape == (2, patches, encoder.width)
+    with torch.no_grad():
+        pooled = model.forward_head(model.forward_features(images), pre_logits=True)
+    if name == "test_resnet":  # pooled by the mean
+        assert torch.allclose(features.float().mean(1), pooled, atol=0.05)
+    torch.save({key: value + 1 for key, value in model.state_dict().items()}, tmp_path / "weights.pth")
+    assert load_encoder(f"timm:{name}/{tmp_path}/weights.pth", CPU).id != encoder.id
+
+
+def test_what_timm_does_not_have_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="timm has no model 'nfnet'"):
+        load_encoder("timm:nfnet", CPU)
+    with pytest.raises(TrainError, match="no such file with weights of timm's test_vit"):
+        load_encoder(f"timm:test_vit/{tmp_path}/none.pth", CPU)
+    (tmp_path / "damaged.pth").write_bytes(b"no weights")
+    with pytest.raises(TrainError, match=r"damaged.pth of test_vit cannot be loaded"):
+        load_encoder(f"timm:test_vit/{tmp_path}/damaged.pth", CPU)

@@ -24,7 +24,7 @@ from shards.tokenizer import Tokenizer, load_tokenizer
 from train_min import TrainError
 from train_min.data.features import FeatureStore
 from train_min.measuring.generate import Prompt, beam, greedy, likelihoods
-from train_min.model.flamingo import Flamingo
+from train_min.model.flamingo import AroundLM
 from train_min.model.vision import choose_device, load_encoder
 from train_min.options import TrainOptions
 from train_min.training.loop import LoopOptions, load
@@ -110,7 +110,7 @@ def episode(
 
 
 def answer(
-    model: Flamingo,
+    model: AroundLM,
     tokenizer: Tokenizer,
     prompt: Prompt,
     labels: list[str],
@@ -128,7 +128,7 @@ def answer(
 
 
 def accuracy(
-    model: Flamingo,
+    model: AroundLM,
     tokenizer: Tokenizer,
     items: list[Item],
     features: Tensor,
@@ -157,7 +157,7 @@ def accuracy(
     return right / len(queries)
 
 
-def load_run(run: Path) -> tuple[Flamingo, Tokenizer, Setting]:
+def load_run(run: Path) -> tuple[AroundLM, Tokenizer, Setting]:
     """Load the first seed's model trained on the true images. Raises TrainError if there is none."""
     setting, tokenizer = run_setting(run)
     if setting.options.few_shot:
@@ -188,7 +188,7 @@ def run_setting(run: Path) -> tuple[Setting, Tokenizer]:
         raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
 
 
-def load_model(setting: Setting) -> Flamingo:
+def load_model(setting: Setting) -> AroundLM:
     """Load the finished `true` variant of the first seed. Raises TrainError if it is not finished."""
     path = setting.out / "checkpoint" / f"true-{setting.options.seed}.pt"
     state = load(path)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from train_min.data.windows import media_places
-from train_min.model.flamingo import Batch, Flamingo, Media, head_logits, visible
+from train_min.model.flamingo import AroundLM, Batch, Media, head_logits, visible
 from train_min.model.lm import packed_bias
 
 
@@ -46,18 +46,18 @@ class Session:
     """A batch of prompts being continued. `logits` (B, V) predict the next token."""
 
     @torch.inference_mode()
-    def __init__(self, model: Flamingo, batch: Batch):
+    def __init__(self, model: AroundLM, batch: Batch):
         self.model = model
         batch = batch.to(model.new_rows.device)
-        x = model.embed(batch.tokens)
+        x, positions, segments = model.inputs(batch)
         media = model.media(batch, x.dtype)
         self.per_item = 0 if media is None else media.latents.shape[1]
         self.slots = 0 if media is None else media.bias.shape[-1] // self.per_item
         self.keys_values = {} if media is None else {k: layer.keys_values(media) for k, layer in model.gated.items()}
         self.sees = batch.media_index[:, -1:]
-        self.segments, self.position = batch.segments, batch.positions[:, -1:]
+        self.segments, self.position = segments, positions[:, -1:]
         self.cache: Any = model.lm.new_cache()
-        self._run(x, batch.positions, packed_bias(batch.segments, x.dtype), batch.media_index)
+        self._run(x, positions, packed_bias(segments, x.dtype), batch.media_index)
 
     def _run(self, x: Tensor, positions: Tensor, bias: Tensor, media_index: Tensor) -> None:
         model = self.model
@@ -96,7 +96,7 @@ class Session:
 
 
 @torch.inference_mode()
-def greedy(model: Flamingo, prompts: list[Prompt], image_id: int, eoc_id: int, length: int = 16) -> list[list[int]]:
+def greedy(model: AroundLM, prompts: list[Prompt], image_id: int, eoc_id: int, length: int = 16) -> list[list[int]]:
     """Generate the most likely token at each step, up to EOC or `length` tokens; no markers other than EOC."""
     session = Session(model, prompt_batch(prompts, image_id))
     texts: list[list[int]] = [[] for _ in prompts]
@@ -116,7 +116,7 @@ def greedy(model: Flamingo, prompts: list[Prompt], image_id: int, eoc_id: int, l
 
 @torch.inference_mode()
 def beam(
-    model: Flamingo, prompt: Prompt, image_id: int, eoc_id: int, beams: int = 3, length: int = 16
+    model: AroundLM, prompt: Prompt, image_id: int, eoc_id: int, beams: int = 3, length: int = 16
 ) -> tuple[list[int], float]:
     """Return the continuation with the highest log-likelihood found by `beams` beams, and that log-likelihood
     (nats)."""
@@ -152,7 +152,7 @@ def beam(
 
 
 @torch.inference_mode()
-def likelihoods(model: Flamingo, prompt: Prompt, answers: list[np.ndarray], image_id: int) -> list[float]:
+def likelihoods(model: AroundLM, prompt: Prompt, answers: list[np.ndarray], image_id: int) -> list[float]:
     """Log-likelihood (nats) of each answer after the prompt."""
     rows = [Prompt(np.concatenate([prompt.tokens, answer]), prompt.features) for answer in answers]
     batch = prompt_batch(rows, image_id)

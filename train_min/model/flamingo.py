@@ -238,7 +238,8 @@ class TokenLoss(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """`every`: a gated layer before each every-th frozen block (3B: 1, 9B: 4, 80B: 7)."""
+    """`every`: a gated layer before each every-th frozen block (3B: 1, 9B: 4, 80B: 7). `bridge`: flamingo, or one of
+    `train_min.model.prefix`, which has neither gated layers nor a resampler."""
 
     features: int
     every: int = 3
@@ -247,25 +248,90 @@ class ModelConfig:
     n_heads: int = 2
     frames: int = 8
     n_new_tokens: int = 0
+    bridge: str = "flamingo"
 
 
-class Flamingo(nn.Module):
-    """A frozen language model `lm` with a resampler and gated layers; only these are trained.
+class AroundLM(nn.Module):
+    """A frozen language model `lm` and what lets it see images; only this is trained.
 
     Tokens from `lm.vocabulary` on are new: the trained `new_rows` predict them, apart from the frozen head. Their input
     embeddings are drawn once and stay fixed (`new_inputs`), so the states below the first gated layer are those of a
-    frozen model. Raises TrainError if `lm` has too few blocks for a gated layer."""
+    frozen model."""
+
+    gated: dict[str, "GatedCrossAttention"]
+    new_inputs: Tensor
+
+    def __init__(self, lm, config: ModelConfig):  # type: ignore[no-untyped-def]
+        super().__init__()
+        self.config = config
+        self.lm = lm.eval().requires_grad_(False)
+
+    def add_new_tokens(self) -> None:
+        """Add `new_rows` and `new_inputs`, after all other weights."""
+        lm, count = self.lm, self.config.n_new_tokens
+        # as likely as a token with the mean row: zero rows would outweigh a head whose logits are all strongly negative
+        mean = lm.head[: lm.vocabulary].float().mean(0) if count else torch.zeros(lm.width)
+        self.new_rows = nn.Parameter(mean.cpu().repeat(count, 1))
+        own = torch.Generator().manual_seed(0)  # the same for every seed
+        inputs = torch.randn(count, lm.width, generator=own) * lm.head.float().std().cpu()
+        self.register_buffer("new_inputs", inputs, persistent=False)
+
+    def train(self, mode: bool = True) -> "AroundLM":
+        super().train(mode)
+        self.lm.eval()  # frozen parts have no dropout and update no statistics
+        return self
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        if not len(self.new_inputs):
+            return self.lm.embed(tokens)
+        new = tokens - self.lm.vocabulary
+        known = self.lm.embed(tokens.clamp(max=self.lm.vocabulary - 1))
+        return torch.where((new >= 0)[..., None], F.embedding(new.clamp(min=0), self.new_inputs).to(known.dtype), known)
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """What the language model runs on: embeddings (B, L, D), positions and segments (B, L)."""
+        return self.embed(batch.tokens), batch.positions, batch.segments
+
+    def media(self, batch: Batch, dtype: torch.dtype) -> Media | None:
+        """The media as gated layers see them, None if there are none."""
+        return None
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """The head's input (B, T, D)."""
+        raise NotImplementedError
+
+    def gates(self) -> dict[str, list[float]]:
+        """tanh of the gates, per layer."""
+        raise NotImplementedError
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(B, T, V + new)."""
+        return head_logits(self.hidden(batch), self.lm.head, self.new_rows)
+
+    def nll(self, batch: Batch) -> Tensor:
+        """Negative log-likelihood (n, nats) wherever `batch.targets` is not -1, row by row. Only these places pass
+        through the head."""
+        wanted = batch.targets >= 0
+        hidden, targets = padded(self.hidden(batch)[wanted], 64), padded(batch.targets[wanted], 64)
+        nll = TokenLoss.apply(hidden, self.lm.head, self.new_rows, targets, torch.is_grad_enabled())
+        return nll[: int(wanted.sum())]
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return {name: parameter for name, parameter in self.named_parameters() if not name.startswith("lm.")}
+
+
+class Flamingo(AroundLM):
+    """A frozen language model `lm` with a resampler and gated layers. Raises TrainError if it has too few blocks for a
+    gated layer."""
 
     def __init__(self, lm, config: ModelConfig, seed: int):  # type: ignore[no-untyped-def]
-        super().__init__()
+        super().__init__(lm, config)
         if config.every > lm.n_layers:
             raise TrainError(
                 f"--every {config.every} leaves a language model of {lm.n_layers} blocks without a gated layer: "
                 f"at most {lm.n_layers}"
             )
         generator = torch.Generator().manual_seed(seed)
-        self.config = config
-        self.lm = lm.eval().requires_grad_(False)
         width = lm.width
         self.resampler = PerceiverResampler(
             config.features,
@@ -277,31 +343,13 @@ class Flamingo(nn.Module):
             config.frames,
         )
         # before blocks every - 1, 2 * every - 1, ..., as in open_flamingo
-        self.gated: dict[str, GatedCrossAttention] = nn.ModuleDict(  # type: ignore[assignment]
+        self.gated = nn.ModuleDict(  # type: ignore[assignment]
             {
                 str(index): GatedCrossAttention(width, config.n_heads, generator)
                 for index in range(config.every - 1, lm.n_layers, config.every)
             }
         )
-        # as likely as a token with the mean row: zero rows would outweigh a head whose logits are all strongly negative
-        mean = lm.head[: lm.vocabulary].float().mean(0) if config.n_new_tokens else torch.zeros(width)
-        self.new_rows = nn.Parameter(mean.cpu().repeat(config.n_new_tokens, 1))
-        own = torch.Generator().manual_seed(0)  # the same for every seed
-        inputs = torch.randn(config.n_new_tokens, width, generator=own) * lm.head.float().std().cpu()
-        self.new_inputs: Tensor
-        self.register_buffer("new_inputs", inputs, persistent=False)
-
-    def train(self, mode: bool = True) -> "Flamingo":
-        super().train(mode)
-        self.lm.eval()  # frozen parts have no dropout and update no statistics
-        return self
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        if not len(self.new_inputs):
-            return self.lm.embed(tokens)
-        new = tokens - self.lm.vocabulary
-        known = self.lm.embed(tokens.clamp(max=self.lm.vocabulary - 1))
-        return torch.where((new >= 0)[..., None], F.embedding(new.clamp(min=0), self.new_inputs).to(known.dtype), known)
+        self.add_new_tokens()
 
     def media(self, batch: Batch, dtype: torch.dtype) -> Media | None:
         if batch.latents is not None:
@@ -338,24 +386,9 @@ class Flamingo(nn.Module):
         bias = packed_bias(batch.segments, x.dtype)
         return self.lm.run(x, batch.positions, bias, blocks=slice(0, self.first))
 
-    def logits(self, batch: Batch) -> Tensor:
-        """(B, T, V + new)."""
-        return head_logits(self.hidden(batch), self.lm.head, self.new_rows)
-
-    def nll(self, batch: Batch) -> Tensor:
-        """Negative log-likelihood (n, nats) wherever `batch.targets` is not -1, row by row. Only these places pass
-        through the head."""
-        wanted = batch.targets >= 0
-        hidden, targets = padded(self.hidden(batch)[wanted], 64), padded(batch.targets[wanted], 64)
-        nll = TokenLoss.apply(hidden, self.lm.head, self.new_rows, targets, torch.is_grad_enabled())
-        return nll[: int(wanted.sum())]
-
     def gates(self) -> dict[str, list[float]]:
         """tanh of the gates, per layer."""
         return {
             "attention": [layer.attention_gate.tanh().item() for layer in self.gated.values()],
             "ffw": [layer.ffw_gate.tanh().item() for layer in self.gated.values()],
         }
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        return {name: parameter for name, parameter in self.named_parameters() if not name.startswith("lm.")}

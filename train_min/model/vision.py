@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +116,8 @@ def run_frozen(model: nn.Module, device: torch.device) -> Callable[[Tensor], Ten
 
 def load_encoder(name: str, device: torch.device) -> Encoder:
     """Load an encoder: `efficientnet-lite0`; `open_clip:MODEL/WEIGHTS` with a name of published weights or a file path;
-    or `contrastive:FILE`, a tower trained by `train_min.training.contrastive`."""
+    `timm:MODEL` with timm's published weights, or `timm:MODEL/FILE`; or `contrastive:FILE`, a tower trained by
+    `train_min.training.contrastive`."""
     if name == "efficientnet-lite0":
         encode = run_frozen(load_efficientnet(), device)
         precision = str(fast_dtype(device)).removeprefix("torch.")
@@ -124,7 +126,11 @@ def load_encoder(name: str, device: torch.device) -> Encoder:
         return load_tower(Path(name.removeprefix("contrastive:")), device)
     if name.startswith("open_clip:"):
         return load_open_clip(name.removeprefix("open_clip:"), device)
-    raise TrainError(f"unknown image encoder {name!r}: use efficientnet-lite0, contrastive, or open_clip:MODEL/WEIGHTS")
+    if name.startswith("timm:"):
+        return load_timm(name.removeprefix("timm:"), device)
+    raise TrainError(
+        f"unknown image encoder {name!r}: use efficientnet-lite0, contrastive, open_clip:MODEL/WEIGHTS or timm:MODEL"
+    )
 
 
 class Tokens(nn.Module):
@@ -170,6 +176,52 @@ def load_open_clip(name: str, device: torch.device) -> Encoder:
     stamp = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else weights
     precision = str(fast_dtype(device)).removeprefix("torch.")
     return Encoder(f"open_clip-{architecture}-{stamp}-{precision}", encode, side, patches, width, mean, std)
+
+
+class Patches(nn.Module):
+    """The features (N, patches, width) of a timm model before pooling: of a grid, or of tokens without the class
+    token."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.model.forward_features(images)  # type: ignore[operator]
+        if found.ndim == 4:
+            return found.flatten(1, 2) if getattr(self.model, "output_fmt", "") == "NHWC" else found.flatten(2).mT
+        return found[:, getattr(self.model, "num_prefix_tokens", 0) :]
+
+
+def load_timm(name: str, device: torch.device) -> Encoder:
+    """Load `MODEL`, a timm architecture such as `dm_nfnet_f0` (Flamingo's encoder is an NFNet) with its published
+    weights, or `MODEL/FILE` with those of a file.
+
+    Raises TrainError if the architecture is unknown or the weights cannot be loaded."""
+    try:
+        import timm
+        from timm.data.config import resolve_model_data_config
+    except ImportError:
+        raise TrainError("timm is not installed: pip install 'openm3w[train]'") from None
+    architecture, _, weights = name.partition("/")
+    if not timm.is_model(architecture):
+        raise TrainError(f"timm has no model {architecture!r}: python -c 'import timm; print(*timm.list_models())'")
+    if weights and not Path(weights).is_file():
+        raise TrainError(f"{weights}: no such file with weights of timm's {architecture}")
+    try:
+        model: Any = timm.create_model(architecture, pretrained=not weights, checkpoint_path=weights)
+    except Exception as error:
+        shown = weights or "the published weights"
+        raise TrainError(f"{shown} of {architecture} cannot be loaded: {first_line(error)}") from None
+    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    side = config["input_size"][-1]
+    encode = run_frozen(Patches(model), device)
+    patches, width = encode(torch.zeros(1, 3, side, side)).shape[1:]
+    tag = model.pretrained_cfg.get("tag") or "published"
+    stamp = hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:16] if weights else tag
+    precision = str(fast_dtype(device)).removeprefix("torch.")
+    id = f"timm-{architecture}-{stamp}-{precision}"
+    return Encoder(id, encode, side, patches, width, tuple(config["mean"]), tuple(config["std"]))
 
 
 def small_clip(vocabulary: int) -> nn.Module:

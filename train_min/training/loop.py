@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from train_min import TrainError
 from train_min.data.windows import WindowArrays, make_batch, rows_of, token_places, training_parts
-from train_min.model.flamingo import Batch, Flamingo, ResamplerLayer, padded
+from train_min.model.flamingo import AroundLM, Batch, Flamingo, ResamplerLayer, padded
 from train_min.model.lm import NanoConfig, NanoLM, packed_bias
+from train_min.model.prefix import PrefixLM
 from train_min.options import TrainOptions
 from train_min.training.optim import make_optimizers
 from train_min.training.workers import single_threads
@@ -147,7 +148,7 @@ def draw_batches(
 
 
 def fit(
-    model: Flamingo,
+    model: AroundLM,
     sets: list[TrainingSet],
     options: LoopOptions,
     seed: int,
@@ -206,7 +207,7 @@ def fit(
     model.eval()
 
 
-def restore(checkpoint: Path, stamp: dict[str, Any], model: Flamingo, optimizers: list[torch.optim.Optimizer]) -> int:
+def restore(checkpoint: Path, stamp: dict[str, Any], model: AroundLM, optimizers: list[torch.optim.Optimizer]) -> int:
     """Load what `fit` saved and return the number of steps done. Raises TrainError if its `stamp` is another run's."""
     state = load(checkpoint, model.new_rows.device)
     if {name: state[name] for name in stamp} != stamp:
@@ -217,7 +218,7 @@ def restore(checkpoint: Path, stamp: dict[str, Any], model: Flamingo, optimizers
     return state["step"]
 
 
-def speed(model: Flamingo, batches: list[Batch], seconds: float, peak: float | None) -> dict[str, float]:
+def speed(model: AroundLM, batches: list[Batch], seconds: float, peak: float | None) -> dict[str, float]:
     """Tokens per second, and the used share of `peak` operations per second: at most 1, as a peak that was measured
     while other work ran is too low."""
     tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
@@ -245,11 +246,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise TrainError(f"{path} is damaged ({type(error).__name__}): delete it, then rerun the command") from None
 
 
-def step_flops(model: Flamingo, batch: Batch) -> float:
+def step_flops(model: AroundLM, batch: Batch) -> float:
     """Floating-point operations of one step on `batch`: a frozen weight costs 2 per token forward and 2 backward,
     backward only from the first gated block on; a trained weight 6 per token. Attention products are not counted."""
     tokens = int((batch.segments >= 0).sum())
     predicted = int((batch.targets >= 0).sum())
+    if not isinstance(model, Flamingo):
+        assert isinstance(model, PrefixLM)
+        return prefix_flops(model, batch, tokens, predicted)
     items = len(batch.media_row)
     patches = sum(group.shape[0] * group.shape[1] * group.shape[2] for group in batch.features)
     latents = items * len(model.resampler.latents)
@@ -267,6 +271,18 @@ def step_flops(model: Flamingo, batch: Batch) -> float:
         on_patches = resampling.kv.weight.numel()
         flops += 6 * (latents * matrix_weights(resampling) + patches * on_patches)
     return flops
+
+
+def prefix_flops(model: PrefixLM, batch: Batch, tokens: int, predicted: int) -> float:
+    """`step_flops` of a model whose rows hold the vectors of the images: the whole stack runs, forward and backward."""
+    patches = sum(group.shape[0] * group.shape[1] * group.shape[2] for group in batch.features)
+    vectors = len(batch.media_row) * model.vectors if model.vectors else patches
+    frozen = sum(map(matrix_weights, model.lm.blocks))
+    return (
+        4 * (tokens + vectors) * frozen
+        + 4 * predicted * model.lm.head.numel()
+        + 6 * vectors * matrix_weights(model.bridge)
+    )
 
 
 def matrix_weights(module: nn.Module) -> int:
@@ -352,7 +368,7 @@ def packed(windows: WindowArrays, rows: int = 16) -> Iterator[list[list[int]]]:
 
 @torch.no_grad()
 def score(
-    model: Flamingo, windows: WindowArrays, features: Features, *, follow: bool = False, states: Tensor | None = None
+    model: AroundLM, windows: WindowArrays, features: Features, *, follow: bool = False, states: Tensor | None = None
 ) -> np.ndarray:
     """NLL in nats of every token of `windows`, (T,) float32; NaN where no loss is taken: at the first token of a window
     and at `<image>`."""

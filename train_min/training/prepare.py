@@ -92,7 +92,7 @@ def content_of(corpus: TrainingCorpus) -> dict[str, str]:
 
 def named_files(options: TrainOptions) -> dict[str, list[Path]]:
     """Local files that options name; none for a name on a hub."""
-    weights = options.vision.removeprefix("open_clip:").partition("/")[2]
+    weights = options.vision.removeprefix("open_clip:").removeprefix("timm:").partition("/")[2]
     named = {"lm": (options.lm, "*"), "pairs": (options.pairs or "", "*.tar"), "vision": (weights, "*")}
     found = {}
     for name, (value, pattern) in named.items():
@@ -219,6 +219,8 @@ def lm_jobs(setting: Setting) -> list[tuple[Any, ...]]:
     """Jobs for the frozen language model: train it, or run its lower blocks over the windows."""
     if setting.options.lm == "nano":
         return [] if (setting.out / "checkpoint" / "lm.pt").exists() else [("lm", setting)]
+    if setting.options.bridge != "flamingo":
+        return []
     return [("states", setting, name) for name in sets_of(setting) if not setting.states_path(name).exists()]
 
 
@@ -260,7 +262,8 @@ def lm_job(setting: Setting, log: Log) -> None:
         steps=options.lm_steps, rows=options.lm_rows, rate=options.lm_rate, matrix_rate=options.lm_matrix_rate
     )
     model = train_nano(text, config, loop, options.seed, dtype, lambda row: log({"variant": "lm", **row}))
-    keep_states(setting, model)
+    if options.bridge == "flamingo":  # with the others every block depends on the images
+        keep_states(setting, model)
     save({"config": asdict(config), "model": model.state_dict()}, setting.out / "checkpoint" / "lm.pt")
 
 
@@ -287,7 +290,7 @@ def states_job(setting: Setting, name: str, log: Log) -> None:
     """Write the states of the windows `name`, if the language model's blocks can run separately."""
     model = build_model(setting, setting.options.seed)
     windows = setting.windows(name)
-    assert isinstance(model.lm, HuggingFaceLM)
+    assert isinstance(model, Flamingo) and isinstance(model.lm, HuggingFaceLM)
     if model.first > 0 and model.lm.halves_agree(model.first) and small_enough(windows, model.lm):
         states = lower_states(model, windows, lambda row: log({"variant": "language model", **row}))
         save(states, setting.states_path(name))

@@ -12,8 +12,9 @@ from train_min import TrainError
 from train_min.data.features import FeatureStore
 from train_min.data.permute import displace, permute
 from train_min.data.windows import Losses, WindowArrays
-from train_min.model.flamingo import Flamingo, ModelConfig
+from train_min.model.flamingo import AroundLM, Flamingo, ModelConfig
 from train_min.model.lm import HuggingFaceLM, NanoConfig, NanoLM, head_count, load_causal_lm
+from train_min.model.prefix import PrefixLM
 from train_min.model.vision import fast_dtype
 from train_min.options import TrainOptions
 from train_min.training.loop import Log, LoopOptions, TrainingSet, fit, load, measured_peak, process_rank, score
@@ -141,10 +142,11 @@ def model_config(options: TrainOptions, lm: NanoLM | HuggingFaceLM, features: in
         n_resampler_layers=options.resampler_layers,
         n_heads=head_count(lm.width),
         n_new_tokens=0 if options.lm == "nano" else 2,
+        bridge=options.bridge,
     )
 
 
-def build_model(setting: Setting, seed: int, nano: str = "lm") -> Flamingo:
+def build_model(setting: Setting, seed: int, nano: str = "lm") -> AroundLM:
     """Build an untrained model with weights drawn from `seed`; `nano` is the name of the run's language model."""
     device, options = torch.device(setting.device), setting.options
     lm: NanoLM | HuggingFaceLM
@@ -152,10 +154,11 @@ def build_model(setting: Setting, seed: int, nano: str = "lm") -> Flamingo:
         lm = load_nano(setting.out, fast_dtype(device), nano)
     else:
         lm = load_causal_lm(options.lm, setting.vocabulary, fast_dtype(device))
-    return Flamingo(lm, model_config(options, lm, setting.features), seed).to(device)
+    kind = Flamingo if options.bridge == "flamingo" else PrefixLM
+    return kind(lm, model_config(options, lm, setting.features), seed).to(device)
 
 
-def trained_model(setting: Setting, variant: str, seed: int, order: int, sets: list[TrainingSet], log: Log) -> Flamingo:
+def trained_model(setting: Setting, variant: str, seed: int, order: int, sets: list[TrainingSet], log: Log) -> AroundLM:
     """Train the variant `variant` with the weights of `seed`; `order` seeds the order of its windows."""
     device = torch.device(setting.device)
     model = build_model(setting, seed)
@@ -199,14 +202,14 @@ def variant_job(setting: Setting, variant: Variant, log: Log) -> None:
     once(setting.losses_path(variant.file), make)
 
 
-def evaluated(setting: Setting, variant: Variant, model: Flamingo) -> Losses:
+def evaluated(setting: Setting, variant: Variant, model: AroundLM) -> Losses:
     """Losses on held-out windows, with images arranged as in training; for the true variant also with other images."""
     options = setting.options
     held_out = setting.windows("validation")
     features, states = setting.lookup(held_out), setting.states("validation")
     own, _ = rearranged(held_out, variant.permutation)
 
-    def losses(windows: WindowArrays, model: Flamingo = model, follow: bool = False) -> np.ndarray:
+    def losses(windows: WindowArrays, model: AroundLM = model, follow: bool = False) -> np.ndarray:
         return score(model, windows, features, follow=follow, states=states)
 
     found = {"own": losses(own)}
