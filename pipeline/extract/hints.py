@@ -50,6 +50,7 @@ COUNT = len(NAMES)
 UNLIKELY, MAYBE, POSITIVE, NEGATIVE = (_BITS[name] for name in ("UNLIKELY", "MAYBE", "POSITIVE", "NEGATIVE"))
 CAPTION, COMMENT, AVATAR, SHARE = (_BITS[name] for name in ("CAPTION", "COMMENT", "AVATAR", "SHARE"))
 COOKIE, NAVIGATION, RELATED = (_BITS[name] for name in ("COOKIE", "NAVIGATION", "RELATED"))
+ANSWER = COMMENT | _BITS["THREAD"]
 TAB, FORM = _BITS["TAB"], _BITS["FORM"]
 NUMBERING = _BITS["NUMBERING"]  # page numbers of a printed book, line numbers of a listing
 HIDDEN_CLASS = 1 << len(_PATTERNS)

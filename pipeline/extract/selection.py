@@ -13,7 +13,7 @@ from pipeline.extract.content import MIN_PARAGRAPH, Candidate, Sums, candidate, 
 from pipeline.extract.features import HEADINGS, Matrix, features
 from pipeline.extract.hints import names
 from pipeline.extract.image_classifier import TextChoice
-from pipeline.extract.images import PLACEHOLDER
+from pipeline.extract.images import PLACEHOLDER, THUMBNAIL
 from pipeline.extract.page import HEADINGS as HEADING_TAGS
 from pipeline.extract.page import HIDDEN, LOCAL_LINK, NOSCRIPT, PAGE_KINDS, Page, Picture, scope_bits
 
@@ -37,9 +37,11 @@ VERSES, MIN_VERSES = 3, 100  # blocks, characters; shorter text between kept blo
 ENTRIES, HEADING = 3, 40  # links (one if a class says so), and other characters, of a table of contents
 HEADING_LEVELS = 6
 VOTE = 0.25  # the weight of the best candidate relative to the classifier
+ANSWER = 0.1  # the probability above which an answer of a forum is kept, if most were left out
 MIN_LINKS = 200  # characters; a page with less content, all of it links, has none
 # Surroundings of images that belong to other pages, to people or to the site
 ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("nav", "aside", "footer", "button")
+NO_ANSWER = H.RELATED | H.NAVIGATION | scope_bits("footer")
 FOOTER, ARTICLE = scope_bits("footer"), scope_bits("article", "main")
 
 
@@ -126,6 +128,8 @@ def _corrected(page: Page, text: TextChoice, out: Flags, plain: Flags, comments:
     thread = max(text.kinds[FORUM], text.kinds[DOCUMENTATION]) > LIKELY
     if not thread and (prose > ESSAY or 2 * float(chars @ (kept & comment)) < float(chars @ kept)):
         text = text.changed("comment", kept | (comment & readable & ~out) if comments else kept & ~comment)
+    if text.kinds[FORUM] > LIKELY:
+        text = text.changed("answer of a thread", text.kept | (_lost_answers(inherited, text) & readable & ~out))
     asides = (("notice", notice), ("footer", foot), ("table of contents", _contents(page, chars, links)))
     for rule, aside in asides:
         if 2 * float(chars @ (text.kept & aside)) < float(chars @ text.kept):
@@ -135,6 +139,15 @@ def _corrected(page: Page, text: TextChoice, out: Flags, plain: Flags, comments:
     if not float((chars - links) @ text.kept) and float(chars @ text.kept) < MIN_LINKS:
         text = text.changed("only links", np.zeros_like(kept))
     return text
+
+
+def _lost_answers(inherited: NDArray[np.int64], text: TextChoice) -> Flags:
+    """Blocks in elements named after answers that may be content, if most of the text in such elements was left out."""
+    answers = (inherited & H.ANSWER > 0) & (inherited & NO_ANSWER == 0)
+    if 2 * float(text.chars @ (answers & text.kept)) > float(text.chars @ answers):
+        return np.zeros_like(answers)
+    flags: Flags = answers & (text.probability > ANSWER)
+    return flags
 
 
 def select_around(page: Page, kept: Flags, url: str) -> set[int]:
@@ -257,7 +270,7 @@ def _images(page: Page, total: Sums, found: Candidate, text: TextChoice, reveale
     candidates = image_classifier.candidates(page)
     likely = dict(zip(candidates, image_classifier.probabilities(rows).tolist(), strict=True))
     least = dict(zip(candidates, image_classifier.thresholds(rows).tolist(), strict=True))
-    documentation = text.kinds[DOCUMENTATION] > LIKELY
+    documentation, forum = text.kinds[DOCUMENTATION] > LIKELY, text.kinds[FORUM] > LIKELY
     chosen = ChosenImages(set(), likely, rows, {})
     for index, picture in enumerate(page.pictures):
         if not picture.urls:
@@ -272,7 +285,9 @@ def _images(page: Page, total: Sums, found: Candidate, text: TextChoice, reveale
             chosen.indices.add(index)
         elif alone and found.inside[picture.element] and not picture.target:
             chosen.overrides[index] = "in the best part"
-        elif _card(page, text, picture):
+        elif forum and (picture.width or 0) > THUMBNAIL and _beside(page, text.kept, text, picture):
+            chosen.overrides[index] = "in a kept answer"
+        elif _beside(page, text.cards & text.kept, text, picture):
             chosen.overrides[index] = "title is kept"
         else:
             picture.left_out = OUTSIDE
@@ -288,13 +303,13 @@ def _teaser(page: Page, total: Sums, text: TextChoice, element: int) -> bool:
     return short and not text.kept[page.first[element] : page.last[element]].any()
 
 
-def _card(page: Page, text: TextChoice, picture: Picture) -> bool:
-    """Whether the text of an image's card, the nearest element around it with text, is that of a gallery."""
+def _beside(page: Page, flags: Flags, text: TextChoice, picture: Picture) -> bool:
+    """Whether all text of an image's card, the nearest element around it with text, has a flag."""
     element = picture.element
     while element >= 0:
         first, last = page.first[element], page.last[element]
         if text.chars[first:last].any():
-            return bool((text.cards & text.kept)[first:last][text.chars[first:last] > 0].all())
+            return bool(flags[first:last][text.chars[first:last] > 0].all())
         element = page.parents[element]
     return False
 

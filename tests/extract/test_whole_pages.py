@@ -9,6 +9,7 @@ from shards.records import Document, Image, Text
 from tests.extract.pages import AFTER, BEFORE, FOOTER, MENU, MIDDLE, page
 
 URL = "https://example.org/news/2024/keeper"
+PLAIN = "https://example.org/a/b"
 PARAGRAPHS = f"<p>{BEFORE}</p><p>{MIDDLE}</p><p>{AFTER}</p>"
 
 
@@ -99,6 +100,66 @@ def test_answers_of_a_thread_stay_whatever_their_class():
     head = '<meta name="generator" content="Vanilla Forums">'
     found = read(body, head, url="https://forum.example.org/discussion/12/which-oil")
     assert all(f"Answer {number}." in words(found) for number in range(5))
+
+
+def test_answers_that_repeat_the_question_stay():
+    said = (
+        "The old bell hung in the tower above the town, and nobody had rung it for years.",
+        "When the sexton climbed up in the morning, he oiled the bell with care, as his aunt had taught him.",
+        "A traveller from the hills asked about the bell, but the sexton did not want to part with it.",
+        "In autumn, the sound of the bell could be heard from the valley, which pleased the shepherds.",
+        "Later the town gave the bell to the school, where it is rung before the first lesson.",
+    )
+    answer = (
+        '<li class="item item-comment"><div class="comment"><div class="comment-header"><a href="/u/{0}">user{0}</a>'
+        ' <time>Mar {0}</time></div><div class="comment-body"><div class="message"><p>{1}</p><p>{2}</p></div></div>'
+        "</div></li>"
+    )
+    pairs = ((0, 2), (1, 3), (2, 4), (3, 0), (4, 1), (0, 2))
+    answers = "".join(answer.format(n, said[one], said[other]) for n, (one, other) in enumerate(pairs))
+    first = f'<div class="discussion"><h1>Which bell?</h1>{"".join(f"<p>{text}</p>" for text in said[:4])}</div>'
+    found = read(f'{MENU}<main>{first}<ul class="comments MessageList">{answers}</ul></main>{FOOTER}', url=PLAIN)
+    assert [words(found).count(text) for text in said] == [4, 3, 4, 3, 2]
+
+
+def test_the_image_at_the_end_of_a_thread_belongs_to_its_last_answer():
+    answers = ("Which oil do you use?", "Paraffin.", "Olive oil, it smells nice and lasts long.", "Here is mine.")
+    posts = "".join(
+        f'<div class="post"><div class="post-user"><img class="avatar" src="/{n}.png" width="80" height="80">'
+        f'<a href="/u/{n}">user{n}</a> <span>Joined 2019</span></div><div class="post-body">'
+        f'<div class="post-meta">Mar {n}, 2024 #{n}</div><p>{answer}</p><img src="/up/{n}.jpg" width="600"></div>'
+        '<div class="post-actions"><a href="#">Reply</a> <a href="#">Like</a></div></div>'
+        for n, answer in enumerate(answers)
+    )
+    found = read(f'{MENU}<h1>Which oil for a lamp?</h1><div class="posts">{posts}</div>{FOOTER}', url=PLAIN)
+    assert files(found) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_images_in_the_buttons_of_a_gallery():
+    buttons = "".join(
+        f'<button class="thumb" data-full="/{name}.jpg"><img src="/{name}_s.jpg" width="150" height="100"></button>'
+        for name in "abc"
+    )
+    found = read(f'<article><p>{BEFORE}</p><div class="gallery">{buttons}</div><p>{AFTER}</p></article>')
+    assert files(found) == ["a_s.jpg", "b_s.jpg", "c_s.jpg"]
+
+
+def test_updates_of_a_live_report_keep_their_images():
+    updates = "".join(
+        f'<div class="update"><time>1{n}:00</time><h3>Update {n}</h3><p>{text}</p>'
+        f'<figure><img src="/{n}.jpg" width="800"><figcaption>Picture {n}</figcaption></figure></div>'
+        for n, text in enumerate((BEFORE, MIDDLE, AFTER))
+    )
+    found = read(f'{MENU}<main><h1>The storm, live</h1><div class="updates">{updates}</div></main>{FOOTER}')
+    assert files(found) == ["0.jpg", "1.jpg", "2.jpg"] and all(f"Update {n}" in words(found) for n in range(3))
+
+
+def test_steps_of_a_recipe_keep_their_numbers_and_images():
+    steps = "".join(f'<li>{text}<img src="/{n}.jpg" width="600"></li>' for n, text in enumerate(("Mix.", "Wait.")))
+    body = f"<article><h1>Bread</h1><p>{BEFORE}</p><h2>Ingredients</h2><ul><li>500 g flour</li><li>10 g salt</li></ul>"
+    found = read(f"{MENU}{body}<h2>Instructions</h2><ol>{steps}</ol><p>{AFTER}</p></article>{FOOTER}")
+    assert files(found) == ["0.jpg", "1.jpg"]
+    assert all(line in words(found) for line in ("- 500 g flour", "1. Mix.", "2. Wait."))
 
 
 @pytest.mark.parametrize(
