@@ -3,10 +3,12 @@ perceptual hashes.
 
 python -m tests.bench.dedup CORPUS [--record]      quality on a built corpus (work/pages), speed on generated texts
 python -m tests.bench.dedup --pages 1000000        time and memory of the build's join for so many pages
+python -m tests.bench.dedup --repeats 1000000      memory of counting paragraphs, one of them on each of so many pages
 """
 
 import argparse
 import itertools
+import os
 import resource
 import sys
 import tempfile
@@ -24,6 +26,7 @@ from dedup import hamming, near
 from dedup.shingles import shingles
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.stages.dedup import KEPT, FindNearCopies, Verdicts
+from pipeline.stages.repeats import CountRepeats
 from pipeline.stages.schemas import VERDICTS
 from tests.bench.results import Figure, record
 
@@ -138,6 +141,46 @@ def join(root: Path, parts: int) -> int:
     return int(output.read_text())
 
 
+def count_repeats(root: Path, pages: int, shared: bool) -> int:
+    """Count the paragraphs of generated pages, two a page; if `shared`, all pages have one of them. Returns the
+    highest number of pages."""
+    from pipeline.engine.runner import Runner
+
+    corpus, parts = CorpusDirectory(root), -(-pages // HOT_PART)
+    for part in range(parts):
+        numbers = range(part * HOT_PART, min((part + 1) * HOT_PART, pages))
+        hashes = [number.to_bytes(16, "little") for number in numbers]
+        texts = [[f"Page {number}.\n\n{'Share this' if shared else number}"] for number in numbers]
+        columns = {"texts": texts, "url_hash": hashes, "text_hash": hashes, "site": ["example.org"] * len(texts)}
+        corpus.part("pages", part).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"rule": pa.nulls(len(texts), pa.string()), **columns}), corpus.part("pages", part))
+        corpus.part("repeats", part).parent.mkdir(parents=True, exist_ok=True)
+    with (
+        Runner.from_options([], root / "log", 1, "pipeline.stages.preload") as runner,
+        runner.pipeline(0, "copies") as pipeline,
+    ):
+        _ = pipeline | beam.Create(range(parts)) | CountRepeats(corpus)
+    found = pq.read_table(corpus.part("repeats", 0))["repeats"].combine_chunks().flatten()
+    return int(max(found.field("paragraph_site_pages").to_pylist()))
+
+
+HOT_PART = 20_000
+"""Pages of a part whose paragraphs are counted."""
+
+
+def hot_paragraph(pages: int) -> None:
+    """Memory of counting with and without a paragraph that all pages have, each in its own process."""
+    for shared in (False, True):
+        child = os.fork()
+        if not child:
+            with tempfile.TemporaryDirectory() as folder:
+                found = count_repeats(Path(folder), pages, shared)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(f"{pages:,} pages, a paragraph on at most {found:,}: {peak:,.0f} MiB at most", flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
 def datatrove(root: Path, texts: Callable[[], Iterable[str]]) -> int:
     """Texts through datatrove's MinHash pipeline, in one process; the number of documents it keeps."""
     from datatrove.data import Document
@@ -212,8 +255,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", nargs="?", type=Path)
     parser.add_argument("--pages", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=0)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
+    if options.repeats:
+        hot_paragraph(options.repeats)
+        return
     found: list[Figure] = []
     if options.corpus:
         found += [*quality(options.corpus), *speed(), *search()]

@@ -7,10 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from filters.text import measure
+from pipeline.engine import joins
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.whatif import what_if
-from tests.corpora import build_here
+from tests.corpora import build_here, digests
 from tests.stages.test_folders import picture
 
 SENTENCE = "The old boat of the fisherman lies at the quay, and the {0} gulls sit on it until the evening comes."
@@ -77,7 +78,7 @@ def page(*paragraphs: str, title: str) -> str:
     return f"<html><body><article><h1>{title}</h1>{body}<img src=a.png></article></body></html>"
 
 
-def test_paragraphs_that_repeat(tmp_path: Path) -> None:
+def test_paragraphs_that_repeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     three, two = SENTENCE.format("grey"), SENTENCE.format("white")
     lines = "The harbour is open from eight to five.<br>Ask for the keeper of the lighthouse."
     other = LONG.replace("boat", "ship")
@@ -111,3 +112,5 @@ def test_paragraphs_that_repeat(tmp_path: Path) -> None:
         sum(levels(again)[name]["out"].values()) for name in ("pages", "images")
     ]
     assert levels(again)["paragraphs"]["rules"] == [{"rule": "paragraph.likeness", "count": 1}]
+    monkeypatch.setattr(joins, "PARTITIONS", 3)
+    assert digests(build_here([folder], tmp_path / "other", [*common, *counted])) == digests(root)
