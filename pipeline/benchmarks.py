@@ -37,6 +37,20 @@ def make_index(paths: list[Path], name: str, output: Path, report: Callable[[str
     report(f"{len(rows):,} images in {output}" + (f"; {others:,} files are no images" if others else ""))
 
 
+def index_for(path: Path, corpus: Path, report: Callable[[str], Any]) -> Path:
+    """The index of a benchmark: `path` if it is one, else an index beside the corpus, made of its images.
+
+    Raises BuildError if there is no image, or `path` cannot be read."""
+    try:
+        if path.is_file() and pq.read_schema(path).equals(INDEX):
+            return path.resolve()
+    except (OSError, pa.ArrowException):
+        pass  # not a Parquet file
+    index = corpus.resolve().with_name(f"{corpus.resolve().name}.benchmarks.parquet")
+    make_index([path], "", index, report)
+    return index
+
+
 def images_of(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each image: the files of a folder in order of their names, or what the columns of a Parquet
     file hold, in the layout of `datasets` or as plain bytes."""

@@ -71,6 +71,10 @@ CommonCrawl = Annotated[
 Takedown = Annotated[
     Path | None, typer.Option(metavar="FILE", help="URLs, hosts and sha256 sums of images to leave out.")
 ]
+Decontaminate = Annotated[
+    Path | None,
+    typer.Option(metavar="IMAGES", help="Benchmark images to leave out: a folder, Parquet file or index of them."),
+]
 CorpusDir = Annotated[
     Path, typer.Argument(metavar="CORPUS", parser=located, help="A corpus directory, or s3://BUCKET/PREFIX.")
 ]
@@ -86,6 +90,7 @@ def build(
     recipe: RecipeName = None,
     settings: Settings = None,
     takedown: Takedown = None,
+    decontaminate: Decontaminate = None,
     base_url: Annotated[str, typer.Option(help="URL of the root of an HTML folder.")] = "file:///",
     fetch: Annotated[bool, typer.Option(help="Fetch images missing from the input (needs --contact).")] = True,
     retry_failed: Annotated[bool, typer.Option(help="Retry images that could not be fetched.")] = False,
@@ -103,6 +108,7 @@ def build(
 ) -> None:
     """Build a corpus from web pages. Beam options follow --."""
     _prepare_beam()
+    from pipeline.benchmarks import index_for
     from pipeline.build import build as run
     from pipeline.claim import claim
     from pipeline.crawl.inputs import with_lists
@@ -119,6 +125,9 @@ def build(
     inputs = inputs or []
     own = next((text for text in inputs if is_corpus(located(text))), None)
     changed = [*(settings or ()), *([f"page.takedown={json.dumps(str(takedown.resolve()))}"] if takedown else [])]
+    if decontaminate and not dry_run:  # which writes nothing, and judges no image
+        index = index_for(decontaminate, output, lambda text: typer.echo(text, err=True))
+        changed.append(f"image.benchmarks={json.dumps(str(index))}")
     resolved = load(recipe or (f"{own}/recipe.toml" if own else "web"), changed)
     ours = partial(claim, CorpusDirectory(output.resolve()), resolved, [])
     kind = _one_of({"cc": cc, "from-obelics": from_obelics, "from-mmc4": from_mmc4, "from-omnicorpus": from_omnicorpus})

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedup.benchmarks import read_index
-from pipeline.benchmarks import make_index
+from pipeline.benchmarks import index_for, make_index
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.review import write_review
 from pipeline.inspect.whatif import what_if
-from tests.corpora import build_here
+from tests.corpora import build_here, start_build
 from tests.stages.test_folders import page, picture, write
 
 
@@ -119,3 +119,15 @@ def test_errors_are_one_line(planted: tuple[Path, Path], tmp_path: Path) -> None
         make_index([tmp_path / "empty"], "", tmp_path / "index", print)
     with pytest.raises(BuildError, match="none"):
         make_index([tmp_path / "none"], "", tmp_path / "index", print)
+
+
+def test_the_command_takes_a_folder_of_images_or_an_index(planted: tuple[Path, Path], tmp_path: Path) -> None:
+    site, index = planted
+    root, said = tmp_path / "corpus", []
+    assert index_for(index, root, said.append) == index and not said
+    process = start_build([site], root, "--decontaminate", str(index.parent / "coco"))
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
+    made = tmp_path / "corpus.benchmarks.parquet"
+    assert f"4 images in {made}; 1 files are no images" in errors
+    assert open_corpus(root).recipe.image.benchmarks == str(made) and dropped(root) == 4
