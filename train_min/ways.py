@@ -24,13 +24,15 @@ from shards.tokenizer import Tokenizer
 from train_min import TrainError
 from train_min.fewshot import Arm, arms_of, load_arm
 from train_min.measuring.evaluate import answer_tokens, encode_items, load_model, load_task, prompt_tokens, run_setting
-from train_min.measuring.generate import Prompt, prompt_batch
+from train_min.measuring.generate import Prompt, Session, prompt_batch
 from train_min.model.flamingo import Flamingo
 from train_min.training.variants import Setting
 
 PROMPTS = ("This is a", "Output:", "We call it", "What is it?")
 """The first is used; the others show how far the accuracy depends on it."""
 ORDERS = 3
+SPREAD_AT = (2, 8)
+"""Numbers of shots for which orders and prompts are compared, which takes six times as long as the accuracy."""
 ROWS = 64
 
 
@@ -101,31 +103,43 @@ def said(
 ) -> np.ndarray:
     """Index of the likeliest name in each episode, (E,). `latents` (n, R, D) belong to the items. Without shots, the
     names are said without pictures, as in Flamingo."""
+    pieces: dict[str, np.ndarray] = {}
+    end = prompt_tokens(tokenizer, [], prompt)
     rows: list[Prompt] = []
-    answers: list[np.ndarray] = []
+    answers: list[list[np.ndarray]] = []
     for episode in episodes:
-        said_of = [episode.names[number] for number in episode.classes] or episode.names
-        tokens = prompt_tokens(tokenizer, said_of, prompt, images=bool(episode.shots))
-        shown = [*(episode.foreign if foreign else episode.shots), episode.query]
         for name in episode.names:
-            answer = answer_tokens(tokenizer, name, prompt)[:-1]  # without EOC, which tells nothing
-            rows.append(Prompt(np.concatenate([tokens, answer]), latents[shown]))
-            answers.append(answer)
-    scores: list[float] = []
+            pieces[name] = prompt_tokens(tokenizer, [name], prompt, images=bool(episode.shots))[: -len(end)]
+        spoken = [episode.names[number] for number in episode.classes] or episode.names
+        shown = [*(episode.foreign if foreign else episode.shots), episode.query]
+        rows.append(Prompt(np.concatenate([*(pieces[name] for name in spoken), end]), latents[shown]))
+        # without EOC, which tells nothing
+        answers.append([answer_tokens(tokenizer, name, prompt)[:-1] for name in episode.names])
+    found: list[np.ndarray] = []
     for start in range(0, len(rows), ROWS):
-        scores += log_likelihoods(model, rows[start : start + ROWS], answers[start : start + ROWS], tokenizer.image_id)
-    return np.array(scores).reshape(len(episodes), -1).argmax(1)
+        part = slice(start, start + ROWS)
+        found.append(log_likelihoods(model, rows[part], answers[part], tokenizer.image_id).argmax(1))
+    return np.concatenate(found)
 
 
 @torch.inference_mode()
-def log_likelihoods(model: Flamingo, rows: list[Prompt], answers: list[np.ndarray], image_id: int) -> list[float]:
-    """Log-likelihood (nats) of the answer that ends each row; the rows' features are latents."""
-    batch = prompt_batch(rows, image_id)
+def log_likelihoods(
+    model: Flamingo, prompts: list[Prompt], answers: list[list[np.ndarray]], image_id: int
+) -> np.ndarray:
+    """Log-likelihood (nats) of each prompt's answers after it, (prompts, answers); the prompts' features are latents.
+    Every prompt is read once."""
+    batch = prompt_batch(prompts, image_id)
     batch.latents = batch.features[0][:, 0]
-    for number, answer in enumerate(answers):
-        batch.targets[number, -len(answer) - 1 : -1] = torch.from_numpy(answer.astype(np.int64))
-    nll = model.nll(batch.to(model.new_rows.device))
-    return [-float(part.sum()) for part in nll.split([len(answer) for answer in answers])]
+    session = Session(model, batch)
+    every = [answer for choices in answers for answer in choices]
+    session.select(torch.arange(len(prompts)).repeat_interleave(len(answers[0])))
+    total = torch.zeros(len(every))
+    for place in range(max(map(len, every))):
+        tokens = torch.tensor([int(answer[place]) if place < len(answer) else 0 for answer in every])
+        said = session.logits.log_softmax(-1).cpu().gather(1, tokens[:, None])[:, 0]
+        total += torch.where(torch.tensor([place < len(answer) for answer in every]), said, 0.0)
+        session.step(tokens)
+    return total.reshape(len(prompts), -1).numpy()
 
 
 @torch.inference_mode()
@@ -206,8 +220,8 @@ def measure(
             row["nearest"] = share(by_features(pooled, episodes, False), episodes)
             row["mean"] = share(by_features(pooled, episodes, True), episodes)
             row["rices"] = right(rices(pooled, episodes))
+        if full and shots in SPREAD_AT:
             row["orders"] = [right(reordered(episodes, order)) for order in range(ORDERS)]
-        if full:
             row["prompts"] = [right(prompt=prompt) for prompt in PROMPTS[1:]]
         rows.append(row)
     return rows

@@ -18,7 +18,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-TOPICS = ("build", "crawl", "dedup", "extraction", "gain", "recipes", "trainer", "tokenizer", "view", "windows")
+TOPICS = (
+    "build",
+    "crawl",
+    "dedup",
+    "extraction",
+    "fewshot",
+    "gain",
+    "recipes",
+    "trainer",
+    "tokenizer",
+    "view",
+    "windows",
+)
 NOT_RECORDED = "not recorded"
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 

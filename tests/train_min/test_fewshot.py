@@ -94,12 +94,12 @@ def test_kept_latents_give_the_likelihoods_of_the_features(tokenizer: Tokenizer)
     answers = [answer_tokens(tokenizer, name, "This is a") for name in ("red", "blue")]
     shown = [3, 0, 4]
     latents = all_latents(model, features)
-    rows = [Prompt(np.concatenate([tokens, answer]), latents[shown]) for answer in answers]
-    found = log_likelihoods(model, rows, answers, tokenizer.image_id)
+    prompts = [Prompt(tokens, latents[shown]), Prompt(tokens[-5:], latents[[2]])]
+    found = log_likelihoods(model, prompts, [answers, answers], tokenizer.image_id)[0].tolist()
     wanted = likelihoods(model, Prompt(tokens, features[shown]), answers, tokenizer.image_id)
     assert found == pytest.approx(wanted, rel=1e-4)
-    other = [Prompt(row.tokens, latents[[0, 3, 4]]) for row in rows]
-    assert log_likelihoods(model, other, answers, tokenizer.image_id) != pytest.approx(wanted, rel=1e-4)
+    other = [Prompt(tokens, latents[[0, 3, 4]])]
+    assert log_likelihoods(model, other, [answers], tokenizer.image_id)[0].tolist() != pytest.approx(wanted, rel=1e-4)
 
 
 @torch.no_grad()
