@@ -48,8 +48,9 @@ from train_min.training.prepare import (
 from train_min.training.variants import Setting, build_model, load_nano
 from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
 
-BINDS = 0.05
-"""Smallest probe of a language model that binds. Chance is about 0.001; without refrains it stays below 0.01."""
+BINDS = 0.03
+"""Smallest probe of a language model that binds. Chance is about 0.001; 2,000 steps of prose alone reached 0.008, of
+refrains and prose 0.065 (docs/results/fewshot.md)."""
 TEXT_TOKENS = 128
 """Length of the language model's windows."""
 LM_DECAY = 0.3
