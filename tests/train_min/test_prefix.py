@@ -50,6 +50,9 @@ def test_text_sees_every_image_before_it_in_its_segment(bridge: str) -> None:
     batch = batch_of([[-1, 0, 0, 1, 1, -1, 2, 2]], [(0, 0), (0, 1), (0, 2)])
     batch.segments = torch.tensor([[0, 0, 0, 0, 0, 1, 1, -1]])
     batch.positions = torch.tensor([[0, 1, 2, 3, 4, 0, 1, 0]])
+    assert isinstance(model, PrefixLM)
+    _, positions, segments, _ = model.expanded(batch)
+    assert torch.equal(positions, counted(segments)) and positions[segments == 1].min() == 0
     before = model.logits(batch)
     for item, changed in ((0, {1, 2, 3, 4}), (1, {3, 4}), (2, {6})):
         after = model.logits(perturbed(batch, item))

@@ -183,7 +183,7 @@ def run_setting(run: Path) -> tuple[Setting, Tokenizer]:
         encoder = load_encoder(vision_of(run, options), device)
         store = run / "features" / encoder.key
         sizes = encoder.patches, encoder.width, tokenizer.image_id
-        return Setting(run, store, *sizes, options, LoopOptions.of(options), str(device)), tokenizer
+        return Setting(run, store, *sizes, options, LoopOptions.of(options, device.type), str(device)), tokenizer
     except (OSError, ValueError, KeyError) as error:
         raise TrainError(f"{run} holds no finished run ({error}): run m3w train first") from None
 

@@ -6,6 +6,7 @@ Weights are float32; products are computed in the dtype of their input.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -50,10 +51,13 @@ class Batch:
     latents: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        moved = {
-            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return Batch(features=[group.to(device, non_blocking=True) for group in self.features], **moved)
+        def move(value: Tensor) -> Tensor:
+            # only pinned memory is copied while the device computes
+            pinned = value.pin_memory() if device.type == "cuda" and value.device.type == "cpu" else value
+            return pinned.to(device, non_blocking=True)
+
+        moved = {name: move(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Batch(features=[move(group) for group in self.features], **moved)
 
 
 class FeedForward(nn.Module):
@@ -205,7 +209,8 @@ class TokenLoss(torch.autograd.Function):
     forward pass: the logits of a whole batch never exist, and each chunk fits the processor's cache. `gradients`:
     whether to compute them (autograd's own mode is not visible here)."""
 
-    CHUNK = 128
+    CHUNK: ClassVar[dict[str, int]] = {"cpu": 128, "cuda": 2048}
+    """Positions at a time, by kind of device: a GPU is idle while small products are launched."""
 
     @staticmethod
     def forward(ctx, hidden, weight, new_rows, targets, gradients):  # type: ignore[no-untyped-def]
@@ -213,9 +218,9 @@ class TokenLoss(torch.autograd.Function):
         nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         d_hidden = torch.empty_like(hidden if needs else hidden[:0])
         d_new = torch.empty(len(d_hidden), len(new_rows), device=hidden.device)
-        known = len(weight)
-        for start in range(0, len(hidden), TokenLoss.CHUNK):
-            part = slice(start, start + TokenLoss.CHUNK)
+        known, chunk = len(weight), TokenLoss.CHUNK[hidden.device.type]
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
             target = targets[part, None]
             log_p = F.log_softmax(head_logits(hidden[part], weight, new_rows), -1, dtype=torch.float32)
             nll[part] = -log_p.gather(-1, target).squeeze(-1)
@@ -388,7 +393,7 @@ class Flamingo(AroundLM):
 
     def gates(self) -> dict[str, list[float]]:
         """tanh of the gates, per layer."""
-        return {
-            "attention": [layer.attention_gate.tanh().item() for layer in self.gated.values()],
-            "ffw": [layer.ffw_gate.tanh().item() for layer in self.gated.values()],
-        }
+        both = [(layer.attention_gate, layer.ffw_gate) for layer in self.gated.values()]
+        # one copy from the device, not one per gate
+        attention, ffw = torch.stack([torch.stack(pair) for pair in both]).detach().tanh().T.tolist()
+        return {"attention": attention, "ffw": ffw}

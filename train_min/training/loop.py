@@ -22,6 +22,8 @@ from train_min.options import TrainOptions
 from train_min.training.optim import make_optimizers
 from train_min.training.workers import single_threads
 
+ROWS = {"cpu": 4, "cuda": 64}
+"""Default rows of a step: with fewer a GPU waits for its kernels to be launched."""
 Features = Callable[[np.ndarray], Tensor]
 Log = Callable[[dict[str, Any]], None]
 Report = Callable[[str], None]
@@ -53,10 +55,11 @@ class LoopOptions:
     save_every: int = 200
 
     @classmethod
-    def of(cls, options: TrainOptions) -> "LoopOptions":
-        """Options for training the new parts of a Flamingo."""
-        names = ("steps", "rows", "matrix_rate", "rate", "gate_rate", "next_image")
-        return cls(**{name: getattr(options, name) for name in names})
+    def of(cls, options: TrainOptions, device: str = "cpu") -> "LoopOptions":
+        """Options for training the new parts of a Flamingo on a kind of device."""
+        names = ("steps", "matrix_rate", "rate", "gate_rate", "next_image")
+        rows = options.rows or ROWS[device]
+        return cls(rows=rows, **{name: getattr(options, name) for name in names})
 
     def optimizers(self, model: nn.Module) -> list[torch.optim.Optimizer]:
         return make_optimizers(model, self.matrix_rate, self.rate, self.gate_rate, self.weight_decay)

@@ -174,7 +174,14 @@ def setting_of(
 ) -> Setting:
     store = feature_folder(corpus, out) / encoder.key
     return Setting(
-        out, store, encoder.patches, encoder.width, tokenizer.image_id, options, LoopOptions.of(options), str(device)
+        out,
+        store,
+        encoder.patches,
+        encoder.width,
+        tokenizer.image_id,
+        options,
+        LoopOptions.of(options, device.type),
+        str(device),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,12 @@ def model_config(options: TrainOptions, lm: NanoLM | HuggingFaceLM, features: in
     )
 
 
+@lru_cache(maxsize=1)
+def _causal_lm(name: str, vocabulary: int, dtype: torch.dtype, changed: int) -> HuggingFaceLM:
+    """`load_causal_lm`, once per process: all models share the frozen one."""
+    return load_causal_lm(name, vocabulary, dtype)
+
+
 def build_model(setting: Setting, seed: int, nano: str = "lm") -> AroundLM:
     """Build an untrained model with weights drawn from `seed`; `nano` is the name of the run's language model."""
     device, options = torch.device(setting.device), setting.options
@@ -153,7 +160,9 @@ def build_model(setting: Setting, seed: int, nano: str = "lm") -> AroundLM:
     if options.lm == "nano":
         lm = load_nano(setting.out, fast_dtype(device), nano)
     else:
-        lm = load_causal_lm(options.lm, setting.vocabulary, fast_dtype(device))
+        path = Path(options.lm)
+        changed = path.stat().st_mtime_ns if path.exists() else 0
+        lm = _causal_lm(options.lm, setting.vocabulary, fast_dtype(device), changed)
     kind = Flamingo if options.bridge == "flamingo" else PrefixLM
     return kind(lm, model_config(options, lm, setting.features), seed).to(device)
 
