@@ -1,4 +1,4 @@
-"""Builds blocks: text and images accumulate in a run until a block element interrupts them."""
+"""Build blocks: text and images accumulate in a run until a block element interrupts them."""
 
 from pipeline.extract.page import IN_LINK, IN_LOCAL_LINK, LOCAL_LINK, NOSCRIPT, PREFORMATTED, Block, Page, Picture
 from pipeline.extract.runs import pieces_of, trimmed

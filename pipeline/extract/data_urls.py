@@ -1,4 +1,4 @@
-"""Pictures that are part of a page: `data:` URLs (RFC 2397)."""
+"""Images that are part of a page: `data:` URLs (RFC 2397)."""
 
 import binascii
 import re

@@ -1,8 +1,8 @@
-"""Which images of a page are its own: for each, the probability that it belongs to the main content.
+"""The probability that an image belongs to the main content of its page.
 
-A logistic regression over what stands around an image, where it is linked, what its URL, its size and the page's head
-say. `tests/bench/fit_extraction.py` fits the coefficients (images.csv, a line a feature). No feature is a veto: a class
-such as "has-shares" on a figure is one number among many."""
+A logistic regression over the text and elements around the image, its link, URL and size, and the page's head.
+`tests/bench/fit_extraction.py` fits the coefficients (images.csv, one line per feature). No feature rules an image out:
+a class such as "has-shares" on a figure is one number among many."""
 
 import re
 from bisect import bisect_left, bisect_right
@@ -84,7 +84,7 @@ NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class TextChoice:
-    """What was decided about the text: per block, its probability, whether it was kept, its characters, and whether it
+    """The decisions about the text: per block, its probability, whether it was kept, its characters, and whether it
     is the title of an image in a gallery; the probabilities of the page's kinds; the probability above which a block is
     kept; and the rules that overrode it, in order, each with the blocks it changed."""
 
@@ -95,7 +95,7 @@ class TextChoice:
     cards: NDArray[np.bool_]
     threshold: float
     headings: Matrix
-    """What the heading above each block announces (`features.headings`)."""
+    """Features of the heading above each block (`features.headings`)."""
     overrides: tuple[tuple[str, NDArray[np.bool_]], ...] = ()
 
     def changed(self, rule: str, kept: NDArray[np.bool_]) -> "TextChoice":
@@ -268,7 +268,7 @@ def _containers(page: Page, total: Sums, picture: Picture, around: _Texts) -> li
 
 
 def _shape(page: Page, picture: Picture) -> tuple[object, ...]:
-    """What like images share: the tag and classes around, and whether they are linked."""
+    """What similar images have in common: tag and classes around them, label, width, and whether they are linked."""
     element = picture.element
     return (page.tags[element], page.hints[element], picture.label[:40], bool(picture.target), picture.width)
 

@@ -1,8 +1,8 @@
-"""What kind of page a page is: the first question, since what is main content depends on it.
+"""Classify the kind of a page (article, forum, product, ...). It comes first: main content depends on the kind.
 
-A multinomial logistic regression over the whole page: the means of the block features, what the page says of itself
-(schema.org types, og:type, generator, classes of the body), words of its address, counts of tags, and a few phrases.
-`tests/bench/fit_extraction.py` fits the coefficients, a line a feature and a column a kind."""
+A multinomial logistic regression over the whole page: the means of the block features, metadata (schema.org types,
+og:type, generator, classes of the body), words of the URL, counts of tags, and a few phrases.
+`tests/bench/fit_extraction.py` fits the coefficients (kinds.csv: one line per feature, one column per kind)."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A formula as one line of text: its TeX source where the page has it, else what MathML says, in a linear form."""
+"""Write a formula as one line of text: its TeX source if the page has it, else MathML in a linear form."""
 
 import re
 

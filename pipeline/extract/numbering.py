@@ -1,4 +1,4 @@
-"""What stands before the items of a list: their number in an ordered one, as the page counts them."""
+"""The markers of list items: a bullet, or in ordered lists the number that a browser shows."""
 
 import re
 

@@ -1,5 +1,4 @@
-"""The images of a page as they are read: what an element offers, its sources, and its twin for browsers without
-scripts."""
+"""Read the images of a page: the URLs an element offers, its sources, and duplicates (noscript twins, other sizes)."""
 
 from pipeline.extract import images
 from pipeline.extract.blocks import BlockBuilder

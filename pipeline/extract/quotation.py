@@ -21,7 +21,7 @@ _MARKS = {
     "sr": "„”’’",
 }
 OPENING = frozenset('"“”„«»‚‘’‹›「『')
-"""What may stand before a quotation that the page has put into marks itself."""
+"""Characters before a quotation that the page itself has put in quotation marks."""
 
 
 def marks(language: str, depth: int) -> tuple[str, str]:

@@ -1,7 +1,7 @@
-"""Superscripts, subscripts and fractions in a line of text, and the gaps of what was left out.
+"""Write superscripts, subscripts and fractions as plain text, and close the gaps where elements were left out.
 
-While a block is read, signs that no text holds mark where a sup or sub element begins and ends; `resolved` turns them
-into the signs of plain text."""
+While a block is read, characters that no text contains mark where a sup or sub element begins and ends; `resolved`
+replaces them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Selects the blocks and images of a page that are its main content."""
+"""Select the blocks and images of a page that are its main content."""
 
 from dataclasses import dataclass
 from itertools import pairwise
