@@ -1,6 +1,7 @@
 """`m3w export`: convert a corpus to other projects' formats."""
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from pipeline.inspect.finished import Finished, damaged, open_corpus
 from shards.exports import EXPORTS
 from shards.readers import read_documents, read_windows
 from shards.records import StoredImage
-from shards.tar import read_member
+from shards.store import RemotePath, positional
+from shards.tar import read_member, whole
 
 
 def export(corpus: Path, to: str, output: Path, report: Callable[[str], Any]) -> None:
@@ -22,8 +24,7 @@ def export(corpus: Path, to: str, output: Path, report: Callable[[str], Any]) ->
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BuildError(f"{output} is not empty: choose another -o")
 
-    def load(image: StoredImage) -> bytes:
-        return read_member(opened.root / "images" / image.tar, image.offset, image.length)
+    load = _loader(opened.root / "images")
 
     form = EXPORTS[to]
     try:
@@ -34,6 +35,21 @@ def export(corpus: Path, to: str, output: Path, report: Callable[[str], Any]) ->
         output.rmdir()
         raise BuildError(f"{corpus}: no training document has anything to export as {to}")
     report(f"{count:,} samples in {output}")
+
+
+def _loader(folder: Path) -> Callable[[StoredImage], bytes]:
+    """Reads images, of a corpus in a store by blocks: they lie in the order of the documents."""
+
+    @lru_cache(maxsize=4)
+    def blocks(tar: str) -> Callable[[int, int], bytes]:
+        return positional(folder / tar)
+
+    def load(image: StoredImage) -> bytes:
+        if isinstance(folder, RemotePath):
+            return whole(folder / image.tar, image.offset, image.length, blocks(image.tar)(image.length, image.offset))
+        return read_member(folder / image.tar, image.offset, image.length)
+
+    return load
 
 
 def _rows(corpus: Finished, rows: str) -> Iterable[dict[str, Any]]:

@@ -24,6 +24,7 @@ from filters.rule import Key
 from filters.rules import LISTS
 from filters.rules import keys as rule_keys
 from pipeline.errors import BuildError
+from shards.store import is_address, located
 
 PRESETS = Path(__file__).parent / "recipes"
 EXTRACTION = ("limits.", "extract.", "personal.", "image.max_bytes", "image.max_pixels", *(key.name for key in LISTS))
@@ -256,7 +257,7 @@ def load(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
 def _read(name_or_path: str, folder: Path, inner: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The table of a preset or file, with what it extends. A path is relative to `folder`; `inner` are the files that
     extend this one."""
-    path = folder / name_or_path
+    path = located(name_or_path) if is_address(name_or_path) else folder / name_or_path
     if not name_or_path.endswith(".toml"):
         path = PRESETS / f"{name_or_path}.toml"
         if name_or_path not in presets():

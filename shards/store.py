@@ -62,7 +62,8 @@ class RemotePath(PosixPath):
         raise TypeError(f"{self} is not a local file")
 
     @property
-    def _fs(self) -> Any:
+    def filesystem(self) -> Any:
+        """The file system of fsspec that holds it. Raises OSError if its package is missing."""
         import fsspec
 
         scheme = str(self).partition("://")[0]
@@ -87,7 +88,7 @@ class RemotePath(PosixPath):
 
     def _details(self) -> dict[str, Any]:
         with _told(self):
-            found: dict[str, Any] = self._fs.info(str(self))
+            found: dict[str, Any] = self.filesystem.info(str(self))
         return found
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
@@ -118,7 +119,7 @@ class RemotePath(PosixPath):
         """What lies below; nothing if nothing does: a store has no empty folders."""
         try:
             with _told(self):
-                names = self._fs.ls(str(self), detail=False)
+                names = self.filesystem.ls(str(self), detail=False)
         except FileNotFoundError:
             return
         yield from (child for child in map(self._child, sorted(names)) if child != self)
@@ -144,7 +145,7 @@ class RemotePath(PosixPath):
 
     def read_bytes(self) -> bytes:
         with _told(self):
-            data: bytes = self._fs.cat_file(str(self))
+            data: bytes = self.filesystem.cat_file(str(self))
         return data
 
     def read_text(self, encoding: str | None = None, errors: str | None = None, **_: Any) -> str:
@@ -153,7 +154,7 @@ class RemotePath(PosixPath):
     def unlink(self, missing_ok: bool = False) -> None:
         with _told(self):
             try:
-                self._fs.rm_file(str(self))
+                self.filesystem.rm_file(str(self))
             except FileNotFoundError:
                 if not missing_ok:
                     raise
@@ -169,9 +170,9 @@ class RemotePath(PosixPath):
         with _told(self):
             if size <= UPLOADED_AT_ONCE:
                 file.seek(0)
-                self._fs.pipe_file(str(self), file.read())
+                self.filesystem.pipe_file(str(self), file.read())
             else:
-                self._fs.put_file(local, str(self))
+                self.filesystem.put_file(local, str(self))
 
 
 def sizes(folder: Path) -> dict[Path, int]:
@@ -179,8 +180,16 @@ def sizes(folder: Path) -> dict[Path, int]:
     if not isinstance(folder, RemotePath):
         return {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
     with _told(folder):
-        found = folder._fs.find(str(folder), detail=True)
+        found = folder.filesystem.find(str(folder), detail=True)
     return {folder._child(name): int(detail["size"]) for name, detail in sorted(found.items())}
+
+
+def absent(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those of some files below that do not exist: of a store by one listing."""
+    if not isinstance(folder, RemotePath):
+        return [name for name in names if not (folder / name).exists()]
+    there = sizes(folder)
+    return [name for name in names if folder / name not in there]
 
 
 @contextmanager
@@ -230,7 +239,7 @@ def read_range(path: Path, offset: int, size: int) -> bytes:
     """Up to `size` bytes at `offset`: fewer at the end."""
     if isinstance(path, RemotePath):
         with _told(path):
-            data: bytes = path._fs.cat_file(str(path), start=offset, end=offset + size)
+            data: bytes = path.filesystem.cat_file(str(path), start=offset, end=offset + size)
         return data
     with path.open("rb", buffering=0) as file:
         return os.pread(file.fileno(), size, offset)
@@ -288,8 +297,8 @@ def read_many(paths: Sequence[Path]) -> list[bytes | None]:
         assert isinstance(first, RemotePath)
         names = [str(path) for path in paths]
         with _told(first):
-            found = first._fs.cat(names, on_error="return")
-            values = [found[first._fs._strip_protocol(name)] for name in names]
+            found = first.filesystem.cat(names, on_error="return")
+            values = [found[first.filesystem._strip_protocol(name)] for name in names]
             for value in values:
                 if isinstance(value, Exception) and not isinstance(value, FileNotFoundError):
                     raise value
@@ -310,7 +319,7 @@ def put_if_absent(path: Path, data: bytes) -> bool:
     if isinstance(path, RemotePath):
         with _told(path):
             try:
-                path._fs.pipe_file(str(path), data, mode="create")
+                path.filesystem.pipe_file(str(path), data, mode="create")
             except FileExistsError:  # perhaps written by a request whose answer was lost
                 return bool(path.read_bytes() == data)
         return True

@@ -101,13 +101,13 @@ def _parse(header: bytes, position: int) -> tuple[str, int]:
 
 def read_member(path: str | Path, offset: int, length: int) -> bytes:
     """Read `length` bytes at `offset` of an archive. Raises ValueError if it is shorter."""
-    return _whole(path, offset, length, read_range(located(path), offset, length))
+    return whole(path, offset, length, read_range(located(path), offset, length))
 
 
 def read_members(path: str | Path, places: Sequence[tuple[int, int]]) -> list[bytes]:
     """Read (offset, length) of several members, from a store by few requests. Raises ValueError like `read_member`."""
     found = read_ranges(located(path), places)
-    return [_whole(path, *place, data) for place, data in zip(places, found, strict=True)]
+    return [whole(path, *place, data) for place, data in zip(places, found, strict=True)]
 
 
 def read_images(folder: Path, places: Sequence[tuple[str, int, int]]) -> list[bytes]:
@@ -119,7 +119,8 @@ def read_images(folder: Path, places: Sequence[tuple[str, int, int]]) -> list[by
     return [found[place] for place in places]
 
 
-def _whole(path: str | Path, offset: int, length: int, data: bytes) -> bytes:
+def whole(path: str | Path, offset: int, length: int, data: bytes) -> bytes:
+    """The data read of a member. Raises ValueError if it is too short."""
     if len(data) != length:
         raise ValueError(f"{path}: only {len(data)} of {length} bytes at offset {offset}")
     return data

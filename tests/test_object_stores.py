@@ -3,8 +3,11 @@
 import hashlib
 import io
 import json
+import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -17,7 +20,7 @@ from pipeline.recipe import load
 from shards.files import atomic
 from shards.store import located, sizes
 from tests.corpora import SMALL, start_build
-from tests.s3 import s3_server
+from tests.s3 import faulty_s3_server, s3_server
 
 pytestmark = pytest.mark.s3
 
@@ -127,8 +130,30 @@ def test_commands_read_it(corpus: Path, undisturbed: Path, tmp_path: Path) -> No
     assert status == 1 and "-o DIR is needed" in errors
 
 
+def test_the_viewer_shows_it(corpus: Path) -> None:
+    from pipeline.inspect.finished import open_corpus
+    from pipeline.inspect.viewer.server import server
+
+    serving = server(open_corpus(corpus), 0, ())
+    Thread(target=serving.serve_forever, daemon=True).start()
+    try:
+        port = serving.server_address[1]
+
+        def get(path: str) -> bytes:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
+                return answer.read()
+
+        page = get("/documents").decode()
+        (document, *_) = re.findall(r'href="(/document/[0-9a-f]+)"', page)
+        assert b"<img" in get(document)
+        assert b"/window/" in get("/windows") and b"/image/" in get("/images")
+    finally:
+        serving.shutdown()
+        serving.server_close()
+
+
 def test_verify_finds_damage(bucket: str, corpus: Path) -> None:
-    fs = located(corpus)._fs  # type: ignore[attr-defined]
+    fs = located(corpus).filesystem
     fs.copy(str(corpus), f"{bucket}/damaged", recursive=True)
     root = located(f"{bucket}/damaged")
     assert (root / "manifest.json").exists()
@@ -155,3 +180,13 @@ def test_what_is_wrong_is_said_in_one_line(bucket: str, warc: str, tmp_path: Pat
     ):
         status, _, errors = command(*arguments)
         assert status == 1 and message in errors and errors.count("\n") <= 2, errors
+
+
+def test_a_tenth_of_the_requests_may_fail(web_warc: Path, undisturbed: Path) -> None:
+    with faulty_s3_server() as (bucket, server):
+        warc = f"{bucket}/in/{web_warc.name}"
+        with atomic(warc) as file:
+            file.write(web_warc.read_bytes())
+        run([warc], located(f"{bucket}/corpus"))
+        assert published(located(f"{bucket}/corpus")) == published(undisturbed)
+        assert all(server.requests[kind] > 5 for kind in ("500", "503", "half", "lost")), server.requests

@@ -5,8 +5,9 @@ A training run reads token ids and content hashes; the images themselves are rea
 
 import json
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from pipeline.errors import BuildError
 from pipeline.recipe import hashes
 from shards.readers import read_documents
 from shards.records import other_format
-from shards.store import parquet_source
-from shards.tar import read_member
+from shards.store import absent, parquet_source
+from shards.tar import read_member, read_members
 from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenizer
 from shards.verify import file_problem
 from shards.windows import RECIPE_KEYS, WindowOptions, document_windows
@@ -29,6 +30,7 @@ from train_min.model.flamingo import Batch, rounded
 UNIT_TOKENS = 20 * 256
 """A book-length page counts as several documents of this many tokens."""
 
+READ_TOGETHER = 256
 PICTURE = ("url", "alt", "tar", "offset", "length")
 
 Losses = dict[str, np.ndarray]
@@ -69,7 +71,7 @@ def open_corpus(folder: Path) -> TrainingCorpus:
         raise TrainError(f"{folder} has no manifest.json, so it is not a corpus: run m3w build first") from None
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise TrainError(f"{folder}/manifest.json cannot be read ({error}): rebuild the corpus") from None
-    missing = [name for name in files if not (folder / name).exists()]
+    missing = absent(folder, files)
     stored = [name for name in files if name.startswith("windows/")]
     if stored and set(stored) <= set(missing):  # they can be cut from the documents
         files = tuple(name for name in files if name not in stored)
@@ -309,7 +311,25 @@ def pictures(corpus: TrainingCorpus, hashes: set[bytes]) -> dict[bytes, dict[str
 
 
 def read_picture(corpus: TrainingCorpus, place: dict[str, Any]) -> bytes:
-    return read_member(corpus.folder / "images" / place["tar"], place["offset"], place["length"])
+    return read_member(_tar_of(corpus, place), place["offset"], place["length"])
+
+
+def read_pictures(
+    corpus: TrainingCorpus, places: Sequence[tuple[bytes, dict[str, Any]]]
+) -> Iterator[tuple[bytes, bytes]]:
+    """(name, bytes) of many images, from a store by few requests."""
+    for start in range(0, len(places), READ_TOGETHER):
+        some = places[start : start + READ_TOGETHER]
+        for tar, together in groupby(some, lambda item: _tar_of(corpus, item[1])):
+            group = list(together)
+            found = read_members(tar, [(place["offset"], place["length"]) for _, place in group])
+            yield from ((name, data) for (name, _), data in zip(group, found, strict=True))
+
+
+def _tar_of(corpus: TrainingCorpus, place: dict[str, Any]) -> Path:
+    """Those of other pairs are local, whatever the corpus is."""
+    tar = Path(place["tar"])
+    return tar if tar.is_absolute() else corpus.folder / "images" / tar.name
 
 
 def rows_of(windows: WindowArrays, order: Iterable[int], context: int) -> Iterator[list[int]]:

@@ -22,6 +22,7 @@ from train_min.data.windows import (
     cut_windows,
     pictures,
     read_picture,
+    read_pictures,
     seen_images,
     training_windows,
 )
@@ -306,5 +307,4 @@ def states_job(setting: Setting, name: str, log: Log) -> None:
 def encode_job(setting: Setting, corpus: TrainingCorpus, places: list[tuple[bytes, dict[str, Any]]], log: Log) -> None:
     encoder = load_encoder(vision_of(setting.out, setting.options), torch.device(setting.device))
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
-    contents = ((digest, read_picture(corpus, place)) for digest, place in places)
-    store.add(encoder, contents, lambda n: log({"variant": "features", "n": n}))
+    store.add(encoder, read_pictures(corpus, places), lambda n: log({"variant": "features", "n": n}))

@@ -15,6 +15,7 @@ from filters.scorers import named
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished, ListedFile
 from pipeline.inspect.samples import WINDOW_COLUMNS
+from shards.store import RemotePath
 
 PAGE_METRICS = {metric.name: metric for metric in rules.PAGE_METRICS if not pa.types.is_string(metric.type)}
 HOST = "lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#@]*)', 1))"
@@ -28,6 +29,8 @@ class Database:
         self._database = duckdb.connect(
             ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
         )
+        if isinstance(corpus.root, RemotePath):
+            self._database.register_filesystem(corpus.root.filesystem)
         self._lock = threading.RLock()
         self._made: set[str] = set()
 

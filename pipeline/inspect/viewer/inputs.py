@@ -10,6 +10,7 @@ from pipeline.inspect.viewer.queries import Library
 from pipeline.sources.folder import Folder
 from pipeline.sources.source import Part, Source, SourceEntry
 from pipeline.stages.parts import SOURCES, Parts, resolve
+from shards.store import RemotePath
 
 
 class Inputs:
@@ -95,6 +96,8 @@ def _beside(corpus: Finished, entry: SourceEntry) -> Iterable[Path]:
     root = corpus.root.resolve()
     for folder in (root / "warc", root / "work" / "warc", root.parent):
         yield folder / entry.name
+    if isinstance(root, RemotePath):  # a bucket may hold many prefixes
+        return
     yield from (folder / entry.name for folder in sorted(root.parent.iterdir()) if folder.is_dir())
 
 
