@@ -3,9 +3,9 @@
 A language model is trained on the windows without images, and must learn there to continue what began before: `probe`
 measures whether it does, before any image is looked at. Gated layers before each of its blocks are then trained on the
 windows with several images, with the loss on words that an earlier image of the window explains (`answers`). Beside it
-stand a model trained on all tokens, and one whose language model never read refrains; `m3w evaluate --ways` compares
-them. The names mean something on one page only, so this shows that the path from pictures to words can bind, not that
-it would emerge from a crawl (Chan et al. 2022, arXiv 2205.05055).
+stand a model trained on all tokens, and one whose language model read nothing that comes back; `m3w evaluate --ways`
+compares them. The names mean something on one page only, so this shows that the path from pictures to words can bind,
+not that it would emerge from a crawl (Chan et al. 2022, arXiv 2205.05055).
 """
 
 import json
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from train_min import TrainError
-from train_min.data.answers import refrains, with_answers
+from train_min.data.answers import refrains, scattered, with_answers
 from train_min.data.windows import (
     TrainingCorpus,
     check_files,
@@ -61,7 +61,7 @@ CONTROL, ALL, NAMES = "control", "all", "names"
 
 @dataclass(frozen=True)
 class Arm:
-    """One training: `loss` on NAMES or on ALL tokens; the language model of `seed`, or the CONTROL without refrains."""
+    """One training: `loss` on NAMES or on ALL tokens; the language model of `seed`, or the CONTROL."""
 
     name: str
     seed: int
@@ -119,7 +119,7 @@ def run_few_shot(corpus: Path, out: Path, options: TrainOptions, report: Report)
 
 
 def prepare(corpus: TrainingCorpus, setting: Setting) -> Places:
-    """Write the windows of the run to files: text without images, text without refrains, windows with several images.
+    """Write the windows of the run to files: text without images, scattered prose, windows with several images.
     Returns where the images are stored. Raises TrainError if there is too little of one."""
     tokenizer = run_tokenizer(corpus, setting.options)
     tiles = replace(corpus.tiles, tokens=min(TEXT_TOKENS, corpus.tiles.tokens))
@@ -142,7 +142,8 @@ def prepare(corpus: TrainingCorpus, setting: Setting) -> Places:
     folder.mkdir(parents=True, exist_ok=True)
     (setting.out / "tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
     prose = text.only(~refrains(text))
-    for name, windows in (("train", shown), ("text", text), ("prose", prose if len(prose) >= FEWEST else text)):
+    prose = scattered(prose if len(prose) >= FEWEST else text)
+    for name, windows in (("train", shown), ("text", text), ("prose", prose)):
         windows.save(folder / f"{name}.npz")
     return pictures(corpus, {row.tobytes() for row in shown.hashes})
 
@@ -169,7 +170,7 @@ def first_job(kind: str, setting: Setting, *rest: Any) -> None:
 
 
 def lm_job(setting: Setting, name: str, seed: int, log: Log) -> None:
-    """Train a language model on the windows without images; the CONTROL on those without refrains."""
+    """Train a language model on the windows without images; the CONTROL on scattered prose."""
     options = setting.options
     text = setting.windows("prose" if name.endswith(CONTROL) else "text")
     config = NanoConfig(text.eoc_id + 1, options.lm_width, options.lm_blocks)

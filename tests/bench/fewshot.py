@@ -104,7 +104,9 @@ def figures(found: dict[str, Any]) -> list[Figure]:
     foreign = [abs(value - 0.5) / error for shots in (2, 4, 8) for value in at("unseen-2", shots, "names", "foreign")]
     blind = [abs(value - 0.5) / error for shots in (2, 4, 8) for value in at("unseen-2", shots, "control")]
     made.append(Figure("foreign pictures: largest distance from chance", round(max(foreign), 2), "s.e.", "<= 3"))
-    made.append(Figure("no refrains: largest distance from chance", round(max(blind), 2), "s.e.", "<= 3"))
+    made.append(
+        Figure("control without what comes back: largest distance from chance", round(max(blind), 2), "s.e.", "<= 3")
+    )
     return made
 
 

@@ -6,7 +6,7 @@ import pytest
 from shards.records import Text
 from shards.stream import token_stream
 from shards.tokenizer import Tokenizer, train_corpus_tokenizer
-from train_min.data.answers import refrains, with_answers
+from train_min.data.answers import refrains, scattered, with_answers
 from train_min.data.windows import WindowArrays, collect, make_batch
 
 PICTURE = object()
@@ -74,3 +74,13 @@ def test_refrains_are_told_from_prose(tokenizer: Tokenizer) -> None:
     refrain = Text(" ".join(["the old kettle stood by a window"] * 12))
     prose = Text("the kettle by a window stood old and the tovu had a brel that is old as this window is")
     assert refrains(windows_of(tokenizer, [refrain], [prose])).tolist() == [True, False]
+
+
+def test_scattered_text_keeps_its_tokens_but_not_what_comes_back(tokenizer: Tokenizer) -> None:
+    pages = [[Text(" ".join([f"a{number} window stood by kettle {number}"] * 12))] for number in range(30)]
+    windows = windows_of(tokenizer, *pages)
+    moved = scattered(windows)
+    assert sorted(moved.tokens.tolist()) == sorted(windows.tokens.tolist())
+    own = [set(windows.of(index)[0].tolist()) for index in range(30)]
+    kept = [np.isin(moved.of(index)[0], list(own[index])).mean() for index in range(30)]
+    assert np.mean(kept) < 0.95 and moved.starts.tolist() == windows.starts.tolist()

@@ -13,6 +13,16 @@ REFRAIN = 0.35
 """Documents repeat this share of their sequences of four tokens, or they are no refrains: of prose with a few invented
 names, windows of 256 tokens repeat about 0.22, of refrains 0.35 to 0.95."""
 
+PIECE = 16
+
+
+def scattered(windows: WindowArrays) -> WindowArrays:
+    """The windows with their text cut into pieces of `PIECE` tokens that are dealt to other places at random: words
+    stand in their usual company, but what a window said hardly comes back in it."""
+    whole = len(windows.tokens) // PIECE * PIECE
+    pieces = np.random.default_rng(0).permutation(windows.tokens[:whole].reshape(-1, PIECE))
+    return replace(windows, tokens=np.concatenate([pieces.reshape(-1), windows.tokens[whole:]]))
+
 
 def with_answers(windows: WindowArrays, tokenizer: Tokenizer) -> WindowArrays:
     """The windows with `answers`: the tokens of words that were already said of an earlier picture of their window, but
