@@ -218,7 +218,7 @@ class TokenLoss(torch.autograd.Function):
         nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         d_hidden = torch.empty_like(hidden if needs else hidden[:0])
         d_new = torch.empty(len(d_hidden), len(new_rows), device=hidden.device)
-        known, chunk = len(weight), TokenLoss.CHUNK[hidden.device.type]
+        known, chunk = len(weight), TokenLoss.CHUNK[hidden.device.type if hidden.is_cuda else "cpu"]
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
             target = targets[part, None]
