@@ -4,7 +4,7 @@ BIN = .venv/bin
 DEMO ?= demo
 DEMO_PAGES ?= 800
 
-.PHONY: setup demo test test-slow s3-test chaos browser lint bench clean
+.PHONY: setup demo test test-slow s3-test chaos flink-test spark-test browser lint bench clean
 
 setup: .venv/ready
 
@@ -42,6 +42,34 @@ s3-test: setup
 # Builds whose processes are killed at random, 50 times.
 chaos: setup
 	$(BIN)/python -m tests.chaos
+
+# A build on Flink and on Spark, all on loopback, with processes killed (docs/cluster.md). Needs Java 17 and Maven.
+flink-test: setup build/flink/ready
+	nice $(BIN)/python -m tests.cluster flink build/flink
+
+spark-test: setup build/spark/ready
+	nice $(BIN)/python -m tests.cluster spark build/spark/beam
+
+build/%/ready: tests/cluster/%.pom.xml tests/cluster/ClasspathScanningResourcesDetector.java
+	@command -v mvn >/dev/null && command -v javac >/dev/null \
+		|| { echo "this test needs Java 17 and Maven: install Debian's openjdk-17-jdk-headless and maven first"; exit 1; }
+	rm -rf build/$*
+	mkdir -p build/$*
+	mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DincludeScope=runtime \
+		-DoutputDirectory=$(CURDIR)/build/$*/beam
+	test $* != flink || $(MAKE) --no-print-directory build/flink/flink
+	touch $@
+
+# Flink's own jars are in its package for Python. Task managers hold Beam's jars, and the job server stages none: each
+# job would upload 152 MB.
+build/flink/flink:
+	rm -f build/flink/beam/flink-*.jar build/flink/beam/log4j*.jar build/flink/beam/slf4j*.jar
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+		--dest build/flink apache-flink-libraries==1.19.3
+	tar -xzf build/flink/apache-flink-libraries-1.19.3.tar.gz -C build/flink
+	mv build/flink/apache-flink-libraries-1.19.3/deps/lib $@
+	rm -r build/flink/apache-flink-libraries-1.19.3*
+	javac -cp "build/flink/beam/*" -d build/flink/shadow tests/cluster/ClasspathScanningResourcesDetector.java
 
 # The tests open the report and the viewer in a real browser, and compare our WARC files with those of wget.
 browser:

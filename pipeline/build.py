@@ -209,6 +209,7 @@ def build(
                     run = Build(corpus, recipe, cut, engine, network)
                 note(corpus, recipe, cut)
                 run.run(STAGES)
+                corpus.sweep()
                 write_manifest(corpus, recipe, cut.parts, run.files)
     return corpus
 
