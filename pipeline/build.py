@@ -6,8 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from dedup import benchmarks
-from filters import gain, paragraph
-from filters.rules import LISTS
+from filters import gain
 from filters.takedown import FILE
 from filters.words import list_digest
 from pipeline.claim import claim, note, nothing_left
@@ -15,14 +14,13 @@ from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.progress import Progress
 from pipeline.engine.run import Engine
 from pipeline.engine.runner import Runner
-from pipeline.engine.tasks import Stage, Task, stage_key
+from pipeline.engine.tasks import Task
 from pipeline.errors import BuildError
 from pipeline.fetch import Networks
 from pipeline.fetch.client import user_agent
-from pipeline.json_files import read_json
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, write_manifest
-from pipeline.recipe import Recipe, StorageSection, load, read_again
-from pipeline.stages import parts
+from pipeline.recipe import Recipe, StorageSection, load
+from pipeline.stages import pages, parts
 from pipeline.stages.decisions import DecideImages
 from pipeline.stages.dedup import FindCopies
 from pipeline.stages.documents import WriteDocuments
@@ -31,140 +29,72 @@ from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.missing import fetch_missing, note_missing
 from pipeline.stages.pages import ExtractPages
 from pipeline.stages.references import FindImages
-from pipeline.stages.repeats import count_repeats
-from pipeline.stages.reuse import is_corpus, take_over
+from pipeline.stages.repeats import REPEATED
+from pipeline.stages.reuse import check_pages, corpus_among, take_over
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
-from pipeline.stages.scores import score_images, score_pages
+from pipeline.stages.scores import IMAGE_SCORES, TEXT_SCORES
 from pipeline.stages.shards import WriteShards, assign_shards
-from pipeline.stages.similarities import compare_images
+from pipeline.stages.similarities import SIMILARITY
 from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
 from pipeline.stages.step import Build, Step
 from pipeline.stages.tokenizer import MakeTokenizer, tokenizer_digest
 from pipeline.stages.verdicts import JudgePages
 from pipeline.stages.windows import CutWindows
-from shards.store import RemotePath, located
+from shards.store import RemotePath
 
 
-def _taken_down(build: Build) -> str:
-    return list_digest(build.recipe.values()[FILE.name])
+def _taken_down(b: Build) -> str:
+    return list_digest(b.recipe.values()[FILE.name])
 
 
-def _benchmarks(build: Build) -> str:
-    return benchmarks.digest(build.recipe.image.benchmarks, build.recipe.image.benchmarks_keep)
-
-
+# fmt: off
+PAGES = Step("pages", (), lambda b: ExtractPages(b.corpus, b.input, b.recipe), pages.reads,
+             (*PAGE_PACKAGES, *PICTURE_PACKAGES))
 STAGES: tuple[Step | Callable[[Build], None], ...] = (
-    Step(
-        "pages",
-        (),
-        lambda b: ExtractPages(b.corpus, b.input, b.recipe),
-        lambda b: [
-            b.input.parts.identity(),
-            [section.model_dump() for section in (b.recipe.limits, b.recipe.extract)],
-            [b.recipe.image.max_bytes, b.recipe.image.max_pixels],
-            [[key.name, list_digest(b.recipe.values()[key.name])] for key in LISTS],
-            [paragraph.active(b.recipe.values()), b.recipe.personal.mask],
-        ],
-        (*PAGE_PACKAGES, *PICTURE_PACKAGES),
-    ),
-    score_pages,
-    count_repeats,
-    Step(
-        "verdicts",
-        ("pages",),
-        lambda b: JudgePages(b.corpus, b.recipe),
-        lambda b: [
-            [section.model_dump() for section in (b.recipe.text, b.recipe.paragraph)],
-            b.recipe.page.licences,
-            b.keys.get("page_scores"),
-            _taken_down(b),
-            *gain.digest(b.recipe.values()),
-            *(b.keys[name] for name in ("repeats",) if name in b.keys),
-        ],
-    ),
-    Step(
-        "dedup",
-        ("verdicts",),
-        lambda b: FindCopies(b.corpus, b.recipe.dedup),
-        lambda b: b.recipe.dedup.model_dump(),
-        join=True,
-    ),
+    PAGES,
+    TEXT_SCORES,
+    REPEATED,
+    Step("verdicts", ("pages",), lambda b: JudgePages(b.corpus, b.recipe),
+         lambda b: [[b.recipe.text.model_dump(), b.recipe.paragraph.model_dump()], b.recipe.page.licences,
+                    b.keys.get("page_scores"), _taken_down(b), *gain.digest(b.recipe.values()),
+                    *(b.keys[name] for name in ("repeats",) if name in b.keys)]),
+    Step("dedup", ("verdicts",), lambda b: FindCopies(b.corpus, b.recipe.dedup),
+         lambda b: b.recipe.dedup.model_dump(), join=True),
     fetch_missing,
-    Step(
-        "references",
-        ("dedup",),
-        lambda b: FindImages(b.corpus, len(b.part_tasks), lists=len(b.files["fetched"])),
-        lambda b: [REFERENCES.names, [entry.sha256 for entry in b.files["fetched"]]],
-        join=True,
-    ),
-    note_missing,
-    Step(
-        "distinct_images",
-        ("references",),
-        lambda b: StoreImages(b.corpus, b.input, b.recipe),
-        lambda b: [
-            DISTINCT_IMAGES.names,
-            b.recipe.image.model_dump(include=set(StorageSection.model_fields)),
-            _taken_down(b),
-        ],
-        PICTURE_PACKAGES,
-    ),
+    # images
+    Step("references", ("dedup",), lambda b: FindImages(b.corpus, len(b.part_tasks), lists=len(b.files["fetched"])),
+         lambda b: [REFERENCES.names, [entry.sha256 for entry in b.files["fetched"]]], join=True, waits=True),
+    Step("distinct_images", ("references",), lambda b: StoreImages(b.corpus, b.input, b.recipe),
+         lambda b: [DISTINCT_IMAGES.names, b.recipe.image.model_dump(include=set(StorageSection.model_fields)),
+                    _taken_down(b)], PICTURE_PACKAGES),
     Step("images", ("distinct_images",), lambda b: IndexImages(b.corpus)),
-    score_images,
-    compare_images,
-    Step(
-        "decisions",
-        ("distinct_images",),
-        lambda b: DecideImages(b.corpus, b.recipe),
-        lambda b: [
-            b.recipe.image.model_dump(),
-            b.recipe.page.max_images,
-            [b.keys.get(name) for name in ("scores", "similarities")],
-            _taken_down(b),
-            _benchmarks(b),
-            *gain.digest(b.recipe.values()),
-        ],
-        join=True,
-    ),
-    Step(
-        "site_counts",
-        ("decisions",),
-        lambda b: CountSites(b.corpus, Split.of(b.recipe)),
-        lambda b: asdict(Split.of(b.recipe)),
-        tasks=lambda b: (Task(0, 1),),
-        join=True,
-    ),
-    Step(
-        "split",
-        ("site_counts",),
-        lambda b: AssignSplits(b.corpus, Split.of(b.recipe).decided(read_site_counts(b.corpus))),
-        join=True,
-    ),
+    IMAGE_SCORES,
+    SIMILARITY,
+    Step("decisions", ("distinct_images",), lambda b: DecideImages(b.corpus, b.recipe),
+         lambda b: [b.recipe.image.model_dump(), b.recipe.page.max_images,
+                    [b.keys.get(name) for name in ("scores", "similarities")], _taken_down(b),
+                    benchmarks.digest(b.recipe.image.benchmarks, b.recipe.image.benchmarks_keep),
+                    *gain.digest(b.recipe.values())], join=True),
+    Step("site_counts", ("decisions",), lambda b: CountSites(b.corpus, Split.of(b.recipe)),
+         lambda b: asdict(Split.of(b.recipe)), tasks=lambda b: (Task(0, 1),), join=True),
+    note_missing,
+    # documents
+    Step("split", ("site_counts",),
+         lambda b: AssignSplits(b.corpus, Split.of(b.recipe).decided(read_site_counts(b.corpus))),
+         join=True, waits=True),
     Step("documents", ("split",), lambda b: WriteDocuments(b.corpus)),
-    Step(
-        "tokenizer",
-        ("documents",),
-        lambda b: MakeTokenizer(b.corpus, b.recipe, len(b.part_tasks)),
-        lambda b: [b.recipe.windows.tokenizer, tokenizer_digest(b.recipe.windows.tokenizer), b.recipe.seed],
-        ("tokenizers",),
-        tasks=lambda b: (Task(0, sum(entry.bytes for entry in b.files["documents"])),),
-    ),
-    Step(
-        "windows",
-        ("tokenizer",),
-        lambda b: CutWindows(b.corpus, b.recipe),
-        lambda b: [b.recipe.windows.model_dump(), b.recipe.hash()],
-    ),
-    Step(
-        "shards",
-        ("windows",),
-        lambda b: WriteShards(b.corpus, b.recipe.windows.formats),
-        tasks=lambda b: assign_shards(
-            b.corpus, len(b.part_tasks), b.recipe.seed, b.recipe.windows.shard_bytes, b.recipe.windows.min_shards
-        ),
-    ),
+    Step("tokenizer", ("documents",), lambda b: MakeTokenizer(b.corpus, b.recipe, len(b.part_tasks)),
+         lambda b: [b.recipe.windows.tokenizer, tokenizer_digest(b.recipe.windows.tokenizer), b.recipe.seed],
+         ("tokenizers",), tasks=lambda b: (Task(0, 1),)),
+    # windows
+    Step("windows", ("tokenizer",), lambda b: CutWindows(b.corpus, b.recipe),
+         lambda b: [b.recipe.windows.model_dump(), b.recipe.hash()]),
+    Step("shards", ("windows",), lambda b: WriteShards(b.corpus, b.recipe.windows.formats),
+         tasks=lambda b: assign_shards(b.corpus, len(b.part_tasks), b.recipe.seed, b.recipe.windows.shard_bytes,
+                                       b.recipe.windows.min_shards), waits=True),
 )
-"""The stages in execution order."""
+# fmt: on
+"""The stages in execution order. On a cluster, those up to one that waits or to a function are one job."""
 
 
 def build(
@@ -183,7 +113,7 @@ def build(
     Networks.parse(network.allow_private)
     if not inputs:
         raise BuildError("no input: give WARC files or folders of HTML")
-    source = _corpus_of(inputs)
+    source = corpus_among(inputs)
     if isinstance(root, RemotePath) and (source or network.open):
         what = "a corpus as input" if source else "--contact and --allow-private"
         raise BuildError(f"-o {root}: {what} needs a local output directory: copy it to the store when it is finished")
@@ -203,34 +133,11 @@ def build(
                     before = load(str(source / "recipe.toml"))
                     cut = take_over(source, corpus, before, recipe)
                     run = Build(corpus, recipe, cut, engine, replace(network, fetch=False))
-                    _same_pages(source, run, before)
+                    check_pages(source, before, run, PAGES)
                 else:
                     cut = parts.cut(corpus, paths, base_url)
                     run = Build(corpus, recipe, cut, engine, network)
                 note(corpus, recipe, cut)
                 run.run(STAGES)
-                corpus.sweep()
                 write_manifest(corpus, recipe, cut.parts, run.files)
     return corpus
-
-
-def _corpus_of(inputs: Sequence[str]) -> Path | None:
-    """The corpus that is the input, if it is one."""
-    corpora = [located(text) for text in inputs if is_corpus(located(text))]
-    if corpora and isinstance(corpora[0], RemotePath):
-        raise BuildError(f"{corpora[0]}: a corpus as input must be a local directory: copy it first")
-    if corpora and len(inputs) > 1:
-        raise BuildError(f"{corpora[0]} is a corpus: give it as the only input")
-    return corpora[0] if corpora else None
-
-
-def _same_pages(source: Path, run: Build, before: Recipe) -> None:
-    """Raises BuildError if the pages of a corpus cannot be used with another recipe."""
-    (pages,) = (step for step in STAGES if isinstance(step, Step) and step.name == "pages")
-    key = stage_key(pages.name, [], pages.reads(run), packages=pages.packages)
-    if read_json(run.corpus.work("pages/manifest.json"))["key"] != key:
-        differ = read_again(before, run.recipe)
-        what = f"{', '.join(differ)} differ" if differ else "another version of m3w or of a package built it"
-        raise BuildError(f"the pages of {source} must be extracted again ({what}): build from its input")
-    if Stage(pages.name, key, ()).finished(run.corpus) is None:
-        raise BuildError(f"the pages of {source} are damaged (m3w verify names the files): build from its input")

@@ -1,6 +1,6 @@
 """Progress of a build, read from the markers and journals of its stages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pipeline.display import Display, Status
@@ -37,6 +37,28 @@ class Progress(Display):
 
         with self.watch(look):
             yield
+
+    @contextmanager
+    def stages(self, stages: Sequence[Stage], corpus: CorpusDirectory) -> Iterator[None]:
+        """Watch the markers of the stages of one job while the block runs."""
+        total = sum(len(stage.tasks) for stage in stages)
+
+        def look() -> Status:
+            done_tasks = (stage.all_done(corpus, [task.number for task in stage.tasks]) for stage in stages)
+            ready = [sum(files is not None for files in tasks) for tasks in done_tasks]
+            current, done = next(
+                ((stage, done) for stage, done in zip(stages, ready, strict=True) if done < len(stage.tasks)),
+                (stages[-1], ready[-1]),
+            )
+            text = f"{current.name:<10} {done} of {len(current.tasks)} parts"
+            return Status(text, sum(ready), total, _tasks, "" if len(stages) == 1 else f"{total} tasks in this job")
+
+        with self.watch(look):
+            yield
+
+
+def _tasks(rate: float) -> str:
+    return f"{rate:.1f} tasks/s"
 
 
 def _pictures(rate: float) -> str:

@@ -1,7 +1,8 @@
-"""Run a stage: tasks in, finished files and one marker per task out, and a manifest at the end.
+"""Run stages: tasks in, finished files and one marker per task out, and a manifest at the end.
 
 A stage is a PTransform from tasks (or part numbers, for a join) to (task number, files). A task whose marker has the
-same key is skipped, so a killed build resumes where it stopped.
+same key is skipped, so a killed build resumes where it stopped. Stages run one at a time on this machine; on a cluster,
+where a job takes seconds to start, several of them are one job.
 """
 
 import fcntl
@@ -12,9 +13,10 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 
@@ -48,6 +50,15 @@ def _numbered(work: Callable[[Task], list[FileEntry]], task: Task) -> tuple[int,
 
 
 @dataclass(frozen=True)
+class StageRun:
+    """A stage with its transform, which takes tasks, or for a `join` the numbers of all parts."""
+
+    stage: Stage
+    transform: beam.PTransform
+    join: bool
+
+
+@dataclass(frozen=True)
 class Engine:
     """Runs the stages of one corpus. A local worker that spends more than `patience` seconds on one record is killed,
     which counts as a crash."""
@@ -57,10 +68,59 @@ class Engine:
     progress: Progress
     patience: float
 
-    def run_tasks(self, stage: Stage, transform: beam.PTransform) -> list[FileEntry]:
-        """Run the tasks without a marker and return the files of all tasks, in order.
+    def run(self, runs: Sequence[StageRun], parts: int) -> list[list[FileEntry]]:
+        """Run stages that need nothing but the files of the stage before. Returns the files of each.
 
         Raises WorkerDied, or BuildError if a task failed for a reason outside the program."""
+        if self.runner.remote:
+            return self._run_job(runs, parts)
+        return [
+            self._run_join(run.stage, run.transform, parts) if run.join else self._run_tasks(run.stage, run.transform)
+            for run in runs
+        ]
+
+    def _run_job(self, runs: Sequence[StageRun], parts: int) -> list[list[FileEntry]]:
+        """Run stages as one job of a cluster. A task starts when all tasks of the stage before have ended."""
+        found = [self._begun(run.stage) for run in runs]
+        left = [
+            run
+            for run, files in zip(runs, found, strict=True)
+            if files is None and self._pending(run.stage, run.stage.tasks)
+        ]
+        for run in left:
+            if run.join:
+                self._unmark(run.stage)
+        if left:
+            stages = [run.stage for run in left]
+            name = self._job(stages[0]) if len(stages) == 1 else f"{self._job(stages[0])}-to-{stages[-1].name}"
+            with self.progress.stages(stages, self.corpus), self.runner.pipeline(0, name) as pipeline:
+                begin = pipeline | "Begin" >> beam.Create([0])
+                before: tuple[beam.PCollection, ...] = ()
+                for run in left:
+                    tasks = self._after(begin, before, run, parts)
+                    before = (self._marked(run.stage, tasks, run.transform),)
+        return [self._complete(run.stage) if files is None else files for run, files in zip(runs, found, strict=True)]
+
+    def _after(
+        self, begin: beam.PCollection, before: Sequence[beam.PCollection], run: StageRun, parts: int
+    ) -> beam.PCollection:
+        """The inputs of a stage, spread over the workers, once `before` is complete: a side input is, even an empty
+        one."""
+        name = run.stage.name
+        inputs: Sequence[Any] = range(parts) if run.join else run.stage.tasks
+        ended = [beam.pvalue.AsIter(each) for each in before]
+        tasks = (
+            begin
+            | f"Tasks of {name}" >> beam.FlatMap(lambda _, *ended: inputs, *ended)
+            | f"Spread {name}" >> beam.Reshuffle()
+        )
+        if run.join:
+            return tasks
+        # a cluster may restart a job: tasks that have ended are not repeated
+        return tasks | f"Left of {name}" >> beam.Filter(partial(_undone, self.corpus, replace(run.stage, tasks=())))
+
+    def _run_tasks(self, stage: Stage, transform: beam.PTransform) -> list[FileEntry]:
+        """Run the tasks without a marker and return the files of all tasks, in order."""
         files = self._begun(stage)
         if files is not None:
             return files
@@ -82,21 +142,24 @@ class Engine:
                     pending = left
         return self._complete(stage)
 
-    def run_join(self, stage: Stage, transform: beam.PTransform, parts: int) -> list[FileEntry]:
+    def _run_join(self, stage: Stage, transform: beam.PTransform, parts: int) -> list[FileEntry]:
         """Run a stage that joins all parts and return its files. Joins are short and never resumed halfway.
 
         `transform` takes the part numbers."""
         files = self._begun(stage)
         if files is not None:
             return files
-        for task in stage.tasks:
-            self.corpus.marker(stage.name, task.number).unlink(missing_ok=True)
+        self._unmark(stage)
         with (
             self.progress.stage(stage, self.corpus, list(stage.tasks)),
             self.runner.pipeline(0, self._job(stage)) as pipeline,
         ):
-            self._marked(stage, pipeline | "Parts" >> beam.Create(range(parts)), transform)
+            _ = self._marked(stage, pipeline | "Parts" >> beam.Create(range(parts)), transform)
         return self._complete(stage)
+
+    def _unmark(self, stage: Stage) -> None:
+        for task in stage.tasks:
+            self.corpus.marker(stage.name, task.number).unlink(missing_ok=True)
 
     def _begun(self, stage: Stage) -> list[FileEntry] | None:
         """The files of a stage that is already complete; otherwise create its folder."""
@@ -127,23 +190,20 @@ class Engine:
     def _run_pending(self, stage: Stage, pending: list[Task], transform: beam.PTransform) -> None:
         workers = min(self.runner.workers, len(pending))
         with self.runner.pipeline(workers, self._job(stage)) as pipeline:
-            if self.runner.remote:
-                tasks = pipeline | "Tasks" >> beam.Create(pending) | "Spread" >> beam.Reshuffle()
-            else:
-                queue = self.corpus.scratch(f"{stage.name}/queue")
-                queue.write_bytes(struct.pack("<q", 0))
-                slots = pipeline | "Slots" >> beam.Create(range(max(1, workers)))
-                tasks = slots | "Pull" >> beam.FlatMap(pull, queue=queue, tasks=pending)
-            self._marked(stage, tasks, transform)
+            queue = self.corpus.scratch(f"{stage.name}/queue")
+            queue.write_bytes(struct.pack("<q", 0))
+            slots = pipeline | "Slots" >> beam.Create(range(max(1, workers)))
+            tasks = slots | "Pull" >> beam.FlatMap(pull, queue=queue, tasks=pending)
+            _ = self._marked(stage, tasks, transform)
 
     def _job(self, stage: Stage) -> str:
         return f"{self.corpus.root.name}-{stage.name}"
 
-    def _marked(self, stage: Stage, inputs: beam.PCollection, transform: beam.PTransform) -> None:
-        _ = (
+    def _marked(self, stage: Stage, inputs: beam.PCollection, transform: beam.PTransform) -> beam.PCollection:
+        return (
             inputs
             | stage.name >> transform
-            | "Mark" >> beam.MapTuple(partial(_mark, self.corpus, stage.name, stage.key))
+            | f"Mark {stage.name}" >> beam.MapTuple(partial(_mark, self.corpus, stage.name, stage.key))
         )
 
     @contextmanager
@@ -167,6 +227,10 @@ class Engine:
         finally:
             over.set()
             thread.join()
+
+
+def _undone(corpus: CorpusDirectory, stage: Stage, task: Task) -> bool:
+    return stage.done(corpus, task.number) is None
 
 
 def _mark(corpus: CorpusDirectory, stage: str, key: str, task: int, files: list[FileEntry]) -> None:

@@ -16,7 +16,7 @@ def fetch_missing(build: Build) -> None:
     if not network.open:
         build.files["fetched"] = fetch.read_result(corpus)
         return
-    build.run_step(WANTED)
+    build.run_steps([WANTED])
     wanted = build.keys["wanted"]
     tasks = fetch.write_lists(corpus, range(len(build.part_tasks)))
     attempt, lists = fetch.attempt_of(corpus, wanted, network.retry_failed), len(tasks)
@@ -27,9 +27,8 @@ def fetch_missing(build: Build) -> None:
             break
         name = f"fetched-{turn}" if turn else "fetched"
         transform = FetchImages(corpus, network, build.recipe, run, lists)
-        build.run_step(
-            Step(name, ("wanted",), lambda build: transform, lambda build: attempt, tasks=lambda build: tasks)  # noqa: B023
-        )
+        step = Step(name, ("wanted",), lambda build: transform, lambda build: attempt, tasks=lambda build: tasks)  # noqa: B023
+        build.run_steps([step])
         files += build.files[name]
         tasks = fetch.write_further_lists(corpus, tasks)
     fetch.write_result(corpus, lists, files)

@@ -9,6 +9,8 @@ from typing import Any
 
 from filters import consent, paragraph, personal
 from filters.language import identify
+from filters.rules import LISTS
+from filters.words import list_digest
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
 from pipeline.engine.run import EachTask
@@ -23,6 +25,7 @@ from pipeline.sources.given import KIND, document_of
 from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
 from pipeline.stages.parts import Input
 from pipeline.stages.schemas import PAGES, RECORDS
+from pipeline.stages.step import Build
 from pipeline.urls import site_of
 from shards.records import Document, Node, Text, document_id
 
@@ -205,3 +208,15 @@ def _content(document: Document, values: dict[str, Any]) -> dict[str, Any]:
         "paragraphs": paragraph.measure(texts, language, values) if paragraph.active(values) else None,
         **content(texts, document.listings, language, values),
     }
+
+
+def reads(build: Build) -> list[Any]:
+    """What the rows of a page depend on, besides the versions of packages."""
+    recipe, values = build.recipe, build.recipe.values()
+    return [
+        build.input.parts.identity(),
+        [section.model_dump() for section in (recipe.limits, recipe.extract)],
+        [recipe.image.max_bytes, recipe.image.max_pixels],
+        [[key.name, list_digest(values[key.name])] for key in LISTS],
+        [paragraph.active(values), recipe.personal.mask],
+    ]

@@ -19,7 +19,7 @@ from pipeline.engine.joins import Block
 from pipeline.engine.tables import short_hash
 from pipeline.engine.tasks import FileEntry
 from pipeline.stages.schemas import REPEATS
-from pipeline.stages.step import Build, Step
+from pipeline.stages.step import Step
 
 COLUMNS = ["rule", "texts", "site", "url_hash", "text_hash"]
 MEMBER = np.dtype([("high", "<u8"), ("low", "<u8"), ("site", "<u8"), ("part", "<u4")])
@@ -205,7 +205,10 @@ def _paragraphs(texts: list[str | None]) -> list[tuple[int, str]]:
     return [(node, whole) for node, text in enumerate(texts) if text is not None for whole in paragraph.split(text)]
 
 
-def count_repeats(build: Build) -> None:
-    """Count what repeats, if the recipe has rules on it."""
-    if paragraph.active(build.recipe.values(), paragraph.COPIES):
-        build.run_step(Step("repeats", ("pages",), lambda b: CountRepeats(b.corpus), join=True))
+REPEATED = Step(
+    "repeats",
+    ("pages",),
+    lambda b: CountRepeats(b.corpus),
+    join=True,
+    wanted=lambda b: paragraph.active(b.recipe.values(), paragraph.COPIES),
+)

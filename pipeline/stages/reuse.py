@@ -15,12 +15,15 @@ import pyarrow.compute as pc
 
 from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
+from pipeline.engine.tasks import Stage, stage_key
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
-from pipeline.recipe import Recipe, StorageSection
+from pipeline.recipe import Recipe, StorageSection, read_again
 from pipeline.sources.source import Part, SourceEntry
 from pipeline.stages.parts import Input, Parts
 from pipeline.stages.schemas import DISTINCT_IMAGES
+from pipeline.stages.step import Build, Step
+from shards.store import RemotePath, located
 
 NOT_STORED = "image.not_stored"
 LINKED = (".parquet", ".json", ".tar")
@@ -88,3 +91,24 @@ def stored(corpus: CorpusDirectory, part: int, contents: Sequence[bytes]) -> dic
             rows = tables.read(path)
             found |= {row["content"]: row for row in rows.filter(pc.is_in(rows["content"], wanted)).to_pylist()}
     return found
+
+
+def corpus_among(inputs: Sequence[str]) -> Path | None:
+    """The corpus that is the input, if it is one. Raises BuildError if there are others beside it."""
+    corpora = [located(text) for text in inputs if is_corpus(located(text))]
+    if corpora and isinstance(corpora[0], RemotePath):
+        raise BuildError(f"{corpora[0]}: a corpus as input must be a local directory: copy it first")
+    if corpora and len(inputs) > 1:
+        raise BuildError(f"{corpora[0]} is a corpus: give it as the only input")
+    return corpora[0] if corpora else None
+
+
+def check_pages(source: Path, before: Recipe, build: Build, pages: Step) -> None:
+    """Raises BuildError if the pages of the corpus at `source`, built with the recipe `before`, cannot be used."""
+    key = stage_key(pages.name, [], pages.reads(build), packages=pages.packages)
+    if read_json(build.corpus.work("pages/manifest.json"))["key"] != key:
+        differ = read_again(before, build.recipe)
+        what = f"{', '.join(differ)} differ" if differ else "another version of m3w or of a package built it"
+        raise BuildError(f"the pages of {source} must be extracted again ({what}): build from its input")
+    if Stage(pages.name, key, ()).finished(build.corpus) is None:
+        raise BuildError(f"the pages of {source} are damaged (m3w verify names the files): build from its input")

@@ -1,8 +1,10 @@
 """Stages page_scores and scores: model scores of each page's text and of each distinct image. They run only if a recipe
 names a model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
@@ -67,14 +69,13 @@ def scorer_packages(recipe: Recipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys(package for name in named(recipe.values()) for package in packages(name)))
 
 
-def score_images(build: Build) -> None:
-    """Score every distinct image with the models named by the recipe, if any."""
-    values = build.recipe.values()
-    if named(values):
-        scores = ScoreImages(build.corpus, build.recipe)
-        step = Step("scores", ("distinct_images",), lambda b: scores, lambda b: digests(values),
-                    scorer_packages(build.recipe))  # fmt: skip
-        build.run_step(step)
+IMAGE_SCORES = Step(
+    "scores",
+    ("distinct_images",),
+    lambda b: ScoreImages(b.corpus, b.recipe),
+    lambda b: [digests(b.recipe.values()), versions(scorer_packages(b.recipe))],
+    wanted=lambda b: bool(named(b.recipe.values())),
+)
 
 
 @dataclass(eq=False)
@@ -101,10 +102,23 @@ class ScorePages(EachTask):
         return [tables.write(self.corpus, self.corpus.part("page_scores", task.number), table)]
 
 
-def score_pages(build: Build) -> None:
-    """Score the text of every page with the language model named by the recipe, if any."""
-    model = build.recipe.values()[PERPLEXITY_MODEL.name]
-    if model:
-        package = ("kenlm",) if model.endswith(models.KENLM) else ("torch", "transformers")
-        scores = ScorePages(build.corpus, model)
-        build.run_step(Step("page_scores", ("pages",), lambda b: scores, lambda b: models.digest(model), package))
+def _page_model(build: Build) -> str:
+    return str(build.recipe.values()[PERPLEXITY_MODEL.name])
+
+
+def _page_packages(model: str) -> tuple[str, ...]:
+    return ("kenlm",) if model.endswith(models.KENLM) else ("torch", "transformers")
+
+
+def versions(packages: Sequence[str]) -> list[tuple[str, str]]:
+    """Packages with their installed versions, on which a stage's result depends."""
+    return [(package, version(package)) for package in packages]
+
+
+TEXT_SCORES = Step(
+    "page_scores",
+    ("pages",),
+    lambda b: ScorePages(b.corpus, _page_model(b)),
+    lambda b: [models.digest(_page_model(b)), versions(_page_packages(_page_model(b)))],
+    wanted=lambda b: bool(_page_model(b)),
+)

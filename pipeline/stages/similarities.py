@@ -22,7 +22,7 @@ from pipeline.recipe import Recipe
 from pipeline.stages.images import contents_of
 from pipeline.stages.kept import kept_nodes
 from pipeline.stages.schemas import SIMILARITIES
-from pipeline.stages.scores import as_jpeg
+from pipeline.stages.scores import as_jpeg, versions
 from pipeline.stages.step import Build, Step
 from pipeline.stages.verdicts import judged
 
@@ -99,19 +99,17 @@ def _near(texts: Sequence[str | None], node: int) -> list[str]:
     return [*sentences(before)[-NEAR:], *sentences(after)[:NEAR]]
 
 
-def compare_images(build: Build) -> None:
-    """Compare images with texts by the CLIP model named by the recipe, if any."""
-    model = build.recipe.values()[CLIP_MODEL.name]
-    if model:
-        build.run_step(
-            Step(
-                "similarities",
-                ("distinct_images",),
-                lambda b: CompareImages(b.corpus, b.recipe),
-                lambda b: [clip_digest(model), b.recipe.image.placement],
-                ("open_clip_torch", "torch"),
-            )
-        )
+def _model(build: Build) -> str:
+    return str(build.recipe.values()[CLIP_MODEL.name])
+
+
+SIMILARITY = Step(
+    "similarities",
+    ("distinct_images",),
+    lambda b: CompareImages(b.corpus, b.recipe),
+    lambda b: [clip_digest(_model(b)), b.recipe.image.placement, versions(("open_clip_torch", "torch"))],
+    wanted=lambda b: bool(_model(b)),
+)
 
 
 def similarity_column(corpus: CorpusDirectory, part: int) -> pa.ChunkedArray:

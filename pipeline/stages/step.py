@@ -1,13 +1,13 @@
 """A build, and its stages as data: what each depends on, what it reads, and its transform."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
 
 from pipeline.engine.corpus import CorpusDirectory
-from pipeline.engine.run import Engine
+from pipeline.engine.run import Engine, StageRun
 from pipeline.engine.tasks import FileEntry, Stage, Task, stage_key
 from pipeline.recipe import Recipe
 from pipeline.stages.fetch import Network
@@ -35,30 +35,46 @@ class Build:
     def run(self, steps: Iterable["Step | Callable[[Build], None]"]) -> None:
         """Run every step that is not complete."""
         self.corpus.prepare(("records", "documents", "images", "coverage"))
-        steps = list(steps)
+        steps = [step for step in steps if not isinstance(step, Step) or step.wanted(self)]
         self.left = [step.name for step in steps if isinstance(step, Step)]
+        together: list[Step] = []
         for step in steps:
+            if together and (not isinstance(step, Step) or step.waits):
+                self.run_steps(together)
+                together = []
             if isinstance(step, Step):
-                self.run_step(step)
-                self.left.remove(step.name)
+                together.append(step)
             else:
                 step(self)
+        if together:
+            self.run_steps(together)
 
-    def run_step(self, step: "Step") -> None:
-        """Run a step. The first incomplete stage of a finished corpus deletes the manifest, because files it lists will
-        be rewritten."""
-        key = stage_key(step.name, [self.keys[name] for name in step.after], step.reads(self), packages=step.packages)
-        stage = Stage(step.name, key, step.tasks(self))
+    def run_steps(self, steps: Sequence["Step"]) -> None:
+        """Run steps, each after the one before. The first incomplete stage of a finished corpus deletes the manifest,
+        because files it lists will be rewritten."""
+        runs: list[StageRun] = []
+        for step in steps:
+            after = [self.keys[name] for name in step.after]
+            key = stage_key(step.name, after, step.reads(self), packages=step.packages)
+            self.keys[step.name] = key
+            runs.append(StageRun(Stage(step.name, key, step.tasks(self)), step.transform(self), step.join))
+        self._reopened([run.stage for run in runs])
+        found = self.engine.run(runs, len(self.input.parts.parts))
+        self.files |= {step.name: files for step, files in zip(steps, found, strict=True)}
+        self.left = self.left[len(steps) :] if self.left[:1] == [steps[0].name] else self.left
+
+    def _reopened(self, stages: Sequence[Stage]) -> None:
+        """Delete the manifest of a finished corpus if one of the stages is incomplete."""
         manifest = self.corpus.root / "manifest.json"
-        if manifest.exists() and stage.finished(self.corpus) is None:
-            self.engine.progress.note(f"done anew: {', '.join(dict.fromkeys([step.name, *self.left]))}")
-            remove(manifest)
-        transform = step.transform(self)
-        if step.join:
-            files = self.engine.run_join(stage, transform, len(self.input.parts.parts))
-        else:
-            files = self.engine.run_tasks(stage, transform)
-        self.keys[step.name], self.files[step.name] = key, files
+        if not manifest.exists():
+            return
+        names = [stage.name for stage in stages]
+        for done, stage in enumerate(stages):
+            if stage.finished(self.corpus) is None:
+                anew = [*names[done:], *(name for name in self.left if name not in names)]
+                self.engine.progress.note(f"done anew: {', '.join(anew)}")
+                remove(manifest)
+                return
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,9 @@ class Step:
     """A stage of a build.
 
     Its result depends on the stages `after` which it comes, on what else it `reads`, and on versions of `packages`. A
-    join takes the numbers of all parts at once; every other stage takes its `tasks`, by default one per part."""
+    join takes the numbers of all parts at once; every other stage takes its `tasks`, by default one per part. A stage
+    that `waits` reads results of earlier ones to be set up: on a cluster it begins another job. One that the recipe
+    does not want is left out."""
 
     name: str
     after: tuple[str, ...]
@@ -75,3 +93,5 @@ class Step:
     packages: tuple[str, ...] = ()
     tasks: Callable[[Build], tuple[Task, ...]] = lambda build: build.part_tasks
     join: bool = False
+    waits: bool = False
+    wanted: Callable[[Build], bool] = lambda build: True

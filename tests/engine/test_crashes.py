@@ -18,7 +18,7 @@ import pytest
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal, blame
 from pipeline.engine.progress import Progress
-from pipeline.engine.run import EachTask, Engine
+from pipeline.engine.run import EachTask, Engine, StageRun
 from pipeline.engine.runner import Runner
 from pipeline.engine.tasks import FileEntry, Stage, Task
 from pipeline.engine.workers import WorkerDied
@@ -133,10 +133,10 @@ def test_a_crash_between_two_records_is_retried_while_tasks_get_done(tmp_path: P
     engine = Engine(corpus, runner, Progress(io.StringIO()), 60)
     try:
         if times == 1:
-            assert engine.run_tasks(stage, CrashBehind(corpus, times)) == []
+            assert engine.run([StageRun(stage, CrashBehind(corpus, times), False)], 1) == [[]]
         else:
             with pytest.raises(WorkerDied, match="SIGSEGV"):
-                engine.run_tasks(stage, CrashBehind(corpus, times))
+                engine.run([StageRun(stage, CrashBehind(corpus, times), False)], 1)
     finally:
         runner.close()
     assert len((tmp_path / "crashed").read_text()) == times

@@ -94,7 +94,9 @@ def test_a_named_runner_gives_the_same_bytes(
     _, errors = build.communicate(timeout=300)
     assert build.returncode == 0, errors
     assert digests(tmp_path / "corpus") == expected
-    assert set(states(endpoint)) == {"DONE"} and "m3w-corpus-distinct-images" in names(endpoint)
+    assert set(states(endpoint)) == {"DONE"}
+    jobs = ["pages-to-dedup", "references-to-site-counts", "split-to-windows", "shards"]
+    assert names(endpoint) == [f"m3w-corpus-{job}" for job in jobs]
 
 
 def test_a_pool_keeps_workers_of_the_same_name(pool: tuple[str, int]) -> None:
@@ -150,7 +152,7 @@ def test_a_job_service_that_goes_away_is_one_line(web_warc: Path, tmp_path: Path
     last = errors.splitlines()[-1]
     assert build.returncode == 1 and "Traceback" not in errors
     assert last.startswith(f"m3w: the job service at {service.endpoint} failed (")
-    assert "the job m3w-corpus-pages may still run: cancel it on the cluster" in last
+    assert "the job m3w-corpus-pages-to-dedup may still run: cancel it on the cluster" in last
 
 
 # a job that is submitted and has not been started is STOPPED
