@@ -32,7 +32,7 @@ JAVA = [
 ]
 MEMORY = {
     **{"task.heap.size": "256m", "framework.heap.size": "128m", "framework.off-heap.size": "128m"},
-    **{"task.off-heap.size": "64m", "managed.size": "128m", "network.min": "64m", "network.max": "64m"},
+    **{"task.off-heap.size": "64m", "managed.size": "128m", "network.min": "192m", "network.max": "192m"},
     **{"jvm-metaspace.size": "256m", "jvm-overhead.min": "192m", "jvm-overhead.max": "192m"},
 }
 """Of a task manager: Flink's own start script computes them, and is not in its package for Python."""
