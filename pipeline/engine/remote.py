@@ -62,6 +62,9 @@ def run_job(pipeline: beam.Pipeline, log: Path) -> None:
             assert job.result is not None
             job.result.wait_until_finish()
         except Exception as error:
+            for thread in threading.enumerate():  # Beam's reader may fail later, when its traceback is shown again
+                if thread.name == "wait_until_finish_read":
+                    thread.join(5)
             raise build_error(error) or job.failure(error, log) from error
 
 
