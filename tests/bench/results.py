@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TOPICS = (
     "build",
+    "cluster",
     "crawl",
     "dedup",
     "extraction",
