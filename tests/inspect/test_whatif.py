@@ -82,7 +82,7 @@ def test_looser_text_rules_say_what_they_cannot_know(small_corpus: Path) -> None
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("windows.tokens=30", r"covers keys of \[image\], \[page\], \[paragraph\], \[text\]$"),
+        ("windows.tokens=30", r"covers keys of \[image\], \[image_text\], \[page\], \[paragraph\], \[text\]$"),
         ("dedup.text=false", "covers keys of"),
         ("image.max_pixels=1", r"covers image\.animated, .*, image\.min_side"),
         ("seed=4", "covers keys of"),
