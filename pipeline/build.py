@@ -20,7 +20,7 @@ from pipeline.fetch import Networks
 from pipeline.fetch.client import user_agent
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, write_manifest
 from pipeline.recipe import Recipe, StorageSection, load
-from pipeline.stages import pages, parts
+from pipeline.stages import index, pages, parts
 from pipeline.stages.decisions import DecideImages
 from pipeline.stages.dedup import FindCopies
 from pipeline.stages.documents import WriteDocuments
@@ -135,7 +135,7 @@ def build(
                     run = Build(corpus, recipe, cut, engine, replace(network, fetch=False))
                     check_pages(source, before, run, PAGES)
                 else:
-                    cut = parts.cut(corpus, paths, base_url)
+                    cut = parts.cut(corpus, paths, base_url, index.Workers(engine))
                     run = Build(corpus, recipe, cut, engine, network)
                 note(corpus, recipe, cut)
                 run.run(STAGES)

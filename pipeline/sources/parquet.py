@@ -14,10 +14,9 @@ from pipeline.errors import BuildError
 from pipeline.sources.given import NotADocument, document_record
 from pipeline.sources.record import Record
 from pipeline.sources.reread import RereadFile
-from pipeline.sources.source import SHARE, Part, SourceEntry
-from pipeline.sources.warc import PART_BYTES, sha256_of
+from pipeline.sources.source import Part, SourceEntry, part_bytes
+from pipeline.sources.warc import sha256_of
 
-FEWEST_BYTES = 1 << 20
 END_OF_DOCUMENT = "END_OF_DOCUMENT_TOKEN_TO_BE_REPLACED"
 """What OBELICS puts in place of "read more" links, as a paragraph; its trainers replace it by an end of sequence."""
 LISTS = ("texts", "images", "metadata", "general_metadata")
@@ -30,7 +29,7 @@ class ParquetDocuments(RereadFile):
     kind: ClassVar[str]
 
     def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
-        size = max(FEWEST_BYTES, min(PART_BYTES, total // SHARE))
+        size = part_bytes(total)
         bounds: list[tuple[int, int, int]] = []
         start = weight = 0
         try:

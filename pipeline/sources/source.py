@@ -7,8 +7,16 @@ from typing import ClassVar, Protocol, Self
 
 from pipeline.sources.record import Record
 
-SHARE = 16
-"""Small inputs are cut into about this many parts, so that all workers have some."""
+SHARE, LARGE_SHARE = 16, 1024
+"""Small inputs are cut into about this many parts, so that all workers have some; large ones into at least so many."""
+FEWEST_BYTES, PART_BYTES, MOST_BYTES = 1 << 20, 64 << 20, 1 << 30
+"""Bytes of a part of a small, a medium and a large input."""
+
+
+def part_bytes(total: int) -> int:
+    """The size of the parts of an input of `total` bytes: 64 MB; less below 1 GB, so that all workers have some; more
+    above 64 GB, up to 1 GB, so that a dump has some hundred thousand parts and not millions."""
+    return max(FEWEST_BYTES, min(PART_BYTES, total // SHARE), min(MOST_BYTES, total // LARGE_SHARE))
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,10 @@ class SourceEntry:
     identity: str
     reader: str = ""
     seekable: bool = True
+
+
+Cut = tuple[SourceEntry, Sequence[tuple[int, int, int]]]
+"""A source, and (start, stop, weight) of each of its parts."""
 
 
 @dataclass(frozen=True)

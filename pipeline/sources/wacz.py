@@ -16,7 +16,7 @@ from pipeline.errors import BuildError
 from pipeline.sources import warc
 from pipeline.sources.record import Record
 from pipeline.sources.section import ZipMember, opened
-from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
+from pipeline.sources.source import Part, SingleFile, SourceEntry, part_bytes
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 WARC_NAMES = (
@@ -49,7 +49,7 @@ class Wacz(SingleFile):
             return cls(path) if file.read(4) in ZIP else None
 
     def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
-        size = max(warc.FEWEST_BYTES, min(warc.PART_BYTES, total // SHARE))
+        size = part_bytes(total)
         readers: list[str] = []
         bounds: list[tuple[int, int, int]] = []
         seekable = True

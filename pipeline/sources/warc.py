@@ -37,13 +37,12 @@ from pipeline.sources.http import (
 )
 from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
 from pipeline.sources.section import DICTIONARY, ZSTD, Reads, Section, ZipMember, opened, unzstd
-from pipeline.sources.source import SHARE, Part, SingleFile, SourceEntry
+from pipeline.sources.source import Part, SingleFile, SourceEntry, part_bytes
 from pipeline.urls import resolve
 from shards.store import RemotePath, gathered
 
 KINDS = ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation")
 REDIRECTS = (301, 302, 303, 307, 308)
-PART_BYTES, FEWEST_BYTES = 64 << 20, 1 << 20
 """Approximate maximum and minimum bytes on disk of a part of a WARC file."""
 
 
@@ -76,7 +75,7 @@ class WarcFile(SingleFile):
         return cls(path) if path.is_file() else None
 
     def cut(self, name: str, total: int) -> tuple[SourceEntry, Sequence[tuple[int, int, int]]]:
-        found = index(self.path, max(FEWEST_BYTES, min(PART_BYTES, total // SHARE)))
+        found = index(self.path, part_bytes(total))
         entry = SourceEntry(name, self.kind, found.size, found.sha256, found.reader, found.seekable)
         return entry, [(start, stop, stop - start) for start, stop in pairwise(found.cuts)]
 

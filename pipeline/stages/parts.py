@@ -18,7 +18,7 @@ from pipeline.sources.mhtml import Mhtml
 from pipeline.sources.mmc4 import Mmc4
 from pipeline.sources.parquet import Obelics, Omnicorpus
 from pipeline.sources.record import Record
-from pipeline.sources.source import Part, Source, SourceEntry
+from pipeline.sources.source import Cut, Part, Source, SourceEntry
 from pipeline.sources.wacz import WARC_NAMES, Wacz
 from pipeline.sources.warc import WarcFile
 from shards.store import RemotePath, located, sizes
@@ -152,7 +152,16 @@ def _archives(path: Path, note: Callable[[str], None]) -> list[Path]:
     return filled
 
 
-def cut(corpus: CorpusDirectory | None, paths: Sequence[Path], base_url: str) -> Input:
+Spread = Callable[[Sequence[Source], Sequence[str], dict[str, int], Any], list[Cut] | None]
+"""Cuts sources on other processes, as `pipeline.stages.index.Workers`; None: cut them here."""
+
+
+def cut(
+    corpus: CorpusDirectory | None,
+    paths: Sequence[Path],
+    base_url: str,
+    spread: Spread = lambda sources, names, total, state: None,
+) -> Input:
     """Cut the input, or read the cut that an earlier run made of the same files (none if `corpus` is None).
 
     Raises BuildError if a source cannot be read or contains nothing supported, and if `base_url` is not the URL of a
@@ -176,7 +185,13 @@ def cut(corpus: CorpusDirectory | None, paths: Sequence[Path], base_url: str) ->
         parts = Parts(entries, tuple(Part(**part) for part in saved["parts"]), base_url)
     else:
         names = [printable(path.relative_to(shared).as_posix()) for path in paths]
-        parts = _cut(sources, names, base_url)
+        total: dict[str, int] = {}
+        for source in sources:
+            total[source.kind] = total.get(source.kind, 0) + source.amount()
+        cuts = spread(sources, names, total, state)
+        if cuts is None:
+            cuts = [source.cut(name, total[source.kind]) for source, name in zip(sources, names, strict=True)]
+        parts = _numbered(cuts, base_url)
         cut = {name: [asdict(item) for item in getattr(parts, name)] for name in ("sources", "parts")}
         if corpus is not None:
             write_json(corpus.work("parts.json"), {"state": state, "base_url": base_url} | cut)
@@ -220,14 +235,8 @@ def _common(paths: Sequence[Path]) -> Path:
     return max(parents, key=lambda parent: len(parent.parts))
 
 
-def _cut(sources: Sequence[Source], names: Sequence[str], base_url: str) -> Parts:
-    totals: dict[str, int] = {}
-    for source in sources:
-        totals[source.kind] = totals.get(source.kind, 0) + source.amount()
-    entries: list[SourceEntry] = []
+def _numbered(cuts: Sequence[Cut], base_url: str) -> Parts:
     parts: list[Part] = []
-    for source, name in zip(sources, names, strict=True):
-        entry, bounds = source.cut(name, totals[source.kind])
-        parts += [Part(len(parts) + index, len(entries), *bound) for index, bound in enumerate(bounds)]
-        entries.append(entry)
-    return Parts(tuple(entries), tuple(parts), base_url)
+    for source, (_, bounds) in enumerate(cuts):
+        parts += [Part(len(parts) + index, source, *bound) for index, bound in enumerate(bounds)]
+    return Parts(tuple(entry for entry, _ in cuts), tuple(parts), base_url)

@@ -41,7 +41,7 @@ def read(source: Wacz, parts: list[Part]) -> list[Record]:
 
 
 def test_records_lie_at_offsets_of_the_zip_and_parts_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.sources.warc.FEWEST_BYTES", 400)
+    monkeypatch.setattr("pipeline.sources.source.FEWEST_BYTES", 400)
     members = {
         "datapackage.json": b"{}",
         "archive/one.warc.gz": b"".join(map(gzip.compress, RECORDS)),
