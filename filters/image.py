@@ -39,6 +39,7 @@ MOST_IMAGES = Key(
 FLAMINGO = "Flamingo (Alayrac et al. 2022, arXiv 2204.14198), A.1"
 SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
 SCORES = tuple(step / 10 for step in range(10))
+QUALITIES = (-10, -5, -2, -1, -0.5, 0, 0.2, 0.4, 0.6, 0.8, *range(1, 11))
 BENCHMARKS = Key("image.benchmarks", "", 'Index of benchmark images to leave out (m3w decontaminate-index); none: ""')
 KEPT_BENCHMARKS = Key("image.benchmarks_keep", "", 'Text file of images of the index that may stay; none: ""')
 QUALITY_MODEL = Key("image.quality_model", "", 'Path of an ONNX model that scores images, such as for beauty; none: ""')
@@ -109,9 +110,8 @@ METRICS = (
 )
 SCORE_METRICS = (
     Metric("nsfw", pa.float64(), "probability (0 to 1) that it shows nudity or sex", SCORES),
-    Metric("quality", pa.float64(), "output of the recipe's ONNX model",
-           (-10, -5, -2, -1, -0.5, 0, 0.2, 0.4, 0.6, 0.8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
-)  # fmt: skip
+    Metric("quality", pa.float64(), "output of the recipe's ONNX model", QUALITIES),
+)
 """Metrics from models (filters.scorers), stored by content hash."""
 RULES = (
     Rule(
