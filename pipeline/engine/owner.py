@@ -37,7 +37,8 @@ class Owner:
         """Raises BuildError if a newer build has started."""
         newest = max(generations(self.folder), default=0)
         if newest > self.number:
-            host = _host_of(self.folder, newest)
+            (data,) = read_many([_file(self.folder, newest, "json")])
+            host = json.loads(data)["host"] if data else "another machine"
             raise BuildError(f"{self.folder.parent.parent}: another build (on {host}) has taken over; this one ends")
 
 

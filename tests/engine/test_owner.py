@@ -144,7 +144,7 @@ def test_two_machines_build_one_corpus(
         root = located(f"{address}/corpus")
         first = start_build([web_warc], root, workers=1)
         while not CorpusDirectory(root).marker("pages", 0).exists():
-            assert first.poll() is None
+            assert first.poll() is None, first.communicate()[1]
             time.sleep(0.05)
         first.send_signal(signal.SIGSTOP)
         monkeypatch.setattr(owner, "_host", lambda: "another machine")
