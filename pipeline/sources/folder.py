@@ -108,6 +108,7 @@ class Folder:
         plain = os.fsdecode(unquote_to_bytes(path))
         if own and not mark and self._by_name.get(plain) == plain:
             return None
+        plain = re.sub("/{2,}", "/", plain)  # as file systems read it
         asked = dict.fromkeys((query, os.fsdecode(unquote_to_bytes(query)))) if mark else ()
         ends = [*(sign + text for text in asked for sign in ("?", "@", "%3F")), ""]
         # a path from the host's root begins in the folder of the page's host

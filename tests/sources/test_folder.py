@@ -82,6 +82,7 @@ def test_what_is_no_readable_file_is_counted(tmp_path: Path) -> None:
         ("PIC.JPG", "pic.jpg"),
         ("map.png", "MAP.png"),
         ("IMG/Pic.jpg", "img/pic.JPG"),
+        ("img//pic.JPG", "img/pic.JPG"),
         ("pic.jpg?ver=2", "pic.jpg"),
         ("img.php?id=3", "img.php%3Fid=3"),
         ("img.php?id=4", None),
