@@ -75,6 +75,9 @@ Decontaminate = Annotated[
     Path | None,
     typer.Option(metavar="IMAGES", help="Benchmark images to leave out: a folder, Parquet file or index of them."),
 ]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="CORPUS", parser=located, help="Output directory, or s3://...")
+]
 CorpusDir = Annotated[
     Path, typer.Argument(metavar="CORPUS", parser=located, help="A corpus directory, or s3://BUCKET/PREFIX.")
 ]
@@ -83,9 +86,7 @@ CorpusDir = Annotated[
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
 def build(
     context: typer.Context,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="CORPUS", parser=located, help="Output directory, or s3://...")
-    ],
+    output: Output,
     inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUTS)] = None,
     recipe: RecipeName = None,
     settings: Settings = None,
@@ -108,7 +109,6 @@ def build(
 ) -> None:
     """Build a corpus from web pages. Beam options follow --."""
     _prepare_beam()
-    from pipeline.benchmarks import index_for
     from pipeline.build import build as run
     from pipeline.claim import claim
     from pipeline.crawl.inputs import with_lists
@@ -126,8 +126,7 @@ def build(
     own = next((text for text in inputs if is_corpus(located(text))), None)
     changed = [*(settings or ()), *([f"page.takedown={json.dumps(str(takedown.resolve()))}"] if takedown else [])]
     if decontaminate and not dry_run:  # which writes nothing, and judges no image
-        index = index_for(decontaminate, output, lambda text: typer.echo(text, err=True))
-        changed.append(f"image.benchmarks={json.dumps(str(index))}")
+        changed.append(_without_benchmarks(decontaminate, output))
     resolved = load(recipe or (f"{own}/recipe.toml" if own else "web"), changed)
     ours = partial(claim, CorpusDirectory(output.resolve()), resolved, [])
     kind = _one_of({"cc": cc, "from-obelics": from_obelics, "from-mmc4": from_mmc4, "from-omnicorpus": from_omnicorpus})
@@ -145,6 +144,14 @@ def build(
         return
     corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
     _say_built(corpus.root, resolved.windows.validation > 0)
+
+
+def _without_benchmarks(images: Path, output: Path) -> str:
+    """The setting that leaves out benchmark images. Their index is made beside the corpus if they are no index yet."""
+    from pipeline.benchmarks import index_for
+
+    index = index_for(images, output, lambda text: typer.echo(text, err=True))
+    return f"image.benchmarks={json.dumps(str(index))}"
 
 
 def _one_of(kinds: Mapping[str, object]) -> str:

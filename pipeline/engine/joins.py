@@ -14,9 +14,15 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-PARTITIONS = 64
-"""Rows of a partition are sorted in memory: 64 partitions hold 100 million rows of 32 bytes at 50 MB each. The result
-does not depend on this number."""
+PARTITIONS, PARTS_EACH = 64, 100
+"""Rows of a partition are sorted in memory: 64 partitions hold 100 million rows of 32 bytes at 50 MB each. A larger
+input has one for each hundred parts of up to 1 GB: some 3 million pages, 2 GB of rows in the largest join."""
+
+
+def partitions(parts: int) -> int:
+    """The number of partitions in the joins of an input of `parts` parts. No result depends on it."""
+    return max(PARTITIONS, parts // PARTS_EACH)
+
 
 Block = np.ndarray
 """A one-dimensional structured array."""
@@ -58,12 +64,13 @@ class Join(beam.PTransform):
 
     emit: Callable[[int, Any], Block]
     decide: Callable[[Block], Block]
+    partitions: int
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         decided = (
             parts
             # Output: (partition, block)
-            | "Emit" >> beam.FlatMapTuple(partial(by_partition, self.emit))
+            | "Emit" >> beam.FlatMapTuple(partial(by_partition, self.emit, self.partitions))
             | "Meet" >> beam.GroupByKey()
             # Output: (part, block)
             | "Decide" >> beam.FlatMapTuple(partial(_by_part, self.decide))
@@ -84,10 +91,12 @@ def merged(blocks: Iterable[Block]) -> Block:
     return rows[np.lexsort([rows[name] for name in reversed(rows.dtype.names or ())])]
 
 
-def by_partition(emit: Callable[[int, Any], Block], part: int, state: Any) -> Iterator[tuple[int, Block]]:
+def by_partition(
+    emit: Callable[[int, Any], Block], partitions: int, part: int, state: Any
+) -> Iterator[tuple[int, Block]]:
     block = emit(part, state)
     if len(block):
-        yield from split(block, block["high"] % np.uint64(PARTITIONS))
+        yield from split(block, block["high"] % np.uint64(partitions))
 
 
 def _by_part(decide: Callable[[Block], Block], partition: int, blocks: Iterable[Block]) -> Iterator[tuple[int, Block]]:

@@ -32,13 +32,19 @@ class DecideImages(beam.PTransform):
 
     corpus: CorpusDirectory
     recipe: Recipe
+    partitions: int
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
             parts
             # Output: (part, the rule of each reference, null if kept)
             | "Judge" >> beam.Map(partial(_judge, self.corpus, self.recipe))
-            | "Count copies" >> Join(partial(_uses, self.corpus), partial(_too_common, self.recipe.image.max_documents))
+            | "Count copies"
+            >> Join(
+                partial(_uses, self.corpus),
+                partial(_too_common, self.recipe.image.max_documents),
+                self.partitions,
+            )
             | "Write" >> beam.MapTuple(partial(_write, self.corpus, self.recipe))
         )
 

@@ -42,6 +42,7 @@ class FindCopies(beam.PTransform):
 
     corpus: CorpusDirectory
     dedup: DedupSection
+    partitions: int
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus
@@ -53,9 +54,10 @@ class FindCopies(beam.PTransform):
             ("dedup.text", "text_hash", self.dedup.text),
         ):
             if wanted or column == "url_hash":
-                joined = state | rule >> Join(partial(_rows, corpus, column), partial(copies, refused_only=not wanted))
+                decide = partial(copies, refused_only=not wanted)
+                joined = state | rule >> Join(partial(_rows, corpus, column), decide, self.partitions)
                 state = joined | f"{rule} verdicts" >> beam.MapTuple(partial(_judged, rule))
-        near_copies = state | "Near copies" >> FindNearCopies(corpus, self.dedup.near_threshold)
+        near_copies = state | "Near copies" >> FindNearCopies(corpus, self.dedup.near_threshold, self.partitions)
         near_rule = "dedup.near_text" if self.dedup.near_text else ""
         state = (
             {"state": state, "blocks": near_copies}
@@ -137,13 +139,14 @@ class FindNearCopies(beam.PTransform):
 
     corpus: CorpusDirectory
     threshold: float
+    partitions: int
 
     def expand(self, state: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus
         return (
             state
             # Output: (partition, BAND)
-            | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, corpus)))
+            | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, corpus), self.partitions))
             | "Same band" >> beam.GroupByKey()
             # Output: (part of the first page, EDGE)
             | "Candidates" >> beam.FlatMapTuple(_candidates)

@@ -7,7 +7,9 @@ from pipeline.stages.fetch import FetchImages
 from pipeline.stages.references import FindImages
 from pipeline.stages.step import Build, Step
 
-WANTED = Step("wanted", ("dedup",), lambda b: FindImages(b.corpus, len(b.part_tasks), "wanted"), join=True)
+WANTED = Step(
+    "wanted", ("dedup",), lambda b: FindImages(b.corpus, len(b.part_tasks), b.partitions, "wanted"), join=True
+)
 
 
 def fetch_missing(build: Build) -> None:

@@ -99,6 +99,7 @@ class FindImages(beam.PTransform):
 
     corpus: CorpusDirectory
     parts: int
+    partitions: int
     stage: str = "references"
     lists: int = 0
 
@@ -109,15 +110,15 @@ class FindImages(beam.PTransform):
         for hop in range(HOPS if _has_links(corpus, self.parts) else 0):
             state = (
                 state
-                | f"Hop {hop + 1}" >> Join(_supply_and_links, partial(find, LINK))
+                | f"Hop {hop + 1}" >> Join(_supply_and_links, partial(find, LINK), self.partitions)
                 | f"Hop {hop + 1} taken" >> beam.MapTuple(_add_supply)
             )
         return (
             state
-            | "Locate" >> Join(_supply_and_needs, partial(find, NEED))
+            | "Locate" >> Join(_supply_and_needs, partial(find, NEED), self.partitions)
             # Output: (part, table of REFERENCES without `first` and `owner`)
             | "Choose" >> beam.MapTuple(_choose)
-            | "Own" >> Join(_shared, _own)
+            | "Own" >> Join(_shared, _own, self.partitions)
             | "Write" >> beam.MapTuple(partial(_write, corpus, self.stage))
         )
 

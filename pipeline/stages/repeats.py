@@ -33,21 +33,22 @@ class CountRepeats(beam.PTransform):
     A paragraph of a million pages costs no step more than its pages in one part: see `dedup.repeats`."""
 
     corpus: CorpusDirectory
+    partitions: int
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
-        corpus = self.corpus
+        corpus, partitions = self.corpus, self.partitions
         # Output: (part, SHOWN)
         shown = parts | "Shown" >> beam.Map(partial(_shown, corpus))
         counts = (
             shown
             # Output: (partition, SHOWN)
-            | "Spread" >> beam.FlatMapTuple(_spread)
+            | "Spread" >> beam.FlatMapTuple(partial(_spread, partitions))
             | "Same page" >> beam.GroupByKey()
             # Output: (partition of text and site, COUNT)
-            | "Count pages" >> beam.FlatMapTuple(_page_counts)
+            | "Count pages" >> beam.FlatMapTuple(partial(_page_counts, partitions))
         )
         # Output: (partition of text and site, MEMBER)
-        on_sites = shown | "On sites" >> beam.FlatMapTuple(partial(_members, True))
+        on_sites = shown | "On sites" >> beam.FlatMapTuple(partial(_members, True, partitions))
         pages = (
             {"counts": counts, "members": on_sites}
             | "Same text and site" >> beam.CoGroupByKey()
@@ -55,9 +56,9 @@ class CountRepeats(beam.PTransform):
             | "Sum pages" >> beam.MapTuple(_site_pages)
         )
         # Output: (partition of text, TOTAL)
-        sites = pages | "Of sites" >> beam.FlatMap(_site_counts)
+        sites = pages | "Of sites" >> beam.FlatMap(partial(_site_counts, partitions))
         # Output: (partition of text, MEMBER)
-        anywhere = shown | "Anywhere" >> beam.FlatMapTuple(partial(_members, False))
+        anywhere = shown | "Anywhere" >> beam.FlatMapTuple(partial(_members, False, partitions))
         common = (
             {"counts": sites, "members": anywhere}
             | "Same text" >> beam.CoGroupByKey()
@@ -114,27 +115,27 @@ def _shown(corpus: CorpusDirectory, part: int) -> tuple[int, Block]:
     return part, repeats.distinct(rows.reshape(-1))
 
 
-def _of_site(rows: Block) -> np.ndarray:
+def _of_site(rows: Block, partitions: int) -> np.ndarray:
     """The partition of a text on a site."""
-    return mixed(rows["high"] ^ mixed(rows["site"])) % np.uint64(joins.PARTITIONS)
+    return mixed(rows["high"] ^ mixed(rows["site"])) % np.uint64(partitions)
 
 
-def _spread(part: int, rows: Block) -> Iterator[tuple[int, Block]]:
-    yield from joins.split(rows, mixed(rows["high"] ^ mixed(rows["page"])) % np.uint64(joins.PARTITIONS))
+def _spread(partitions: int, part: int, rows: Block) -> Iterator[tuple[int, Block]]:
+    yield from joins.split(rows, mixed(rows["high"] ^ mixed(rows["page"])) % np.uint64(partitions))
 
 
-def _members(on_site: bool, part: int, shown: Block) -> Iterator[tuple[int, Block]]:
+def _members(on_site: bool, partitions: int, part: int, shown: Block) -> Iterator[tuple[int, Block]]:
     rows = np.zeros(len(shown), MEMBER)
     rows["high"], rows["low"], rows["part"] = shown["high"], shown["low"], part
     if on_site:
         rows["site"] = shown["site"]
     rows = repeats.distinct(rows)
-    yield from joins.split(rows, _of_site(rows))
+    yield from joins.split(rows, _of_site(rows, partitions))
 
 
-def _page_counts(partition: int, blocks: Iterable[Block]) -> Iterator[tuple[int, Block]]:
+def _page_counts(partitions: int, partition: int, blocks: Iterable[Block]) -> Iterator[tuple[int, Block]]:
     counts = repeats.page_counts(np.concatenate(list(blocks)))
-    yield from joins.split(counts, _of_site(counts))
+    yield from joins.split(counts, _of_site(counts, partitions))
 
 
 def _site_pages(partition: int, both: dict[str, Iterable[Block]]) -> tuple[Block, Block]:
@@ -142,9 +143,9 @@ def _site_pages(partition: int, both: dict[str, Iterable[Block]]) -> tuple[Block
     return totals, np.concatenate(list(both["members"]))
 
 
-def _site_counts(both: tuple[Block, Block]) -> Iterator[tuple[int, Block]]:
+def _site_counts(partitions: int, both: tuple[Block, Block]) -> Iterator[tuple[int, Block]]:
     counts = repeats.sites(both[0])
-    yield from joins.split(counts, _of_site(counts))
+    yield from joins.split(counts, _of_site(counts, partitions))
 
 
 def _common(partition: int, both: dict[str, Iterable[Block]]) -> tuple[Block, Block]:
@@ -208,7 +209,7 @@ def _paragraphs(texts: list[str | None]) -> list[tuple[int, str]]:
 REPEATED = Step(
     "repeats",
     ("pages",),
-    lambda b: CountRepeats(b.corpus),
+    lambda b: CountRepeats(b.corpus, b.partitions),
     join=True,
     wanted=lambda b: paragraph.active(b.recipe.values(), paragraph.COPIES),
 )

@@ -128,13 +128,14 @@ class CountSites(beam.PTransform):
 
     corpus: CorpusDirectory
     split: Split
+    partitions: int
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
             parts
             # Output: (part, list of SplitUnit)
             | "Units" >> beam.Map(partial(_units, self.corpus, self.split))
-            | "Company" >> Join(_ranks, _highest_others if self.split.leak else _no_leaks)
+            | "Company" >> Join(_ranks, _highest_others if self.split.leak else _no_leaks, self.partitions)
             # Output: (0, PartCounts)
             | "Part" >> beam.MapTuple(_part_counts)
             | "All" >> beam.GroupByKey()
@@ -296,6 +297,7 @@ class AssignSplits(beam.PTransform):
 
     corpus: CorpusDirectory
     split: Split
+    partitions: int
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
@@ -306,6 +308,7 @@ class AssignSplits(beam.PTransform):
             >> Join(
                 partial(_uses, self.corpus, self.split.leak_near),
                 partial(_leaks, self.split.leak_near) if self.split.leak else _no_leaks,
+                self.partitions,
             )
             | "Write" >> beam.MapTuple(partial(_write_split, self.corpus))
         )

@@ -7,6 +7,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.engine.corpus import CorpusDirectory
+from pipeline.engine.joins import partitions
 from pipeline.engine.run import Engine, StageRun
 from pipeline.engine.tasks import FileEntry, Stage, Task, stage_key
 from pipeline.recipe import Recipe
@@ -31,6 +32,10 @@ class Build:
     @property
     def part_tasks(self) -> tuple[Task, ...]:
         return tuple(Task(part.number, part.weight) for part in self.input.parts.parts)
+
+    @property
+    def partitions(self) -> int:
+        return partitions(len(self.input.parts.parts))
 
     def run(self, steps: Iterable["Step | Callable[[Build], None]"]) -> None:
         """Run every step that is not complete."""

@@ -24,6 +24,7 @@ import scipy.sparse
 
 from dedup import hamming, near
 from dedup.shingles import shingles
+from pipeline.engine import joins
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.stages.dedup import KEPT, FindNearCopies, Verdicts
 from pipeline.stages.repeats import CountRepeats
@@ -133,7 +134,7 @@ def join(root: Path, parts: int) -> int:
             pipeline
             | beam.Create(range(parts))
             | beam.Map(state)
-            | FindNearCopies(corpus, 0.8)
+            | FindNearCopies(corpus, 0.8, joins.PARTITIONS)
             | beam.MapTuple(lambda part, copies: len(copies))
             | beam.CombineGlobally(sum)
             | beam.Map(lambda total: output.write_text(str(total)))
@@ -159,7 +160,7 @@ def count_repeats(root: Path, pages: int, shared: bool) -> int:
         Runner.from_options([], root / "log", 1, "pipeline.stages.preload") as runner,
         runner.pipeline(0, "copies") as pipeline,
     ):
-        _ = pipeline | beam.Create(range(parts)) | CountRepeats(corpus)
+        _ = pipeline | beam.Create(range(parts)) | CountRepeats(corpus, joins.PARTITIONS)
     found = pq.read_table(corpus.part("repeats", 0))["repeats"].combine_chunks().flatten()
     return int(max(found.field("paragraph_site_pages").to_pylist()))
 

@@ -108,15 +108,21 @@ class Dump:
     bytes: float
     cores: int
 
+    @property
+    def parts(self) -> int:
+        return self.files * max(1, round(self.bytes / part_bytes(int(self.files * self.bytes))))
+
+    @property
+    def partitions(self) -> int:
+        return joins.partitions(self.parts)
+
     def simulate(self, rates: list[float], weights: list[int]) -> tuple[float, float]:
         """(core seconds, seconds) of a stage whose parts take one of some seconds a page, drawn by weight."""
         chance = random.Random(SEED)
-        size = part_bytes(int(self.files * self.bytes))
-        parts = self.files * max(1, round(self.bytes / size))
-        pages = self.files * self.pages / parts
-        free = [0.0] * min(self.cores, parts)
+        pages = self.files * self.pages / self.parts
+        free = [0.0] * min(self.cores, self.parts)
         total = 0.0
-        for _ in range(parts):
+        for _ in range(self.parts):
             taken = pages * chance.choices(rates, weights)[0]
             total += taken
             heapq.heapreplace(free, free[0] + taken)
@@ -149,9 +155,9 @@ def main() -> None:
             work, wall = dump.simulate([seconds / count], [1])
         else:
             work = total * seconds / count
-            wall = work / min(dump.cores, joins.PARTITIONS)
+            wall = work / min(dump.cores, dump.partitions)
         print(f"{stage:16}{1e3 * seconds / count:9.2f}{bytes_moved:14.0f}{work / 3600:12,.0f}{wall / 3600:8.1f}"
-              f"{bytes_moved * total / joins.PARTITIONS / 1e9:14.1f}")  # fmt: skip
+              f"{bytes_moved * total / dump.partitions / 1e9:14.1f}")  # fmt: skip
         core_hours, hours, moved = core_hours + work / 3600, hours + wall / 3600, moved + bytes_moved
     each_million = 1e6 * core_hours / total
     print(f"all: {core_hours:,.0f} core hours ({each_million:.1f} per million pages), {hours:.1f} hours")
