@@ -16,7 +16,7 @@ from filters import rules
 from filters.image import rows_of
 from filters.rules import EXPLAINED
 from pipeline.inspect.finished import Finished, ListedFile
-from pipeline.stages.schemas import DISTINCT_IMAGES
+from pipeline.stages.schemas import DISTINCT_IMAGES, PAGES
 from shards.records import StoredImage, Text, stored_nodes
 from shards.tokenizer import IMAGE_MARKER
 
@@ -249,7 +249,9 @@ def _record_tables(corpus: Finished) -> Iterator[pa.Table]:
 
 
 MEASURED = {
-    rule.id: rule.metrics[0] for rule in rules.PAGES_JUDGED if rule.keys and rule.metrics and rule.metrics[0] != "url"
+    rule.id: rule.metrics[0]
+    for rule in rules.PAGES_JUDGED
+    if rule.keys and rule.metrics and rule.metrics[0] in PAGES.names and rule.metrics[0] != "url"
 }
 """The column of work/pages that a rule reads, other than the URL, which is shown anyway."""
 
