@@ -38,6 +38,7 @@ MOST_IMAGES = Key(
 )
 FLAMINGO = "Flamingo (Alayrac et al. 2022, arXiv 2204.14198), A.1"
 SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
+DECLARED_SIDE = "declared_side"
 SCORES = tuple(step / 10 for step in range(10))
 QUALITIES = (-10, -5, -2, -1, -0.5, 0, 0.2, 0.4, 0.6, 0.8, *range(1, 11))
 BENCHMARKS = Key("image.benchmarks", "", 'Index of benchmark images to leave out (m3w decontaminate-index); none: ""')
@@ -104,7 +105,7 @@ METRICS = (
     Metric("aspect", pa.float64(), "longer side divided by the shorter one", ASPECTS),
     Metric("spread", pa.float64(), "largest standard deviation of a channel, 0 to 127.5", (0, 1, 2, 5, 10, 20, 40, 60)),
     *LOOKS,
-    Metric("declared_side", pa.int32(), "shorter side that the page declares, in CSS pixels; 0: none", SIDES),
+    Metric(DECLARED_SIDE, pa.int32(), "shorter side that the page declares, in CSS pixels; 0: none", SIDES),
     Metric("run", pa.int32(), "number of the run of images without text between them"),
     HASH,
 )
@@ -145,7 +146,7 @@ RULES = (
         "image.declared_small",
         "reference",
         "declared with a side that is too short",
-        metrics=("declared_side",),
+        metrics=(DECLARED_SIDE,),
         keys=(Key("image.min_declared_side", 0, "Minimum CSS pixels of a side where a page declares it; 0: no limit"),),
         fails=lambda side, least: (side > 0) & (side < least),
         source="OBELICS (arXiv 2306.16527), A.1: rendered sides",
@@ -382,7 +383,7 @@ def judge_references(references: pa.Table, values: Mapping[str, Any], before: np
         "run": _runs(row, np.asarray(references["node"])),
         "content": references["content"].combine_chunks(),
         "page_url": references["page_url"].combine_chunks(),
-        "declared_side": np.asarray(pc.fill_null(references["declared"], 0)),
+        DECLARED_SIDE: np.asarray(pc.fill_null(references["declared"], 0)),
     }
     if "similarity" in references.column_names:
         places["similarity"] = np.asarray(references["similarity"])

@@ -16,11 +16,12 @@ from filters.scorers import named
 from filters.text import PERPLEXITY
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import tally
-from pipeline.stages.schemas import DISTINCT_IMAGES
+from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
 
 TOP = 12
 """Rows of a ranking; the rest is summed up in one row."""
 PICTURE = pa.schema([DISTINCT_IMAGES.field(name) for name in ("rule", *image.STORED)])
+DECLARED = pa.schema([REFERENCES.field("declared")])
 DECILES = tuple(round(0.1 * step, 1) for step in range(11))
 CHARACTERS = (0, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
 SIDES = (0, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -111,6 +112,8 @@ def metric_figures(corpus: Finished) -> dict[str, Any]:
         columns = image.columns(pictures.append_column("url", pa.nulls(pictures.num_rows, pa.string())))
         for name in known.keys() & columns.keys():
             found[name].add(columns[name])
+    for entry in corpus.work("references"):
+        found[image.DECLARED_SIDE].add(np.asarray(corpus.known(entry, DECLARED)["declared"].drop_null()))
     for entry in corpus.work("page_scores") if corpus.recipe.text.perplexity_model else ():
         found[PERPLEXITY.name].add(np.asarray(corpus.table(entry)[PERPLEXITY.name].drop_null()))
     for entry in corpus.work("scores") if named(corpus.recipe.values()) else ():
