@@ -61,7 +61,8 @@ def run(web: Web, folder: Path, *seeds: str, **options) -> tuple[Summary, dict[s
     assert discovered(folder / "c") == set(found) | waiting and counted == len(found)
     # nothing that a server says becomes the name of a file
     names = [path.relative_to(folder / "c").as_posix() for path in (folder / "c").rglob("*")]
-    assert all(re.fullmatch(r"[a-z]+(/[0-9-]+)*(/[0-9-]+)?(\.[a-z.]+)?|work/[a-z.]+", name) for name in names), names
+    known = r"[a-z]+(/[0-9-]+)*(/[0-9-]+)?(\.[a-z.]+)?|work/[a-z.]+|work/generations/[0-9]+\.(json|beat)"
+    assert all(re.fullmatch(known, name) for name in names), names
     return summary, found, server
 
 

@@ -83,12 +83,18 @@ def test_perplexity_by_kenlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="module")
 def tiny_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_lm(tmp_path_factory.mktemp("lm"))
+
+
+def write_lm(folder: Path) -> Path:
+    """A causal LM of five words with random weights."""
+    import torch
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("lm")
+    torch.manual_seed(0)
     words = {word: place for place, word in enumerate(("[UNK]", "see", "fish", "the", "sea"))}
     tokenizer = Tokenizer(WordLevel(words, "[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()

