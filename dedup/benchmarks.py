@@ -32,21 +32,34 @@ class Index(NamedTuple):
 def read_index(path: str, keep: str = "") -> Index:
     """The index at `path` without the images that the file `keep` names, one "BENCHMARK/IMAGE" a line (# begins a
     comment). Raises BenchmarkError."""
-    if Path(path).is_dir():
-        raise BenchmarkError(f"{path} is a folder: make an index of it first: m3w decontaminate-index {path} -o FILE")
+    images = read_file(path, INDEX, "images", "m3w decontaminate-index")
     try:
-        images = pq.read_table(path, partitioning=None)
         kept = Path(keep).read_text(encoding="utf-8").splitlines() if keep else []
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        what = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        what = "file not found" if isinstance(error, FileNotFoundError) else what
-        raise BenchmarkError(f"{path if not keep or not Path(path).exists() else keep}: {what}") from None
-    if not images.schema.equals(INDEX):
-        raise BenchmarkError(f"{path} is not an index of images: make one with m3w decontaminate-index")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"{keep}: {_what(error)}") from None
     named = {line.strip() for line in kept if line.strip() and not line.startswith("#")}
     names = zip(images["benchmark"].to_pylist(), images["image"].to_pylist(), strict=True)
     images = images.filter(pa.array([f"{benchmark}/{image}" not in named for benchmark, image in names], pa.bool_()))
     return Index(images, images["phash"].to_numpy())
+
+
+def read_file(path: str, schema: pa.Schema, what: str, command: str) -> pa.Table:
+    """The index of `what` at `path`, which `command` makes. Raises BenchmarkError."""
+    if Path(path).is_dir():
+        raise BenchmarkError(f"{path} is a folder: make an index of it first: {command} {path} -o FILE")
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise BenchmarkError(f"{path}: {_what(error)}") from None
+    if not table.schema.equals(schema):
+        raise BenchmarkError(f"{path} is not an index of {what}: make one with {command}")
+    return table
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "file not found"
+    return str(getattr(error, "strerror", None) or str(error).splitlines()[0])
 
 
 def digest(path: str, keep: str) -> str:

@@ -30,23 +30,24 @@ def _powers(base: int) -> NDArray[np.uint64]:
 POWERS, INVERSE = _powers(BASE), _powers(pow(BASE, -1, 1 << 64))
 
 
-def shingles(text: str) -> NDArray[np.uint64]:
-    """The distinct hashes (N,) of the shingles of a text, ascending. The text is used as it is: normalise case and
-    space first. A text of fewer than five tokens is one shingle; an empty one has none."""
-    stretches = [_hashes(text[start : start + LONGEST]) for start in range(0, len(text), LONGEST)]
+def shingles(text: str, length: int = LENGTH, whole: bool = True) -> NDArray[np.uint64]:
+    """The distinct hashes (N,) of the shingles of `length` tokens of a text, ascending. The text is used as it is:
+    normalise case and space first. A text of fewer tokens is one shingle, or none unless `whole`; an empty one has
+    none."""
+    stretches = [_hashes(text[start : start + LONGEST], length, whole) for start in range(0, len(text), LONGEST)]
     return np.unique(np.concatenate(stretches)) if stretches else np.zeros(0, np.uint64)
 
 
-def _hashes(text: str) -> NDArray[np.uint64]:
+def _hashes(text: str, length: int, whole: bool) -> NDArray[np.uint64]:
     characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     spaces = characters == SPACE
     alone = unspaced(characters) if characters.max() >= UNSPACED[0][0] else np.zeros(len(characters), bool)
     breaks = np.concatenate([[True], spaces[:-1] | alone[:-1] | alone[1:], [True]])
     starts = np.flatnonzero(breaks[:-1] & ~spaces)
-    if not len(starts):
+    if len(starts) < (1 if whole else length):
         return np.zeros(0, np.uint64)
     stops = np.flatnonzero((breaks[1:] | np.concatenate([spaces[1:], [False]])) & ~spaces) + 1
-    length = min(LENGTH, len(starts))
+    length = min(length, len(starts))
     first, last = starts[: len(starts) - length + 1], stops[length - 1 :]
     sums = np.zeros(len(characters) + 1, np.uint64)
     np.cumsum((characters + np.uint64(1)) * POWERS[: len(characters)], out=sums[1:])

@@ -22,6 +22,7 @@ PAGE_BYTES = Key("limits.page_bytes", 20_000_000, "Maximum bytes of a page", low
 PAGE_DEPTH = Key("limits.page_depth", 2_000, "Maximum nesting depth of a page's elements", low=1, high=10_000)
 RECORD_SECONDS = Key("limits.record_seconds", 120.0, "Maximum seconds per record", low=0.1, high=86_400)
 IMAGE_BYTES = Key("image.max_bytes", 20_000_000, "Maximum bytes of an image", low=1)
+BENCHMARKS = Key("page.benchmarks", "", 'Index of benchmark texts (m3w decontaminate-index --texts); none: ""')
 IMAGE_PIXELS = Key("image.max_pixels", 64_000_000, "Maximum pixels of an image", low=1)
 
 
@@ -68,8 +69,10 @@ PAGE_METRICS = (
     *text.METRICS,
 )
 """The metrics of pages with main content, as columns of work/pages."""
-BESIDE = (Metric("licence", pa.string(), "licence that the page names"), text.PERPLEXITY)
-"""The metrics of pages that are elsewhere: in their metadata, and in work/page_scores."""
+BENCHMARK_GRAMS = Metric("benchmark_grams", pa.int32(), "different 13-grams of words that are also in benchmark texts",
+                         (0, 1, 2, 5, 10, 20, 50, 100, 1_000, 10_000))  # fmt: skip
+BESIDE = (Metric("licence", pa.string(), "licence that the page names"), text.PERPLEXITY, BENCHMARK_GRAMS)
+"""The metrics of pages that are elsewhere: in their metadata, in work/page_scores and work/page_grams."""
 PAGES = (
     Rule("page.too_large", "page", "more bytes than the recipe's limit", keys=(PAGE_BYTES,)),
     Rule("page.too_deep", "page", "elements nested too deeply", keys=(PAGE_DEPTH,)),
@@ -84,6 +87,16 @@ PAGES = (
         fails=takedown.urls_listed,
         keys=(takedown.FILE,),
         model=takedown.FILE,
+    ),
+    Rule(
+        "page.benchmark",
+        "page",
+        "holds text of a benchmark",
+        metrics=(BENCHMARK_GRAMS.name,),
+        fails=lambda grams, most: grams > most,
+        keys=(Key("page.max_benchmark_grams", 0, "Maximum different 13-grams that are also in benchmark texts"),),
+        model=BENCHMARKS,
+        source="GPT-3 (Brown et al. 2020, arXiv 2005.14165), appendix C; see docs/dedup.md",
     ),
     Rule(
         "page.licence",
@@ -282,7 +295,7 @@ def metrics() -> dict[str, Metric]:
 
 LISTS = (*text.LISTS, *paragraph.LISTS)
 """The keys that name lists of words."""
-BY_PATH = (*LISTS, text.PERPLEXITY_MODEL, image.QUALITY_MODEL, image.CLIP_MODEL, gain.SCORES)
+BY_PATH = (*LISTS, text.PERPLEXITY_MODEL, image.QUALITY_MODEL, image.CLIP_MODEL, gain.SCORES, BENCHMARKS)
 """The keys of lists, models and scores that a recipe names by path."""
 PAGES_JUDGED = tuple(rule for rule in PAGES if rule.fails is not None)
 """The rules on pages that stored metrics decide."""

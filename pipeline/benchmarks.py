@@ -1,12 +1,16 @@
-"""`m3w decontaminate-index`: an index of the images of a benchmark, which `image.benchmarks` leaves out of corpora."""
+"""`m3w decontaminate-index`: an index of the images or texts of a benchmark, which `image.benchmarks` or
+`page.benchmarks` leave out of corpora."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dedup import grams
 from dedup.benchmarks import INDEX
 from pipeline.errors import BuildError
 from pipeline.images.decode import ImageDropped, decode
@@ -37,18 +41,75 @@ def make_index(paths: list[Path], name: str, output: Path, report: Callable[[str
     report(f"{len(rows):,} images in {output}" + (f"; {others:,} files are no images" if others else ""))
 
 
-def index_for(path: Path, corpus: Path, report: Callable[[str], Any]) -> Path:
-    """The index of a benchmark: `path` if it is one, else an index beside the corpus, made of its images.
+def make_text_index(paths: list[Path], name: str, output: Path, report: Callable[[str], Any]) -> None:
+    """Write the index (grams.INDEX) of the texts of files, called `name`. Texts of fewer than 13 words are counted.
+    Raises BuildError if there is no longer one, or a file cannot be read."""
+    found: dict[str, list[np.ndarray]] = {}
+    texts = short = 0
+    for path in paths:
+        mine = found.setdefault(name or path.stem, [])
+        try:
+            for text in texts_of(path):
+                mine.append(grams.grams(text))
+                texts += 1
+                short += not len(mine[-1])
+        except (OSError, pa.ArrowException) as error:
+            raise BuildError(f"{path}: {getattr(error, 'strerror', None) or str(error).splitlines()[0]}") from None
+        except UnicodeDecodeError:
+            raise BuildError(f"{path} is not UTF-8 text") from None
+    if texts == short:
+        raise BuildError(f"no text of {grams.LENGTH} words or more in {', '.join(map(str, paths))}")
+    hashes = {benchmark: np.unique(np.concatenate(mine)) for benchmark, mine in found.items() if mine}
+    names = np.repeat(list(hashes), [len(mine) for mine in hashes.values()])
+    table = pa.table([names, np.concatenate(list(hashes.values()))], schema=grams.INDEX)
+    write_table(output, table)
+    report(
+        f"{table.num_rows:,} {grams.LENGTH}-grams of {texts - short:,} texts in {output};"
+        f" {short:,} texts of fewer than {grams.LENGTH} words left out"
+    )
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """The texts of a file: every string in the rows of a Parquet or .jsonl file, else every line.
+
+    Raises BuildError for a line that is not JSON, UnicodeDecodeError, OSError or pa.ArrowException."""
+    if path.suffix == ".parquet":
+        for batch in pq.ParquetFile(path).iter_batches(ROWS):
+            yield from _strings(batch.to_pylist())
+        return
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if path.suffix != ".jsonl":
+                yield line
+            elif line.strip():
+                try:
+                    yield from _strings(json.loads(line))
+                except (json.JSONDecodeError, RecursionError):
+                    raise BuildError(f"{path}: line {number} is not JSON") from None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)
+
+
+def index_for(path: Path, corpus: Path, report: Callable[[str], Any]) -> tuple[str, Path]:
+    """The key that takes the index of a benchmark, and the index: `path` if it is one, else an index beside the corpus,
+    made of its images.
 
     Raises BuildError if there is no image, or `path` cannot be read."""
     try:
-        if path.is_file() and pq.read_schema(path).equals(INDEX):
-            return path.resolve()
+        for key, known in (("image.benchmarks", INDEX), ("page.benchmarks", grams.INDEX)):
+            if path.is_file() and pq.read_schema(path).equals(known):
+                return key, path.resolve()
     except (OSError, pa.ArrowException):
         pass  # not a Parquet file
     index = corpus.resolve().with_name(f"{corpus.resolve().name}.benchmarks.parquet")
     make_index([path], "", index, report)
-    return index
+    return "image.benchmarks", index
 
 
 def images_of(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -27,6 +27,7 @@ from pipeline.stages.documents import WriteDocuments
 from pipeline.stages.fetch import OFFLINE, Network
 from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.missing import fetch_missing, note_missing
+from pipeline.stages.page_grams import SHARED_GRAMS
 from pipeline.stages.pages import ExtractPages
 from pipeline.stages.references import FindImages
 from pipeline.stages.repeats import REPEATED
@@ -53,11 +54,13 @@ PAGES = Step("pages", (), lambda b: ExtractPages(b.corpus, b.input, b.recipe), p
 STAGES: tuple[Step | Callable[[Build], None], ...] = (
     PAGES,
     TEXT_SCORES,
+    SHARED_GRAMS,
     REPEATED,
     Step("verdicts", ("pages",), lambda b: JudgePages(b.corpus, b.recipe),
          lambda b: [[b.recipe.text.model_dump(), b.recipe.paragraph.model_dump()], b.recipe.page.licences,
                     b.keys.get("page_scores"), _taken_down(b), *gain.digest(b.recipe.values()),
-                    *(b.keys[name] for name in ("repeats",) if name in b.keys)]),
+                    *(b.keys[name] for name in ("repeats",) if name in b.keys),
+                    *((b.keys["page_grams"], b.recipe.page.max_benchmark_grams) if b.recipe.page.benchmarks else ())]),
     Step("dedup", ("verdicts",), lambda b: FindCopies(b.corpus, b.recipe.dedup, b.partitions),
          lambda b: b.recipe.dedup.model_dump(), join=True),
     fetch_missing,

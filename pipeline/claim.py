@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pipeline.recipe as recipes
-from dedup import benchmarks
+from dedup import benchmarks, grams
 from dedup.benchmarks import BenchmarkError
 from filters import gain, takedown
 from filters.models import ModelError
@@ -63,6 +63,7 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
     try:
         check(recipe.values())
         benchmarks.digest(recipe.image.benchmarks, recipe.image.benchmarks_keep)
+        grams.digest(recipe.page.benchmarks)
         for key in LISTS:
             list_digest(recipe.values()[key.name])
         if recipe.page.takedown:

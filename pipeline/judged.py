@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from dedup.near import signature
 from filters import paragraph, rules, text
 from filters.rule import judge
-from filters.text import PERPLEXITY
+from filters.text import PERPLEXITY, PERPLEXITY_MODEL
 from pipeline.engine.tables import short_hash
 from pipeline.stages.schemas import VERDICTS
 
@@ -21,12 +21,17 @@ PARAGRAPH_COLUMNS = ("texts", "listings", "paragraphs")
 """Columns of work/pages by which paragraphs are judged, beside `repeats` of work/repeats."""
 COLUMNS = ("rule", "url", "metadata")
 """What verdicts read of pages, beside METRICS."""
+MEASURED = {
+    "page_scores": (PERPLEXITY_MODEL.name, PERPLEXITY.name),
+    "page_grams": (rules.BENCHMARKS.name, rules.BENCHMARK_GRAMS.name),
+}
+"""The stages that measure pages if the recipe names a model or an index: its key, and the metric."""
 METRICS = [metric.name for metric in rules.PAGE_METRICS]
 
 
 def verdicts(pages: pa.Table, values: Mapping[str, Any]) -> pa.Table:
-    """The verdicts (n rows of VERDICTS) on pages (n): COLUMNS (`rule` is that of extraction), the metrics, the
-    perplexity if it was scored, PARAGRAPH_COLUMNS if the recipe has rules on paragraphs, and `repeats` if they were
+    """The verdicts (n rows of VERDICTS) on pages (n): COLUMNS (`rule` is that of extraction), the metrics, those
+    of MEASURED stages that ran, PARAGRAPH_COLUMNS if the recipe has rules on paragraphs, and `repeats` if they were
     counted."""
     changed = _without_paragraphs(pages, values) if "texts" in pages.column_names else {}
     if changed:
@@ -38,8 +43,7 @@ def verdicts(pages: pa.Table, values: Mapping[str, Any]) -> pa.Table:
     before = np.array([*pages["rule"].to_pylist(), None], object)[:-1]
     columns = {name: filled(found[name]) for name in METRICS} | {"url": filled(pages["url"])}
     columns["licence"] = pc.fill_null(pc.struct_field(pages["metadata"].combine_chunks(), "licence"), "")
-    if PERPLEXITY.name in pages.column_names:
-        columns[PERPLEXITY.name] = filled(pages[PERPLEXITY.name])
+    columns |= {metric: filled(pages[metric]) for _, metric in MEASURED.values() if metric in pages.column_names}
     judged = judge(rules.PAGES_JUDGED, columns, values, before)
     return table.set_column(0, "rule", pa.array(judged, pa.string()))
 

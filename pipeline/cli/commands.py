@@ -73,7 +73,7 @@ Takedown = Annotated[
 ]
 Decontaminate = Annotated[
     Path | None,
-    typer.Option(metavar="IMAGES", help="Benchmark images to leave out: a folder, Parquet file or index of them."),
+    typer.Option(metavar="BENCHMARK", help="Leave out: an index, or a folder or Parquet file of images."),
 ]
 Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="CORPUS", parser=located, help="Output directory, or s3://...")
@@ -146,12 +146,12 @@ def build(
     _say_built(corpus.root, resolved.windows.validation > 0)
 
 
-def _without_benchmarks(images: Path, output: Path) -> str:
-    """The setting that leaves out benchmark images. Their index is made beside the corpus if they are no index yet."""
+def _without_benchmarks(path: Path, output: Path) -> str:
+    """The setting that leaves out a benchmark. An index is made beside the corpus of images that are none yet."""
     from pipeline.benchmarks import index_for
 
-    index = index_for(images, output, lambda text: typer.echo(text, err=True))
-    return f"image.benchmarks={json.dumps(str(index))}"
+    key, index = index_for(path, output, lambda text: typer.echo(text, err=True))
+    return f"{key}={json.dumps(str(index))}"
 
 
 def _one_of(kinds: Mapping[str, object]) -> str:
@@ -292,15 +292,18 @@ def verify(corpus: CorpusDir) -> None:
 @app.command("decontaminate-index")
 def decontaminate_index(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES...", help="Folders of images, or Parquet files with images.")
+        list[Path], typer.Argument(metavar="FILE...", help="Folders of images, or Parquet files with images.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Output file (Parquet).")],
     name: Annotated[str, typer.Option(help="Name of the benchmark; default: that of its folder or file.")] = "",
+    texts: Annotated[
+        bool, typer.Option("--texts", help="FILE... are texts: an example a line, .jsonl or Parquet.")
+    ] = False,
 ) -> None:
-    """Write an index of benchmark images, to leave them out of corpora with --set image.benchmarks=FILE."""
-    from pipeline.benchmarks import make_index
+    """Write an index of a benchmark's images or texts, to leave them out of corpora with build --decontaminate."""
+    from pipeline.benchmarks import make_index, make_text_index
 
-    make_index(paths, name, output, typer.echo)
+    (make_text_index if texts else make_index)(paths, name, output, typer.echo)
 
 
 @app.command("decontaminate-review")

@@ -21,6 +21,7 @@ from pipeline.inspect.report import write_report
 from pipeline.inspect.samples import sample_windows, visible
 from pipeline.inspect.terminal import print_corpus, print_what_if
 from pipeline.inspect.whatif import what_if
+from pipeline.judged import MEASURED
 from pipeline.recipe import hashes
 from shards.verify import file_problem
 from shards.verify import verify as check
@@ -131,7 +132,7 @@ def work_problems(corpus: Finished) -> list[str]:
         asked = {
             "repeats": paragraph.active(values, paragraph.COPIES),
             "scores": named(values),
-            "page_scores": corpus.recipe.text.perplexity_model,
+            **{stage: values[key] for stage, (key, _) in MEASURED.items()},
             "similarities": corpus.recipe.image.clip_model,
         }
         for folder in (*WORK, *(name for name, runs in asked.items() if runs)):

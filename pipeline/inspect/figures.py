@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from filters import image, paragraph, rules
 from filters.rule import Metric
 from filters.scorers import named
-from filters.text import PERPLEXITY
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import tally
+from pipeline.judged import MEASURED
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
 
 TOP = 12
@@ -114,8 +114,9 @@ def metric_figures(corpus: Finished) -> dict[str, Any]:
             found[name].add(columns[name])
     for entry in corpus.work("references"):
         found[image.DECLARED_SIDE].add(np.asarray(corpus.known(entry, DECLARED)["declared"].drop_null()))
-    for entry in corpus.work("page_scores") if corpus.recipe.text.perplexity_model else ():
-        found[PERPLEXITY.name].add(np.asarray(corpus.table(entry)[PERPLEXITY.name].drop_null()))
+    for stage, (key, metric) in MEASURED.items():
+        for entry in corpus.work(stage) if corpus.recipe.values()[key] else ():
+            found[metric].add(np.asarray(corpus.table(entry)[metric].drop_null()))
     for entry in corpus.work("scores") if named(corpus.recipe.values()) else ():
         scores = corpus.table(entry)
         for name in known.keys() & set(scores.column_names):

@@ -16,11 +16,10 @@ from filters import image, paragraph, rules
 from filters.rule import Level
 from filters.scorers import named
 from filters.takedown import FILE
-from filters.text import PERPLEXITY
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import CARRIED, in_order, left_out
-from pipeline.judged import COLUMNS, METRICS, PARAGRAPH_COLUMNS, verdicts
+from pipeline.judged import COLUMNS, MEASURED, METRICS, PARAGRAPH_COLUMNS, verdicts
 from pipeline.recipe import Recipe, load
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES, SCORES
 
@@ -129,9 +128,9 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     before = corpus.recipe.values()
     more = PARAGRAPH_COLUMNS if paragraph.active(before, paragraph.RULES) else ()
     metrics = corpus.table(entries["pages"], [*COLUMNS, *METRICS, "left_out", *more])
-    if corpus.recipe.text.perplexity_model:
-        scores = corpus.table(corpus.work("page_scores")[index])
-        metrics = metrics.append_column(PERPLEXITY.name, scores[PERPLEXITY.name])
+    for stage, (key, metric) in MEASURED.items():
+        if before[key]:
+            metrics = metrics.append_column(metric, corpus.table(corpus.work(stage)[index])[metric])
     if paragraph.active(before, paragraph.COPIES):
         metrics = metrics.append_column("repeats", corpus.table(corpus.work("repeats")[index])["repeats"])
     failed = _pages_again(pages_now, metrics, values)

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from filters import paragraph
 from filters.image import LOOKS, SCORE_METRICS, SIMILARITY
-from filters.rules import PAGE_METRICS
+from filters.rules import BENCHMARK_GRAMS, PAGE_METRICS
 from filters.text import PERPLEXITY
 from shards.records import CAPTURE, DOCUMENTS, IMAGE, METADATA_FIELDS, STORED, WINDOWS
 from shards.windows import Held
@@ -112,6 +112,9 @@ if nothing was dropped."""
 
 PAGE_SCORES = pa.schema([(PERPLEXITY.name, PERPLEXITY.type)])
 """work/page_scores, row by row like work/pages: null for a page without main content, or too short a text."""
+
+PAGE_GRAMS = pa.schema([(BENCHMARK_GRAMS.name, BENCHMARK_GRAMS.type)])
+"""work/page_grams, row by row like work/pages: null for a page without main content."""
 
 DEDUP = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster", pa.string())])
 """work/dedup, row by row like work/pages: the page's rule so far, now including duplicates; the doc_id of the page kept

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from filters import paragraph
-from filters.text import PERPLEXITY, PERPLEXITY_MODEL
 from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
-from pipeline.judged import COLUMNS, METRICS, PARAGRAPH_COLUMNS, overlaid, verdicts
+from pipeline.judged import COLUMNS, MEASURED, METRICS, PARAGRAPH_COLUMNS, overlaid, verdicts
 from pipeline.recipe import Recipe
 from pipeline.stages.schemas import PAGES, VERDICTS
 
@@ -26,9 +25,9 @@ class JudgePages(EachTask):
         values = self.recipe.values()
         more = PARAGRAPH_COLUMNS if paragraph.active(values, paragraph.RULES) else ()
         pages = tables.read(self.corpus.part("pages", task.number), [*COLUMNS, *METRICS, *more])
-        if values[PERPLEXITY_MODEL.name]:
-            scores = tables.read(self.corpus.part("page_scores", task.number))
-            pages = pages.append_column(PERPLEXITY.name, scores[PERPLEXITY.name])
+        for stage, (key, metric) in MEASURED.items():
+            if values[key]:
+                pages = pages.append_column(metric, tables.read(self.corpus.part(stage, task.number))[metric])
         if paragraph.active(values, paragraph.COPIES):
             pages = pages.append_column("repeats", tables.read(self.corpus.part("repeats", task.number))["repeats"])
         return [tables.write(self.corpus, self.corpus.part("verdicts", task.number), verdicts(pages, values))]

@@ -124,7 +124,7 @@ def test_errors_are_one_line(planted: tuple[Path, Path], tmp_path: Path) -> None
 def test_the_command_takes_a_folder_of_images_or_an_index(planted: tuple[Path, Path], tmp_path: Path) -> None:
     site, index = planted
     root, said = tmp_path / "corpus", []
-    assert index_for(index, root, said.append) == index and not said
+    assert index_for(index, root, said.append) == ("image.benchmarks", index) and not said
     process = start_build([site], root, "--decontaminate", str(index.parent / "coco"))
     errors = process.communicate()[1]
     assert process.returncode == 0, errors
