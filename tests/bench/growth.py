@@ -21,7 +21,7 @@ from pipeline.miniweb.write import write_warc
 from tests.bench.results import Figure, record
 
 EACH = 10_000
-LINE = re.compile(r"^(\S+)\s+\d+ of \d+ parts,.* (?:(\d+) min )?([\d.]+) s$")
+LINE = re.compile(r"^(\S+)\s+\d+ of \d+ parts,.*? (?:(\d+) min )?([\d.]+) s$")
 
 
 def web(folder: Path, number: int) -> Path:

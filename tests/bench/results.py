@@ -27,6 +27,7 @@ TOPICS = (
     "fewshot",
     "gain",
     "recipes",
+    "scaling",
     "trainer",
     "tokenizer",
     "view",
