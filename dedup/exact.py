@@ -1,11 +1,14 @@
 """Exact duplicates: pages with the same key (a capture, a URL, the hash of a text), and which of them is kept.
 
-A key may have opted out: then every page with it is dropped, whatever its capture."""
+A key may have opted out, or be that of a page in an earlier corpus: then every page with it is dropped, whatever its
+capture."""
 
 import numpy as np
 
 NO_REFUSAL = 255
 """The `refusal` of a page that did not opt out. It sorts last."""
+KNOWN = 254
+"""The `refusal` of a page in an earlier corpus. It sorts after those of pages that opted out."""
 PAGE = np.dtype(
     [
         ("high", "<u8"),
@@ -18,9 +21,9 @@ PAGE = np.dtype(
         ("row", "<u4"),
     ]
 )
-"""A page under a 16-byte key (`high`, `low`): the number of the rule by which it opted out, the order among equals
-(lowest `age`, then lowest doc_id, so that it does not depend on the order of the input), and its place. `age` is the
-`rank` of its URL where no date decides."""
+"""A page under a 16-byte key (`high`, `low`): the number of the rule by which it opted out, or KNOWN, the order
+among equals (lowest `age`, then lowest doc_id, so that it does not depend on the order of the input), and its place.
+`age` is the `rank` of its URL where no date decides."""
 COPY = np.dtype([("part", "<u4"), ("row", "<u4"), ("refusal", "u1"), ("id_high", "<u8"), ("id_low", "<u8")])
 """A dropped page, the refusal of its key (NO_REFUSAL: it is a copy), and the doc_id of the page kept instead."""
 

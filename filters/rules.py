@@ -144,6 +144,12 @@ PAGES = (
     ),
     Rule("dedup.same_capture", "page", "the same capture twice"),
     Rule(
+        "dedup.known",
+        "page",
+        "its URL, its text or nearly the same text is in an earlier corpus",
+        keys=(Key("dedup.known", (), "Earlier corpora: pages that one of them already holds are left out"),),
+    ),
+    Rule(
         "dedup.url",
         "page",
         "an older capture of a URL",

@@ -20,7 +20,7 @@ from pipeline.fetch import Networks
 from pipeline.fetch.client import user_agent
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, write_manifest
 from pipeline.recipe import Recipe, StorageSection, load
-from pipeline.stages import index, pages, parts
+from pipeline.stages import index, known, pages, parts
 from pipeline.stages.decisions import DecideImages
 from pipeline.stages.dedup import FindCopies
 from pipeline.stages.documents import WriteDocuments
@@ -61,8 +61,8 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
                     b.keys.get("page_scores"), _taken_down(b), *gain.digest(b.recipe.values()),
                     *(b.keys[name] for name in ("repeats",) if name in b.keys),
                     *((b.keys["page_grams"], b.recipe.page.max_benchmark_grams) if b.recipe.page.benchmarks else ())]),
-    Step("dedup", ("verdicts",), lambda b: FindCopies(b.corpus, b.recipe.dedup, b.partitions),
-         lambda b: b.recipe.dedup.model_dump(), join=True),
+    Step("dedup", ("verdicts",), lambda b: FindCopies(b.corpus, b.recipe.dedup, len(b.part_tasks), b.partitions),
+         lambda b: known.reads(b.recipe.dedup), join=True),
     fetch_missing,
     # images
     Step("references", ("dedup",), lambda b: FindImages(b.corpus, len(b.part_tasks), b.partitions,

@@ -21,6 +21,7 @@ from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
 from pipeline.recipe import Recipe
 from pipeline.sources.folder import printable
+from pipeline.stages.known import known_files
 from pipeline.stages.parts import Input
 from shards.files import atomic
 from shards.records import other_format
@@ -59,7 +60,7 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
     """The keys of the recipe that changed since the directory's last build.
 
     Raises BuildError if the directory holds something else or was built with a recipe that differs in other keys than
-    CHANGEABLE ones, or if a model or a word list named by the recipe is missing."""
+    CHANGEABLE ones, or if a model, a word list or an earlier corpus named by the recipe is missing."""
     try:
         check(recipe.values())
         benchmarks.digest(recipe.image.benchmarks, recipe.image.benchmarks_keep)
@@ -72,6 +73,7 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
             gain.read(recipe.image_text.scores)
     except (ModelError, WordListError, BenchmarkError) as error:
         raise BuildError(str(error)) from None
+    known_files(recipe.dedup.known)
     root = corpus.root
     if printable(str(root)) != str(root):
         raise BuildError(f"{printable(str(root))}: pyarrow cannot open paths that are not UTF-8: choose another -o")

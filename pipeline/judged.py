@@ -119,12 +119,17 @@ def _remeasured(
 def content(texts: list[str | None], listings: Any, language: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics and hashes of the text of a page."""
     words = whole(texts)
-    folded = " ".join(words.lower().split())
+    compared = folded(words)
     return {
         **text.measure(words, listings, language, values),
-        "text_hash": short_hash(folded),
-        "minhash": signature(folded),
+        "text_hash": short_hash(compared),
+        "minhash": signature(compared),
     }
+
+
+def folded(text: str) -> str:
+    """A text as it is compared with others: in lower case, white space as one space."""
+    return " ".join(text.lower().split())
 
 
 def whole(texts: list[str | None]) -> str:

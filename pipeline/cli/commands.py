@@ -68,8 +68,13 @@ FromOmnicorpus = Annotated[
 CommonCrawl = Annotated[
     str | None, typer.Option("--cc", metavar="CRAWL", help="A crawl of Common Crawl to read, such as CC-MAIN-2025-05.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show parts, records, time and disk; write nothing.")]
 Takedown = Annotated[
     Path | None, typer.Option(metavar="FILE", help="URLs, hosts and sha256 sums of images to leave out.")
+]
+Known = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="CORPUS", help="An earlier corpus: leave out pages that it already holds (repeatable)."),
 ]
 Decontaminate = Annotated[
     Path | None,
@@ -91,6 +96,7 @@ def build(
     recipe: RecipeName = None,
     settings: Settings = None,
     takedown: Takedown = None,
+    known: Known = None,
     decontaminate: Decontaminate = None,
     base_url: Annotated[str, typer.Option(help="URL of the root of an HTML folder.")] = "file:///",
     fetch: Annotated[bool, typer.Option(help="Fetch images missing from the input (needs --contact).")] = True,
@@ -103,9 +109,7 @@ def build(
     from_obelics: FromObelics = False,
     from_mmc4: FromMmc4 = False,
     from_omnicorpus: FromOmnicorpus = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show parts, records, time and disk; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Build a corpus from web pages. Beam options follow --."""
     _prepare_beam()
@@ -124,7 +128,7 @@ def build(
     network = Network(fetch and not dry_run, retry_failed, contact, tuple(allow_private or ()))
     inputs = inputs or []
     own = next((text for text in inputs if is_corpus(located(text))), None)
-    changed = [*(settings or ()), *([f"page.takedown={json.dumps(str(takedown.resolve()))}"] if takedown else [])]
+    changed = [*(settings or ()), *_paths_set(takedown, known)]
     if decontaminate and not dry_run:  # which writes nothing, and judges no image
         changed.append(_without_benchmarks(decontaminate, output))
     resolved = load(recipe or (f"{own}/recipe.toml" if own else "web"), changed)
@@ -152,6 +156,12 @@ def _without_benchmarks(path: Path, output: Path) -> str:
 
     key, index = index_for(path, output, lambda text: typer.echo(text, err=True))
     return f"{key}={json.dumps(str(index))}"
+
+
+def _paths_set(takedown: Path | None, known: list[Path] | None) -> list[str]:
+    """The settings that --takedown and --known stand for."""
+    found = [f"page.takedown={json.dumps(str(takedown.resolve()))}"] if takedown else []
+    return found + ([f"dedup.known={json.dumps([str(root.resolve()) for root in known])}"] if known else [])
 
 
 def _one_of(kinds: Mapping[str, object]) -> str:

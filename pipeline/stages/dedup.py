@@ -1,10 +1,11 @@
 """Stage dedup: which pages are copies of others. Rules in order: the same capture twice, a URL that opted out in
 another capture or redirect, an older capture of the same URL, the same text, nearly the same text. Only pages that
-passed all earlier rules are compared."""
+passed all earlier rules are compared. A page whose URL or text is in an earlier corpus is dropped as known instead."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup import near
-from dedup.exact import COPY, NO_REFUSAL, PAGE, copies, rank
+from dedup.exact import COPY, KNOWN, NO_REFUSAL, PAGE, copies, rank
 from filters import consent
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import CorpusDirectory
@@ -20,10 +21,11 @@ from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
 from pipeline.recipe import DedupSection
 from pipeline.sources.record import seconds
+from pipeline.stages.known import known_files, known_rows, known_texts
 from pipeline.stages.schemas import DEDUP
 from pipeline.stages.verdicts import judged
 
-RULES = ("", "dedup.same_capture", "dedup.url", "dedup.text", "dedup.near_text", *consent.RULES)
+RULES = ("", "dedup.same_capture", "dedup.url", "dedup.text", "dedup.near_text", "dedup.known", *consent.RULES)
 KEPT, REJECTED = 0, 255
 
 
@@ -38,14 +40,15 @@ class Verdicts:
 
 @dataclass(eq=False)
 class FindCopies(beam.PTransform):
-    """Input: part numbers. Output: (part, files): work/dedup."""
+    """Input: the numbers of all `parts`. Output: (part, files): work/dedup."""
 
     corpus: CorpusDirectory
     dedup: DedupSection
+    parts: int
     partitions: int
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
-        corpus = self.corpus
+        corpus, known = self.corpus, known_files(self.dedup.known)
         # Output: (part, Verdicts)
         state = parts | "Load" >> beam.Map(partial(_load, corpus))
         for rule, column, wanted in (
@@ -54,10 +57,11 @@ class FindCopies(beam.PTransform):
             ("dedup.text", "text_hash", self.dedup.text),
         ):
             if wanted or column == "url_hash":
-                decide = partial(copies, refused_only=not wanted)
-                joined = state | rule >> Join(partial(_rows, corpus, column), decide, self.partitions)
+                emit = partial(_with_known, corpus, known, self.parts, column)
+                joined = state | rule >> Join(emit, partial(copies, refused_only=not wanted), self.partitions)
                 state = joined | f"{rule} verdicts" >> beam.MapTuple(partial(_judged, rule))
-        near_copies = state | "Near copies" >> FindNearCopies(corpus, self.dedup.near_threshold, self.partitions)
+        texts = Texts(corpus, self.parts, known if self.dedup.near_text else [])
+        near_copies = state | "Near copies" >> FindNearCopies(texts, self.dedup.near_threshold, self.partitions)
         near_rule = "dedup.near_text" if self.dedup.near_text else ""
         state = (
             {"state": state, "blocks": near_copies}
@@ -74,6 +78,14 @@ def _load(corpus: CorpusDirectory, part: int) -> tuple[int, Verdicts]:
     pages = judged(corpus, part, ["rule"])
     kept = np.asarray(pages["rule"].is_null())
     return part, Verdicts(np.where(kept, KEPT, REJECTED).astype(np.uint8), np.zeros(len(kept), joins.KEY))
+
+
+def _with_known(
+    corpus: CorpusDirectory, known: list[Path], parts: int, column: str, part: int, state: Verdicts
+) -> Block:
+    """The rows of a part, and those of its share of the files of earlier corpora."""
+    rows = _rows(corpus, column, part, state)
+    return rows if column == "doc_id" else np.concatenate([rows, known_rows(known[part::parts], column)])
 
 
 def _rows(corpus: CorpusDirectory, column: str, part: int, state: Verdicts) -> Block:
@@ -123,11 +135,39 @@ def _judged(rule: str, part: int, both: tuple[Verdicts, Block]) -> tuple[int, Ve
     state, copies = both
     rules, originals = state.rules.copy(), state.originals.copy()
     if len(copies):
-        refused = RULES.index(consent.RULES[0]) + copies["refusal"] % NO_REFUSAL
-        rules[copies["row"]] = np.where(copies["refusal"] == NO_REFUSAL, RULES.index(rule), refused)
+        code_of = np.zeros(NO_REFUSAL + 1, np.uint8)
+        code_of[: len(consent.RULES)] = RULES.index(consent.RULES[0]) + np.arange(len(consent.RULES))
+        code_of[KNOWN], code_of[NO_REFUSAL] = RULES.index("dedup.known"), RULES.index(rule)
+        rules[copies["row"]] = code_of[copies["refusal"]]
         originals["high"][copies["row"]] = copies["id_high"]
         originals["low"][copies["row"]] = copies["id_low"]
     return part, Verdicts(rules, originals)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What nearly the same text is looked for in: the pages of a corpus, and the files of earlier ones, which are
+    numbered like parts from `parts` on and come before all pages."""
+
+    corpus: CorpusDirectory
+    parts: int
+    known: list[Path]
+
+    def signed(self, part: int, rows: np.ndarray | None) -> np.ndarray:
+        """SIGNED for the pages `rows` of a part; None: all of a file."""
+        if part < self.parts:
+            table = judged(self.corpus, part, ["doc_id", "url", "url_hash", "minhash"]).take(pa.array(rows))
+            ranks = _ranks(table)
+        else:
+            table = known_texts(self.known[part - self.parts], rows)
+            ranks = np.array([rank("", url_hash) for url_hash in table["url_hash"].to_pylist()], np.uint64)
+        ids = joins.keys(bytes.fromhex(value) for value in table["doc_id"].to_pylist())
+        found = np.zeros(table.num_rows, SIGNED)
+        found["page"] = near.page(part, np.arange(table.num_rows) if rows is None else rows)
+        found["rank"], found["id_high"], found["id_low"] = ranks, ids["high"], ids["low"]
+        signatures = np.frombuffer(b"".join(table["minhash"].to_pylist()), "<u4")
+        found["values"] = signatures.reshape(table.num_rows, near.PERMUTATIONS)
+        return found
 
 
 @dataclass(eq=False)
@@ -137,27 +177,30 @@ class FindNearCopies(beam.PTransform):
     No step needs all pages in one place: pairs are compared in the parts of their pages, and only the pages of clusters
     meet, as forests that are contracted on their way."""
 
-    corpus: CorpusDirectory
+    texts: Texts
     threshold: float
     partitions: int
 
     def expand(self, state: beam.PCollection) -> beam.PCollection:
-        corpus = self.corpus
+        texts = self.texts
+        files = [(texts.parts + number, None) for number in range(len(texts.known))]
+        if files:
+            state = (state, state.pipeline | "Known" >> beam.Create(files)) | beam.Flatten()
         return (
             state
             # Output: (partition, BAND)
-            | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, corpus), self.partitions))
+            | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, texts), self.partitions))
             | "Same band" >> beam.GroupByKey()
             # Output: (part of the first page, EDGE)
             | "Candidates" >> beam.FlatMapTuple(_candidates)
             | "By first page" >> beam.GroupByKey()
             # Output: (part of the second page, (EDGE, ids and signatures of the first pages))
-            | "Sign" >> beam.FlatMapTuple(partial(_signed, corpus))
+            | "Sign" >> beam.FlatMapTuple(partial(_signed, texts))
             | "By second page" >> beam.GroupByKey()
-            | "Compare" >> beam.MapTuple(partial(_alike, corpus, self.threshold))
+            | "Compare" >> beam.MapTuple(partial(_alike, texts, self.threshold))
             | "Clusters" >> beam.CombineGlobally(near.contracted).with_fanout(CONTRACTED_AT_ONCE).without_defaults()
             # Output: (part, COPY)
-            | "By part" >> beam.FlatMap(_near_copies)
+            | "By part" >> beam.FlatMap(partial(_near_copies, texts.parts))
         )
 
 
@@ -172,19 +215,8 @@ SIGNED = np.dtype(
 """A page with its rank, id and signature."""
 
 
-def _pages_signed(corpus: CorpusDirectory, part: int, rows: np.ndarray) -> np.ndarray:
-    """SIGNED for the pages `rows` of a part."""
-    table = judged(corpus, part, ["doc_id", "url", "url_hash", "minhash"]).take(pa.array(rows))
-    ids = joins.keys(bytes.fromhex(value) for value in table["doc_id"].to_pylist())
-    found = np.zeros(len(rows), SIGNED)
-    found["page"], found["rank"] = near.page(part, rows), _ranks(table)
-    found["id_high"], found["id_low"] = ids["high"], ids["low"]
-    found["values"] = np.frombuffer(b"".join(table["minhash"].to_pylist()), "<u4").reshape(len(rows), near.PERMUTATIONS)
-    return found
-
-
-def _bands(corpus: CorpusDirectory, part: int, state: Verdicts) -> Block:
-    pages = _pages_signed(corpus, part, np.flatnonzero(state.rules == KEPT))
+def _bands(texts: Texts, part: int, state: Verdicts | None) -> Block:
+    pages = texts.signed(part, None if state is None else np.flatnonzero(state.rules == KEPT))
     return near.band_rows(pages["values"], pages["page"], pages["rank"])
 
 
@@ -194,20 +226,20 @@ def _candidates(partition: int, blocks: Iterable[Block]) -> Iterator[tuple[int, 
         yield from joins.split(edges, near.part_of(edges["one"]))
 
 
-def _signed(corpus: CorpusDirectory, part: int, blocks: Iterable[Block]) -> Iterator[tuple[int, tuple[Block, Block]]]:
+def _signed(texts: Texts, part: int, blocks: Iterable[Block]) -> Iterator[tuple[int, tuple[Block, Block]]]:
     edges = near.distinct(np.concatenate(list(blocks)))
     for other, some in joins.split(edges, near.part_of(edges["other"])):
         rows = near.row_of(np.unique(some["one"]))
-        yield other, (some, _pages_signed(corpus, part, rows))
+        yield other, (some, texts.signed(part, rows))
 
 
-def _alike(corpus: CorpusDirectory, threshold: float, part: int, pairs: Iterable[tuple[Block, Block]]) -> Block:
+def _alike(texts: Texts, threshold: float, part: int, pairs: Iterable[tuple[Block, Block]]) -> Block:
     """The clusters (near.TREE) of those pairs that are similar enough."""
     found = []
     for edges, ones in pairs:
         rows, second = np.unique(near.row_of(edges["other"]), return_inverse=True)
         one = ones[np.searchsorted(ones["page"], edges["one"])]
-        other = _pages_signed(corpus, part, rows)[second]
+        other = texts.signed(part, rows)[second]
         same = near.similarity(one["values"], other["values"]) >= threshold
         trees = np.zeros(int(same.sum()), near.TREE)
         trees["page"], trees["root"] = edges["one"][same], edges["other"][same]
@@ -219,12 +251,14 @@ def _alike(corpus: CorpusDirectory, threshold: float, part: int, pairs: Iterable
     return near.contracted(found)
 
 
-def _near_copies(trees: Block) -> Iterator[tuple[int, Block]]:
+def _near_copies(parts: int, trees: Block) -> Iterator[tuple[int, Block]]:
+    trees = trees[near.part_of(trees["page"]) < parts]
     if not len(trees):
         return
     copies = np.zeros(len(trees), COPY)
     copies["part"], copies["row"] = near.part_of(trees["page"]), near.row_of(trees["page"])
-    copies["refusal"], copies["id_high"], copies["id_low"] = NO_REFUSAL, trees["root_high"], trees["root_low"]
+    copies["id_high"], copies["id_low"] = trees["root_high"], trees["root_low"]
+    copies["refusal"] = np.where(near.part_of(trees["root"]) < parts, NO_REFUSAL, KNOWN)
     yield from joins.split(copies, copies["part"])
 
 

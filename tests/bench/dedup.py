@@ -26,7 +26,7 @@ from dedup import hamming, near
 from dedup.shingles import shingles
 from pipeline.engine import joins
 from pipeline.engine.corpus import CorpusDirectory
-from pipeline.stages.dedup import KEPT, FindNearCopies, Verdicts
+from pipeline.stages.dedup import KEPT, FindNearCopies, Texts, Verdicts
 from pipeline.stages.repeats import CountRepeats
 from pipeline.stages.schemas import VERDICTS
 from tests.bench.results import Figure, record
@@ -134,7 +134,7 @@ def join(root: Path, parts: int) -> int:
             pipeline
             | beam.Create(range(parts))
             | beam.Map(state)
-            | FindNearCopies(corpus, 0.8, joins.PARTITIONS)
+            | FindNearCopies(Texts(corpus, parts, []), 0.8, joins.PARTITIONS)
             | beam.MapTuple(lambda part, copies: len(copies))
             | beam.CombineGlobally(sum)
             | beam.Map(lambda total: output.write_text(str(total)))
