@@ -1,17 +1,16 @@
 """The commands of m3w. Heavy packages are imported inside the commands, so that --help is fast."""
 
-import json
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from shards.store import is_address, located
+from pipeline.cli.addresses import address_refused
+from pipeline.cli.build import build
+from pipeline.cli.options import AllowPrivate, Contact, CorpusDir, Settings, beam_options, prepare_beam
+from shards.store import located
 from train_min import TrainError
 from train_min.command import train
 
@@ -42,154 +41,11 @@ def options(
     """Interleaved image-text corpora from the web."""
 
 
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a recipe key (repeatable).")
-]
-Contact = Annotated[str | None, typer.Option(help="Your URL or mail address, sent in the User-Agent header.")]
-AllowPrivate = Annotated[
-    list[str] | None, typer.Option(metavar="CIDR", help="Private network the crawler may reach (repeatable).")
-]
-INPUTS = (
-    "WARC and WACZ files, folders of them or of HTML, single .html or .mhtml files, globs, a crawl's directory, "
-    "*.paths lists, lists of URLs, or a corpus, whose pages and images are used again."
-)
-RecipeName = Annotated[
-    str | None, typer.Option(help="Name of a preset, or a TOML file; default: web, or that of a corpus given as input.")
-]
-FromObelics = Annotated[
-    bool, typer.Option("--from-obelics", help="INPUT are Parquet files of OBELICS, with their images/*.tar.")
-]
-FromMmc4 = Annotated[
-    bool, typer.Option("--from-mmc4", help="INPUT are files of MMC4: .jsonl, .jsonl.zip or open_flamingo's .tar.")
-]
-FromOmnicorpus = Annotated[
-    bool, typer.Option("--from-omnicorpus", help="INPUT are Parquet files of OmniCorpus, with their images/*.tar.")
-]
-CommonCrawl = Annotated[
-    str | None, typer.Option("--cc", metavar="CRAWL", help="A crawl of Common Crawl to read, such as CC-MAIN-2025-05.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show parts, records, time and disk; write nothing.")]
-Takedown = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="URLs, hosts and sha256 sums of images to leave out.")
-]
-Known = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="CORPUS", help="An earlier corpus: leave out pages that it already holds (repeatable)."),
-]
-Decontaminate = Annotated[
-    Path | None,
-    typer.Option(metavar="BENCHMARK", help="Leave out: an index, or a folder or Parquet file of images."),
-]
-Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="CORPUS", parser=located, help="Output directory, or s3://...")
-]
-CorpusDir = Annotated[
-    Path, typer.Argument(metavar="CORPUS", parser=located, help="A corpus directory, or s3://BUCKET/PREFIX.")
-]
+TAKES_BEAM_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": False}
+app.command(context_settings=TAKES_BEAM_OPTIONS)(build)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
-def build(
-    context: typer.Context,
-    output: Output,
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUTS)] = None,
-    recipe: RecipeName = None,
-    settings: Settings = None,
-    takedown: Takedown = None,
-    known: Known = None,
-    decontaminate: Decontaminate = None,
-    base_url: Annotated[str, typer.Option(help="URL of the root of an HTML folder.")] = "file:///",
-    fetch: Annotated[bool, typer.Option(help="Fetch images missing from the input (needs --contact).")] = True,
-    retry_failed: Annotated[bool, typer.Option(help="Retry images that could not be fetched.")] = False,
-    contact: Contact = None,
-    allow_private: AllowPrivate = None,
-    cc: CommonCrawl = None,
-    sample: Annotated[float, typer.Option(metavar="SHARE", help="Share of the listed WARC files to read.")] = 1.0,
-    warc_prefix: Annotated[str, typer.Option(help="Folder or URL prefix of the files in a *.paths list.")] = "",
-    from_obelics: FromObelics = False,
-    from_mmc4: FromMmc4 = False,
-    from_omnicorpus: FromOmnicorpus = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Build a corpus from web pages. Beam options follow --."""
-    _prepare_beam()
-    from pipeline.build import build as run
-    from pipeline.claim import claim
-    from pipeline.crawl.inputs import with_lists
-    from pipeline.crawl.warc_lists import WarcLists
-    from pipeline.engine.corpus import CorpusDirectory
-    from pipeline.engine.progress import Progress
-    from pipeline.errors import BuildError
-    from pipeline.recipe import load
-    from pipeline.stages.fetch import Network
-    from pipeline.stages.parts import with_images
-    from pipeline.stages.reuse import is_corpus
-
-    network = Network(fetch and not dry_run, retry_failed, contact, tuple(allow_private or ()))
-    inputs = inputs or []
-    own = next((text for text in inputs if is_corpus(located(text))), None)
-    changed = [*(settings or ()), *_paths_set(takedown, known)]
-    if decontaminate and not dry_run:  # which writes nothing, and judges no image
-        changed.append(_without_benchmarks(decontaminate, output))
-    resolved = load(recipe or (f"{own}/recipe.toml" if own else "web"), changed)
-    ours = partial(claim, CorpusDirectory(output.resolve()), resolved, [])
-    kind = _one_of({"cc": cc, "from-obelics": from_obelics, "from-mmc4": from_mmc4, "from-omnicorpus": from_omnicorpus})
-    if kind.startswith("from-"):
-        named = with_images(inputs, kind.removeprefix("from-"))
-    else:
-        lists = WarcLists(warc_prefix, sample, cc)
-        named = with_lists(inputs, output, lists, network, _beam_options, ours, resolved.body_bytes)
-    if dry_run:
-        if own:
-            raise BuildError(f"--dry-run: {own} is a corpus, of which nothing is read again")
-        from pipeline.dry_run import dry_run as look
-
-        typer.echo("\n".join(look(named, output, resolved, base_url, _beam_options).lines()))
-        return
-    corpus = run(named, output, resolved, base_url, _beam_options, Progress(), network)
-    _say_built(corpus.root, resolved.windows.validation > 0)
-
-
-def _without_benchmarks(path: Path, output: Path) -> str:
-    """The setting that leaves out a benchmark. An index is made beside the corpus of images that are none yet."""
-    from pipeline.benchmarks import index_for
-
-    key, index = index_for(path, output, lambda text: typer.echo(text, err=True))
-    return f"{key}={json.dumps(str(index))}"
-
-
-def _paths_set(takedown: Path | None, known: list[Path] | None) -> list[str]:
-    """The settings that --takedown and --known stand for."""
-    found = [f"page.takedown={json.dumps(str(takedown.resolve()))}"] if takedown else []
-    return found + ([f"dedup.known={json.dumps([str(root.resolve()) for root in known])}"] if known else [])
-
-
-def _one_of(kinds: Mapping[str, object]) -> str:
-    """The one of some options that was given, or "". Raises BadParameter if several were."""
-    given = [kind for kind, value in kinds.items() if value]
-    if len(given) > 1:
-        raise typer.BadParameter("give one of them", param_hint=" and ".join(f"--{kind}" for kind in given))
-    return given[0] if given else ""
-
-
-def _say_built(root: Path, validation: bool) -> None:
-    """Print what a finished build has led to; one without any page is an error."""
-    from pipeline.errors import BuildError
-    from pipeline.inspect.empty import why_empty
-    from shards.enough import too_few_held_out
-
-    if (empty := why_empty(root)) is not None:
-        text = f"{root} has no documents: {empty.reason}"
-        if empty.pages == 0:
-            raise BuildError(text)
-        typer.echo(f"built, but {text}")
-        return
-    typer.echo(f"built {root}")
-    if validation and (reason := too_few_held_out(sorted((root / "documents").glob("*.parquet")))):
-        typer.echo(f"not enough held out for m3w train: {reason.removeprefix('too few to say: ')}")
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+@app.command(context_settings=TAKES_BEAM_OPTIONS)
 def crawl(
     context: typer.Context,
     seeds: Annotated[
@@ -213,7 +69,7 @@ def crawl(
     allow_private: AllowPrivate = None,
 ) -> None:
     """Crawl politely to WARC files for m3w build. Beam options follow --."""
-    _prepare_beam()
+    prepare_beam()
     from pipeline.crawl.options import CrawlOptions
     from pipeline.crawl.rounds import crawl as run
 
@@ -232,7 +88,7 @@ def crawl(
         contact=contact,
         allow_private=tuple(allow_private or ()),
     )
-    summary = run(seeds, output, options, _beam_options)
+    summary = run(seeds, output, options, beam_options)
     for name, count in summary.counts.items():
         typer.echo(f"{count:>10}  {name}")
     typer.echo(f"{summary.discovered:>10}  discovered, {summary.waiting} of them waiting for another run")
@@ -425,7 +281,7 @@ def worker_pool(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 picks a free one.")] = 50000,
 ) -> None:
     """Start the workers of a cluster's task managers on this host (--environment_type=EXTERNAL)."""
-    _prepare_beam()
+    prepare_beam()
     from pipeline.engine.pool import HOST, serve
 
     server, bound = serve(port, Path("/dev/stderr"), "pipeline.stages.preload")
@@ -485,30 +341,16 @@ def diff_recipes(
     typer.echo(differences(load(one), load(other)), nl=False)
 
 
-def _prepare_beam() -> None:
-    """Keep Beam's log off the terminal. Raises BuildError if file locks (fcntl) are missing."""
-    if sys.platform == "win32":
-        from pipeline.errors import BuildError
-
-        raise BuildError("build and crawl need Linux or macOS: on Windows use WSL")
-    import logging
-
-    logging.getLogger().addHandler(logging.NullHandler())
-
-
-_beam_options: list[str] = []
-
-
 def run(arguments: list[str]) -> None:
     """Run the command given by `arguments`."""
     if "--" in arguments:
         at = arguments.index("--")
-        _beam_options[:] = arguments[at + 1 :]
+        beam_options[:] = arguments[at + 1 :]
         arguments = arguments[:at]
-    if (refused := _address_refused(arguments)) is not None:
+    if (refused := address_refused(app, arguments)) is not None:
         sys.exit(_failed(refused, 2))
-    if _beam_options and arguments[:1] not in (["build"], ["crawl"]):
-        sys.exit(_failed(f"{_beam_options[0]}: only build and crawl take options after --", 2))
+    if beam_options and arguments[:1] not in (["build"], ["crawl"]):
+        sys.exit(_failed(f"{beam_options[0]}: only build and crawl take options after --", 2))
     from pipeline.errors import BuildError
 
     try:
@@ -517,43 +359,6 @@ def run(arguments: list[str]) -> None:
         sys.exit(_failed(str(error)))
     except OSError as error:
         sys.exit(_failed(str(BuildError.of(error))))
-
-
-STORES = ("abfs", "abfss", "az", "gcs", "gs", "hdfs", "oss", "s3", "s3a", "wasb", "wasbs", "webhdfs")
-ADDRESSED = {
-    "build": ("", "-o", "--output", "--warc-prefix"),
-    "inspect": ("", "--beside"),
-    **dict.fromkeys(("verify", "view", "export", "train"), ("",)),
-}
-"""Arguments of each command that may be addresses in an object store; "" for those without a name."""
-
-
-def _address_refused(arguments: list[str]) -> str | None:
-    """Why the first argument is refused that is an address where a path belongs: `Path` would make s3://BUCKET a folder
-    named s3:."""
-    for before, argument in pairwise(["", *arguments]):
-        name, _, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-        if argument.startswith("-o"):
-            name, value = "-o", argument.removeprefix("-o")
-        elif not name and before.startswith("-") and "=" not in before and before not in _flags(arguments[0]):
-            name = before
-        scheme, colon, _ = value.partition("://")
-        if not colon or not (scheme.lower() in STORES or name in ("-o", "--output")):
-            continue
-        if not is_address(value):
-            return f"{value}: this kind of object store is not supported: use s3://, gs://, or a local path"
-        if name not in ADDRESSED.get(arguments[0], ()):
-            command = f"m3w {arguments[0]} {name}".rstrip()
-            return f"{value}: object stores are not supported by {command}: use a local path"
-    return None
-
-
-def _flags(command: str) -> set[str]:
-    """The options of a command that take no value."""
-    commands: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
-    parameters = commands[command].params if command in commands else ()
-    flags = (one for one in parameters if getattr(one, "is_flag", False))
-    return {name for one in flags for name in (*one.opts, *one.secondary_opts)}
 
 
 def _failed(message: str, status: int = 1) -> int:

@@ -1,0 +1,33 @@
+"""What several commands share: options, and the preparation of Beam."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shards.store import located
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set a recipe key (repeatable).")
+]
+Contact = Annotated[str | None, typer.Option(help="Your URL or mail address, sent in the User-Agent header.")]
+AllowPrivate = Annotated[
+    list[str] | None, typer.Option(metavar="CIDR", help="Private network the crawler may reach (repeatable).")
+]
+CorpusDir = Annotated[
+    Path, typer.Argument(metavar="CORPUS", parser=located, help="A corpus directory, or s3://BUCKET/PREFIX.")
+]
+beam_options: list[str] = []
+"""What follows -- on the command line."""
+
+
+def prepare_beam() -> None:
+    """Keep Beam's log off the terminal. Raises BuildError if file locks (fcntl) are missing."""
+    if sys.platform == "win32":
+        from pipeline.errors import BuildError
+
+        raise BuildError("build and crawl need Linux or macOS: on Windows use WSL")
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())
