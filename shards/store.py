@@ -140,7 +140,8 @@ class RemotePath(PosixPath):
         """Open for reading, with read-ahead."""
         if mode not in ("r", "rb"):
             raise TypeError(f"{self}: objects are written by shards.files.atomic")
-        file = io.BufferedReader(_Ahead(self), READ_AHEAD)
+        raw = Positioned(lambda size, position: read_range(self, position, size), self.stat().st_size)
+        file = io.BufferedReader(raw, READ_AHEAD)
         return file if mode == "rb" else io.TextIOWrapper(file, encoding or "utf-8")
 
     def read_bytes(self) -> bytes:
@@ -205,24 +206,29 @@ def _told(path: RemotePath) -> Iterator[None]:
         raise OSError(errno.EIO, str(error).partition("\n")[0] or type(error).__name__, str(path)) from error
 
 
-class _Ahead(io.RawIOBase):
-    """A seekable stream of an object."""
+class Positioned(io.RawIOBase):
+    """A seekable stream of bytes up to `stop`, over a function that reads (size, position)."""
 
-    def __init__(self, path: RemotePath) -> None:
-        self._path, self._at = path, 0
-        self._size = path.stat().st_size
+    def __init__(self, pread: Callable[[int, int], bytes], stop: int, at: int = 0) -> None:
+        self.stop, self._pread, self._at = stop, pread, at
+
+    def peek(self, position: int, size: int) -> bytes:
+        """Up to `size` bytes from a position."""
+        size = min(size, self.stop - position)
+        return self._pread(size, position) if size > 0 else b""
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = self.peek(self._at, self.stop - self._at if size is None or size < 0 else size)
+        self._at += len(data)
+        return data
 
     def readinto(self, buffer: Any) -> int:
-        size = min(len(buffer), self._size - self._at)
-        if size <= 0:
-            return 0
-        data = read_range(self._path, self._at, size)
+        data = self.read(len(buffer))
         buffer[: len(data)] = data
-        self._at += len(data)
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.stop}[whence]
         return self._at
 
     def tell(self) -> int:

@@ -1,7 +1,6 @@
 """The bytes of a file that form a WARC file: all of it, or a member of a zip. Files compressed by zstd with a
 dictionary can be read from any record (IIPC, "Use of the Zstandard compression format with WARC files")."""
 
-import io
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO
 import zstandard
 
 from pipeline.errors import BuildError
-from shards.store import RemotePath, positional
+from shards.store import Positioned, RemotePath, positional
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 DICTIONARY = b"\x5d\x2a\x4d\x18"
@@ -51,45 +50,18 @@ class Reads:
         raise self._error
 
 
-class Section(io.RawIOBase):
+class Section(Positioned):
     """Bytes [start, stop) of a file, with the file's positions. It does not share its position."""
 
-    def __init__(self, read: Reads, start: int, stop: int) -> None:
-        self.start, self.stop, self._pread, self._at = start, stop, read, start
+    def __init__(self, read: Callable[[int, int], bytes], start: int, stop: int) -> None:
+        super().__init__(read, stop, start)
+        self.start = start
 
     def copy(self, position: int) -> "Section":
         """The same bytes with a separate position."""
-        other = Section.__new__(Section)
-        other.start, other.stop, other._pread, other._at = self.start, self.stop, self._pread, position
+        other = Section(self._pread, self.start, self.stop)
+        other.seek(position)
         return other
-
-    def peek(self, position: int, size: int) -> bytes:
-        """Up to `size` bytes from a position."""
-        size = min(size, self.stop - position)
-        return self._pread(size, position) if size > 0 else b""
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = self.peek(self._at, self.stop - self._at if size is None or size < 0 else size)
-        self._at += len(data)
-        return data
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.stop}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def from_record(self, position: int) -> tuple["Section", int]:
         """A stream for a reader of records from a position on, and the position of its first byte here. The dictionary
