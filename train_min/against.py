@@ -26,7 +26,6 @@ from train_min.data.windows import (
     Losses,
     TrainingCorpus,
     WindowArrays,
-    check_files,
     cut_windows,
     open_corpus,
     pictures,
@@ -37,21 +36,21 @@ from train_min.measuring.results import RunLog, finish, say_too_few
 from train_min.measuring.validate import Clusters, amount_of
 from train_min.model.vision import choose_device, load_encoder
 from train_min.options import Result, TrainOptions
-from train_min.training.distributed import started_by_torchrun
+from train_min.training.distributed import refuse_torchrun
 from train_min.training.loop import Log, Report, parts_of, score
 from train_min.training.prepare import (
     TILES,
     amount,
     check_amount,
-    claim,
     encode_jobs,
     first_job,
     lm_jobs,
     setting_of,
+    start,
     worker_count,
 )
 from train_min.training.variants import Setting, once, trained_model
-from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
+from train_min.training.workers import run_jobs
 
 TOKENIZER_BYTES = 50_000_000
 
@@ -274,8 +273,7 @@ def run_against(corpus: Path, other: Path, out: Path, options: TrainOptions, rep
         raise TrainError("--against needs at least --seeds 2: without a spread over seeds there is no interval")
     if options.vision == "contrastive" or options.pairs or options.dose_response:
         raise TrainError("--against cannot be combined with --vision contrastive, --pairs or --dose-response")
-    if started_by_torchrun():
-        raise TrainError("--against does not train on several processes together: start it without torchrun")
+    refuse_torchrun("--against")
     corpora = {"a": open_corpus(corpus), "b": open_corpus(other)}
     report(f"A is {corpus}, B is {other}")
     setting, held_out, clusters, progress = begin(corpora, out, options, report)
@@ -297,12 +295,7 @@ def begin(
 ) -> tuple[Setting, dict[str, WindowArrays], dict[str, Clusters], RunLog]:
     """Prepare the held-out windows of both sides and their clusters, the language model, and the features of all
     images."""
-    keep_freed_memory()
-    device = choose_device(options.device)
-    for opened in corpora.values():
-        check_files(opened)
-    claim(out, corpora["a"], options, corpora["b"])
-    expect_jobs(worker_count(options, device))
+    device, workers = start(out, options, corpora["a"], corpora["b"])
     encoder = load_encoder(options.vision, device)
     tokenizer = common_tokenizer(corpora, out, options)
     (out / "data").mkdir(parents=True, exist_ok=True)
@@ -322,7 +315,7 @@ def begin(
         jobs += encode_jobs(setting, opened, pictures(opened, hashes))
         known |= hashes
     progress = RunLog(out / "log.jsonl", report, sum(amount(jobs).values()))
-    run_jobs(first_job, jobs, worker_count(options, device), progress)
+    run_jobs(first_job, jobs, workers, progress)
     return setting, held_out, clusters, progress
 
 

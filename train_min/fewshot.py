@@ -22,7 +22,6 @@ from train_min import TrainError
 from train_min.data.answers import refrains, scattered, with_answers
 from train_min.data.windows import (
     TrainingCorpus,
-    check_files,
     cut_windows,
     open_corpus,
     pictures,
@@ -31,22 +30,22 @@ from train_min.data.windows import (
 from train_min.measuring.results import RunLog
 from train_min.model.flamingo import Flamingo
 from train_min.model.lm import NanoConfig, NanoLM, packed_bias
-from train_min.model.vision import choose_device, fast_dtype, load_encoder
+from train_min.model.vision import fast_dtype, load_encoder
 from train_min.options import Result, TrainOptions
+from train_min.training.distributed import refuse_torchrun
 from train_min.training.loop import Log, LoopOptions, Report, TrainingSet, fit, load, save, train_nano
 from train_min.training.prepare import (
     FEWEST,
     Places,
-    claim,
     encode_job,
     encode_jobs,
     run_tokenizer,
     setting_of,
+    start,
     vision_of,
-    worker_count,
 )
 from train_min.training.variants import Setting, build_model, load_nano
-from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
+from train_min.training.workers import run_jobs
 
 BINDS = 0.03
 """Smallest probe of a language model that binds. Chance is about 0.001; 2,000 steps of prose alone reached 0.008, of
@@ -84,14 +83,10 @@ def run_few_shot(corpus: Path, out: Path, options: TrainOptions, report: Report)
     """Train on the corpus in the folder `corpus` and write checkpoint/, log.jsonl and few-shot.json into `out`.
 
     An interrupted run resumes when called again. Raises TrainError, also if the language model cannot bind."""
+    refuse_torchrun("--few-shot")
     started = time.monotonic()
-    keep_freed_memory()
     opened = open_corpus(corpus)
-    check_files(opened)
-    device = choose_device(options.device)
-    claim(out, opened, options)
-    workers = worker_count(options, device)
-    expect_jobs(workers)
+    device, workers = start(out, options, opened)
     progress = RunLog(out / "log.jsonl", report, options.vision_steps)
     encoder = load_encoder(vision_of(out, options), device)
     setting = setting_of(opened, out, options, encoder, run_tokenizer(opened, options), device)

@@ -23,7 +23,6 @@ from train_min.data.windows import (
     Losses,
     TrainingCorpus,
     WindowArrays,
-    check_files,
     cut_windows,
     open_corpus,
     pictures,
@@ -31,25 +30,24 @@ from train_min.data.windows import (
 )
 from train_min.measuring.results import RunLog
 from train_min.measuring.validate import BITS
-from train_min.model.vision import choose_device, load_encoder
+from train_min.model.vision import load_encoder
 from train_min.options import TrainOptions
-from train_min.training.distributed import started_by_torchrun
+from train_min.training.distributed import refuse_torchrun
 from train_min.training.loop import Log, Report, score
 from train_min.training.prepare import (
     FEWEST,
     TILES,
     Places,
     amount,
-    claim,
     encode_jobs,
     first_job,
     lm_jobs,
     run_tokenizer,
     setting_of,
-    worker_count,
+    start,
 )
 from train_min.training.variants import Setting, once, rearranged, trained_model
-from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
+from train_min.training.workers import run_jobs
 
 Kin = Callable[[dict[str, str]], set[str]]
 """The names that a unit (of `WindowArrays.units`) shares with those that must be in the same fold."""
@@ -160,15 +158,9 @@ def run_score(corpus: Path, out: Path, options: TrainOptions, report: Report, fo
     called again. Raises TrainError."""
     if options.vision == "contrastive" or options.pairs or options.dose_response:
         raise TrainError("--score cannot be combined with --vision contrastive, --pairs or --dose-response")
-    if started_by_torchrun():
-        raise TrainError("--score does not train on several processes together: start it without torchrun")
-    keep_freed_memory()
+    refuse_torchrun("--score")
     opened = open_corpus(corpus)
-    check_files(opened)
-    device = choose_device(options.device)
-    claim(out, opened, options)
-    workers = worker_count(options, device)
-    expect_jobs(workers)
+    device, workers = start(out, options, opened)
     progress = RunLog(out / "log.jsonl", report, options.steps)
     encoder = load_encoder(options.vision, device)
     tokenizer = run_tokenizer(opened, options)

@@ -10,30 +10,30 @@ from pathlib import Path
 
 import torch
 
-from train_min.data.windows import Losses, WindowArrays, check_files, open_corpus
+from train_min.data.windows import Losses, WindowArrays, open_corpus
 from train_min.measuring.evaluate import captions
 from train_min.measuring.results import RunLog, finish, read_log, say_too_few, summarise
 from train_min.measuring.validate import clusters_of, too_few_held_out
-from train_min.model.vision import choose_device, load_encoder
+from train_min.model.vision import load_encoder
 from train_min.options import Result, TrainOptions
 from train_min.training.distributed import number, of_first, started_by_torchrun, together
 from train_min.training.loop import Report
 from train_min.training.prepare import (
     Places,
     amount,
-    claim,
     encode_jobs,
     first_job,
     lm_jobs,
     prepare,
     run_tokenizer,
     setting_of,
+    start,
     train_tower,
     vision_of,
     worker_count,
 )
 from train_min.training.variants import Setting, Variant, variant_job, variants_of
-from train_min.training.workers import expect_jobs, keep_freed_memory, run_jobs
+from train_min.training.workers import run_jobs
 
 
 def run(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Result | None:
@@ -74,12 +74,8 @@ def train_arms(setting: Setting, variants: list[Variant], progress: RunLog) -> d
 
 def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tuple[Setting, Places, RunLog]:
     """Prepare everything the variants need."""
-    keep_freed_memory()
     opened = open_corpus(corpus)
-    check_files(opened)
-    device = choose_device(options.device)
-    claim(out, opened, options)
-    expect_jobs(worker_count(options, device))
+    device, workers = start(out, options, opened)
     progress = RunLog(out / "log.jsonl", report, options.vision_steps)
     own_tower = options.vision == "contrastive"
     encoder = None if own_tower else load_encoder(options.vision, device)
@@ -97,5 +93,5 @@ def begin(corpus: Path, out: Path, options: TrainOptions, report: Report) -> tup
     lm = "steps of the language model" if options.lm == "nano" else "windows for the language model to read"
     report(f"{left['pictures']} of {len(places)} images to encode, {left['steps'] or left['windows']} {lm}")
     progress.phase(sum(left.values()), "steps, windows and images")
-    run_jobs(first_job, jobs, worker_count(options, device), progress)
+    run_jobs(first_job, jobs, workers, progress)
     return setting, places, progress

@@ -5,6 +5,7 @@ width V per frame, F frames per item. Media are ragged: `Batch` gives the row of
 Weights are float32; products are computed in the dtype of their input.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -256,7 +257,7 @@ class ModelConfig:
     bridge: str = "flamingo"
 
 
-class AroundLM(nn.Module):
+class AroundLM(nn.Module, ABC):
     """A frozen language model `lm` and what lets it see images; only this is trained.
 
     Tokens from `lm.vocabulary` on are new: the trained `new_rows` predict them, apart from the frozen head. Their input
@@ -301,13 +302,13 @@ class AroundLM(nn.Module):
         """The media as gated layers see them, None if there are none."""
         return None
 
+    @abstractmethod
     def hidden(self, batch: Batch) -> Tensor:
         """The head's input (B, T, D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gates(self) -> dict[str, list[float]]:
         """tanh of the gates, per layer."""
-        raise NotImplementedError
 
     def logits(self, batch: Batch) -> Tensor:
         """(B, T, V + new)."""

@@ -12,11 +12,18 @@ from typing import Any
 import torch
 import torch.distributed
 
+from train_min import TrainError
 from train_min.model.vision import choose_device
 
 
 def started_by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def refuse_torchrun(option: str) -> None:
+    """Raises TrainError if torchrun started this process: what `option` runs trains on one."""
+    if started_by_torchrun():
+        raise TrainError(f"{option} does not train on several processes together: start it without torchrun")
 
 
 def number() -> int:

@@ -19,6 +19,7 @@ from train_min.data.pairs import pair_windows
 from train_min.data.windows import (
     TrainingCorpus,
     WindowArrays,
+    check_files,
     cut_windows,
     pictures,
     read_picture,
@@ -28,11 +29,11 @@ from train_min.data.windows import (
 )
 from train_min.model.flamingo import Flamingo, ModelConfig
 from train_min.model.lm import HuggingFaceLM, NanoConfig, NanoLM
-from train_min.model.vision import Encoder, fast_dtype, load_encoder
+from train_min.model.vision import Encoder, choose_device, fast_dtype, load_encoder
 from train_min.options import TrainOptions
 from train_min.training.loop import TEXT_PARTS, Log, LoopOptions, lower_states, save, train_nano
 from train_min.training.variants import Setting, build_model, gated_every
-from train_min.training.workers import available_cores, single_threads
+from train_min.training.workers import available_cores, expect_jobs, keep_freed_memory, single_threads
 
 Places = dict[bytes, dict[str, Any]]
 """Maps a content hash to where the image is stored."""
@@ -49,6 +50,22 @@ MOST_STATES = 2 << 30
 
 def worker_count(options: TrainOptions, device: torch.device) -> int:
     return 1 if device.type == "cuda" else options.workers or available_cores()
+
+
+def start(
+    out: Path, options: TrainOptions, corpus: TrainingCorpus, other: TrainingCorpus | None = None
+) -> tuple[torch.device, int]:
+    """Check the files of a run's corpora, make `out` its folder, and start the process that forks workers. Returns the
+    device and the number of workers. Raises TrainError like `check_files` and `claim`."""
+    keep_freed_memory()
+    for opened in (corpus, other):
+        if opened is not None:
+            check_files(opened)
+    device = choose_device(options.device)
+    claim(out, corpus, options, other)
+    workers = worker_count(options, device)
+    expect_jobs(workers)
+    return device, workers
 
 
 def claim(out: Path, corpus: TrainingCorpus, options: TrainOptions, other: TrainingCorpus | None = None) -> None:
