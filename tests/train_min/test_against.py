@@ -30,8 +30,10 @@ from train_min.against import (
     without,
 )
 from train_min.data.windows import cut_windows, open_corpus, seen_images
+from train_min.fewshot import run_few_shot
 from train_min.measuring.results import dose_response
 from train_min.options import TrainOptions
+from train_min.score import run_score
 from train_min.train import run
 from train_min.training.loop import LoopOptions
 from train_min.training.prepare import TILES, lm_job, prepare
@@ -305,8 +307,13 @@ def test_two_corpora_are_compared_from_their_folders(corpus_folder: Path, tmp_pa
 
 def test_torchrun_is_refused(corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    with pytest.raises(TrainError, match="without torchrun"):
-        run_against(corpus_folder, corpus_folder, tmp_path / "run", dataclasses.replace(QUICK, seeds=2), print)
+    options = dataclasses.replace(QUICK, seeds=2)
+    with pytest.raises(TrainError, match=r"^--against .* without torchrun$"):
+        run_against(corpus_folder, corpus_folder, tmp_path / "run", options, print)
+    for option, begun in (("score", run_score), ("few-shot", run_few_shot)):
+        with pytest.raises(TrainError, match=rf"^--{option} .* without torchrun$"):
+            begun(corpus_folder, tmp_path / "run", options, print)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_dose_response_has_a_variant_for_every_dose() -> None:
