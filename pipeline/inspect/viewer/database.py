@@ -3,6 +3,7 @@ when first needed: `page`, `windows` and `picture`. Texts and pixels stay in the
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,17 @@ from shards.store import RemotePath
 
 PAGE_METRICS = {metric.name: metric for metric in rules.PAGE_METRICS if not pa.types.is_string(metric.type)}
 HOST = "lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#@]*)', 1))"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of a list, where to continue (None at the end), how many there are in all (None if unknown), and whether a
+    search ran out of time."""
+
+    rows: list[dict[str, Any]]
+    next: int | None
+    total: int | None = None
+    late: bool = False
 
 
 class Database:

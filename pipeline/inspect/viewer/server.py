@@ -12,7 +12,8 @@ from typing import Any
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.viewer.inputs import Inputs
-from pipeline.inspect.viewer.pages import Answer, Pages
+from pipeline.inspect.viewer.layout import Answer
+from pipeline.inspect.viewer.pages import Pages
 from pipeline.inspect.viewer.queries import Library
 
 POLICY = (
