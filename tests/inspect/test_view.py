@@ -438,3 +438,17 @@ def test_counts_by_rule_are_those_of_the_files(address: tuple[str, int], small_c
     page = text(address, "/dropped")
     for rule, count in counts.items():
         assert re.search(rf'level=pages">{re.escape(rule)}</a></td><td class="n">{count:,}<', page), rule
+
+
+def test_a_copy_of_a_near_copy_is_in_its_group(tmp_path: Path) -> None:
+    """Of three pages the second is nearly the first and kept, the third equals the second."""
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    effect_noise = pytest.importorskip("PIL.Image").effect_noise
+    effect_noise((200, 150), 90).save(pages / "one.png")
+    words = " ".join(f"The bridge number {number} over the river was painted in spring." for number in range(40))
+    for name, end in (("a", "Nobody knows why."), ("bb", "All know why."), ("ccc", "All know why.")):
+        (pages / f"{name}.html").write_text(f"<body><h1>Bridges</h1><p>{words} {end}</p><img src='one.png'></body>")
+    with served(build_here([pages], tmp_path / "corpus", ["dedup.near_text=false"])) as where:
+        (group,) = listed(where, "/clusters", "cluster")
+        assert len(listed(where, f"/cluster/{group}")) == 3

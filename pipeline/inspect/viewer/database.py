@@ -1,10 +1,13 @@
-"""A corpus as tables of DuckDB: its Parquet files, and three small tables in memory (about 100 bytes a row), filled
-when first needed: `page`, `windows` and `picture`. Texts and pixels stay in their files."""
+"""A corpus as tables of DuckDB: its Parquet files, and four tables in memory (100 to 300 bytes a row), filled when first
+needed: `page`, `measured`, `windows` and `picture`. Texts and pixels stay in their files."""
 
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -43,7 +46,8 @@ class Database:
         )
         if isinstance(corpus.root, RemotePath):
             self._database.register_filesystem(corpus.root.filesystem)
-        self._lock = threading.RLock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        """One for each table, so that the first list does not wait for tables that it does not show."""
         self._made: set[str] = set()
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
@@ -78,11 +82,13 @@ class Database:
     def work(self, folder: str) -> str:
         return self.files(self.entries(folder))
 
-    def _table(self, name: str, select: str) -> None:
-        """Create a table unless it exists."""
-        with self._lock:
+    def _table(self, name: str, select: str, change: str = "") -> None:
+        """Create a table, and change it, unless it exists."""
+        with self._locks[name]:
             if name not in self._made:
-                self.rows(f"CREATE TABLE {name} AS {select}")
+                for statement in (f"CREATE OR REPLACE TABLE {name} AS {select}", change):
+                    if statement:
+                        self.rows(statement)
                 self._made.add(name)
 
     def decisions(self, condition: str = "true") -> str:
@@ -100,38 +106,55 @@ class Database:
             return ""
         return self.files(self.entries("scores"), numbered=False)
 
+    def _numbered(self, folder: str, columns: str) -> str:
+        """SQL for columns of the rows of a folder, with `part`, `row` and `number`, the order of the corpus."""
+        entries = self.entries(folder)
+        parts = [int(Path(entry.path).stem) for entry in entries]
+        starts = accumulate((entry.rows for entry in entries[:-1]), initial=0)
+        known = ", ".join(f"({part}, {start})" for part, start in zip(parts, starts, strict=False)) or "(0, 0)"
+        return (
+            f"(SELECT {columns}, part, row, start + row AS number FROM {self.files(entries)}"
+            f" JOIN (VALUES {known}) f (part, start) USING (part))"
+        )
+
     def pages(self) -> None:
         """Table `page`: every page of the input, or every document if work/ was deleted. `number` is the order of the
         corpus; `rule` is null for documents; `images` counts those kept, or those found if the page was dropped."""
+        columns = f"doc_id, url, {HOST} AS host, metadata.title AS title, metadata.licence AS licence, language"
+        change = ""
         if self.corpus.has_work:
-            metrics = ", ".join(f"coalesce(v.{name}, p.{name}) AS {name}" for name in PAGE_METRICS)
             select = f"""
-                SELECT row_number() OVER (ORDER BY p.part, p.row) - 1 AS number, p.part, p.row, p.doc_id, p.url, p.host,
-                    p.title, p.licence, coalesce(v.language, p.language) AS language, s.rule, s.split, d.survivor,
-                    {metrics},
-                    coalesce(d.cluster, of_survivor.cluster, d.survivor, p.doc_id) AS cluster,
+                SELECT p.* EXCLUDE (language, pictures), coalesce(v.language, p.language) AS language, s.rule, s.split,
+                    d.survivor, coalesce(d.cluster, d.survivor, p.doc_id) AS cluster,
                     CAST(coalesce(i.images, p.pictures, 0) AS INTEGER) AS images, document.row AS document
-                FROM (SELECT *, {HOST} AS host, metadata.title AS title, metadata.licence AS licence
-                      FROM {self.work("pages")}) p
+                FROM {self._numbered("pages", columns + ", pictures")} p
                 JOIN {self.work("verdicts")} v USING (part, row)
                 JOIN {self.work("split")} s USING (part, row)
                 JOIN {self.work("dedup")} d USING (part, row)
-                LEFT JOIN (SELECT doc_id, first(cluster) AS cluster FROM {self.work("pages")}
-                           JOIN {self.work("dedup")} USING (part, row) WHERE cluster IS NOT NULL GROUP BY doc_id
-                          ) of_survivor ON of_survivor.doc_id = d.survivor
                 LEFT JOIN (SELECT part, page AS row, count(*) FILTER (rule IS NULL) AS images
                            FROM {self.decisions()} GROUP BY ALL) i USING (part, row)
                 LEFT JOIN {self.files(self.entries("documents"))} document
                     ON document.doc_id = p.doc_id AND s.rule IS NULL
                 ORDER BY number"""
+            change = """
+                UPDATE page SET cluster = kept.cluster FROM page kept
+                WHERE page.survivor = kept.doc_id AND page.cluster = page.survivor AND kept.cluster != kept.doc_id"""
         else:
             select = f"""
-                SELECT row_number() OVER (ORDER BY part, row) - 1 AS number, part, row, doc_id, url, {HOST} AS host,
-                    metadata.title AS title, metadata.licence AS licence, language, NULL::VARCHAR AS rule, split,
-                    NULL::VARCHAR AS survivor, coalesce(cluster, doc_id) AS cluster, row AS document,
-                    CAST(len(list_filter(images, lambda image: image IS NOT NULL)) AS INTEGER) AS images
-                FROM {self.files(self.entries("documents"))} ORDER BY number"""
-        self._table("page", select)
+                SELECT *, NULL::VARCHAR AS rule, NULL::VARCHAR AS survivor, row AS document
+                FROM {self._numbered("documents", columns + ", split, coalesce(cluster, doc_id) AS cluster,"
+                                     " CAST(len(texts) - list_count(texts) AS INTEGER) AS images")} ORDER BY number"""
+        self._table("page", select, change)
+
+    def measured(self) -> None:
+        """Table `measured`: the metrics of every page, by `number`, and its rule."""
+        metrics = ", ".join(f"coalesce(v.{name}, p.{name}) AS {name}" for name in PAGE_METRICS)
+        self._table(
+            "measured",
+            f"""SELECT number, s.rule, {metrics} FROM {self._numbered("pages", ", ".join(PAGE_METRICS))} p
+                JOIN {self.work("verdicts")} v USING (part, row)
+                JOIN {self.work("split")} s USING (part, row) ORDER BY number""",
+        )
 
     def windows_table(self) -> None:
         """Table `windows`: where each window is, and how many tokens and images it has."""
@@ -164,7 +187,7 @@ class Database:
 
     def _register_tars(self) -> None:
         """Windows stored as tar only: read once into memory, without their images."""
-        with self._lock:
+        with self._locks["window_tar"]:
             if "window_tar" in self._made:
                 return
             batches = [

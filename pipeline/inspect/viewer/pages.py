@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from filters import rules
+from pipeline.errors import BuildError
 from pipeline.inspect import plots
 from pipeline.inspect.figures import COUNTS, short
 from pipeline.inspect.report import TITLES, shown_level
@@ -27,6 +28,14 @@ COUNTED_ALONE = {rule.id for rule in rules.EXTRACTION}
 
 class Pages(Items):
     """Raises LookupError or ValueError for an address that does not exist, BuildError for a damaged corpus."""
+
+    def prepare(self) -> None:
+        """Make ready what lists and figures need; for a thread beside the first answers."""
+        self.library.prepare()
+        try:
+            self._figures({})
+        except BuildError:
+            pass  # a damaged corpus shows where it is asked for
 
     def answer(self, target: str) -> Answer:
         """The answer to a request target."""

@@ -62,12 +62,13 @@ class Library(DroppedItems):
     """A corpus to ask. Damaged or missing files raise BuildError."""
 
     def prepare(self) -> None:
-        """Fill all tables; for a thread beside the first answers. A damaged corpus shows where it is asked for."""
+        """Fill all tables. A damaged corpus shows where it is asked for."""
         try:
             self.pages()
             self.windows_table()
             self.pictures()
             if self.corpus.has_work:
+                self.measured()
                 _ = self.funnel
         except BuildError:
             pass
@@ -101,7 +102,10 @@ class Library(DroppedItems):
         if wanted.metric:
             if not self.corpus.has_work or wanted.metric not in PAGE_METRICS:
                 raise ValueError(wanted.metric)
-            _range(where, wanted.metric, wanted.low, wanted.high)
+            self.measured()
+            measured = Where()
+            _range(measured, wanted.metric, wanted.low, wanted.high)
+            where.add(f"number IN (SELECT number FROM measured WHERE {measured})", *measured.values)
         return where
 
     def _search(self, wanted: Filter, where: Where, start: int, count: int) -> Found:
@@ -128,11 +132,14 @@ class Library(DroppedItems):
         return Found(found[:count], found[count]["number"] if len(found) > count else None)
 
     def page(self, doc_id: str) -> dict[str, Any]:
-        """The row of `page`; of several captures with this id the one that was kept. Raises LookupError."""
+        """The row of `page` with its metrics; of several captures with this id the one that was kept. Raises LookupError."""
         self.pages()
         found = self.rows("SELECT * FROM page WHERE doc_id = ? ORDER BY rule NULLS FIRST LIMIT 1", [doc_id])
         if not found:
             raise LookupError(doc_id)
+        if self.corpus.has_work:
+            self.measured()
+            found[0] |= self.rows("SELECT * FROM measured WHERE number = ?", [found[0]["number"]])[0]
         return found[0]
 
     def titles(self, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -373,11 +380,15 @@ class Library(DroppedItems):
     ) -> list[tuple[float, float | None, int, int]]:
         """(low, high, kept, dropped) of each bin; the last has no upper end."""
         {"page": self.pages, "windows": self.windows_table, "picture": self.pictures}[table]()
+        source = table
+        if table == "page" and column in PAGE_METRICS:
+            self.measured()
+            source = "measured"
         kept = "true" if table == "windows" else "rule IS NULL"
         bins = "+".join(f"({column} >= {edge!r})::INTEGER" for edge in edges)
         rows = self.rows(
             f"SELECT {bins} - 1 AS bin, count(*) FILTER ({kept}) AS kept, count(*) FILTER (NOT ({kept})) AS dropped"
-            f" FROM {table} WHERE {column} IS NOT NULL GROUP BY bin"
+            f" FROM {source} WHERE {column} IS NOT NULL GROUP BY bin"
         )
         counts = {row["bin"]: (row["kept"], row["dropped"]) for row in rows}
         return [

@@ -35,7 +35,7 @@ def server(corpus: Finished, port: int = 0, inputs: Sequence[str] = ()) -> Threa
         serving = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     except OSError as error:
         raise BuildError(f"port {port} is not available ({error.strerror}): choose another --port") from None
-    Thread(target=library.prepare, daemon=True).start()
+    Thread(target=pages.prepare, daemon=True).start()
     return serving
 
 
