@@ -1,5 +1,5 @@
-"""A corpus as tables of DuckDB: its Parquet files, and four tables in memory (100 to 300 bytes a row), filled when first
-needed: `page`, `measured`, `windows` and `picture`. Texts and pixels stay in their files."""
+"""A corpus as tables of DuckDB: its Parquet files, and four tables in memory (100 to 300 bytes a row), filled when
+first needed: `page`, `measured`, `windows` and `picture`. Texts and pixels stay in their files."""
 
 import threading
 from collections import defaultdict
@@ -142,8 +142,13 @@ class Database:
         else:
             select = f"""
                 SELECT *, NULL::VARCHAR AS rule, NULL::VARCHAR AS survivor, row AS document
-                FROM {self._numbered("documents", columns + ", split, coalesce(cluster, doc_id) AS cluster,"
-                                     " CAST(len(texts) - list_count(texts) AS INTEGER) AS images")} ORDER BY number"""
+                FROM {
+                self._numbered(
+                    "documents",
+                    columns + ", split, coalesce(cluster, doc_id) AS cluster,"
+                    " CAST(len(texts) - list_count(texts) AS INTEGER) AS images",
+                )
+            } ORDER BY number"""
         self._table("page", select, change)
 
     def measured(self) -> None:

@@ -132,7 +132,7 @@ class Library(DroppedItems):
         return Found(found[:count], found[count]["number"] if len(found) > count else None)
 
     def page(self, doc_id: str) -> dict[str, Any]:
-        """The row of `page` with its metrics; of several captures with this id the one that was kept. Raises LookupError."""
+        """The row of `page` with its metrics; of several captures the one that was kept. Raises LookupError."""
         self.pages()
         found = self.rows("SELECT * FROM page WHERE doc_id = ? ORDER BY rule NULLS FIRST LIMIT 1", [doc_id])
         if not found:
