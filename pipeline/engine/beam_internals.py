@@ -5,8 +5,6 @@ tests/engine/test_beam_internals.py lists what is relied on; pyproject.toml pins
 
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,20 +134,19 @@ def local_pipeline(options: list[str], workers: int, pool: WorkerPool | None) ->
     return pipeline
 
 
-@contextmanager
-def quiet_threads() -> Iterator[None]:
-    """Silence the tracebacks of Beam's reader threads when a worker dies; the failure itself is raised in the main
-    thread."""
-    before = threading.excepthook
+def silence_reader_threads() -> None:
+    """Silence, from now on, the tracebacks of Beam's reader threads when a worker dies: the failure itself is raised in
+    the main thread. They may come after the end of the job."""
+    if threading.excepthook is not _hook:
+        global _others
+        _others = threading.excepthook
+        threading.excepthook = _hook
 
-    def hook(failure: threading.ExceptHookArgs) -> None:
-        frames = traceback.walk_tb(failure.exc_traceback)
-        modules = [frame.f_globals.get("__name__", "") for frame, _ in frames]
-        if not modules or not modules[-1].startswith(("apache_beam", "grpc")):
-            before(failure)
 
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = before
+_others = threading.excepthook
+
+
+def _hook(failure: threading.ExceptHookArgs) -> None:
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(failure.exc_traceback))
+    if not any(module.startswith(("apache_beam", "grpc")) for module in modules):
+        _others(failure)

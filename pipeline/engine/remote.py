@@ -20,7 +20,7 @@ from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline import signals
-from pipeline.engine.beam_internals import quiet_threads
+from pipeline.engine.beam_internals import silence_reader_threads
 from pipeline.errors import BuildError
 
 PATIENCE = 30.0
@@ -56,15 +56,13 @@ def run_job(pipeline: beam.Pipeline, log: Path) -> None:
     Raises BuildError if the job fails; `log` gets the whole text of an unexpected error, and what workers in this
     process (LOOPBACK) print."""
     job = _Job(pipeline.options)
-    with log.open("a", encoding="utf8") as file, redirect_stderr(file), job.cancelled_by_signals(), quiet_threads():
+    silence_reader_threads()
+    with log.open("a", encoding="utf8") as file, redirect_stderr(file), job.cancelled_by_signals():
         try:
             job.started(pipeline.run())
             assert job.result is not None
             job.result.wait_until_finish()
         except Exception as error:
-            for thread in threading.enumerate():  # Beam's reader may fail later, when its traceback is shown again
-                if thread.name == "wait_until_finish_read":
-                    thread.join(5)
             raise build_error(error) or job.failure(error, log) from error
 
 

@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import create_runner
 
-from pipeline.engine.beam_internals import local_pipeline, quiet_threads
+from pipeline.engine.beam_internals import local_pipeline, silence_reader_threads
 from pipeline.engine.remote import build_error, job_options, run_job
 from pipeline.engine.workers import WorkerDied, WorkerPool
 from pipeline.errors import BuildError
@@ -115,12 +115,12 @@ class Runner:
             self.warm()
         pipeline = local_pipeline(self.options, workers, self._pool)
         yield pipeline
-        with quiet_threads():
-            try:
-                pipeline.run().wait_until_finish()
-            except (RuntimeError, BuildError) as error:
-                self._check_pool(error)
-                raise build_error(error) or error from error
+        silence_reader_threads()
+        try:
+            pipeline.run().wait_until_finish()
+        except (RuntimeError, BuildError) as error:
+            self._check_pool(error)
+            raise build_error(error) or error from error
 
 
 def _check_runner(name: str, endpoint: str | None) -> None:

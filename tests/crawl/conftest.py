@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli import commands
+from pipeline.cli import commands, options
 from pipeline.miniweb import generate
 from pipeline.miniweb.serve import Addresses, Server, answer_from
 from pipeline.miniweb.web import Web
@@ -64,11 +64,11 @@ def m3w(*arguments: str | Path, status: int = 0) -> str:
 
 def here(*arguments: str | Path) -> None:
     """The m3w command in this process and with one worker, which saves seconds of imports. Raises BuildError."""
-    commands._beam_options[:] = ["--direct_num_workers=1"]
+    options.beam_options[:] = ["--direct_num_workers=1"]
     try:
         commands.app([*map(str, arguments)], standalone_mode=False)
     finally:
-        commands._beam_options.clear()
+        options.beam_options.clear()
 
 
 def build(*arguments: str | Path) -> None:

@@ -2,10 +2,12 @@
 
 import inspect
 import os
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
 import apache_beam as beam
+import pytest
 from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
@@ -13,7 +15,7 @@ from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms import core, environments, userstate
 
-from pipeline.engine.beam_internals import WARM_WORKER, WarmWorkerHandler, local_pipeline
+from pipeline.engine.beam_internals import WARM_WORKER, WarmWorkerHandler, local_pipeline, silence_reader_threads
 
 
 def parameters(function: object) -> list[str]:
@@ -76,3 +78,21 @@ def test_dofns_are_inspected_once_a_class_and_views_of_options_made_once() -> No
     assert view is options.view_as(DirectOptions) and view.direct_num_workers == 1
     view.direct_num_workers = 2
     assert options.get_all_options()["direct_num_workers"] == 2
+
+
+def test_failures_of_beams_threads_are_not_shown_and_those_of_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda failure: shown.append(str(failure.exc_value)))
+    silence_reader_threads()
+    silence_reader_threads()
+    module = {"__name__": "apache_beam.runners.worker.data_plane"}
+    exec("def read(inputs): inputs()", module)  # its last frame is not Beam's own
+
+    def fail() -> None:
+        raise ValueError("gone")
+
+    for target in (lambda: module["read"](fail), fail):  # type: ignore[operator]
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+    assert shown == ["gone"]
