@@ -63,6 +63,9 @@ class BlockBuilder:
 
     def end_link(self, state: int) -> None:
         """Remove the text of a link that shows a symbol and no word: it is a control, not text."""
+        last = self.run[-1]
+        if isinstance(last, str) and last[:1].isalnum():
+            return
         pieces = self.run[self.link_start :]
         text = "".join(piece for piece in pieces if isinstance(piece, str)).strip().strip(MARKS)
         if 0 < len(text) <= CONTROL and not any(character.isalnum() for character in text):

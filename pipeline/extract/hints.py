@@ -55,7 +55,7 @@ TAB, FORM = _BITS["TAB"], _BITS["FORM"]
 NUMBERING = _BITS["NUMBERING"]  # page numbers of a printed book, line numbers of a listing
 HIDDEN_CLASS = 1 << len(_PATTERNS)
 
-_ROLES = {
+ROLES = {
     **dict.fromkeys(("menu", "menubar", "navigation", "tablist"), UNLIKELY | NAVIGATION),
     **dict.fromkeys(("alert", "alertdialog", "dialog", "search"), UNLIKELY | _BITS["FORM"]),
     "complementary": UNLIKELY | _BITS["SIDEBAR"],
@@ -67,41 +67,44 @@ _ROLES = {
 }
 _COMPILED = tuple((_BITS[name], re.compile(pattern)) for name, pattern in _PATTERNS.items())
 _ANY = re.compile("|".join(_PATTERNS.values()))
-_WORD = re.compile("[a-z]+")
 _HIDDEN = frozenset(
-    [
+    (
         *("visually-hidden", "visuallyhidden", "sr-only", "screen-reader", "screen-reader-text", "screen-reader-only"),
-        *(
-            "hidden",
-            "hide",
-            "d-none",
-            "is-hidden",
-            "u-hidden",
-            "offscreen",
-            "print-only",
-            "a11y-hidden",
-            "display-none",
-        ),
-    ]
+        *("hidden", "hide", "d-none", "is-hidden", "u-hidden", "offscreen", "print-only", "a11y-hidden"),
+        "display-none",
+    )
 )
+_IN_HIDDEN = frozenset(word for name in _HIDDEN for word in re.findall("[a-z]+", name))
+_MAYBE_HIDDEN = HIDDEN_CLASS << 1  # of a word that occurs in _HIDDEN
 MAX_LABEL = 500
 
 
-@lru_cache(maxsize=20_000)
-def bits(label: str, role: str = "") -> int:
-    """The bits of an element: `label` is its class and id in one string."""
-    label = label[:MAX_LABEL].lower()
-    found = _ROLES.get(role, 0)
-    for word in _WORD.findall(label):
+class _Letters(dict[int, str]):
+    """Lower case for the letters a to z, a space for all else, as str.translate takes it."""
+
+    def __missing__(self, code: int) -> str:
+        return " "
+
+
+_LETTERS = _Letters({code: chr(code).lower() for code in range(128) if chr(code).isalpha()})
+
+
+@lru_cache(maxsize=50_000)
+def bits(label: str) -> int:
+    """The bits of an element whose class, or id, is `label`; a role has those of ROLES."""
+    found = 0
+    for word in label[:MAX_LABEL].translate(_LETTERS).split():
         found |= _word(word)
-    if not _HIDDEN.isdisjoint(label.split()):
-        found |= HIDDEN_CLASS
+    if found & _MAYBE_HIDDEN:
+        found ^= _MAYBE_HIDDEN
+        if not _HIDDEN.isdisjoint(label[:MAX_LABEL].lower().split()):
+            found |= HIDDEN_CLASS
     return found
 
 
 @lru_cache(maxsize=50_000)
 def _word(word: str) -> int:
-    found = 0
+    found = _MAYBE_HIDDEN if word in _IN_HIDDEN else 0
     if _ANY.search(word):
         for bit, pattern in _COMPILED:
             if pattern.search(word):

@@ -54,18 +54,21 @@ _BESIDE_SRC = frozenset(("srcset", *LAZY, *LAZY_SETS))
 PICTURE_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|tiff?|jfif)(?:$|[?#])", re.I)
 # Names of placeholders shown until a script loads the image. A name alone proves nothing (sofa-grey.jpg): it counts
 # only if the image itself is named beside it.
-_STAND_IN = re.compile(
-    r"(?:.*[_.-])?(?:blank|spacer|space|pixel|placeholder|transparent|clear|empty|1x1|1px|dot|grey|gray|lazy|lazyload"
-    r"|loading|loader|spinner|preload|trans|shim|fallback|default-image|no-?image)(?:[_.-]?\d{0,4}){0,2}"
-    r"\.(?:gif|png|svg|jpe?g|webp)$",
-    re.I,
+_STAND_INS = (
+    *("blank", "spacer", "space", "pixel", "placeholder", "transparent", "clear", "empty", "1x1", "1px", "dot", "grey"),
+    *("gray", "lazy", "lazyload", "loading", "loader", "spinner", "preload", "trans", "shim", "fallback"),
+    *("default-image", "no-image", "noimage"),
 )
+_STAND_IN = re.compile(
+    rf"(?:.*[_.-])?(?:{'|'.join(_STAND_INS)})(?:[_.-]?[0-9]{{0,4}}){{0,2}}\.(?:gif|png|svg|jpe?g|webp)$", re.I
+)
+_STAND_IN_ENDS = tuple(name.rstrip("0123456789") for name in _STAND_INS)
 _MARKUP = re.compile("<img", re.I)
-_EMOJI_CLASS = re.compile(r"emoji|smiley|smilie|emoticon|wp-smiley", re.I)
-_FORMULA_CLASS = re.compile(r"\b(?:latex|tex|mathtex|ql-img-\S*-formula)(?:\s|$)", re.I)
+_EMOJI_CLASSES = ("emoji", "smiley", "smilie", "emoticon")
+_FORMULA_CLASS = re.compile(r"\b(?:latex|tex|mathtex|ql-img-\S*-formula)(?:\s|$)")
 _FORMULA_PICTURE = re.compile(r"/(?:latex\.php\?|mimetex\.cgi|mathtex\.cgi)|//latex\.codecogs\.com/")
-_MATH_CLASS, _MATH = re.compile(r"(?:^|\s)math(?:\s|$)", re.I), re.compile(r"[\\^_={}+<>]|^\w$")
-_INITIAL_CLASS = re.compile(r"drop-?cap|initial", re.I)
+_MATH_CLASS, _MATH = re.compile(r"(?:^|\s)math(?:\s|$)"), re.compile(r"[\\^_={}+<>]|^\w$")
+_INITIAL_CLASS = re.compile(r"drop-?cap|initial")
 _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
     "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
@@ -91,7 +94,7 @@ BACKGROUND = re.compile(
     r"background(?:-image)?\s*:[^;]{0,200}?url\(\s*(?:\"([^\"]{1,4096})\"|'([^']{1,4096})'|([^\"')\s]{1,4096}))\s*\)",
     re.I,
 )
-_SIZE_SUFFIX = re.compile(r"[-_]\d{1,4}x\d{0,4}(\.\w{3,4})$")
+_SIZE_SUFFIX, MAX_SUFFIX = re.compile(r"[-_]\d{1,4}x\d{0,4}(\.\w{3,4})$"), 16
 _SIZE_PARAMETERS = re.compile(
     r"[&;](?:amp;)?(?:w|h|width|height|maxwidth|maxheight|q|quality|blur|fit|auto|fm|format|dpr|size|resize|s|strip)=[^&;]*",
     re.I,
@@ -227,7 +230,9 @@ def is_reference(url: str) -> bool:
 def named_like_stand_in(url: str) -> bool:
     """Whether the file name is that of a placeholder shown until a script loads the image."""
     name = url.split("?", 1)[0].split("#", 1)[0].rsplit("/", 1)[-1]
-    return len(name) < 100 and bool(_STAND_IN.match(name)) and not data_urls.is_data(url)
+    # the cheap look at the end of the name spares most URLs the expression
+    likely = len(name) < 100 and name.rpartition(".")[0].rstrip("0123456789_.-").lower().endswith(_STAND_IN_ENDS)
+    return likely and _STAND_IN.match(name) is not None and not data_urls.is_data(url)
 
 
 def may_stand_in(url: str) -> bool:
@@ -381,14 +386,19 @@ def sizes_of_one(one: str, other: str) -> bool:
     (path, _, query), (other_path, _, other_query) = one.partition("?"), other.partition("?")
     if path == other_path:
         return _SIZE_PARAMETERS.sub("", f"&{query}") == _SIZE_PARAMETERS.sub("", f"&{other_query}")
-    folder, _, name = _SIZE_SUFFIX.sub(r"\1", path).rpartition("/")
-    other_folder, _, other_name = _SIZE_SUFFIX.sub(r"\1", other_path).rpartition("/")
+    folder, _, name = _without_size(path).rpartition("/")
+    other_folder, _, other_name = _without_size(other_path).rpartition("/")
     if name != other_name:
         return False
     if _SIZE_FOLDER.sub("/", path) == _SIZE_FOLDER.sub("/", other_path):
         return True
     stem = _NOT_DISTINCT.sub("", name)
     return folder == other_folder or (len(stem) >= DISTINCT and sum(map(str.isdigit, stem)) >= 2)
+
+
+def _without_size(path: str) -> str:
+    """The path without the size that ends the name of a file."""
+    return _SIZE_SUFFIX.sub(r"\1", path) if "x" in path[-MAX_SUFFIX:] else path
 
 
 def widths_in(url: str) -> int:
@@ -450,18 +460,20 @@ def alternative(attributes: dict[str, str]) -> str:
 
 def stands_for_text(alt: str, label: str) -> bool:
     """Whether an image stands for a character: an emoji, or the initial of a paragraph. `label` is its classes and
-    id."""
+    id, in lower case."""
     if len(alt) == 1 and alt.isalpha() and _INITIAL_CLASS.search(label):
         return True
-    return len(alt) <= 32 and bool(_EMOJI.match(alt) or _EMOJI_CLASS.search(label))
+    return len(alt) <= 32 and (_EMOJI.match(alt) is not None or any(name in label for name in _EMOJI_CLASSES))
 
 
 def is_formula(alt: str, label: str, source: str) -> bool:
-    """Whether an image is a drawn formula with the formula's source as its alt."""
+    """Whether an image is a drawn formula with the formula's source as its alt. `label` is its classes and id, in lower
+    case."""
+    # expressions are searched for only where a part of them occurs: few images are formulas
     return bool(
-        _FORMULA_CLASS.search(label)
-        or _FORMULA_PICTURE.search(source[:300])
-        or (_MATH_CLASS.search(label) and _MATH.search(alt))
+        (("tex" in label or "formula" in label) and _FORMULA_CLASS.search(label))
+        or ("tex" in source and _FORMULA_PICTURE.search(source[:300]))
+        or ("math" in label and _MATH_CLASS.search(label) and _MATH.search(alt))
     )
 
 

@@ -23,7 +23,7 @@ class PictureReader(images.PictureElements):
         """Add the image of an element inside `element`. Returns the text it stands for, if any: then no image is
         added."""
         alt = one_line(attributes.get("alt", "")[:10_000])
-        label = f"{attributes.get('class', '')} {attributes.get('id', '')}"
+        label = f"{attributes.get('class', '')} {attributes.get('id', '')}".lower()
         if alt and images.stands_for_text(alt, label):
             return alt
         if alt and images.is_formula(alt, label, attributes.get("src", "")):
@@ -38,7 +38,7 @@ class PictureReader(images.PictureElements):
             hidden=bool(state & UNSEEN or (state & HIDDEN and self.teaser(element, state))),
             link=self.link if state & IN_LINK and images.is_picture_file(self.link) else "",
             target=self.link[:2000] if state & IN_LINK else "",
-            label=label[:200].lower(),
+            label=label[:200],
             hints=bits(label) if label != " " else 0,
         )
         self.add(picture)

@@ -51,7 +51,10 @@ from pipeline.extract.scripts import GAP, NOTE, SUB, SUPER
 # How far up the open elements an end tag is matched
 MAX_UNCLOSED = 128
 
-_HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.I)
+_HIDING = ("none", "hidden", "collapse")
+_HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))")
+# Attributes besides class and id that say something of an element of any kind
+_TELLING = images.DESCRIBING | {"hidden", "style", "aria-hidden", "lang", "itemprop", "itemtype"}
 _BREAK = "\n"
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # texts of links from headings to themselves
 _TEMPLATES = frozenset(("text/template", "text/x-template", "text/html"))  # types of scripts that hold HTML
@@ -75,7 +78,7 @@ def _hidden(attributes: dict[str, str], hints: int) -> int:
 
     Panels of tabs and accordions are shown: a click opens them."""
     if ("hidden" in attributes and attributes["hidden"].lower() != "until-found") or (
-        "style" in attributes and _HIDDEN_STYLE.search(attributes["style"][:2000])
+        "style" in attributes and _hides(attributes["style"])
     ):
         state = HIDDEN | UNSEEN
     elif attributes.get("aria-hidden") == "true":
@@ -85,6 +88,19 @@ def _hidden(attributes: dict[str, str], hints: int) -> int:
     role = attributes.get("role")
     opened = role == "tabpanel" or (role == "region" and "aria-labelledby" in attributes) or hints & H.TAB
     return 0 if opened and not hints & _NEVER_OPENED else state
+
+
+def _hides(style: str) -> bool:
+    """Whether a style attribute hides its element."""
+    style = style[:2000].lower()
+    # searching for words first takes a fifth of the time of the expression
+    return any(word in style for word in _HIDING) and _HIDDEN_STYLE.search(style) is not None
+
+
+def _named(attributes: dict[str, str]) -> int:
+    """The hints of the class and the role of an element."""
+    hints = bits(attributes["class"]) if "class" in attributes else 0
+    return hints | H.ROLES.get(attributes["role"], 0) if "role" in attributes else hints
 
 
 class PageReader:
@@ -180,40 +196,33 @@ class PageReader:
     def marked(self, tag: str, kind: int, attributes: dict[str, str], state: int) -> tuple[int, int]:
         """(the state inside an element, the hints of its names) from its attributes."""
         hints = 0
-        root = tag in ("body", "html")
-        if not root:
-            if "class" in attributes or "role" in attributes:
-                hints = bits(attributes.get("class", ""), attributes.get("role", ""))
+        telling = self.css_backgrounds or not _TELLING.isdisjoint(attributes)
+        if tag == "body" or tag == "html":
+            self.page.head.body(attributes)
+        else:
+            hints = _named(attributes)
             if "id" in attributes:
                 hints |= bits(attributes["id"])
-        else:
-            self.page.head.body(attributes)
-        if (hidden := _hidden(attributes, hints)) or hints & H.NUMBERING:
-            if not root:
+            if (hidden := _hidden(attributes, hints) if telling else 0) or hints & H.NUMBERING:
                 state |= hidden or HIDDEN | UNSEEN
                 state |= 0 if kind == BLOCK_LEVEL or not hidden else INLINE_HIDDEN
-        elif hints & H.HIDDEN_CLASS:
-            state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | UNSEEN | INLINE_HIDDEN
+            elif hints & H.HIDDEN_CLASS:
+                state |= MAYBE_HIDDEN if kind == BLOCK_LEVEL else HIDDEN | UNSEEN | INLINE_HIDDEN
         if tag == "li" or tag == "ol":
             self.page.numbering[len(self.tags)] = {name: attributes[name] for name in NUMBERING if name in attributes}
-        if "lang" in attributes:
-            self.languages[len(self.tags)] = attributes["lang"]
         if self.typeset and "MathJax" in attributes.get("class", ""):
             state |= SKIP
-        if "itemprop" in attributes:
-            self.page.head.item(tag, attributes)
-        if "itemtype" in attributes:
-            self.page.head.schema(attributes["itemtype"])
-        if not self.state & SKIP and (self.css_backgrounds or not images.DESCRIBING.isdisjoint(attributes)):
-            self.described(tag, attributes)
+        if telling:
+            if "lang" in attributes:
+                self.languages[len(self.tags)] = attributes["lang"]
+            self.told(tag, attributes, self.state)
         return state, hints
 
     def inline(self, tag: str, attributes: dict[str, str]) -> None:
         """The state inside an inline element. It gets no row, since it does not separate blocks."""
-        hints = 0
-        if "class" in attributes or "role" in attributes:
-            hints = bits(attributes.get("class", ""), attributes.get("role", ""))
-        if hidden := _hidden(attributes, hints):
+        telling = self.css_backgrounds or not _TELLING.isdisjoint(attributes)
+        hints = _named(attributes)
+        if telling and (hidden := _hidden(attributes, hints)):
             self.state |= hidden | INLINE_HIDDEN
         elif hints & (H.HIDDEN_CLASS | H.NUMBERING):
             self.state |= HIDDEN | UNSEEN | INLINE_HIDDEN
@@ -225,9 +234,16 @@ class PageReader:
             self.state = self.anchor(attributes, self.state)
         elif "-" in tag and (shown := self.pictures.shown(tag, attributes)):
             self.image(shown)
+        if telling:
+            self.told(tag, attributes, 0)
+
+    def told(self, tag: str, attributes: dict[str, str], state: int) -> None:
+        """What an element says of the page and of images; `state` is the one around it."""
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
-        if self.css_backgrounds or not images.DESCRIBING.isdisjoint(attributes):
+        if "itemtype" in attributes:
+            self.page.head.schema(attributes["itemtype"])
+        if not state & SKIP and (self.css_backgrounds or not images.DESCRIBING.isdisjoint(attributes)):
             self.described(tag, attributes)
 
     def described(self, tag: str, attributes: dict[str, str]) -> None:
@@ -429,7 +445,7 @@ class PageReader:
 
     def data(self, text: str) -> None:
         state = self.state
-        if state & (SKIP | INLINE_HIDDEN | NOSCRIPT):
+        if state & SILENT:
             if state & IN_FORMULA:
                 self.formula.data(text)
             elif state & (JSON_LD | TITLE | TEX) or (state & NOSCRIPT and not state & SKIP):
