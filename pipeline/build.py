@@ -79,7 +79,8 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
                     [b.keys.get(name) for name in ("scores", "similarities")], _taken_down(b),
                     benchmarks.digest(b.recipe.image.benchmarks, b.recipe.image.benchmarks_keep),
                     *gain.digest(b.recipe.values())], join=True),
-    Step("site_counts", ("decisions",), lambda b: CountSites(b.corpus, Split.of(b.recipe), b.partitions),
+    Step("site_counts", ("decisions",),
+         lambda b: CountSites(b.corpus, Split.of(b.recipe), len(b.part_tasks), b.partitions),
          lambda b: asdict(Split.of(b.recipe)), tasks=lambda b: (Task(0, 1),), join=True),
     note_missing,
     # documents

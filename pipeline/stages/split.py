@@ -33,8 +33,10 @@ RAISED_SHARE = 1 / 3
 LARGEST_RAISED = 0.5
 """Largest share that pages are held out with to reach the minimum."""
 MINIMUM = DOCUMENTS + DOCUMENTS // 10
-"""Documents to hold out at least. A few do not count: no text follows an image, or an image looks like one of a
-training document."""
+"""Documents to hold out at least. A few more than needed: windows may leave out the text that follows an image."""
+SMALL = 64
+"""Parts of an input up to which images that look alike are compared before the share is chosen. A larger one holds out
+more than `MINIMUM` documents whatever they share."""
 CHUNK_BYTES = 20 * 256 * 4
 """Text bytes of about 20 windows, at four bytes per token: the chunks in which book-length pages are held out."""
 BOOK_BYTES = 3 * CHUNK_BYTES
@@ -99,6 +101,7 @@ NEED = np.dtype(
     [
         ("high", "<u8"),
         ("low", "<u8"),
+        ("near", "u1"),
         ("part", "<u4"),
         ("row", "<u4"),
         ("chunk", "<u4"),
@@ -106,7 +109,8 @@ NEED = np.dtype(
         ("page", "<u8"),
     ]
 )
-"""A unit with this key, and its ranks."""
+"""A unit with this key, and its ranks; or, if `near`, with an image of the perceptual hash `low`, `high` being the key
+of one of the bands of that hash."""
 
 
 class PartCounts(NamedTuple):
@@ -128,14 +132,17 @@ class CountSites(beam.PTransform):
 
     corpus: CorpusDirectory
     split: Split
+    parts: int
     partitions: int
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        company = partial(_company, self.split.leak_near) if self.split.leak else _no_leaks
+        near = self.split.leak_near if self.split.leak and self.parts <= SMALL else None
         return (
             parts
             # Output: (part, list of SplitUnit)
             | "Units" >> beam.Map(partial(_units, self.corpus, self.split))
-            | "Company" >> Join(_ranks, _highest_others if self.split.leak else _no_leaks, self.partitions)
+            | "Company" >> Join(partial(_ranks, self.corpus, near), company, self.partitions)
             # Output: (0, PartCounts)
             | "Part" >> beam.MapTuple(_part_counts)
             | "All" >> beam.GroupByKey()
@@ -186,12 +193,48 @@ def _units(corpus: CorpusDirectory, split: Split, part: int) -> tuple[int, list[
     return part, units
 
 
-def _ranks(part: int, units: list[SplitUnit]) -> Block:
-    block = joins.keyed(NEED, (key for unit in units for key in unit.keys))
+def _ranks(corpus: CorpusDirectory, near: int | None, part: int, units: list[SplitUnit]) -> Block:
+    """The keys of units with their ranks, and the bands of their images' hashes (for a distance of `near` bits)."""
+    keys = [key for unit in units for key in unit.keys]
+    block = joins.keyed(NEED, keys)
     block["part"] = part
     for name in ("row", "chunk", "site", "page"):
         block[name] = [getattr(unit, name) for unit in units for _ in unit.keys]
-    return block
+    if near is None:
+        return block
+    phashes = perceptual_hashes(corpus, part)
+    images = [index for index, key in enumerate(keys) if key in phashes]
+    return np.concatenate([block, _banded(block[images], [phashes[keys[index]] for index in images], near)])
+
+
+def _banded(rows: Block, phashes: list[int], distance: int) -> Block:
+    """Each row of an image as often as its hash has bands, by band."""
+    hashes = np.array(phashes, np.uint64)
+    near = np.repeat(rows, distance + 1)
+    near["high"], near["low"] = hamming.bands(hashes, distance).reshape(-1), np.repeat(hashes, distance + 1)
+    near["near"] = 1
+    return near
+
+
+def _company(distance: int, rows: Block) -> Block:
+    """For each unit the highest ranks of other pages with a key of it, or with an image that looks like one of it."""
+    near = rows["near"] == 1
+    return np.concatenate([_highest_others(rows[~near]), *_highest_alike(distance, rows[near])])
+
+
+def _highest_alike(distance: int, rows: Block) -> Iterator[Block]:
+    """For each row of each band, the highest ranks of other pages with a hash near its own."""
+    bounds = joins.groups(rows, ("high",))
+    owner = _owner(rows)
+    for start, stop in itertools.pairwise(bounds.tolist()):
+        band, pages = rows[start:stop], owner[start:stop]
+        for index in np.array_split(np.arange(len(band)), 1 + len(band) ** 2 // COMPARED_AT_ONCE):
+            some = band[index]
+            alike = hamming.alike(some["low"], band["low"], distance) & (pages[index][:, None] != pages[None])
+            found = some[["part", "row", "chunk", "site", "page"]].copy()
+            for name in ("site", "page"):
+                found[name] = np.where(alike, band[name][None], np.uint64(0)).max(axis=1)
+            yield found[alike.any(axis=1)]
 
 
 def _highest_others(rows: Block) -> Block:
@@ -202,7 +245,7 @@ def _highest_others(rows: Block) -> Block:
     bounds = joins.groups(rows, ("high", "low"))
     lengths = np.diff(bounds)
     group = np.repeat(np.arange(len(lengths)), lengths)
-    owner = rows["part"].astype(np.uint64) << np.uint64(32) | rows["row"].astype(np.uint64)
+    owner = _owner(rows)
     for name in ("site", "page"):
         ranks = rows[name]
         last = np.lexsort([ranks, group])[bounds[1:] - 1]  # of each group, the row with the highest rank
@@ -210,6 +253,11 @@ def _highest_others(rows: Block) -> Block:
         others = np.maximum.reduceat(np.where(owner == first_owner, np.uint64(0), ranks), bounds[:-1])
         found[name] = np.where(owner == first_owner, others[group], ranks[last][group])
     return found
+
+
+def _owner(rows: Block) -> np.ndarray:
+    """The page of each row, as one number."""
+    return rows["part"].astype(np.uint64) << np.uint64(32) | rows["row"].astype(np.uint64)
 
 
 def _part_counts(part: int, both: tuple[list[SplitUnit], Block]) -> tuple[int, PartCounts]:
@@ -382,11 +430,8 @@ def _uses(corpus: CorpusDirectory, distance: int, part: int, assigned: Assigned)
     for name in ("held", "row", "chunk"):
         block[name] = [getattr(use, name) for use in uses]
     images = [index for index, use in enumerate(uses) if use.phash is not None]
-    near = np.repeat(block[images], distance + 1)
-    hashes = np.array([uses[index].phash for index in images], np.uint64)
-    near["high"], near["low"] = hamming.bands(hashes, distance).reshape(-1), np.repeat(hashes, distance + 1)
-    near["near"] = 1
-    return np.concatenate([block, near])
+    phashes = [use.phash for use in uses if use.phash is not None]
+    return np.concatenate([block, _banded(block[images], phashes, distance)])
 
 
 def _each_use(corpus: CorpusDirectory, part: int, assigned: Assigned) -> Iterator[Use]:
