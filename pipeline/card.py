@@ -66,10 +66,11 @@ def card(corpus: Finished) -> bytes:
 
 
 class _Counted:
-    """Documents and images (references to them) by host, language and licence of the page."""
+    """Documents and images (references to them) by host, language and licence; images by their own licence if their
+    page states one."""
 
     def __init__(self, corpus: Finished) -> None:
-        self.documents = self.images = self.authors = 0
+        self.documents = self.images = self.authors = self.attributed = self.licensed = 0
         self.hosts: dict[str, Counter[str]] = {}
         self.languages: dict[str, Counter[str]] = {}
         self.licences: dict[str, Counter[str]] = {}
@@ -87,15 +88,39 @@ class _Counted:
         columns = (
             (self.hosts, map(host_of, batch["url"].to_pylist())),
             (self.languages, batch["language"].to_pylist()),
-            (self.licences, metadata.field("licence").to_pylist()),
         )
         for table, names in columns:
             for name, count in zip(names, shown, strict=True):
-                table.setdefault(cell(name or "") or UNSPECIFIED, Counter()).update(documents=1, images=count)
+                _counter(table, name).update(documents=1, images=count)
+        own = _stated(batch["images"], "licence")
+        for page, licence in enumerate(metadata.field("licence").to_pylist()):
+            _counter(self.licences, licence).update(documents=1, images=shown[page] - len(own.get(page, ())))
+            for stated in own.get(page, ()):
+                _counter(self.licences, stated).update(images=1)
+        self.licensed += sum(map(len, own.values()))
+        self.attributed += sum(map(len, _stated(batch["images"], "author").values()))
 
     def told(self) -> dict[str, str]:
-        names = ("documents", "images", "authors", "windows")
+        names = ("documents", "images", "authors", "windows", "attributed", "licensed")
         return {name: f"{getattr(self, name):,}" for name in names}
+
+
+def _counter(table: dict[str, Counter[str]], name: str | None) -> Counter[str]:
+    return table.setdefault(cell(name or "") or UNSPECIFIED, Counter())
+
+
+def _stated(column: pa.ListArray, field: str) -> dict[int, list[str]]:
+    """What pages state for single images: values of a field of the structs by row, without empty ones."""
+    images = pc.list_flatten(column)
+    if images.type.get_field_index(field) < 0:  # a corpus of an older version
+        return {}
+    found: dict[int, list[str]] = {}
+    values = pc.struct_field(images, field)
+    wanted = pc.fill_null(pc.not_equal(values, ""), False)
+    parents = pc.list_parent_indices(column).filter(wanted).to_pylist()
+    for row, value in zip(parents, values.filter(wanted).to_pylist(), strict=True):
+        found.setdefault(row, []).append(value)
+    return found
 
 
 def _images(column: pa.ListArray) -> list[int]:

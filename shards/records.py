@@ -47,7 +47,8 @@ class Image:
     `alternatives` are the other absolute URLs the page offers for the image, best first. `width` and `height` are
     declared by the page, in CSS pixels. `caption` repeats words of the text around the image; `alt` is not
     part of the text. `within` is set if the image is inside a line of text: the white space ("", " " or "\n") that
-    joins the text before and after it when the image is left out.
+    joins the text before and after it when the image is left out. `licence` and `author` are stated by the page for
+    this image; "" if they are not: then the page's may hold.
     """
 
     url: str
@@ -57,6 +58,8 @@ class Image:
     width: int | None = None
     height: int | None = None
     within: str | None = None
+    licence: str = ""
+    author: str = ""
 
 
 Node = Text | Image
@@ -127,6 +130,8 @@ IMAGE = pa.struct(
         ("alternatives", pa.list_(pa.string())),
         ("alt", pa.string()),
         ("caption", pa.string()),
+        ("licence", pa.string()),
+        ("author", pa.string()),
         ("declared_width", pa.int32()),
         ("declared_height", pa.int32()),
         ("fetched_url", pa.string()),
@@ -172,6 +177,8 @@ WINDOW_IMAGE = pa.struct(
         ("url", pa.string()),
         ("alt", pa.string()),
         ("caption", pa.string()),
+        ("licence", pa.string()),
+        ("author", pa.string()),
         ("sha256", pa.binary(32)),
         ("stored_sha256", pa.binary(32)),
         ("width", pa.int32()),
@@ -228,6 +235,8 @@ class StoredImage:
             "alternatives": list(image.alternatives),
             "alt": image.alt,
             "caption": image.caption,
+            "licence": image.licence,
+            "author": image.author,
             "declared_width": image.width,
             "declared_height": image.height,
             **{name: getattr(self, name) for name in STORED_FIELDS},
@@ -243,6 +252,8 @@ class StoredImage:
             row["caption"] or "",
             row["declared_width"],
             row["declared_height"],
+            licence=row.get("licence") or "",  # corpora of older versions have none
+            author=row.get("author") or "",
         )
         return StoredImage(image, **{name: row[name] for name in STORED_FIELDS})
 

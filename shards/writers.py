@@ -128,6 +128,8 @@ def window_columns(window: Window) -> dict[str, Any]:
                 "url": image.image.url,
                 "alt": image.image.alt,
                 "caption": image.image.caption,
+                "licence": image.image.licence,
+                "author": image.image.author,
                 "sha256": image.sha256,
                 "stored_sha256": image.stored_sha256,
                 "width": image.width,

@@ -110,6 +110,7 @@ def flat_page(text: str, options: ExtractOptions) -> Page:
         if page.head.bodies and shown < LITTLE:
             told = reader(f"<body><article>{''.join(dict.fromkeys(page.head.bodies))}</article>")
             told.head = page.head
+            told.stated.by_url |= page.stated.by_url
             return told
         return page
     except PageLimit as limit:

@@ -195,7 +195,8 @@ def _image(page: Page, picture: Picture, captions: dict[int, str], base: str, wi
             break
         caption = captions.get(element, "")
         element = page.parents[element]
-    return Image(urls[0], tuple(urls[1:]), picture.alt, caption, picture.width, picture.height, within)
+    terms = page.stated.of(picture.element, urls, page.parents, base)
+    return Image(urls[0], tuple(urls[1:]), picture.alt, caption, picture.width, picture.height, within, *terms)
 
 
 def image_urls(picture: Picture, base: str) -> list[str]:

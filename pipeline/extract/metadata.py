@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from filters import consent
+from pipeline.extract.licences import Statements
 from pipeline.extract.runs import one_line
 from shards.records import Metadata
 
@@ -164,12 +165,8 @@ class Head:
 
     def item(self, tag: str, attributes: dict[str, str]) -> None:
         for name in attributes.get("itemprop", "").lower().split():
-            value = (
-                attributes.get("content")
-                or attributes.get("datetime")
-                or (attributes.get("href") if name == "license" else "")
-            )
-            if value and name in ("datepublished", "author", "headline", "license", "inlanguage"):
+            value = attributes.get("content") or attributes.get("datetime")
+            if value and name in ("datepublished", "author", "headline", "inlanguage"):
                 self.items.setdefault(name, one_line(value[:1000]))
 
     def time(self, attributes: dict[str, str]) -> None:
@@ -181,7 +178,7 @@ class Head:
         if not self.licence or (CREATIVE_COMMONS.match(href) and not CREATIVE_COMMONS.match(self.licence)):
             self.licence = href.strip()
 
-    def json_ld(self, text: str) -> None:
+    def json_ld(self, text: str, stated: Statements) -> None:
         if len(text) > MAX_JSON_LD:
             return
         try:
@@ -201,6 +198,7 @@ class Head:
                 if isinstance(graph, list):
                     queue[:0] = graph[:50]
                 self.thing(node)
+                stated.data(node)
 
     def application_data(self, text: str) -> None:
         """The JSON from which a script (Next.js) builds the page."""
@@ -297,7 +295,7 @@ class Head:
             or self.first_time
             or _url_date(url),
             language=language.replace("_", "-") if _LANGUAGE.match(language) else "",
-            licence=self.licence or self.ld.get("licence") or self.items.get("license") or said.get("licence") or "",
+            licence=self.licence or self.ld.get("licence") or said.get("licence") or "",
             site_name=said.get("site_name") or self.ld.get("site_name") or "",
             description=said.get("description") or self.ld.get("description") or "",
             canonical_url=canonical_url,

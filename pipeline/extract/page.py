@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from pipeline.extract.hints import COUNT, names
 from pipeline.extract.images import chosen, named_like_stand_in, widths_in
+from pipeline.extract.licences import Statements
 from pipeline.extract.metadata import Head
 
 BLOCK = names(
@@ -162,5 +163,6 @@ class Page:
     numbering: dict[int, dict[str, str]] = field(default_factory=dict)
     """What ol and li elements say of their numbers."""
     head: Head = field(default_factory=Head)
+    stated: Statements = field(default_factory=Statements)
     unscripted: int = 0
     """Characters in noscript elements."""

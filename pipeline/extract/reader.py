@@ -215,6 +215,8 @@ class PageReader:
         if telling:
             if "lang" in attributes:
                 self.languages[len(self.tags)] = attributes["lang"]
+            if attributes.get("itemtype", "").endswith("/ImageObject"):
+                self.page.stated.objects.add(len(self.tags))
             self.told(tag, attributes, self.state)
         return state, hints
 
@@ -241,6 +243,7 @@ class PageReader:
         """What an element says of the page and of images; `state` is the one around it."""
         if "itemprop" in attributes:
             self.page.head.item(tag, attributes)
+            self.page.stated.item(self.top, attributes)
         if "itemtype" in attributes:
             self.page.head.schema(attributes["itemtype"])
         if not state & SKIP and (self.css_backgrounds or not images.DESCRIBING.isdisjoint(attributes)):
@@ -318,6 +321,8 @@ class PageReader:
             self.pictures.shown(tag, attributes)
         elif tag in ("meta", "link", "base"):
             self.page.head.element(tag, attributes)
+            if "itemprop" in attributes:
+                self.page.stated.item(self.top, attributes)
 
     def anchor(self, attributes: dict[str, str], state: int) -> int:
         """The state inside a link; an anchor without href is not one."""
@@ -327,7 +332,7 @@ class PageReader:
         self.pictures.link, self.building.link_start = href, len(self.run)
         self.building.links += 1
         if ("rel" in attributes and "license" in attributes["rel"].lower()) or "creativecommons.org/" in href:
-            self.page.head.licence_link(href)
+            self.page.stated.say(self.top, "license", href)
         return state | (IN_LINK | IN_LOCAL_LINK if href[:1] == "#" else IN_LINK)
 
     def special(self, tag: str, attributes: dict[str, str], state: int) -> int:
@@ -436,7 +441,7 @@ class PageReader:
         elif state & JSON_LD and self.raw_type in _TEMPLATES:
             self.page.head.template(text)
         elif state & JSON_LD:
-            self.page.head.json_ld(text)
+            self.page.head.json_ld(text, self.page.stated)
         elif state & TITLE:
             self.page.head.title(text)
         else:
@@ -470,6 +475,8 @@ class PageReader:
         while self.stack:
             self.leave()
         self.building.flush(self.block, self.state)
+        for licence in self.page.stated.settle(self.parents, self.tags):
+            self.page.head.licence_link(licence)
         return self.page
 
     def image(self, attributes: dict[str, str]) -> None:

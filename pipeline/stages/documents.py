@@ -48,6 +48,7 @@ class WriteDocuments(EachTask):
 def _image(declared: dict[str, Any], fetched_url: str, content: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: declared[name] for name in ("url", "alternatives", "alt", "caption")},
+        **{name: declared.get(name) or "" for name in ("licence", "author")},
         "declared_width": declared["width"],
         "declared_height": declared["height"],
         "fetched_url": fetched_url,

@@ -208,14 +208,19 @@ class IndexImages(EachTask):
         number = 0
         references = tables.read(self.corpus.part("references", task.number)).to_pylist()
         asked = fetch.failures(self.corpus, (row["url"] for row in references if row["first"] and not row["found"]))
-        pages = tables.read(self.corpus.part("pages", task.number), ["url", "metadata"])
+        pages = tables.read(self.corpus.part("pages", task.number), ["url", "metadata", "images"])
+        at, page = -1, dict[str, Any]()
         for reference in references:
             if not reference["first"]:
                 continue
             row = {"url": reference["url"], "key": f"{task.number:05d}{number:06d}"}
-            (page,) = pages.slice(reference["row"], 1).to_pylist()
+            if reference["row"] != at:
+                at = reference["row"]
+                (page,) = pages.slice(at, 1).to_pylist()
             row |= {"page_url": page["url"]}
             row |= {f"page_{name}": page["metadata"][name] for name in ("author", "licence")}
+            image = page["images"][reference["node"]]
+            row |= {name: image.get(name) or "" for name in ("author", "licence")}
             number += 1
             if not reference["found"]:
                 status, error = asked.get(reference["url"], ("not_fetched", reference["rule"]))

@@ -48,6 +48,8 @@ PAGE_IMAGE = pa.struct(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("within", pa.string()),
+        ("licence", pa.string()),
+        ("author", pa.string()),
     ]
 )
 
@@ -165,13 +167,13 @@ placement clip that of every sentence of the page; null if the image is not stor
 IMAGES = pa.schema(
     [
         *((name, pa.string()) for name in ("url", "key", "status", "error_message")),
-        *((name, pa.string()) for name in ("page_url", "page_author", "page_licence")),
+        *((name, pa.string()) for name in ("author", "licence", "page_url", "page_author", "page_licence")),
         *STORED,
     ]
 )
 """images/*.parquet: one row per distinct URL, with img2dataset's column names. An image with several URLs is stored
 once: their rows name the same tar and offset. `page_url` is the first page that shows the image, with the author and
-licence that its markup names ("" if none)."""
+licence that its markup names; `author` and `licence` are those that it names for this image ("" if none)."""
 
 DECISIONS = pa.schema(
     [

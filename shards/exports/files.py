@@ -122,7 +122,7 @@ def images_beside(folder: Path, load_image: LoadImage) -> Iterator[Callable[[Sto
 
 
 def img2dataset_columns(key: str, image: StoredImage) -> dict[str, Any]:
-    """img2dataset's columns of an image, all but its caption."""
+    """img2dataset's columns of an image, all but its caption; and the licence and author that its page states."""
     return {
         "key": key,
         "url": image_url(image),
@@ -133,4 +133,6 @@ def img2dataset_columns(key: str, image: StoredImage) -> dict[str, Any]:
         "original_width": image.original_width,
         "original_height": image.original_height,
         "sha256": image.sha256.hex(),
+        "licence": image.image.licence,
+        "author": image.image.author,
     }

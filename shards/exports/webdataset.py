@@ -37,7 +37,10 @@ def _columns(sample: Sample, names: list[str]) -> dict[str, Any]:
         "texts": sample.texts,
         "images": [next(rest) if isinstance(node, StoredImage) else None for node in sample.nodes],
         "image_metadata": [
-            {"url": image.fetched_url, "alt": image.image.alt, "caption": image.image.caption}
+            {
+                "url": image.fetched_url,
+                **{name: getattr(image.image, name) for name in ("alt", "caption", "licence", "author")},
+            }
             for image in sample.images
         ],
     }

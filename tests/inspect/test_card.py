@@ -77,8 +77,8 @@ def test_licences_and_authors_of_pages_are_counted_and_cannot_write_markup(small
     assert max(map(len, section.splitlines())) < 400
 
 
-def test_an_image_has_the_author_and_licence_of_its_page(tmp_path: Path) -> None:
-    licence = "https://creativecommons.org/licenses/by/4.0/"
+def test_an_image_has_its_licence_and_the_author_and_licence_of_its_page(tmp_path: Path) -> None:
+    licence, own = "https://creativecommons.org/licenses/by/4.0/", "https://creativecommons.org/publicdomain/zero/1.0/"
     head = f'<title>A</title><meta name=author content="A. Writer"><link rel=license href="{licence}">'
     (tmp_path / "site").mkdir()
     words = [
@@ -95,7 +95,11 @@ def test_an_image_has_the_author_and_licence_of_its_page(tmp_path: Path) -> None
     ]
     for name, said in (("a", head), ("b", "<title>B</title>")):
         lines = [f"<p>The {one} of the {two} shows that a {name} lies there.</p>" for one in words for two in words]
-        body = f"<article><h1>Page</h1>{''.join(lines[:20])}<img src={name}.png>{''.join(lines[20:40])}</article>"
+        image = f"<img src={name}.png>"
+        if name == "a":
+            stated = f"<meta itemprop=creator content='P. Hotographer'><a itemprop=license href={own}>CC0</a>"
+            image = f"<figure itemscope itemtype=https://schema.org/ImageObject>{image}{stated}</figure>"
+        body = f"<article><h1>Page</h1>{''.join(lines[:20])}{image}{''.join(lines[20:40])}</article>"
         page = f"<html><head>{said}</head><body>{body}</body></html>"
         (tmp_path / "site" / f"{name}.html").write_text(page)
         Picture.effect_noise((200, 160), 90).save(tmp_path / "site" / f"{name}.png")
@@ -106,7 +110,16 @@ def test_an_image_has_the_author_and_licence_of_its_page(tmp_path: Path) -> None
         "https://example.org/a.html": ("https://example.org/a.png", "A. Writer", licence),
         "https://example.org/b.html": ("https://example.org/b.png", "", ""),
     }
-    assert f"| {cell(licence)} | 1 | 1 |" in (corpus / "README.md").read_text()
+    assert {row["page_url"][-6]: (row["author"], row["licence"]) for row in table} == {
+        "a": ("P. Hotographer", own),
+        "b": ("", ""),
+    }
+    told = (corpus / "README.md").read_text()
+    assert f"| {cell(licence)} | 1 | 0 |" in told and f"| {cell(own)} | 0 | 1 |" in told
+    assert "(1 of 2 images)" in told and "(1 of 2 images have an author)" in told
+    shards = (corpus / "windows").glob("*.parquet")
+    images = [image for path in shards for row in pq.read_table(path).to_pylist() for image in row["image_metadata"]]
+    assert {image["licence"] for image in images} == {own, ""}
 
 
 def test_a_corpus_with_windows_in_tar_files_only_says_what_reads_them(small_corpus: Path) -> None:
