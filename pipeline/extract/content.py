@@ -5,6 +5,7 @@ page: sums over subtrees take one backward loop, and no element is visited twice
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,34 @@ MIN_PARAGRAPH = 25
 ENOUGH = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The blocks of a page as arrays: element, characters, those in links, state, and whether there is an image."""
+
+    element: NDArray[np.int64]
+    chars: NDArray[np.float32]
+    links: NDArray[np.float32]
+    state: NDArray[np.int64]
+    pictured: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, page: Page) -> "Columns":
+        blocks = page.blocks
+        pictured = [len(block.pieces) > 1 or isinstance(block.pieces[0], int) for block in blocks]
+        return cls(
+            np.array([block.element for block in blocks], np.int64),
+            np.array([block.chars for block in blocks], np.float32),
+            np.array([block.link_chars for block in blocks], np.float32),
+            np.array([block.state for block in blocks], np.int64),
+            np.array(pictured, bool),
+        )
+
+
 @dataclass(slots=True)
 class Sums:
     """Sums per element over everything inside it, without hidden blocks."""
 
+    blocks: Columns
     chars: list[int]
     links: list[int]
     commas: list[int]
@@ -52,31 +77,26 @@ def sums(page: Page) -> Sums:
     ends = np.array(page.ends, np.int64)
     starts = np.arange(len(ends))
 
-    def over(values: list[int], low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
-        prefix = np.concatenate(([0], np.cumsum(np.array(values, np.int64))))
+    def over(
+        values: list[int] | list[bool] | NDArray[Any], low: NDArray[np.int64], high: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        prefix = np.concatenate(([0], np.cumsum(np.asarray(values, np.int64))))
         difference: NDArray[np.int64] = prefix[high] - prefix[low]
         return difference
 
-    blocks = page.blocks
-    unseen = HIDDEN | MAYBE_HIDDEN | NOSCRIPT
-    shown = [block for block in blocks if not block.state & unseen]
-    if len(shown) < len(blocks):
-        counted = [not block.state & unseen for block in blocks]
-        chars = [b.chars * c for b, c in zip(blocks, counted, strict=True)]
-        links = [b.link_chars * c for b, c in zip(blocks, counted, strict=True)]
-        commas = [count_commas(b.text) if c else 0 for b, c in zip(blocks, counted, strict=True)]
-    else:
-        chars = [b.chars for b in blocks]
-        links = [b.link_chars for b in blocks]
-        commas = [count_commas(b.text) for b in blocks]
+    columns = Columns.of(page)
+    shown = columns.state & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT) == 0
+    chars, links = columns.chars * shown, columns.links * shown
+    commas = [count_commas(block.text) if seen else 0 for block, seen in zip(page.blocks, shown.tolist(), strict=True)]
     pictures = [0] * len(page.tags)
     for picture in page.pictures:
         if not picture.noscript and not picture.hidden:
             pictures[picture.element] += 1
     char_sums, link_sums = over(chars, first, last), over(links, first, last)
     paragraphs = over([tag == "p" for tag in page.tags], starts, ends)
-    headings = over([b.chars if b.state & IN_HEADING else 0 for b in blocks], first, last)
+    headings = over(columns.chars * (columns.state & IN_HEADING > 0), first, last)
     return Sums(
+        columns,
         char_sums.tolist(),
         link_sums.tolist(),
         over(commas, first, last).tolist(),
@@ -117,16 +137,14 @@ class Candidate:
 
 def candidate(page: Page, total: Sums) -> Candidate:
     """The best part of a page; rules are dropped one by one while it has fewer than ENOUGH characters."""
-    best = -1
+    best = -1.0
     result = None
     rules = ((True, True, True), (False, True, True), (False, False, True), (False, False, False))
     for attempt, (strip, weigh, clean) in enumerate(rules):
         found = _attempt(page, total, strip, weigh, clean)
         found.attempt = attempt
-        inside = found.inside
-        size = sum(
-            b.chars for b in page.blocks if inside[b.element] and not b.state & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT)
-        )
+        shown = total.blocks.state & (HIDDEN | MAYBE_HIDDEN | NOSCRIPT) == 0
+        size = float(total.blocks.chars[shown & np.array(found.inside)[total.blocks.element]].sum(dtype=np.float64))
         if size > best:
             best, result = size, found
         if size >= ENOUGH:

@@ -115,11 +115,12 @@ def features(page: Page, total: Sums, found: Candidate) -> tuple[Matrix, Spans]:
     the second container around each block, and the one after its last.
 
     A container is the nearest ancestor that holds more blocks."""
-    elements = np.array([b.element for b in page.blocks], np.int64)
+    elements = total.blocks.element
     parents, hints = np.array(page.parents, np.int64), np.array(page.hints, np.int64)
     inherited = np.array(page.inherited, np.int64)[elements]
     near = hints[elements] | hints[np.maximum(parents[elements], 0)]
-    groups = np.array([_GROUP.get(page.tags[b.element], len(TAG_GROUPS)) for b in page.blocks])
+    tags = page.tags
+    groups = np.array([_GROUP.get(tags[element], len(TAG_GROUPS)) for element in elements.tolist()])
     title = frozenset(page.head.titles[0].lower().split()) if page.head.titles else frozenset()
     wider, stats = _wider(parents, total), _stats(total, found)
     around = [elements]
@@ -130,7 +131,7 @@ def features(page: Page, total: Sums, found: Candidate) -> tuple[Matrix, Spans]:
             *(stats[container] for container in around[1:]),
             np.stack([np.asarray(column, np.float32) for column in _own(page, total, found)], 1),
             np.array([_text(block.text, title) for block in page.blocks], np.float32),
-            headings(page),
+            headings(page, total),
             groups[:, None] == np.arange(len(TAG_GROUPS) + 1),
             inherited[:, None] >> np.arange(H.COUNT + len(SCOPES)) & 1,
             near[:, None] >> np.arange(H.COUNT) & 1,
@@ -181,21 +182,19 @@ def _stats(total: Sums, found: Candidate) -> Matrix:
 
 def _own(page: Page, total: Sums, found: Candidate) -> list[NDArray[Any]]:
     """The columns of _OWN, a value per block."""
-    blocks = page.blocks
-    count = len(blocks)
-    chars = np.array([b.chars for b in blocks], np.float32)
-    links = np.array([b.link_chars for b in blocks], np.float32)
-    states = np.array([b.state for b in blocks], np.int64)
-    seen = Counter(b.text for b in blocks)
+    texts = [block.text for block in page.blocks]
+    count = len(texts)
+    elements, chars, links, states = total.blocks.element, total.blocks.chars, total.blocks.links, total.blocks.state
+    seen = Counter(texts)
     order = np.arange(count, dtype=np.float32)
-    h1 = next((i for i, b in enumerate(blocks) if page.tags[b.element] == "h1"), -1)
+    h1 = next((i for i, element in enumerate(elements.tolist()) if page.tags[element] == "h1"), -1)
     return [
         np.log1p(chars) / 3,
         links / (chars + 1),
         (links > 0.9 * chars) & (chars > 0),
-        np.log([seen[b.text] for b in blocks]),
-        np.array([found.region[b.element] for b in blocks]),
-        np.array([found.inside[b.element] for b in blocks]),
+        np.log([seen[text] for text in texts]),
+        np.array(found.region)[elements],
+        np.array(found.inside)[elements],
         order < total.first[found.top],
         order >= total.last[found.top],
         order < h1,
@@ -204,28 +203,28 @@ def _own(page: Page, total: Sums, found: Candidate) -> list[NDArray[Any]]:
         np.cumsum(chars) / (float(chars.sum()) + 1),
         np.log1p(order) / 4,
         np.log1p(count - order) / 4,
-        np.array([page.depths[b.element] for b in blocks]) / 12,
-        np.array([len(b.pieces) > 1 or isinstance(b.pieces[0], int) for b in blocks]),
+        np.array(page.depths)[elements] / 12,
+        total.blocks.pictured,
         chars == 0,
         *((states & flag) > 0 for flag in (HIDDEN, MAYBE_HIDDEN, PREFORMATTED, CODE, IN_TABLE, IN_FIGURE, IN_HEADING)),
     ]
 
 
-def headings(page: Page) -> Matrix:
+def headings(page: Page, total: Sums) -> Matrix:
     """What the last heading up to each block announces, its level (0 where there is none), and how far above it is."""
-    rows = []
-    said: tuple[float, ...] = (0.0,) * len(_SECTIONS)
-    level, distance = 0.0, 0
-    for block in page.blocks:
-        if block.state & IN_HEADING and block.chars:
-            words = _WORD.findall(block.text[:HEAD].lower())
-            said = tuple(min(len(section.intersection(words)), 2) / 2 for section in _SECTIONS)
-            tag = page.tags[block.element]
-            level = int(tag[1]) / 3 if len(tag) == 2 and tag[0] == "h" and tag[1].isdigit() else 1.0
-            distance = 0
-        rows.append((*said, level, min(distance, 40) / 20))
-        distance += 1
-    return np.array(rows, np.float32)
+    count = len(page.blocks)
+    places = np.flatnonzero((total.blocks.state & IN_HEADING > 0) & (total.blocks.chars > 0))
+    said = np.zeros((len(places) + 1, len(_SECTIONS) + 1), np.float32)  # the first row: before the first heading
+    for row, place in enumerate(places.tolist(), 1):
+        block = page.blocks[place]
+        words = _WORD.findall(block.text[:HEAD].lower())
+        tag = page.tags[block.element]
+        level = int(tag[1]) / 3 if len(tag) == 2 and tag[0] == "h" and tag[1].isdigit() else 1.0
+        said[row] = *(min(len(section.intersection(words)), 2) / 2 for section in _SECTIONS), level
+    order = np.arange(count)
+    last = np.searchsorted(places, order, "right")
+    begun = np.concatenate(([0], places))[last]
+    return np.concatenate([said[last], np.minimum(order - begun, 40)[:, None] / 20], 1, dtype=np.float32)
 
 
 def _text(text: str, title: frozenset[str]) -> tuple[float, ...]:

@@ -31,23 +31,32 @@ LEAD_THRESHOLD = 0.35
 LEVELS = 2  # containers around an image whose sums are looked at
 NEAR = 3  # elements whose classes count as near: the image, its parent, and its parent's
 
-_URL_WORDS = {
-    "logo": re.compile(r"logo|brand"),
-    "icon": re.compile(r"icon|sprite|button|badge|emoji|arrow|glyph"),
-    "person": re.compile(r"avatar|gravatar|profile|author|headshot|userpic|byline"),
-    "advertisement": re.compile(r"(?:^|[/_.-])(?:ads?|banner|promo|sponsor|campaign)s?(?:[/_.-]|$)"),
-    "thumbnail": re.compile(r"thumb|small|crop|[-_]\d{2,3}x\d{2,3}\b|[-_]s\d{2,3}\b|[?&](?:w|width)=\d{1,3}(?:&|$)"),
-    "upload": re.compile(r"upload|content|media|photo|image|asset|article"),
-    "gif": re.compile(r"\.gif(?:$|[?#])"),
-    "png": re.compile(r"\.png(?:$|[?#])"),
-    "svg": re.compile(r"\.svg(?:$|[?#])"),
-    "photograph": re.compile(r"\.(?:jpe?g|webp|avif)(?:$|[?#])"),
+# The words of each feature, and an expression for those whose surroundings matter; it is searched for only where one of
+# its words occurs
+_Words = tuple[tuple[str, ...], re.Pattern[str] | None]
+_URL_WORDS: dict[str, _Words] = {
+    "logo": (("logo", "brand"), None),
+    "icon": (("icon", "sprite", "button", "badge", "emoji", "arrow", "glyph"), None),
+    "person": (("avatar", "profile", "author", "headshot", "userpic", "byline"), None),
+    "advertisement": (
+        ("ad", "banner", "promo", "sponsor", "campaign"),
+        re.compile(r"(?:^|[/_.-])(?:ads?|banner|promo|sponsor|campaign)s?(?:[/_.-]|$)"),
+    ),
+    "thumbnail": (
+        ("thumb", "small", "crop", "x", "-s", "_s", "w=", "width="),
+        re.compile(r"thumb|small|crop|[-_]\d{2,3}x\d{2,3}\b|[-_]s\d{2,3}\b|[?&](?:w|width)=\d{1,3}(?:&|$)"),
+    ),
+    "upload": (("upload", "content", "media", "photo", "image", "asset", "article"), None),
+    "gif": ((".gif",), re.compile(r"\.gif(?:$|[?#])")),
+    "png": ((".png",), re.compile(r"\.png(?:$|[?#])")),
+    "svg": ((".svg",), re.compile(r"\.svg(?:$|[?#])")),
+    "photograph": ((".jp", ".webp", ".avif"), re.compile(r"\.(?:jpe?g|webp|avif)(?:$|[?#])")),
 }
-_LABELS = {
-    "logo": re.compile(r"logo|brand"),
-    "icon": re.compile(r"icon|sprite|button|badge|emoji|arrow"),
-    "lazy": re.compile(r"lazy|wp-image|size-|attachment"),
-    "hero": re.compile(r"hero|lead|featured|main|cover|poster|primary"),
+_LABELS: dict[str, _Words] = {
+    "logo": (("logo", "brand"), None),
+    "icon": (("icon", "sprite", "button", "badge", "emoji", "arrow"), None),
+    "lazy": (("lazy", "wp-image", "size-", "attachment"), None),
+    "hero": (("hero", "lead", "featured", "main", "cover", "poster", "primary"), None),
 }
 _IMAGE_PAGE = re.compile(r"attachment|photo|galler|/file:|image|lightbox|zoom")
 _STEM = re.compile(
@@ -137,9 +146,9 @@ def features(page: Page, total: Sums, found: Candidate, text: TextChoice) -> Mat
                 *(lead, lead and name not in seen_leads, name in seen, order == 0, counts[name] > 1),
                 *_alt(page, picture, title),
                 *_size(picture),
-                *(pattern.search(end) is not None for pattern in _URL_WORDS.values()),
+                *_says(end, _URL_WORDS),
                 min(len(picture.urls), 8) / 4,
-                *(pattern.search(picture.label) is not None for pattern in _LABELS.values()),
+                *_says(picture.label, _LABELS),
             )
         )
         seen.add(name)
@@ -155,6 +164,19 @@ def features(page: Page, total: Sums, found: Candidate, text: TextChoice) -> Mat
         1,
         dtype=np.float32,
     )
+
+
+def _says(text: str, features: dict[str, _Words]) -> list[bool]:
+    """Whether a text has one of the words of each feature."""
+    found = []
+    for words, expression in features.values():
+        for word in words:
+            if word in text:
+                found.append(expression is None or expression.search(text) is not None)
+                break
+        else:
+            found.append(False)
+    return found
 
 
 def candidates(page: Page) -> list[int]:

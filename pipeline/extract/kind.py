@@ -5,7 +5,6 @@ og:type, generator, classes of the body), words of the URL, counts of tags, and 
 `tests/bench/fit_extraction.py` fits the coefficients (kinds.csv: one line per feature, one column per kind)."""
 
 import re
-from collections import Counter
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from pipeline.extract.classifier import overall
+from pipeline.extract.content import Columns
 from pipeline.extract.features import NAMES as BLOCK_NAMES
 from pipeline.extract.features import Matrix
 from pipeline.extract.page import HIDDEN, NOSCRIPT, PAGE_KINDS, Page
@@ -60,14 +60,12 @@ NAMES = (
 )
 
 
-def features(page: Page, url: str, blocks: Matrix) -> Matrix:
+def features(page: Page, url: str, columns: Columns, blocks: Matrix) -> Matrix:
     """An array [len(NAMES)] of float32: `blocks` are the features of its blocks [blocks, features]."""
-    chars = np.array([block.chars for block in page.blocks], np.float32)
-    shown = np.array([not block.state & (HIDDEN | NOSCRIPT) for block in page.blocks])
-    if not shown.any():
-        shown[:] = True
-    chars, blocks = chars[shown], blocks[shown]
-    types, tags = Counter(page.head.types), Counter(page.tags)
+    chars, shown = columns.chars, columns.state & (HIDDEN | NOSCRIPT) == 0
+    if shown.any() and not shown.all():
+        chars, blocks = chars[shown], blocks[shown]
+    types, tags = page.head.types, page.tags
     parts = urlsplit(url)
     path = f"{parts.path}?{parts.query}".lower()
     segments = [segment for segment in parts.path.split("/") if segment]
@@ -79,11 +77,11 @@ def features(page: Page, url: str, blocks: Matrix) -> Matrix:
         [
             overall(blocks, chars),
             blocks.mean(0),
-            np.log1p([types[name] for name in _TYPES]) / 2,
+            np.log1p([types.count(name) for name in _TYPES]) / 2,
             *([bool(found.search(where)) for found in _COMPILED] for where in (path, parts.netloc, page.head.names)),
             [len(segments) / 4, not segments, min(len(last), 80) / 40, last.count("-") / 5],
             [bool(_DATE.search(path)), bool(_NUMBER.search(path))],
-            np.log1p([tags[tag] for tag in _TAGS]) / 3,
+            np.log1p([tags.count(tag) for tag in _TAGS]) / 3,
             [phrase in text for phrase in _PHRASES],
             [np.log1p(len(chars)) / 5, np.log1p(total) / 5, np.log1p(long.sum()) / 3, float(chars @ long) / total],
             [float((chars < 40).mean()), np.log1p(len(page.pictures)) / 3, np.log1p(len(_PRICE.findall(text))) / 2],

@@ -84,12 +84,11 @@ def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: b
     """Which blocks are kept and how likely each is content; whether hidden blocks count as shown.
 
     Hidden blocks are left out unless the page shows nothing else: a script may reveal them."""
-    chars = np.array([block.chars for block in page.blocks], np.float32)
-    hidden = np.array([bool(block.state & HIDDEN) for block in page.blocks])
-    noscript = np.array([bool(block.state & NOSCRIPT) for block in page.blocks])
-    inside = np.array([found.inside[block.element] for block in page.blocks], np.float32)
+    chars = total.blocks.chars
+    hidden, noscript = total.blocks.state & HIDDEN > 0, total.blocks.state & NOSCRIPT > 0
+    inside = np.array(found.inside, np.float32)[total.blocks.element]
     values, containers = features(page, total, found)
-    kinds = kind.probabilities(kind.features(page, url, values))
+    kinds = kind.probabilities(kind.features(page, url, total.blocks, values))
     probability = (1 - VOTE) * probabilities(values, containers, chars, kinds) + VOTE * inside
     probability[noscript] = 0
     shown = np.where(hidden, 0, probability).astype(np.float32)
@@ -102,14 +101,13 @@ def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: b
     cards = np.zeros_like(kept) if kinds[PROSE_KINDS].sum() > LIKELY else _gallery(page, total, kept, chars)
     text = TextChoice(shown, kept, chars, kinds, cards, least, values[:, HEADINGS])
     plain = (inside > 0) & ~hidden & ~noscript
-    return _corrected(page, text, hidden | noscript | (chars == 0), plain, comments), revealed
+    return _corrected(page, total, text, hidden | noscript | (chars == 0), plain, comments), revealed
 
 
-def _corrected(page: Page, text: TextChoice, out: Flags, plain: Flags, comments: bool) -> TextChoice:
+def _corrected(page: Page, total: Sums, text: TextChoice, out: Flags, plain: Flags, comments: bool) -> TextChoice:
     """The text after the rules for what the classifier cannot know. `out` are the blocks without text and the hidden
     ones, `plain` the shown ones of the best part."""
-    chars = text.chars
-    links = np.array([block.link_chars for block in page.blocks], np.float32)
+    chars, links = text.chars, total.blocks.links
     whole = _wholes(page, text.kept, chars)
     text = text.changed("title of an image", text.kept | (text.cards & ~out))
     text = text.changed("list that is mostly kept", text.kept | (whole & ~out))
@@ -118,11 +116,11 @@ def _corrected(page: Page, text: TextChoice, out: Flags, plain: Flags, comments:
     # a page with little else, such as a book: small print and cells of tables are its text
     if float(chars @ text.kept) > ALONE * float(chars.sum()):
         text = text.changed("in the best part", text.kept | (plain & (links == 0) & ~out))
-    inherited = np.array([page.inherited[block.element] for block in page.blocks])
+    inherited = np.array(page.inherited, np.int64)[total.blocks.element]
     comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
     foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
     # if most of the content is comments and little else is prose, the page is a thread and they are its content
-    kept, readable = text.kept, _readable(page, chars)
+    kept, readable = text.kept, _readable(total)
     prose = float(chars @ (kept & ~comment & readable))
     # and a manual that describes comments has sections of that name
     thread = max(text.kinds[FORUM], text.kinds[DOCUMENTATION]) > LIKELY
@@ -135,7 +133,7 @@ def _corrected(page: Page, text: TextChoice, out: Flags, plain: Flags, comments:
         if 2 * float(chars @ (text.kept & aside)) < float(chars @ text.kept):
             text = text.changed(rule, text.kept & ~aside)
     if text.kinds[PROSE_KINDS].sum() > LIKELY:
-        text = text.changed("heading of a section that was left out", text.kept & ~_empty_sections(page, text))
+        text = text.changed("heading of a section that was left out", text.kept & ~_empty_sections(page, total, text))
     if not float((chars - links) @ text.kept) and float(chars @ text.kept) < MIN_LINKS:
         text = text.changed("only links", np.zeros_like(kept))
     return text
@@ -202,24 +200,26 @@ def _contents(page: Page, chars: NDArray[np.float32], links: NDArray[np.float32]
     return flags
 
 
-def _empty_sections(page: Page, text: TextChoice) -> Flags:
+def _empty_sections(page: Page, total: Sums, text: TextChoice) -> Flags:
     """Kept headings under which there is text, all of it left out, and no image."""
     flags = np.zeros(len(page.blocks), bool)
-    # per level of headings, whether there is text under it, and whether some was kept, up to the next such heading
-    written, kept = [False] * (HEADING_LEVELS + 1), [False] * (HEADING_LEVELS + 1)
+    # a bit per level: whether there is text under it, and whether some was kept, up to the next such heading
+    written = kept = 0
+    chars, pictured, taken = text.chars.tolist(), total.blocks.pictured.tolist(), text.kept.tolist()
     for index in range(len(page.blocks) - 1, -1, -1):
-        block = page.blocks[index]
-        tag = page.tags[block.element]
+        tag = page.tags[page.blocks[index].element]
         level = int(tag[1]) if tag in HEADING_TAGS else 0
+        empty = False
         if level:
-            flags[index] = bool(text.kept[index]) and written[level] and not kept[level]
-            written[level:], kept[level:] = [False] * len(written[level:]), [False] * len(kept[level:])
-        pictured = any(isinstance(piece, int) for piece in block.pieces)
-        if block.chars or pictured:
-            stays = pictured or (bool(text.kept[index]) and not flags[index])
-            for above in range(1, level or HEADING_LEVELS + 1):
-                written[above] = True
-                kept[above] = kept[above] or stays
+            empty = bool(taken[index] and written >> level & 1 and not kept >> level & 1)
+            written, kept = written & (1 << level) - 1, kept & (1 << level) - 1
+        if empty:
+            flags[index] = True
+        if chars[index] or pictured[index]:
+            above = (1 << (level or HEADING_LEVELS + 1)) - 2
+            written |= above
+            if pictured[index] or (taken[index] and not empty):
+                kept |= above
     return flags
 
 
@@ -249,15 +249,15 @@ def _gallery(page: Page, total: Sums, kept: Flags, chars: NDArray[np.float32]) -
     held[2 * written < total.table[0]] = 0
     gallery = size - 1 - int(np.argmax(held[::-1]))  # the innermost of equals
     flags[: page.first[gallery]] = flags[page.last[gallery] :] = False
-    prose = float(chars @ (kept & ~flags & _readable(page, chars)))
+    prose = float(chars @ (kept & ~flags & _readable(total)))
     if held[gallery] < MIN_CARDS or prose > PROSE * held[gallery]:
         flags[:] = False
     return flags
 
 
-def _readable(page: Page, chars: NDArray[np.float32]) -> Flags:
+def _readable(total: Sums) -> Flags:
     """Blocks that are sentences rather than links and labels."""
-    links = np.array([block.link_chars for block in page.blocks], np.float32)
+    chars, links = total.blocks.chars, total.blocks.links
     flags: Flags = (chars >= MIN_PARAGRAPH) & (2 * links < chars)
     return flags
 
