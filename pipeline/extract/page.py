@@ -17,7 +17,7 @@ MAX_DOT = 3  # maximum pixels of a declared side of tracking pixels and rules
 CODE_TAGS = names("code tt kbd samp")
 PAGE_KINDS = ("article", "documentation", "service", "forum", "collection", "listing", "product")
 """The kinds of pages, as wcxb (Web Content Extraction Benchmark) defines them."""
-EMPTY, BLOCK_LEVEL, SPECIAL, MARKED = 1, 2, 3, 4
+PLAIN_INLINE, EMPTY, BLOCK_LEVEL, SPECIAL, MARKED = 0, 1, 2, 3, 4
 NUMBERING = ("start", "reversed", "type", "value", "style")  # attributes that change the numbers of a list
 DELETED = names("del s strike")
 SCRIPTS = names("sup sub")
@@ -45,6 +45,7 @@ KINDS = {
         EMPTY,
     ),
 }
+MARKED_TAGS = frozenset(tag for tag, kind in KINDS.items() if kind == MARKED)
 
 # Flags that an element passes down to everything inside it
 IN_LINK, HIDDEN, PREFORMATTED, SKIP, NOSCRIPT, IN_FIGURE, CODE = 1, 2, 4, 8, 16, 32, 64

@@ -28,10 +28,12 @@ from pipeline.extract.page import (
     KINDS,
     LOCAL_LINK,
     MARKED,
+    MARKED_TAGS,
     MAYBE_HIDDEN,
     NOSCRIPT,
     NUMBERING,
     PLAIN,
+    PLAIN_INLINE,
     PREFORMATTED,
     RUBY,
     SCRIPTS,
@@ -109,6 +111,12 @@ class PageReader:
     What an element passes down is kept in plain lists by element number and in attributes for the innermost open one: a
     container per element would keep Python's garbage collector busy."""
 
+    __slots__ = (
+        *("page", "tags", "parents", "states", "hints", "inherited", "depths", "first", "last", "ends", "blocks"),
+        *("building", "pictures", "run", "max_depth", "max_elements", "css_backgrounds", "block", "stack", "top"),
+        *("state", "raw", "raw_type", "typeset", "formula", "quotations", "languages", "scripts", "application"),
+    )
+
     def __init__(
         self,
         max_depth: int,
@@ -126,10 +134,9 @@ class PageReader:
         self.pictures = PictureReader(self.building, max_image_width)
         self.run = self.building.run
         self.max_depth, self.max_elements, self.css_backgrounds = max_depth, max_elements, css_backgrounds
-        self.block_of: list[int] = []  # the innermost block element at each element
         self.block = 0  # the innermost block element
-        # open elements: tag, number (-1 for inline ones, which have none), and the state outside
-        self.stack: list[tuple[str, int, int]] = []
+        # open elements: tag, number (-1 for inline ones, which have none), and the state and the block outside
+        self.stack: list[tuple[str, int, int, int]] = []
         self.top = -1  # the innermost open element that has a number
         self.state = 0
         self.raw: list[str] = []
@@ -149,10 +156,8 @@ class PageReader:
         stack = self.stack
         if len(stack) >= self.max_depth:
             raise PageLimit("page.too_deep")
-        if kind == BLOCK_LEVEL and self.state & IN_FORMULA:
-            self.leave_formula()
-        if not kind or kind == MARKED:
-            stack.append((tag, -1, self.state))
+        if kind == PLAIN_INLINE or kind == MARKED:
+            stack.append((tag, -1, self.state, 0))
             if kind:
                 self.begin(tag, attributes)
             if attributes and not self.state & SKIP:
@@ -161,31 +166,36 @@ class PageReader:
         element = len(self.tags)
         if element >= self.max_elements:
             raise PageLimit("page.too_large")
-        stack.append((tag, element, self.state))
-        top = self.top
-        state = self.state | flags
         hints = 0
         if kind == BLOCK_LEVEL:
+            if self.state & IN_FORMULA:
+                self.leave_formula()
             if self.run:
                 self.building.flush(self.block, self.state)
+            state = self.state
+            stack.append((tag, element, state, self.block))
             self.block = element
-            if tag == "noscript":
+            state |= flags
+            if flags & NOSCRIPT:
                 self.raw = []
                 if not self.scripts:
                     state &= ~NOSCRIPT
             elif tag == "html":
                 self.page.head.root(attributes)
-        self.block_of.append(self.block)
+        else:
+            state = self.state
+            stack.append((tag, element, state, self.block))
+            state |= flags
         if attributes:
             state, hints = self.marked(tag, kind, attributes, state)
         if kind == SPECIAL:
             state = self.special(tag, attributes, state)
-        inherited = hints | scope | self.inherited[top] if top >= 0 else hints
+        top = self.top
         self.tags.append(tag)
         self.parents.append(top)
         self.states.append(state)
         self.hints.append(hints)
-        self.inherited.append(inherited)
+        self.inherited.append(hints | scope | self.inherited[top] if top >= 0 else hints)
         self.depths.append(len(stack))
         self.first.append(len(self.blocks))
         self.last.append(0)
@@ -380,15 +390,19 @@ class PageReader:
 
     def end(self, tag: str) -> None:
         stack = self.stack
-        if stack and stack[-1][0] == tag:
-            if stack[-1][1] < 0:
-                if tag == "a" and 0 < len(self.run) - self.building.link_start <= CONTROL:
-                    self.building.end_link(self.state)
-                elif KINDS.get(tag) == MARKED:
-                    self.finish(tag, stack[-1][2])
-                self.state = stack.pop()[2]
-            else:
+        if not stack:
+            return
+        opened, element, outside, _ = stack[-1]
+        if opened == tag:
+            if element >= 0:
                 self.leave()
+                return
+            if tag == "a" and 0 < len(self.run) - self.building.link_start <= CONTROL:
+                self.building.end_link(self.state)
+            elif tag in MARKED_TAGS:
+                self.finish(tag, outside)
+            stack.pop()
+            self.state = outside
             return
         if KINDS.get(tag, 0) == EMPTY:
             return
@@ -401,37 +415,39 @@ class PageReader:
 
     def leave(self) -> None:
         """Close the innermost open element."""
-        tag, element, outside = self.stack[-1]
+        tag, element, outside, block = self.stack[-1]
         if element < 0:
-            if KINDS.get(tag) == MARKED:
+            if tag in MARKED_TAGS:
                 self.finish(tag, outside)
             self.stack.pop()
             self.state = outside
             return
-        kind = KINDS[tag]
-        if kind == BLOCK_LEVEL:
+        if KINDS[tag] == BLOCK_LEVEL:
             if self.run:
                 self.building.flush(self.block, self.state)
             if tag == "noscript" and self.raw:
                 self.noscript_source()
-        elif kind == SPECIAL:
-            state = self.states[element]
-            if tag == "rt":
-                if state & RUBY:
-                    self.run.append(")")
-            elif tag == "picture":
-                self.pictures.end_picture()
-            elif tag == "math":
-                if state & IN_FORMULA and not outside & IN_FORMULA:
-                    self.building.add_formula(self.formula.close())
-            elif state & (JSON_LD | TITLE | TEX) and self.raw:
-                self.source("".join(self.raw), state)
+        else:
+            self.left(tag, self.states[element], outside)
         self.last[element] = len(self.blocks)
         self.ends[element] = len(self.tags)
         self.stack.pop()
-        self.top = top = self.parents[element]
-        self.block = self.block_of[top] if top >= 0 else 0
+        self.top = self.parents[element]
+        self.block = block
         self.state = outside
+
+    def left(self, tag: str, state: int, outside: int) -> None:
+        """A special element ends; `state` is that inside, `outside` the one around it."""
+        if tag == "rt":
+            if state & RUBY:
+                self.run.append(")")
+        elif tag == "picture":
+            self.pictures.end_picture()
+        elif tag == "math":
+            if state & IN_FORMULA and not outside & IN_FORMULA:
+                self.building.add_formula(self.formula.close())
+        elif state & (JSON_LD | TITLE | TEX) and self.raw:
+            self.source("".join(self.raw), state)
 
     def source(self, text: str, state: int) -> None:
         """What an element says whose text is not shown: a title, a script."""
