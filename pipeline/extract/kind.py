@@ -43,7 +43,8 @@ _PHRASES = (
     *("on this page", "table of contents", "previous", "permalink", "reply", "replies", "joined", "posts", "quote"),
     *("related products", "you may also like", "min read", "comments", "price", "reviews", "read more"),
 )
-_PRICE = re.compile(r"[$€£¥]\s?\d")
+_CURRENCIES = "$€£¥"
+_PRICE = re.compile(rf"[{_CURRENCIES}]\s?\d")
 _DATE = re.compile(r"/\d{4}/\d\d")
 _NUMBER = re.compile(r"\d{5,}")
 MAX_TEXT = 200_000  # characters of a page in which phrases are looked for
@@ -71,6 +72,7 @@ def features(page: Page, url: str, columns: Columns, blocks: Matrix) -> Matrix:
     segments = [segment for segment in parts.path.split("/") if segment]
     last = segments[-1] if segments else ""
     text = "\n".join(block.text for block in page.blocks)[:MAX_TEXT].lower()
+    prices = len(_PRICE.findall(text)) if any(sign in text for sign in _CURRENCIES) else 0
     long = chars > 140
     total = float(chars.sum()) + 1
     return np.concatenate(
@@ -84,7 +86,7 @@ def features(page: Page, url: str, columns: Columns, blocks: Matrix) -> Matrix:
             np.log1p([tags.count(tag) for tag in _TAGS]) / 3,
             [phrase in text for phrase in _PHRASES],
             [np.log1p(len(chars)) / 5, np.log1p(total) / 5, np.log1p(long.sum()) / 3, float(chars @ long) / total],
-            [float((chars < 40).mean()), np.log1p(len(page.pictures)) / 3, np.log1p(len(_PRICE.findall(text))) / 2],
+            [float((chars < 40).mean()), np.log1p(len(page.pictures)) / 3, np.log1p(prices) / 2],
         ],
         dtype=np.float32,
     )
