@@ -18,6 +18,7 @@ CODE_TAGS = names("code tt kbd samp")
 PAGE_KINDS = ("article", "documentation", "service", "forum", "collection", "listing", "product")
 """The kinds of pages, as wcxb (Web Content Extraction Benchmark) defines them."""
 PLAIN_INLINE, EMPTY, BLOCK_LEVEL, SPECIAL, MARKED = 0, 1, 2, 3, 4
+INLINE = (PLAIN_INLINE, MARKED)
 NUMBERING = ("start", "reversed", "type", "value", "style")  # attributes that change the numbers of a list
 DELETED = names("del s strike")
 SCRIPTS = names("sup sub")
@@ -74,7 +75,7 @@ def scope_bits(*tags: str) -> int:
     return sum(_SCOPES[tag] for tag in tags)
 
 
-PLAIN = (0, 0, 0)
+PLAIN = (PLAIN_INLINE, 0, 0)
 TAGS = {tag: (kind, _STATES.get(tag, 0), _SCOPES.get(tag, 0)) for tag, kind in KINDS.items()}
 
 

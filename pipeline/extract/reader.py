@@ -23,17 +23,16 @@ from pipeline.extract.page import (
     IN_FORMULA,
     IN_LINK,
     IN_LOCAL_LINK,
+    INLINE,
     INLINE_HIDDEN,
     JSON_LD,
     KINDS,
     LOCAL_LINK,
-    MARKED,
     MARKED_TAGS,
     MAYBE_HIDDEN,
     NOSCRIPT,
     NUMBERING,
     PLAIN,
-    PLAIN_INLINE,
     PREFORMATTED,
     RUBY,
     SCRIPTS,
@@ -156,7 +155,7 @@ class PageReader:
         stack = self.stack
         if len(stack) >= self.max_depth:
             raise PageLimit("page.too_deep")
-        if kind == PLAIN_INLINE or kind == MARKED:
+        if kind in INLINE:
             stack.append((tag, -1, self.state, 0))
             if kind:
                 self.begin(tag, attributes)
