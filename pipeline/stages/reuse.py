@@ -28,6 +28,8 @@ from shards.store import RemotePath, located
 NOT_STORED = "image.not_stored"
 LINKED = (".parquet", ".json", ".tar")
 FOLDERS = ("work", "documents", "images", "windows")
+OWN = frozenset(("reused", "generations"))
+"""Folders of work/ that say something of the one corpus they are in."""
 
 
 def is_corpus(path: Path) -> bool:
@@ -54,7 +56,7 @@ def take_over(source: Path, corpus: CorpusDirectory, before: Recipe, recipe: Rec
     if not done.exists():
         for folder in FOLDERS:
             for path in sorted((source / folder).rglob("*")):
-                if path.suffix in LINKED and path.is_file() and "reused" not in path.parts:
+                if path.suffix in LINKED and path.is_file() and OWN.isdisjoint(path.parts):
                     _link(path, corpus.root / path.relative_to(source))
         for folder, suffix in (("images", ".tar"), ("work/distinct_images", ".parquet")):
             for path in sorted((source / folder).glob(f"*{suffix}")):

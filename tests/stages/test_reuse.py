@@ -1,5 +1,6 @@
 """A corpus as the input: the same bytes as a build from its input, and what is taken down is gone."""
 
+import json
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -94,6 +95,19 @@ def test_a_corpus_without_newer_columns_is_an_input(undisturbed: Path, tmp_path:
     for folder, gone in (("distinct_images", names), ("references", ["declared"])):
         for path in (older / "work" / folder).glob("*.parquet"):
             pq.write_table(pq.read_table(path, partitioning=None).drop_columns(gone), path)
+    manifest = older / "work/pages/manifest.json"
+    listed = json.loads(manifest.read_text())
+    for entry in (entry for entry in listed["files"] if entry["path"].startswith("work/pages/")):
+        path = older / entry["path"]
+        table = pq.read_table(path, partitioning=None)
+        at = table.schema.get_field_index("images")
+        kept = [field for field in table.schema.field(at).type.value_type if field.name not in ("licence", "author")]
+        without = pa.table({"images": table["images"].to_pylist()}, pa.schema([("images", pa.list_(pa.struct(kept)))]))
+        pq.write_table(table.set_column(at, without.schema.field(0), without["images"]), path)
+        entry["bytes"] = path.stat().st_size
+    manifest.write_text(json.dumps(listed))
+    (generation,) = (older / "work/generations").glob("*.json")
+    generation.rename(generation.with_name("00007.json"))  # of a corpus that was built seven times
     limits = ["image.min_bytes=1000000", "image.min_declared_side=1000", f"image.min_sharpness={max(whole[2]) + 1}"]
     told = what_if(open_corpus(older), limits)
     pages, images = told["levels"]
