@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filters.rule import Key
-from filters.words import WordListError, list_digest
+from filters.word_lists import WordListError, file_digest
 
 SCORES = Key("image_text.scores", "", 'Scores of m3w train --score; none: ""')
 NO_LIMIT = -1e6
@@ -39,7 +39,7 @@ def read(path: str) -> pa.Table:
 def digest(values: Mapping[str, Any]) -> list[Any]:
     """What the rules read of a recipe and its file of scores; empty without one."""
     path = values[SCORES.name]
-    return [list_digest(path), values[MIN_GAIN.name], values[MIN_PAGE_GAIN.name]] if path else []
+    return [file_digest(path), values[MIN_GAIN.name], values[MIN_PAGE_GAIN.name]] if path else []
 
 
 def pages_below(urls: Any, path: str, least: float) -> np.ndarray:

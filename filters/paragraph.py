@@ -3,7 +3,6 @@
 A paragraph that fails one is left out of the text; the page is then judged by what remains. Paragraphs are measured
 only if a recipe has such a rule, copies are counted only if it has one of COPIES."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,28 +12,22 @@ import pyarrow as pa
 from filters.rule import Key, Metric, Rule
 from filters.text import (
     C4,
-    COMMON_WORDS,
-    FLAGGED_WORDS,
-    NOT_MEASURED,
     OBELICS,
     PARAGRAPHS,
     SHARES,
-    STOP_WORDS,
-    TERMINAL,
     WORDS,
+    ends,
     less,
-    listed,
     more,
     obelics,
 )
-from filters.words import plain_words, words_of
+from filters.word_lists import COMMON_WORDS, FLAGGED_WORDS, SPAM_WORDS, STOP_WORDS
+from filters.words import words_of
 
 SHORTEST = 12
 """Words and marks of the shortest paragraph whose punctuation is judged (OBELICS)."""
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 """C4's code, c4_filters.py of datatrove 0.10.1."""
-SPAM_WORDS = Key("paragraph.spam_words", "", 'Text file of words of spam, in English; none: ""')
-LISTS = (SPAM_WORDS,)
 
 
 def _metric(name: str, kind: pa.DataType, what: str, edges: tuple[float, ...] = ()) -> Metric:
@@ -53,7 +46,7 @@ METRICS = (
     _metric("common_words", pa.float64(), "its share of common words; -1 if not measured", SHARES),
     _metric("spam_words", pa.float64(), "its share of spam words; -1 if not measured", SHARES),
     _metric("terminal", pa.bool_(), "whether it ends with terminal punctuation"),
-    _metric("policy", pa.bool_(), "whether it names JavaScript, cookies, or a policy on them"),
+    _metric("policy", pa.bool_(), "whether it is English and names JavaScript, cookies, or a policy on them"),
 )
 """The fields of the column `paragraphs` of work/pages, after its node."""
 PAGES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 1_000, 10_000)
@@ -146,9 +139,13 @@ MEASURED = (
     Rule(
         "paragraph.policy",
         "paragraph",
-        "names JavaScript, cookies, or a policy on them",
+        "names JavaScript, cookies, or a policy on them, in English",
         metrics=("paragraph_policy",),
-        keys=(Key("paragraph.policy", False, "Drop paragraphs that name JavaScript or policies on cookies and use"),),
+        keys=(
+            Key(
+                "paragraph.policy", False, "Drop English paragraphs that name JavaScript or policies on cookies and use"
+            ),
+        ),
         fails=lambda policy, wanted: policy & wanted,
         source=C4,
     ),
@@ -177,16 +174,11 @@ def measure(texts: Sequence[str | None], language: str, values: Mapping[str, Any
 
 
 def _measure(paragraph: str, language: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    folded, spaced = paragraph.lower(), words_of(paragraph)
-    found: dict[str, Any] = obelics(paragraph, language, values, SHORTEST)
-    if not spaced.judged:
-        found |= dict.fromkeys(("stop_words", "flagged_words", "common_words"), NOT_MEASURED)
-        found |= {"plain_words": spaced.number, "punctuation": 1.0}
-    found |= {
-        "words": spaced.number,
-        "spam_words": listed(Counter(plain_words(paragraph)), values.get(SPAM_WORDS.name, ""), language),
-        "terminal": paragraph.rstrip().endswith(TERMINAL),
-        "policy": "javascript" in folded or any(phrase in folded for phrase in POLICY),
+    folded, words = paragraph.lower(), words_of(paragraph)
+    found: dict[str, Any] = obelics(paragraph, words, language, values, SHORTEST) | {
+        "words": words.number,
+        "terminal": ends(paragraph),
+        "policy": language == "en" and ("javascript" in folded or any(phrase in folded for phrase in POLICY)),
     }
     return {
         metric.name: round(value, 4)

@@ -16,6 +16,7 @@ from filters import gain, image, paragraph, personal, takedown, text
 from filters.image import MOST_IMAGES, PAGE_DROPPED, TOO_MANY_IMAGES
 from filters.rule import Key, Level, Metric, Rule
 from filters.text import MASSIVE_TEXT, OBELICS, SHARES
+from filters.word_lists import LISTS
 
 ROBOTS_META = "robots meta element or X-Robots-Tag"
 PAGE_BYTES = Key("limits.page_bytes", 20_000_000, "Maximum bytes of a page", low=1)
@@ -299,8 +300,6 @@ def metrics() -> dict[str, Metric]:
     }
 
 
-LISTS = (*text.LISTS, *paragraph.LISTS)
-"""The keys that name lists of words."""
 BY_PATH = (*LISTS, text.PERPLEXITY_MODEL, image.QUALITY_MODEL, image.CLIP_MODEL, gain.SCORES, BENCHMARKS)
 """The keys of lists, models and scores that a recipe names by path."""
 PAGES_JUDGED = tuple(rule for rule in PAGES if rule.fails is not None)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from filters.rule import Key
-from filters.words import WordListError
+from filters.word_lists import WordListError
 
 FILE = Key("page.takedown", "", 'File of URLs, hosts and sha256 sums to leave out, one per line; none: ""')
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from filters import repetition
 from filters.rule import Key, Metric, Rule
-from filters.words import Words, codes, languages, plain_words, punctuation, special, word_list, words_of
+from filters.word_lists import COMMON_WORDS, FLAGGED_WORDS, SPAM_WORDS, STOP_WORDS, UNKNOWN, languages, word_list
+from filters.words import STOPS, THAI_LAO, Words, codes, plain_words, punctuation, special, words_of
 
 WORDS = (0, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000)
 LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
@@ -20,14 +21,21 @@ SHARES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1)
 PLACEHOLDER = re.compile(r"\blorem\s+ipsum\s+dolor\b", re.I)
 PARAGRAPHS = re.compile(r"\n{2,}")
 LETTER = re.compile(r"[^\W\d_]")
-SENTENCE_END = re.compile(r"[.?!][\"'”’)]*(?:\s|$)")
+SENTENCE_END = re.compile(rf"[.?!][\"'”’)]*(?:\s|$)|[{STOPS[3:]}]+")
 BULLETS = ("•", "-")
 ELLIPSES = ("…", "...")
-TERMINAL = (".", "?", "!", '"', "'", "”", "。", "？", "！", "।", "؟", "۔")
+TERMINAL = (*STOPS, '"', "'", "”", "」", "』")
 """Characters that end a sentence: C4's, and those of other scripts."""
 SHORT_LINE = 30
 NOT_MEASURED = -1.0
 """The share of listed words if the recipe names no list, or none for the language."""
+SHARES_OF_LISTS = {
+    "stop_words": STOP_WORDS,
+    "flagged_words": FLAGGED_WORDS,
+    "common_words": COMMON_WORDS,
+    "spam_words": SPAM_WORDS,
+}
+"""The keys that name lists of words, by the metric of their share."""
 
 METRICS = (
     Metric("words", pa.int32(), "words", WORDS),
@@ -69,13 +77,9 @@ MASSIVE_TEXT = "MassiveText (Rae et al. 2021, arXiv 2112.11446), A.1.1"
 C4 = "C4 (Raffel et al. 2020, arXiv 1910.10683), 2.2"
 FINE_WEB = "FineWeb (Penedo et al. 2024, arXiv 2406.17557), 3.6"
 OBELICS = "OBELICS (Laurençon et al. 2023, arXiv 2306.16527), A.1"
-STOP_WORDS = Key("text.stop_words", "", 'List of stop words: "packaged", or a text file of English ones; none: ""')
-FLAGGED_WORDS = Key("text.flagged_words", "", 'Text file of flagged English words; none: ""')
-COMMON_WORDS = Key("text.common_words", "", 'Text file of common English words; none: ""')
 PERPLEXITY_MODEL = Key("text.perplexity_model", "", 'Path of a KenLM model, a GGUF file or a causal LM; none: ""')
 PERPLEXITY = Metric("perplexity", pa.float64(), "perplexity of the text as extracted, by the recipe's model",
                     (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000))  # fmt: skip
-LISTS = (STOP_WORDS, FLAGGED_WORDS, COMMON_WORDS)
 
 
 def more(share: Any, most: float) -> Any:
@@ -296,11 +300,12 @@ def measure(
 
     Lines and symbols of its `listings` do not count: programs repeat themselves. `lists` holds the values of the keys
     `LISTS`; without one its metric is not measured."""
+    words = words_of(text)
     measured = {
-        **gopher(text, words_of(text), listings, language),
-        "sentences": len(SENTENCE_END.findall(text)),
+        **gopher(text, words, listings, language),
+        "sentences": _sentences(text, words),
         "braces": "{" in text,
-        **obelics(text, language, lists or {}),
+        **obelics(text, words, language, lists or {}),
         "placeholder": "ipsum" in text.lower() and PLACEHOLDER.search(text) is not None,
     }
     return {metric.name: _rounded(measured[metric.name]) for metric in METRICS}
@@ -313,7 +318,7 @@ def gopher(text: str, words: Words, listings: Sequence[str] = (), language: str 
         spaced = []
     total = max(1, len(spaced))
     without = sum(LETTER.search(word) is None for word in spaced if not word.isalpha())
-    known = languages().get(language)
+    few = languages().get(language, UNKNOWN).few if words.judged else None
     return {
         "words": count,
         "characters": len(text),
@@ -321,10 +326,23 @@ def gopher(text: str, words: Words, listings: Sequence[str] = (), language: str 
         "hashes": _per(_outside(text, listings, lambda part: part.count("#")), count),
         "ellipses": _per(_outside(text, listings, lambda part: part.count("…") + part.count("...")), count),
         "alphabetic_words": 1 - without / total,
-        "few_words": len(known.few.intersection(map(str.lower, spaced))) if known else -1,
+        "few_words": len(few.intersection(map(str.lower, spaced))) if few else -1,
         **_lines(text, listings, len(spaced)),
         **repetition.word_ngrams(spaced, len(text)),
     }
+
+
+def _sentences(text: str, words: Words) -> int:
+    """Ends of sentences; Thai and Lao mark none."""
+    unmarked = not words.judged and THAI_LAO.search(text) is not None
+    return int(NOT_MEASURED) if unmarked else len(SENTENCE_END.findall(text))
+
+
+def ends(text: str) -> bool:
+    """Whether a line or paragraph may be the end of a sentence: it ends with a mark, but no ellipsis (C4's code), or in
+    Thai or Lao, which have no such mark."""
+    text = text.rstrip()
+    return (text.endswith(TERMINAL) and not text.endswith(ELLIPSES)) or THAI_LAO.match(text[-1:]) is not None
 
 
 def _rounded(value: Any) -> Any:
@@ -354,7 +372,7 @@ def _lines(text: str, listings: Sequence[str], words: int) -> dict[str, float]:
         "duplicate_line_characters": _again(counts) / characters,
         "duplicate_paragraphs": (paragraphs.total() - len(paragraphs)) / paragraphs.total(),
         "duplicate_paragraph_characters": _again(paragraphs) / characters,
-        "terminal_lines": sum(line.endswith(TERMINAL) for line in lines) / total,
+        "terminal_lines": sum(map(ends, lines)) / total,
         "short_lines": sum(len(line) <= SHORT_LINE for line in lines) / total,
         "newlines": _per(text.count("\n"), words),
     }
@@ -365,21 +383,28 @@ def _again(counts: Counter[str]) -> int:
     return sum(len(item) * (count - 1) for item, count in counts.items() if count > 1)
 
 
-def obelics(text: str, language: str, lists: Mapping[str, str], shortest: int = 0) -> dict[str, float]:
-    """OBELICS' metrics of a text or a paragraph. Under `shortest` words and marks, the share of punctuation is 1."""
-    words, characters = plain_words(text), codes(text)
-    marks, tokens = punctuation(characters)
-    known, counts = languages().get(language), Counter(words)
-    shares = {key.name: listed(counts, lists.get(key.name, ""), language) for key in LISTS}
-    return {
-        "plain_words": len(words),
+def obelics(text: str, words: Words, language: str, lists: Mapping[str, str], shortest: int = 0) -> dict[str, float]:
+    """OBELICS' metrics of a text or a paragraph and its words. Under `shortest` words and marks, the share of
+    punctuation is 1. If most words are not `judged`, what is counted by words or the marks between them passes."""
+    characters, known = codes(text), languages().get(language, UNKNOWN)
+    found = {
+        "plain_words": words.number,
         "character_repetition": repetition.character_repetition(characters),
-        "word_repetition": repetition.repeated_ngrams(repetition.hashes(words), 5),
-        "special_characters": float(special(characters).mean()) if text else 0.0,
+        "word_repetition": 0.0,
+        "special_characters": float(special(characters).mean()) * known.special_factor if text else 0.0,
+        "punctuation": 1.0,
+    } | dict.fromkeys(SHARES_OF_LISTS, NOT_MEASURED)
+    if not words.judged:
+        return found
+    plain = plain_words(text)
+    marks, tokens = punctuation(characters)
+    counts = Counter(plain)
+    found |= {name: listed(counts, lists.get(key.name, ""), language) for name, key in SHARES_OF_LISTS.items()}
+    return found | {
+        "plain_words": len(plain),
+        "word_repetition": repetition.repeated_ngrams(repetition.hashes(plain), 5),
         "punctuation": 1.0 if tokens < shortest else _per(marks, tokens),
-        "stop_words": shares[STOP_WORDS.name] * (known.factor if known and shares[STOP_WORDS.name] > 0 else 1.0),
-        "flagged_words": shares[FLAGGED_WORDS.name],
-        "common_words": shares[COMMON_WORDS.name],
+        "stop_words": found["stop_words"] * (known.stop_words_factor if found["stop_words"] > 0 else 1.0),
     }
 
 

@@ -1,31 +1,37 @@
-"""Words of a text: how texts are cut into words, and lists of words."""
+"""Words of a text, and its marks, in every script."""
 
 import re
 import string
-import tomllib
 import unicodedata
-from collections.abc import Mapping
 from functools import cache
-from hashlib import sha256
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-# Scripts written without spaces: each Han or Kana character counts as a word; in Thai, Lao, Khmer and Myanmar a word
-# has about four characters.
-HAN_KANA = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-SOUTH_EAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+# Scripts written without spaces: each Han or Kana character counts as a word; in Thai, Lao, Tibetan, Myanmar and Khmer
+# a word has about four characters.
+HAN_KANA = "\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U000323af"
+SOUTH_EAST_ASIAN = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\uaa60-\uaa7f"
 HAN = re.compile(f"[{HAN_KANA}]")
 SEA = re.compile(f"[{SOUTH_EAST_ASIAN}]{{1,4}}")
 SPACELESS = re.compile(f"[{HAN_KANA}{SOUTH_EAST_ASIAN}]")
 WORD = re.compile(r"\w+")
-SPACED_WORD = re.compile(rf"[^\W{HAN_KANA}{SOUTH_EAST_ASIAN}]+")
-MARKS = np.array(list(map(ord, ",;:?!.")), np.uint32)
+OTHER_SCRIPTS = re.compile(
+    "[\u00ad\u0300-\u1fff\u200c\u200d\u3005-\uabff\uf900-\ufaff\uff66-\uff9f\U00010000-\U0010ffff]"
+)
+"""Where words may have combining marks, or no spaces between them."""
+JOINERS = "\u00ad\u200c\u200d"
+"""Characters of no width inside a word: a soft hyphen, and those of Persian and of Indian scripts."""
+TSHEG = "\u0f0b"
+"""Stands between the syllables of a Tibetan word."""
+COMMAS = ",;:、，；：،؛՝፣፤፥၊៖"
+STOPS = ".?!。．？！｡؟۔।॥։።፧။។៕།༎"
+THAI_LAO = re.compile("[\u0e00-\u0eff]")
+"""Scripts without marks between sentences."""
+MARKS = np.array(list(map(ord, COMMAS + STOPS)), np.uint32)
+"""The marks , ; : ? ! . of OBELICS, and those of other scripts."""
 EDGES = string.punctuation + string.digits + "’“”‘–—…•·«»"
 """The characters that most often stand at the ends of words."""
-PACKAGED = "packaged"
-LANGUAGES = Path(__file__).parent / "languages.toml"
 
 
 class Words(NamedTuple):
@@ -41,12 +47,24 @@ class Words(NamedTuple):
 
 
 def words_of(text: str) -> Words:
-    """Runs of letters and digits, each Han or Kana character, and every four characters of South-East Asian scripts."""
-    if SPACELESS.search(text) is None:
+    """Runs of letters and digits with their combining marks, each Han or Kana character, and every four characters of
+    South-East Asian scripts."""
+    if OTHER_SCRIPTS.search(text) is None:
         spaced = WORD.findall(text)
         return Words(len(spaced), spaced)
-    spaced = SPACED_WORD.findall(text)
+    spaced = _marked_word().findall(text)
+    if SPACELESS.search(text) is None:
+        return Words(len(spaced), spaced)
     return Words(len(spaced) + len(HAN.findall(text)) + len(SEA.findall(text)), spaced)
+
+
+@cache
+def _marked_word() -> re.Pattern[str]:
+    """A word of a script with spaces; combining marks such as the vowels of Hindi are no letters to Python."""
+    letter = rf"[^\W{HAN_KANA}{SOUTH_EAST_ASIAN}]"
+    characters = map(chr, range(0x300, 0x1F000))
+    marks = [c for c in characters if unicodedata.category(c)[0] == "M" and SPACELESS.match(c) is None]
+    return re.compile(f"{letter}+(?:[{''.join(marks)}{JOINERS}]+{letter}*)*")
 
 
 def plain_words(text: str) -> list[str]:
@@ -83,6 +101,7 @@ def _classes() -> tuple[np.ndarray, np.ndarray]:
     characters = list(map(chr, range(0x20000)))
     kinds = map(unicodedata.category, characters)
     special = np.fromiter((kind[0] not in "LM" for kind in kinds), bool, len(characters))
+    special[ord(TSHEG)] = False
     word = np.fromiter((c.isalnum() or c in "_'" for c in characters), bool, len(characters))
     return special, word
 
@@ -93,7 +112,7 @@ def special(characters: np.ndarray) -> np.ndarray:
 
 
 def punctuation(characters: np.ndarray) -> tuple[int, int]:
-    """The number of marks , ; : ? ! . among code points (n), and of marks and words, where ' is part of a word."""
+    """The number of MARKS among code points (n), and of marks and words, where ' is part of a word."""
     inside = _looked_up(_classes()[1], characters)
     words = int(inside[:1].sum() + (inside[1:] > inside[:-1]).sum())
     marks = int(np.isin(characters, MARKS).sum())
@@ -104,55 +123,3 @@ def _looked_up(table: np.ndarray, characters: np.ndarray) -> np.ndarray:
     # later planes hold rare Han characters; their letters are no word of English
     beyond = characters >= len(table)
     return table[np.where(beyond, ord("\u4e00"), characters)] if beyond.any() else table[characters]
-
-
-class Language(NamedTuple):
-    """What rules know of a language (languages.toml): the few words that nearly every text has, its function words, and
-    the factor that makes their share comparable with that of English."""
-
-    few: frozenset[str]
-    stop_words: frozenset[str]
-    factor: float
-
-
-@cache
-def languages() -> Mapping[str, Language]:
-    """The languages of languages.toml, by ISO 639-1 code."""
-    found = tomllib.loads(LANGUAGES.read_text("utf-8"))
-    return {
-        code: Language(frozenset(of["few"].split()), frozenset(of["stop_words"].split()), of["factor"])
-        for code, of in found.items()
-    }
-
-
-class WordListError(ValueError):
-    """A recipe names a list of words that cannot be read."""
-
-
-@cache
-def word_list(name: str, language: str) -> frozenset[str]:
-    """The words of a list that a recipe names: `packaged` for the stop words of languages.toml, or a text file of
-    English words. Empty if the list does not cover the language.
-
-    Raises WordListError if it cannot be read."""
-    if name == PACKAGED:
-        known = languages().get(language)
-        return known.stop_words if known else frozenset()
-    if language != "en":
-        return frozenset()
-    try:
-        return frozenset(Path(name).read_text("utf-8").lower().split())
-    except OSError as error:
-        raise WordListError(f"word list {name}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise WordListError(f"word list {name} is not UTF-8 text") from None
-
-
-def list_digest(name: str) -> str:
-    """sha256 (hex) of the list that a recipe names; "" without one. Raises WordListError if it cannot be read."""
-    if not name:
-        return ""
-    try:
-        return sha256((LANGUAGES if name == PACKAGED else Path(name)).read_bytes()).hexdigest()
-    except OSError as error:
-        raise WordListError(f"list {name}: {error.strerror}") from None

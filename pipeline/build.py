@@ -8,7 +8,7 @@ from pathlib import Path
 from dedup import benchmarks
 from filters import gain
 from filters.takedown import FILE
-from filters.words import list_digest
+from filters.word_lists import file_digest
 from pipeline.claim import claim, note, nothing_left
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.progress import Progress
@@ -45,7 +45,7 @@ from shards.store import RemotePath
 
 
 def _taken_down(b: Build) -> str:
-    return list_digest(b.recipe.values()[FILE.name])
+    return file_digest(b.recipe.values()[FILE.name])
 
 
 # fmt: off

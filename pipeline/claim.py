@@ -11,11 +11,10 @@ from pathlib import Path
 import pipeline.recipe as recipes
 from dedup import benchmarks, grams
 from dedup.benchmarks import BenchmarkError
-from filters import gain, takedown
+from filters import gain, takedown, word_lists
 from filters.models import ModelError
-from filters.rules import LISTS
 from filters.scorers import check
-from filters.words import WordListError, list_digest
+from filters.word_lists import WordListError
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
 from pipeline.json_files import read_json, write_json
@@ -65,8 +64,7 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
         check(recipe.values())
         benchmarks.digest(recipe.image.benchmarks, recipe.image.benchmarks_keep)
         grams.digest(recipe.page.benchmarks)
-        for key in LISTS:
-            list_digest(recipe.values()[key.name])
+        word_lists.check(recipe.values())
         if recipe.page.takedown:
             takedown.read(recipe.page.takedown)
         if recipe.image_text.scores:

@@ -21,8 +21,8 @@ from pydantic_core import ErrorDetails
 
 from filters import paragraph
 from filters.rule import Key
-from filters.rules import LISTS
 from filters.rules import keys as rule_keys
+from filters.word_lists import LISTS
 from pipeline.errors import BuildError
 from shards.store import is_address, located
 

@@ -43,6 +43,22 @@ image and the three sentences before and after it; with `image.placement = "clip
 of the page, and each image is placed before the sentence that bipartite assignment gives it (surplus images before the
 most similar one). Without a model, images stay where the page has them.
 
+Lists of words are files, or come with packages:
+
+| key | what it takes |
+|---|---|
+| `text.stop_words` | `packaged`: ours for English, jusText's (BSD) for 24 other languages |
+| `text.flagged_words` | `glin-profanity` (MIT, `pip install 'openm3w[lists]'`): 14 languages |
+| `text.common_words` | `wordfreq` (its data CC-BY-SA 4.0, `pip install 'openm3w[lists]'`): the 100,000 of English |
+| these, and `paragraph.spam_words` | a text file of English words, or a folder with one per language, as `de.txt` |
+
+A language without a list is not judged by it; neither are scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer,
+Burmese, Tibetan) by any rule on words or on the marks between them, except for their number: each Han or Kana character
+counts as a word, and so do four characters of the others. In other languages than English the shares of stop words
+and, in Korean, Vietnamese and Chinese, of characters that are no letters, are multiplied by factors of
+`filters/languages.toml`, so that thresholds for English apply. `paragraph.policy` judges English only, and
+`paragraph.terminal` no Thai and Lao, which have no full stop. Minimum numbers of sentences do not apply to them either.
+
 `page.licences = ["creativecommons.org/licenses/by/"]` keeps pages that name such a licence, and drops those that name
 none. A page's licence is not always that of its images.
 

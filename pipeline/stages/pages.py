@@ -9,8 +9,7 @@ from typing import Any
 
 from filters import consent, paragraph, personal
 from filters.language import identify
-from filters.rules import LISTS
-from filters.words import list_digest
+from filters.word_lists import LISTS, list_digest
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
 from pipeline.engine.run import EachTask

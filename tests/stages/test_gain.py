@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from filters import gain, rules
-from filters.words import WordListError
+from filters.word_lists import WordListError
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel

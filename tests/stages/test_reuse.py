@@ -12,7 +12,7 @@ import pytest
 
 from filters.image import LOOKS
 from filters.takedown import listed, read
-from filters.words import WordListError
+from filters.word_lists import WordListError
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
