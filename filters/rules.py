@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from filters import gain, image, paragraph, personal, takedown, text
 from filters.image import MOST_IMAGES, PAGE_DROPPED, TOO_MANY_IMAGES
+from filters.language import IDENTIFIER
 from filters.rule import Key, Level, Metric, Rule
 from filters.text import MASSIVE_TEXT, OBELICS, SHARES
 from filters.word_lists import LISTS
@@ -130,6 +131,7 @@ PAGES = (
         fails=lambda language, score, kept, least: (
             (score < least) | (~np.asarray(pc.is_in(language, pa.array(kept, pa.string()))) if kept else False)
         ),
+        model=IDENTIFIER,
         source=f"{OBELICS}, with fastText; {MASSIVE_TEXT}",
     ),
     *text.RULES,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pipeline.recipe as recipes
 from dedup import benchmarks, grams
 from dedup.benchmarks import BenchmarkError
-from filters import gain, takedown, word_lists
+from filters import gain, language, takedown, word_lists
 from filters.models import ModelError
 from filters.scorers import check
 from filters.word_lists import WordListError
@@ -62,6 +62,7 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
     CHANGEABLE ones, or if a model, a word list or an earlier corpus named by the recipe is missing."""
     try:
         check(recipe.values())
+        language.check(recipe.text.identifier)
         benchmarks.digest(recipe.image.benchmarks, recipe.image.benchmarks_keep)
         grams.digest(recipe.page.benchmarks)
         word_lists.check(recipe.values())

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from filters import paragraph
+from filters.language import IDENTIFIER
 from filters.rule import Key
 from filters.rules import keys as rule_keys
 from filters.word_lists import LISTS
@@ -27,7 +28,8 @@ from pipeline.errors import BuildError
 from shards.store import is_address, located
 
 PRESETS = Path(__file__).parent / "recipes"
-EXTRACTION = ("limits.", "extract.", "personal.", "image.max_bytes", "image.max_pixels", *(key.name for key in LISTS))
+EXTRACTION = ("limits.", "extract.", "personal.", "image.max_bytes", "image.max_pixels", IDENTIFIER.name,
+              *(key.name for key in LISTS))  # fmt: skip
 """Keys, or their sections, that change what a build reads from pages."""
 
 

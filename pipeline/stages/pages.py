@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
+from importlib.metadata import version
 from typing import Any
 
 from filters import consent, paragraph, personal
-from filters.language import identify
+from filters.language import IDENTIFIER, identify
 from filters.word_lists import LISTS, list_digest
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
@@ -192,7 +193,7 @@ def _content(document: Document, values: dict[str, Any]) -> dict[str, Any]:
     """Content and metrics of a page, as columns of work/pages."""
     nodes = document.nodes
     texts = [node.text if isinstance(node, Text) else None for node in nodes]
-    language, score = identify(whole(texts))
+    language, score = identify(whole(texts), values[IDENTIFIER.name])
     language = language or document.metadata.language.partition("-")[0].lower()
     return {
         "texts": texts,
@@ -218,4 +219,5 @@ def reads(build: Build) -> list[Any]:
         [recipe.image.max_bytes, recipe.image.max_pixels],
         [[key.name, list_digest(values[key.name])] for key in LISTS],
         [paragraph.active(values), recipe.personal.mask],
+        *([[name, version(name)]] if (name := values[IDENTIFIER.name]) != IDENTIFIER.default else []),
     ]

@@ -15,7 +15,7 @@ from filters.words import words_of
 from pipeline.claim import may_claim
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.errors import BuildError
-from pipeline.recipe import load
+from pipeline.recipe import load, read_again
 
 # the Universal Declaration of Human Rights, articles 1 to 5
 SPACELESS = {
@@ -154,6 +154,15 @@ def test_a_folder_of_lists(tmp_path: Path) -> None:
     before = word_lists.list_digest(str(folder))
     (folder / "fr.txt").write_text("égal")
     assert word_lists.list_digest(str(folder)) != before
+
+
+def test_an_identifier_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load("web", ["text.identifier=pycld2"])
+    assert may_claim(CorpusDirectory(tmp_path / "corpus"), recipe, []) == []
+    assert read_again(load("web"), recipe) == ["text.identifier"]
+    monkeypatch.setattr("filters.language.find_spec", lambda name: None)
+    with pytest.raises(BuildError, match=r"^text.identifier needs pycld2.*: pip install 'openm3w\[cld2\]'$"):
+        may_claim(CorpusDirectory(tmp_path / "corpus"), recipe, [])
 
 
 def test_lists_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,14 @@ def test_language() -> None:
     assert identify("hm") == ("", 0.0)
 
 
+def test_language_by_pycld2() -> None:
+    code, share = identify("Der schnelle braune Fuchs springt über den faulen Hund und schläft.", "pycld2")
+    assert code == "de" and 0.9 < share < 1
+    assert identify("שלום עולם זה טקסט בעברית שנכתב כאן", "pycld2")[0] == "he"
+    assert identify("写真を見てください。\x00\ud800\x7f とてもきれいな花", "pycld2")[0] == "ja"
+    assert identify("hm hm hm hm hm hm hm hm", "pycld2") == ("", 0.0)
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
