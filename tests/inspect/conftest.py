@@ -34,20 +34,25 @@ def _document(row: dict[str, Any]) -> None:
     row["metadata"]["title"] = HOSTILE
     row["texts"] = [text and HOSTILE + text for text in row["texts"]]
     for image in filter(None, row["images"]):
-        image["alt"] = HOSTILE
+        image |= {"alt": HOSTILE, "licence": HOSTILE, "author": HOSTILE}
 
 
 def _window(row: dict[str, Any]) -> None:
     row["url"] = URL
     row["text"] = HOSTILE + row["text"]
     for image in row["image_metadata"]:
-        image["alt"] = HOSTILE
+        image |= {"alt": HOSTILE, "licence": HOSTILE, "author": HOSTILE}
 
 
 def _dropped(row: dict[str, Any]) -> None:
     row["url"] = URL
     if "detail" in row:
         row["detail"] = HOSTILE
+    if "metadata" in row:  # a page as extracted
+        row["metadata"] = row["metadata"] and row["metadata"] | {"title": HOSTILE, "licence": HOSTILE}
+        row["texts"] = [text and HOSTILE + text for text in row["texts"] or ()]
+        for image in filter(None, row["images"] or ()):
+            image |= {"alt": HOSTILE, "licence": HOSTILE, "author": HOSTILE}
 
 
 @pytest.fixture(scope="session")

@@ -93,9 +93,13 @@ def test_two_corpora_side_by_side(small_corpus: Path, undisturbed: Path, tmp_pat
             assert counts[row["rule"]] == [row["count"], there.get(row["rule"], 0)]
     tags = Tags(page).found
     assert not {"script", "link", "iframe"} & {tag for tag, _ in tags}
-    shown = browser.new_page(viewport={"width": 420, "height": 900})
+    shown = browser.new_page(viewport={"width": 320, "height": 900})
     shown.goto((tmp_path / "beside.html").as_uri())
-    assert shown.evaluate("document.documentElement.scrollWidth") <= 420
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 320
+    # nor does a number run into the next one
+    assert shown.evaluate(
+        "[...document.querySelectorAll('.compared td')].every(td => td.scrollWidth <= td.clientWidth)"
+    )
     shown.close()
     write_beside(one, one, tmp_path / "same.html")
     same = (tmp_path / "same.html").read_text().split("Windows of the same pages")[1]
@@ -156,6 +160,21 @@ def test_the_browser_shows_every_picture_in_order_and_asks_for_nothing(
         for kind in (["text"] * len(node.text.split("\n\n")) if isinstance(node, Text) else ["image"])
     ]
     assert shown == kinds and "image" in kinds
+    page.close()
+
+
+def test_a_hostile_corpus_beside_another_is_text(
+    hostile_corpus: Path, small_corpus: Path, tmp_path: Path, browser: Any
+) -> None:
+    path = tmp_path / "beside.html"
+    write_beside(open_corpus(hostile_corpus), open_corpus(small_corpus), path)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in Tags(path.read_text()).found}
+    page = browser.new_page(viewport={"width": 420, "height": 800})
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.goto(path.as_uri())
+    assert page.title() != "taken" and wrong == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
     page.close()
 
 

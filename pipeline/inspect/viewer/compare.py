@@ -51,6 +51,8 @@ def nodes_of(
                 "width": image["width"] or "?",
                 "height": image["height"] or "?",
                 "note": "",
+                "licence": image.get("licence"),
+                "author": image.get("author"),
                 "detail": "",
                 "windows": [],
             }

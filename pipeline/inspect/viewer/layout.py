@@ -76,14 +76,12 @@ class Layout:
     @staticmethod
     def _stored(image: dict[str, Any]) -> dict[str, Any]:
         content = image["sha256"].hex()[:32]
-        return shown_image(image, f"/picture/{content}") | {"content": content}
+        stated = {name: image.get(name) for name in ("licence", "author")}
+        return shown_image(image, f"/picture/{content}") | {"content": content} | stated
 
     def _shown_window(self, row: dict[str, Any], tokens: bool = False) -> dict[str, Any]:
         """A window with its images between pieces of text."""
-        images = [
-            shown_image(image, f"/picture/{image['sha256'].hex()[:32]}") | {"content": image["sha256"].hex()[:32]}
-            for image in row["image_metadata"]
-        ]
+        images = [self._stored(image) for image in row["image_metadata"]]
         tokenizer = self.library.tokenizer if tokens else None
         parts = segments(row) if tokenizer is None else pieces(row, tokenizer)
         return row | {"images": images, "parts": parts, "tokens": len(row["input_ids"]), "by_token": tokens}

@@ -16,10 +16,12 @@ from pipeline.inspect.viewer.items import Items
 from pipeline.inspect.viewer.layout import DOCUMENTS, DROPPED, HERE, IMAGES, WINDOWS, Answer, given, link_to, number
 from pipeline.inspect.viewer.queries import Filter
 
-THUMBS = 6
+THUMBS, GLIMPSE = 6, 12
 START = 300
 LEVELS = ("pages", "paragraphs", "images", "tokens", "document_images", "windows", "records")
 """Levels of the funnel whose dropped items are listed."""
+UNITS = {"pages": "page", "paragraphs": "paragraph", "images": "image", "tokens": "token", "document_images": "image",
+         "windows": "window", "records": "record"}  # fmt: skip
 STATIC = {"view.css": "text/css; charset=utf-8", "view.js": "text/javascript; charset=utf-8",
           "icon.svg": "image/svg+xml"}  # fmt: skip
 FILES = {"view.css": ("../style.css", "view.css")}
@@ -78,7 +80,14 @@ class Pages(Items):
              "/windows?split=validation"),
             ("stored images", sum(entry.rows for entry in corpus.files("images", ".tar")), "/images"),
         ]  # fmt: skip
-        return self._page("home.html", "corpus", counts=counts, missing=self.inputs.missing, built=self._built())
+        return self._page(
+            "home.html",
+            "corpus",
+            counts=counts,
+            missing=self.inputs.missing,
+            built=self._built(),
+            glimpse=[(doc_id, self._stored(image)) for doc_id, image in self.library.glimpse(GLIMPSE)],
+        )
 
     def _built(self) -> list[tuple[str, str]]:
         corpus = self.library.corpus
@@ -109,13 +118,16 @@ class Pages(Items):
         kept = self.library.contents("documents", places, "texts, images")
         dropped = [(row["part"], row["row"]) for row in rows if row["rule"] is not None and row["doc_id"]]
         others = self.library.contents("pages", dropped, "texts")
+        survivors = self.library.titles([row["survivor"] for row in rows if row["survivor"]])
         listed = []
         for row in rows:
             is_kept = row["rule"] is None
             content = kept[row["part"], row["document"]] if is_kept else others.get((row["part"], row["row"]), {})
             texts = [text for text in content.get("texts") or () if text]
             thumbs = [self._stored(image) for image in content.get("images") or () if image][:THUMBS]
-            listed.append(row | {"start": _excerpt(texts, words), "thumbs": thumbs})
+            listed.append(
+                row | {"start": _excerpt(texts, words), "thumbs": thumbs, "kept": survivors.get(row["survivor"])}
+            )
         return listed
 
     def _windows(self, query: dict[str, str]) -> Answer:
@@ -164,6 +176,10 @@ class Pages(Items):
             title=rule or "dropped",
             groups=[(TITLES[name][0], name, rows) for name, rows in groups],
             kind=kind,
+            unit=UNITS[level or "pages"],
+            dropped=next(
+                (row["count"] for name, rows in groups for row in rows if (name, row["rule"]) == (level, rule)), 0
+            ),
             items=self._listed(found.rows) if kind == "pages" else found.rows,
             level=level,
         )

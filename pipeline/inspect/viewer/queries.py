@@ -168,6 +168,13 @@ class Library(DroppedItems):
             raise LookupError(table)
         return str(rows[0]["id"])
 
+    def glimpse(self, count: int) -> list[tuple[str, dict[str, Any]]]:
+        """The first image of some documents of the first files, with their doc_ids; without a table."""
+        entries = self.entries("documents")[:count]
+        files = self.files(entries, numbered=False)
+        rows = self.rows(f"SELECT doc_id, images FROM {files} LIMIT ?", [count]) if entries else []
+        return [(row["doc_id"], image) for row in rows if (image := next(filter(None, row["images"]), None))]
+
     @lru_cache(64)  # noqa: B019  one library per process
     def document(self, part: int, row: int) -> dict[str, Any]:
         """A row of documents/."""

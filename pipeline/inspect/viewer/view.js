@@ -32,6 +32,12 @@ function kind() {
   return { window: "window", windows: "window", image: "image", images: "image" }[place] ?? "document";
 }
 
+// A long pane opens where the window begins, and the list of rules at the chosen one.
+for (const place of document.querySelectorAll(".at-window .node.in, .rules .current")) {
+  const box = place.closest(".pane, aside");
+  box.scrollTop += place.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight / 4;
+}
+
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, select, textarea");
   if (typing && event.key === "Escape") event.target.blur();
