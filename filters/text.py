@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from filters import repetition
 from filters.rule import Key, Metric, Rule
-from filters.word_lists import COMMON_WORDS, FLAGGED_WORDS, SPAM_WORDS, STOP_WORDS, UNKNOWN, languages, word_list
-from filters.words import STOPS, THAI_LAO, Words, codes, plain_words, punctuation, special, words_of
+from filters.word_lists import COMMON_WORDS, FLAGGED_WORDS, SPAM_WORDS, STOP_WORDS, UNKNOWN, hashed_list, languages
+from filters.words import STOPS, THAI_LAO, Words, codes, kinds, plain_words, punctuation, special, words_of
 
 WORDS = (0, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000)
 LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
@@ -387,30 +388,32 @@ def obelics(text: str, words: Words, language: str, lists: Mapping[str, str], sh
     """OBELICS' metrics of a text or a paragraph and its words. Under `shortest` words and marks, the share of
     punctuation is 1. If most words are not `judged`, what is counted by words or the marks between them passes."""
     characters, known = codes(text), languages().get(language, UNKNOWN)
+    found_kinds = kinds(characters)
     found = {
         "plain_words": words.number,
         "character_repetition": repetition.character_repetition(characters),
         "word_repetition": 0.0,
-        "special_characters": float(special(characters).mean()) * known.special_factor if text else 0.0,
+        "special_characters": special(found_kinds) * known.special_factor,
         "punctuation": 1.0,
     } | dict.fromkeys(SHARES_OF_LISTS, NOT_MEASURED)
     if not words.judged:
         return found
     plain = plain_words(text)
-    marks, tokens = punctuation(characters)
-    counts = Counter(plain)
-    found |= {name: listed(counts, lists.get(key.name, ""), language) for name, key in SHARES_OF_LISTS.items()}
+    marks, tokens = punctuation(found_kinds)
+    ordered = np.sort(plain)
+    found |= {name: listed(ordered, lists.get(key.name, ""), language) for name, key in SHARES_OF_LISTS.items()}
     return found | {
         "plain_words": len(plain),
-        "word_repetition": repetition.repeated_ngrams(repetition.hashes(plain), 5),
+        "word_repetition": repetition.repeated_ngrams(plain, 5),
         "punctuation": 1.0 if tokens < shortest else _per(marks, tokens),
         "stop_words": found["stop_words"] * (known.stop_words_factor if found["stop_words"] > 0 else 1.0),
     }
 
 
-def listed(words: Counter[str], name: str, language: str) -> float:
-    """The share of words that are in a list; NOT_MEASURED without a list for the language."""
-    known = word_list(name, language) if name else frozenset[str]()
-    if not known:
+def listed(words: np.ndarray, name: str, language: str) -> float:
+    """The share of plain words (n hashes, sorted) that are in a list; NOT_MEASURED without a list for the language."""
+    known = hashed_list(name, language) if name else np.zeros(0, np.uint64)
+    if not len(known):
         return NOT_MEASURED
-    return _per(sum(words[word] for word in known.intersection(words)), words.total())
+    places = np.minimum(np.searchsorted(known, words), len(known) - 1)
+    return _per(int(np.count_nonzero(known[places] == words)), len(words))

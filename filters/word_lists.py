@@ -10,7 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from filters.rule import Key
+from filters.words import LETTER, codes, kinds, plain_words
 
 LANGUAGES = Path(__file__).parent / "languages.toml"
 COMMON = 100_000
@@ -122,6 +125,15 @@ def word_list(name: str, language: str) -> frozenset[str]:
         return frozenset(word.lower() for word in PACKAGED[name].words(language))
     file = _files(name).get(language)
     return _read(file) if file else frozenset()
+
+
+@cache
+def hashed_list(name: str, language: str) -> np.ndarray:
+    """The hashes (n, uint64, sorted) of the words of a list that can be plain words. Raises like `word_list`."""
+    words = sorted(word for word in word_list(name, language) if len(word.split()) == 1)
+    ends = [kinds(codes("".join(word[end] for word in words))) for end in (0, -1)]
+    plain = np.flatnonzero(ends[0] & ends[1] & LETTER)
+    return np.sort(plain_words(" ".join(words[place] for place in plain)))
 
 
 def _files(name: str) -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """Words of a text, and its marks, in every script."""
 
 import re
-import string
 import unicodedata
 from functools import cache
 from typing import NamedTuple
@@ -28,10 +27,12 @@ COMMAS = ",;:、，；：،؛՝፣፤፥၊៖"
 STOPS = ".?!。．？！｡؟۔।॥։።፧။។៕།༎"
 THAI_LAO = re.compile("[\u0e00-\u0eff]")
 """Scripts without marks between sentences."""
-MARKS = np.array(list(map(ord, COMMAS + STOPS)), np.uint32)
-"""The marks , ; : ? ! . of OBELICS, and those of other scripts."""
-EDGES = string.punctuation + string.digits + "’“”‘–—…•·«»"
-"""The characters that most often stand at the ends of words."""
+SPACE, LETTER, WORD_PART, MARK = 1, 2, 4, 8
+"""What `kinds` tells of a character: white space; a letter, or a mark that belongs to one, such as the vowels of Hindi;
+a letter, digit, _ or '; one of COMMAS and STOPS, which are OBELICS' , ; : ? ! . and those of other scripts."""
+FACTOR = 0x9E3779B97F4A7C15
+MIXER = np.uint64(0xD6E8FEB86659FD93)
+POWERS = np.cumprod(np.full(1 << 12, FACTOR, np.uint64))
 
 
 class Words(NamedTuple):
@@ -67,59 +68,59 @@ def _marked_word() -> re.Pattern[str]:
     return re.compile(f"{letter}+(?:[{''.join(marks)}{JOINERS}]+{letter}*)*")
 
 
-def plain_words(text: str) -> list[str]:
-    """OBELICS' words: split at white space, in lower case, without marks and digits at both ends."""
-    words = [word if word.isalpha() else _stripped(word) for word in text.lower().split()]
-    return [word for word in words if word]
-
-
-def _stripped(word: str) -> str:
-    word = word.strip(EDGES)
-    if word and word[0].isalpha() and word[-1].isalpha():
-        return word
-    first, last = 0, len(word)
-    while first < last and not _is_letter(word[first]):
-        first += 1
-    while first < last and not _is_letter(word[last - 1]):
-        last -= 1
-    return word[first:last]
-
-
-def _is_letter(character: str) -> bool:
-    """A letter, or a mark that belongs to one, such as the vowels of Hindi."""
-    return character.isalpha() or (character > "\u02ff" and unicodedata.category(character)[0] == "M")
-
-
 def codes(text: str) -> np.ndarray:
     """The code points of a text (n, uint32)."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 @cache
-def _classes() -> tuple[np.ndarray, np.ndarray]:
-    """For each code point of the first two planes: whether it is special; whether it is part of a word or '."""
+def _table() -> np.ndarray:
+    """The kinds of the code points of the first two planes."""
     characters = list(map(chr, range(0x20000)))
-    kinds = map(unicodedata.category, characters)
-    special = np.fromiter((kind[0] not in "LM" for kind in kinds), bool, len(characters))
-    special[ord(TSHEG)] = False
-    word = np.fromiter((c.isalnum() or c in "_'" for c in characters), bool, len(characters))
-    return special, word
+    categories = list(map(unicodedata.category, characters))
+    letter = [kind[0] in "LM" or character == TSHEG for character, kind in zip(characters, categories, strict=True)]
+    found = np.array([character.isspace() for character in characters], np.uint8) * SPACE
+    found += np.array(letter, np.uint8) * LETTER
+    found += np.array([character.isalnum() or character in "_'" for character in characters], np.uint8) * WORD_PART
+    found[list(map(ord, COMMAS + STOPS))] += MARK
+    return found
 
 
-def special(characters: np.ndarray) -> np.ndarray:
-    """Whether each code point (n) is white space, a digit, a mark or a symbol: neither a letter nor part of one."""
-    return _looked_up(_classes()[0], characters)
+def kinds(characters: np.ndarray) -> np.ndarray:
+    """SPACE, LETTER, WORD_PART and MARK of code points (n, uint8)."""
+    table = _table()
+    # later planes hold rare Han characters; their letters are no word of English
+    beyond = characters >= len(table)
+    return table[np.where(beyond, ord("\u4e00"), characters) if beyond.any() else characters]
 
 
-def punctuation(characters: np.ndarray) -> tuple[int, int]:
-    """The number of MARKS among code points (n), and of marks and words, where ' is part of a word."""
-    inside = _looked_up(_classes()[1], characters)
-    words = int(inside[:1].sum() + (inside[1:] > inside[:-1]).sum())
-    marks = int(np.isin(characters, MARKS).sum())
+def special(kinds: np.ndarray) -> float:
+    """The share of characters (n kinds) that are white space, digits, marks or symbols: no letters."""
+    return 1 - int(np.count_nonzero(kinds & LETTER)) / len(kinds) if len(kinds) else 0.0
+
+
+def punctuation(kinds: np.ndarray) -> tuple[int, int]:
+    """The number of marks among characters (n kinds), and of marks and words, where ' is part of a word."""
+    inside = (kinds & WORD_PART).view(bool)
+    words = int(inside[:1].sum()) + int(np.count_nonzero(inside[1:] > inside[:-1]))
+    marks = int(np.count_nonzero(kinds & MARK))
     return marks, words + marks
 
 
-def _looked_up(table: np.ndarray, characters: np.ndarray) -> np.ndarray:
-    # later planes hold rare Han characters; their letters are no word of English
-    beyond = characters >= len(table)
-    return table[np.where(beyond, ord("\u4e00"), characters)] if beyond.any() else table[characters]
+def plain_words(text: str) -> np.ndarray:
+    """A hash (uint64) of each of OBELICS' words, in order: split at white space, in lower case, without marks and
+    digits at both ends. Equal words have equal hashes, in every process."""
+    characters = codes(text.lower())
+    found = kinds(characters)
+    letters = np.flatnonzero(found & LETTER)
+    if not len(letters):
+        return np.zeros(0, np.uint64)
+    token = np.cumsum(found & SPACE, dtype=np.uint32)[letters]
+    last = np.flatnonzero(np.append(token[1:] != token[:-1], True))
+    first = np.append(0, last[:-1] + 1)
+    lengths = letters[last] + 1 - letters[first]
+    begins = np.cumsum(lengths) - lengths
+    places = np.arange(lengths.sum()) - np.repeat(begins, lengths)
+    inside = characters[places + np.repeat(letters[first], lengths)]
+    sums = np.add.reduceat(inside * POWERS[places & (len(POWERS) - 1)], begins)
+    return (sums ^ (sums >> np.uint64(29))) * MIXER

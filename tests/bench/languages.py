@@ -6,6 +6,7 @@ python -m tests.bench.languages FOLDER
 FOLDER holds Debian's packages debian-handbook, installation-guide-amd64 and libreoffice-help-*, unpacked by `dpkg -x`.
 Factors are fitted on every second paragraph, and tested on the others."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from wordfreq import available_languages, top_n_list
 
 from filters.language import identify
 from filters.word_lists import UNKNOWN, languages, word_list
-from filters.words import codes, plain_words, special
+from filters.words import codes, kinds, special
 
 JUSTEXT = {
     "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "es": "Spanish", "et": "Estonian",
@@ -87,14 +88,20 @@ def _kept(code: str, pairs: Iterable[Pair]) -> Iterator[Pair]:
     yield from [pair for pair in good[::step] if identify(pair[1])[0] == code][:MOST]
 
 
+def words_in(text: str) -> list[str]:
+    """OBELICS' words, as text."""
+    stripped = (re.sub(r"^[\W\d_]+|[\W\d_]+$", "", word) for word in text.lower().split())
+    return [word for word in stripped if word]
+
+
 def shares(texts: Sequence[str], words: frozenset[str]) -> np.ndarray:
     """The share of listed words of each text."""
-    counted = [Counter(plain_words(text)) for text in texts]
+    counted = [Counter(words_in(text)) for text in texts]
     return np.array([sum(c[word] for word in words.intersection(c)) / max(1, c.total()) for c in counted])
 
 
 def specials(texts: Sequence[str]) -> np.ndarray:
-    return np.array([special(codes(text)).mean() for text in texts])
+    return np.array([special(kinds(codes(text))) for text in texts])
 
 
 def fitted(code: str, pairs: Sequence[Pair]) -> list[str]:
@@ -104,7 +111,7 @@ def fitted(code: str, pairs: Sequence[Pair]) -> list[str]:
     if code in JUSTEXT:
         listed = frozenset(map(str.lower, get_stoplist(JUSTEXT[code])))
         frequent = top_n_list(code, FREQUENT) if code in available_languages() and code not in PARTICLES else ()
-        in_texts = Counter(word for text in other for word in listed.intersection(plain_words(text), frequent))
+        in_texts = Counter(word for text in other for word in listed.intersection(words_in(text), frequent))
         few = sorted(in_texts, key=lambda word: (-in_texts[word], word))[:FEW]
         failing = (shares(english, word_list("packaged", "en")) < PAGE).mean()
         factor = PAGE / np.quantile(shares(other, listed), failing)
