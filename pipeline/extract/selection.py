@@ -36,7 +36,7 @@ MAX_CAPTION = 300  # characters; a longer text beside an image is no caption
 VERSES, MIN_VERSES = 3, 100  # blocks, characters; shorter text between kept blocks is a label
 ENTRIES, HEADING = 3, 40  # links (one if a class says so), and other characters, of a table of contents
 HEADING_LEVELS = 6
-VOTE = 0.25  # the weight of the best candidate relative to the classifier
+VOTE = 0.25  # the weight of the best candidate beside the classifier, on pages of prose
 ANSWER = 0.1  # the probability above which an answer of a forum is kept, if most were left out
 MIN_LINKS = 200  # characters; a page with less content, all of it links, has none
 # Surroundings of images that belong to other pages, to people or to the site
@@ -89,7 +89,9 @@ def choose_text(page: Page, url: str, total: Sums, found: Candidate, comments: b
     inside = np.array(found.inside, np.float32)[total.blocks.element]
     values, containers = features(page, total, found)
     kinds = kind.probabilities(kind.features(page, url, total.blocks, values))
-    probability = (1 - VOTE) * probabilities(values, containers, chars, kinds) + VOTE * inside
+    # shops, lists and services have no best part that a score of paragraphs could find
+    vote = VOTE * float(kinds[PROSE_KINDS].sum())
+    probability = (1 - vote) * probabilities(values, containers, chars, kinds) + vote * inside
     probability[noscript] = 0
     shown = np.where(hidden, 0, probability).astype(np.float32)
     revealed = bool(hidden.any()) and float(shown @ chars) * 10 < float(probability @ chars)

@@ -82,6 +82,21 @@ def test_kinds_of_plain_pages(expected, url, head, body):
     assert abs(float(text.kinds.sum()) - 1) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("name", "votes"), [("article", True), ("forum", True), ("product", False), ("listing", False)]
+)
+def test_the_best_part_has_a_vote_on_pages_of_prose_alone(name, votes, monkeypatch):
+    one = np.array([kind_ == name for kind_ in PAGE_KINDS], np.float32)
+    monkeypatch.setattr(kind, "probabilities", lambda features: one)
+    page = flat_page(f"<body>{MENU}{STORY}{FOOTER}</body>", ExtractOptions())
+    total = sums(page)
+    found = candidate(page, total)
+    chars = np.array([block.chars for block in page.blocks], np.float32)
+    classified = classifier.probabilities(*block_features.features(page, total, found), chars, one)
+    text, _ = choose_text(page, "https://a.example/", total, found)
+    assert bool(np.abs(text.probability - classified).max() > 0.01) == votes
+
+
 @given(st.lists(st.text(max_size=40), max_size=8), st.text(max_size=60))
 def test_any_page_and_any_address_has_features(parts, url):
     html = "".join(
