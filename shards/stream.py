@@ -185,8 +185,17 @@ _CLOSERS = "\"')]}\u00bb\u2019\u201d\u300d\u300f\u3011\uff09"
 """Quotes and brackets that may follow the end of a sentence."""
 
 
-def _codes(characters: str) -> np.ndarray:
-    return np.array([ord(character) for character in characters], np.uint32)
+_END, _WIDE_END, _CLOSER = 1, 2, 4
+_MARKS_SIZE = 0x10000
+
+
+@cache
+def _marks() -> np.ndarray:
+    """(_MARKS_SIZE,) uint8, which of _ENDS, _WIDE_ENDS and _CLOSERS each code point is in; none beyond is in any."""
+    marks = np.zeros(_MARKS_SIZE, np.uint8)
+    for bit, characters in ((_END, _ENDS), (_WIDE_END, _WIDE_ENDS), (_CLOSER, _CLOSERS)):
+        marks[[ord(character) for character in characters]] |= bit
+    return marks
 
 
 def _breaks(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -195,14 +204,15 @@ def _breaks(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     size = len(codes)
     places = np.arange(size)
     newline = codes == 10
+    marks = _marks()[np.minimum(codes, _MARKS_SIZE - 1)]
     solid = classes != _SPACE
     before = np.concatenate([[-1], np.maximum.accumulate(np.where(solid, places, -1))[:-1]])
     content = np.concatenate(
-        [[-1], np.maximum.accumulate(np.where(solid & ~np.isin(codes, _codes(_CLOSERS)), places, -1))[:-1]]
+        [[-1], np.maximum.accumulate(np.where(solid & (marks & _CLOSER == 0), places, -1))[:-1]]
     )
-    last = codes[np.maximum(content, 0)]
-    spaced = (before < places - 1) | np.isin(last, _codes(_WIDE_ENDS))
-    ended = (content >= 0) & np.isin(last, _codes(_ENDS)) & spaced
+    last = marks[np.maximum(content, 0)]
+    spaced = (before < places - 1) | (last & _WIDE_END > 0)
+    ended = (content >= 0) & (last & _END > 0) & spaced
     small = np.zeros(size, bool)
     small[ended] = [chr(code).islower() for code in codes[ended].tolist()]
     lines = np.concatenate([[0], np.cumsum(newline)])

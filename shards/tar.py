@@ -25,6 +25,7 @@ class TarWriter:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._position = 0
+        self._padding = b""  # of the member before, written with the next header
 
     def add(self, name: str, data: bytes) -> int:
         """Append a member and return the offset of its data in the archive.
@@ -34,15 +35,21 @@ class TarWriter:
         header = _header(name, len(data))
         offset = self._position + BLOCK
         padding = -len(data) % BLOCK
-        self._file.write(header)
+        self._file.write(self._padding + header)
         self._file.write(data)
-        self._file.write(bytes(padding))
+        self._padding = bytes(padding)
         self._position = offset + len(data) + padding
         return offset
 
     def close(self) -> None:
         """Write the end of the archive."""
-        self._file.write(bytes(2 * BLOCK))
+        self._file.write(self._padding + bytes(2 * BLOCK))
+        self._padding = b""
+
+
+_REST = b"0".ljust(101, b"\0") + b"ustar\x0000".ljust(88, b"\0") + bytes(167)
+_REST_SUM = sum(_REST) + 8 * 32
+"""The checksum is the sum of the header's bytes with eight spaces in the checksum field."""
 
 
 def _header(name: str, size: int) -> bytes:
@@ -54,10 +61,7 @@ def _header(name: str, size: int) -> bytes:
     if size >= 8**11:
         raise ValueError(f"{name}: {size} bytes do not fit a USTAR header")
     fields = b"%s0000644\x000000000\x000000000\x00%011o\x0000000000000\x00" % (encoded.ljust(100, b"\0"), size)
-    rest = b"0".ljust(101, b"\0") + b"ustar\x0000".ljust(88, b"\0") + bytes(167)
-    # The checksum is the sum of the header's bytes with eight spaces in the checksum field.
-    checksum = sum(fields) + sum(rest) + 8 * 32
-    return b"%s%06o\0 %s" % (fields, checksum, rest)
+    return b"%s%06o\0 %s" % (fields, sum(fields) + _REST_SUM, _REST)
 
 
 class Member(NamedTuple):

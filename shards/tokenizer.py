@@ -85,13 +85,14 @@ class Tokenizer:
             for token in added
             if token["content"] != unknown and (token["special"] or not _is_space(token["content"]))
         }
-        self._control_ids = np.array(sorted(self._control), np.int32)
         short = sorted(content for content in self._control.values() if len(content) < 2)
         if short:
             raise TokenizerError(f"the control token {short[0]!r} is a single character, which page text may contain")
         self.image_id = max(complete.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         self.eoc_id = self.image_id + 1
         self.vocab_size = self.image_id + 2
+        self._is_control = np.zeros(self.vocab_size, bool)
+        self._is_control[list(self._control)] = True
 
     def __repr__(self) -> str:
         return f"Tokenizer({self.id[:12]}, vocab_size={self.vocab_size})"
@@ -119,7 +120,7 @@ class Tokenizer:
             encoding = self._encoder.encode(text, add_special_tokens=False)
         ids = self._moved[np.array(encoding.ids, np.int32)]
         offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
-        forbidden = np.flatnonzero(np.isin(ids, self._control_ids))
+        forbidden = np.flatnonzero(self._is_control[ids])
         if not len(forbidden):
             return ids, offsets
         # Some models (Unigram, WordLevel) find a control token in their vocabulary even in plain text. If each is cut
