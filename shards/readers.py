@@ -4,10 +4,12 @@ File names come from the corpus' manifest, not from directory listings."""
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.store import located, parquet_source
@@ -43,10 +45,24 @@ def read_windows(paths: Iterable[str | Path], *, columns: list[str] | None = Non
 def _parquet_rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(parquet_source(path)) as file:
         for batch in file.iter_batches(batch_size=64, columns=columns):
-            for row in batch.to_pylist():
-                if "images" in row:
-                    row["images"] = [image["bytes"] for image in row["images"]]
-                yield _with_arrays(row)
+            # three times as fast as rows of Python numbers
+            lists = [name for name in ("input_ids", "image_positions", "images") if name in batch.schema.names]
+            apart = [_lists(batch[name]) for name in lists]
+            others = batch.select([name for name in batch.schema.names if name not in lists]).to_pylist()
+            for row, *values in zip(others or [{}] * batch.num_rows, *apart, strict=True):
+                yield row | dict(zip(lists, values, strict=True))
+
+
+def _lists(column: pa.ListArray) -> Iterator[Any]:
+    """The lists of a column: int32 arrays, or lists of the bytes of images. Raises ValueError for a null."""
+    values = column.values
+    if column.null_count or values.null_count:
+        raise ValueError("a value is null")
+    whole: Any = (
+        values.field("bytes").to_pylist() if pa.types.is_struct(values.type) else values.to_numpy().astype(np.int32)
+    )
+    for start, stop in pairwise(column.offsets.to_pylist()):
+        yield whole[start:stop]
 
 
 def _tar_rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:

@@ -207,9 +207,7 @@ def _breaks(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     marks = _marks()[np.minimum(codes, _MARKS_SIZE - 1)]
     solid = classes != _SPACE
     before = np.concatenate([[-1], np.maximum.accumulate(np.where(solid, places, -1))[:-1]])
-    content = np.concatenate(
-        [[-1], np.maximum.accumulate(np.where(solid & (marks & _CLOSER == 0), places, -1))[:-1]]
-    )
+    content = np.concatenate([[-1], np.maximum.accumulate(np.where(solid & (marks & _CLOSER == 0), places, -1))[:-1]])
     last = marks[np.maximum(content, 0)]
     spaced = (before < places - 1) | (last & _WIDE_END > 0)
     ended = (content >= 0) & (last & _END > 0) & spaced
