@@ -165,7 +165,7 @@ def test_both_sides_of_a_threshold_on_images(preset: str, rule: str, metric: str
 
 
 def test_thresholds_that_joins_count() -> None:
-    """Both sides of them: tests/stages/test_limits.py."""
+    """Both sides of them: tests/stages/test_counted_limits.py."""
     obelics, mmc4 = load("obelics").values(), load("mmc4").values()
     assert (obelics["image.max_documents"], obelics["page.max_images"], mmc4["image.max_documents"]) == (10, 30, 10)
 

@@ -1,25 +1,34 @@
-"""Limits that joins count, on both sides: pages that use an image, and images of a page."""
+"""Whatever a recipe's limits exclude is counted under their rules."""
 
+import io
 from pathlib import Path
 
-from pipeline.recipe import load
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
 from tests.corpora import build_here
-from tests.stages.test_folders import digest, page, picture, shown, write
+from tests.stages.test_bad_input import column
+from tests.stages.test_folders import page, picture
+
+SITE = "https://e.org/"
 
 
-def test_both_sides_of_obelics_limits_on_copies_and_on_images_of_a_page(tmp_path: Path) -> None:
-    values = load("obelics").values()
-    most_pages, most_images = values["image.max_documents"], values["page.max_images"]
-    pictures = {f"{number}.png": picture(number) for number in range(2 * most_images + 3)}
-    names = list(pictures)
-    full, fuller = names[:most_images], names[most_images : 2 * most_images + 1]
-    kept, common = names[-2:]
-    pages = {"full.html": page(900, *full), "fuller.html": page(901, *fuller)}
-    for number in range(most_pages + 1):
-        pages[f"{number}.html"] = page(number, *((kept, common) if number < most_pages else (common,)))
-    settings = [f"image.max_documents={most_pages}", f"page.max_images={most_images}"]
-    root = build_here([write(tmp_path / "site", {**pages, **pictures})], tmp_path / "corpus", settings)
-    found = {url.rpartition("/")[2]: images for url, images in shown(root).items()}
-    assert found == {"full.html": [digest(pictures[name]) for name in full]} | {
-        f"{number}.html": [digest(pictures[kept])] for number in range(most_pages)
-    }
+def write_warc(path: Path, captures: dict[str, bytes]) -> Path:
+    with path.open("wb") as file:
+        writer = WARCWriter(file, gzip=True)
+        for name, body in captures.items():
+            media_type = "image/png" if name.endswith(".png") else "text/html"
+            http = StatusAndHeaders("200 OK", [("Content-Type", media_type)], protocol="HTTP/1.1")
+            writer.write_record(writer.create_warc_record(SITE + name, "response", io.BytesIO(body), http_headers=http))
+    return path
+
+
+def test_what_is_over_a_limit_is_dropped_under_its_rule(tmp_path: Path) -> None:
+    deep = b"<html><body>" + b"<div>" * 60 + page(2, "a.png") + b"</div>" * 60
+    small, large = picture(1), picture(2) + bytes(40_000)
+    captures = {"flat.html": page(1, "1.png", "2.png"), "deep.html": deep, "1.png": small, "2.png": large}
+    warc = write_warc(tmp_path / "a.warc.gz", captures)
+    settings = ["limits.page_depth=50", f"image.max_bytes={len(large) - 1}"]
+    root = build_here([warc], tmp_path / "corpus", settings)
+    assert column(root, "pages", "rule") == [None, "page.too_deep"]
+    assert column(root, "distinct_images", "rule") == [None, "image.too_large"]
