@@ -95,13 +95,15 @@ def lines(
         if x_low <= tick <= x_high and (not unit or x < wide - 16 - LETTER * (len(unit) + len(f"{tick:g}") / 2)):
             parts.append(f'<text x="{x:.1f}" y="{high - 8}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{wide - 8}" y="{high - 8}" text-anchor="end">{escape(unit)}</text>')
-    for number, (name, values) in enumerate(series.items()):
+    # thin over wide, and dashes over both: a line that covers others leaves them visible
+    for number, (name, values) in sorted(enumerate(series.items()), key=lambda item: item[0] % 2):
         places = [place(x, y) for x, y in values]
         if len(places) == 1:  # a line of one point would be invisible
             places += [(places[0][0] + 8, places[0][1])]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        # dashed over wide: a line that covers another one leaves it visible
-        stroke = 'stroke-width="1.8" stroke-dasharray="5 4"' if number % 2 else 'stroke-width="3"'
+        stroke = (
+            'stroke-width="2.6" stroke-dasharray="6 8"' if number % 2 else f'stroke-width="{2.6 if number else 3.6}"'
+        )
         parts.append(
             f'<g><title>{escape(name)}</title><polyline class="line s{number % 6}" {stroke} points="{path}"/></g>'
         )

@@ -113,9 +113,9 @@ def test_the_tail_of_a_ranking_has_no_bar() -> None:
 
 
 def test_a_line_under_another_one_is_visible() -> None:
-    drawn = lines({"reference": [(0, 1), (1, 2)], "control": [(0, 1), (1, 2)]}, "loss")
+    drawn = lines({name: [(0, 1), (1, 2)] for name in ("true", "reference", "control")}, "loss")
     assert re.findall(r'class="line s(\d)" stroke-width="([\d.]+)"( stroke-dasharray)?', drawn) == [
-        ("0", "3", ""), ("1", "1.8", " stroke-dasharray"),
+        ("0", "3.6", ""), ("2", "2.6", ""), ("1", "2.6", " stroke-dasharray"),
     ]  # fmt: skip
 
 
