@@ -9,6 +9,7 @@ compared, and none is missed.
 """
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,26 +39,46 @@ PAIRS_AT_ONCE = 1 << 22
 NONE = np.iinfo(np.uint64).max
 
 
+def pairs(
+    keys: NDArray[np.uint64], others: NDArray[np.uint64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The indices of all pairs of equal keys of (N,) and (M,), some at a time."""
+    order = np.argsort(others, kind="stable")
+    start = np.searchsorted(others, keys, "left", order)
+    counts = np.searchsorted(others, keys, "right", order) - start
+    total = np.cumsum(counts)
+    cuts = np.searchsorted(total, np.arange(PAIRS_AT_ONCE, total[-1] if len(total) else 0, PAIRS_AT_ONCE))
+    for some in np.split(np.arange(len(keys)), cuts):
+        number = counts[some]
+        within = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+        yield np.repeat(some, number), order[np.repeat(start[some], number) + within]
+
+
 def nearest(hashes: NDArray[np.uint64], others: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
     """For each of hashes (N,), the index of the nearest of others (M,) within `distance` bits, the lowest among
     equally near ones; -1 if there is none."""
     best = np.full(len(hashes), NONE, np.uint64)
     wanted, offered = bands(hashes, distance), bands(others, distance)
     for band in range(distance + 1):
-        order = np.argsort(offered[:, band])
-        keys = offered[order, band]
-        start = np.searchsorted(keys, wanted[:, band], "left")
-        counts = np.searchsorted(keys, wanted[:, band], "right") - start
-        total = np.cumsum(counts)
-        cuts = np.searchsorted(total, np.arange(PAIRS_AT_ONCE, total[-1] if len(total) else 0, PAIRS_AT_ONCE))
-        for some in np.split(np.arange(len(hashes)), cuts):
-            number = counts[some]
-            one = np.repeat(some, number)
-            within = np.arange(len(one)) - np.repeat(np.cumsum(number) - number, number)
-            other = order[np.repeat(start[some], number) + within].astype(np.uint64)
-            bits = np.bitwise_count(hashes[one] ^ others[other.astype(np.int64)])
+        for one, other in pairs(wanted[:, band], offered[:, band]):
+            bits = np.bitwise_count(hashes[one] ^ others[other])
             close = bits <= distance
-            rank = bits[close].astype(np.uint64) << np.uint64(56) | other[close]
+            rank = bits[close].astype(np.uint64) << np.uint64(56) | other[close].astype(np.uint64)
             np.minimum.at(best, one[close], rank)
     found = (best & np.uint64((1 << 56) - 1)).astype(np.int64)
     return np.where(best == NONE, -1, found)
+
+
+def shown_before(groups: NDArray[np.int64], hashes: NDArray[np.uint64], distance: int) -> NDArray[np.bool_]:
+    """Whether each of hashes (N,) is within `distance` bits of an earlier one of its group (ascending) of which this is
+    not true."""
+    keys = groups.astype(np.uint64)
+    alike_one = np.zeros(len(hashes), bool)
+    for one, other in pairs(keys, keys):
+        alike_one[one[(other < one) & (np.bitwise_count(hashes[one] ^ hashes[other]) <= distance)]] = True
+    found = np.zeros(len(hashes), bool)
+    for place in np.flatnonzero(alike_one).tolist():
+        start = np.searchsorted(groups, groups[place])
+        stay = hashes[start:place][~found[start:place]]
+        found[place] = bool((np.bitwise_count(stay ^ hashes[place]) <= distance).any())
+    return found

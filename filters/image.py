@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup import benchmarks
+from dedup import benchmarks, hamming, uses
 from filters import gain, takedown
 from filters.rule import Key, Metric, Rule, judge
 
@@ -22,13 +22,13 @@ OBELICS_URL_WORDS = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx"
 MMC4_URL_WORDS = ("logo", "button", "icon", "plugin", "widget")
 """Zhu et al. 2023 (arXiv 2304.06939), section 2."""
 FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif", "svg")
-TAKEN_DOWN, REPEATED, TOO_COMMON, MOST_DOCUMENTS, PAGE_DROPPED, TOO_MANY_IMAGES = (
+TAKEN_DOWN, REPEATED, REPEATED_ALIKE, PAGE_DROPPED, TOO_MANY_IMAGES, IMAGE_SET = (
     "image.takedown",
     "image.repeated",
-    "image.too_common",
-    "image.max_documents",
+    "image.repeated_alike",
     "image.page_dropped",
     "page.too_many_images",
+    "dedup.image_set",
 )
 MOST_IMAGES = Key(
     "page.max_images",
@@ -41,6 +41,12 @@ SIDES = (0, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000)
 DECLARED_SIDE = "declared_side"
 SCORES = tuple(step / 10 for step in range(10))
 QUALITIES = (-10, -5, -2, -1, -0.5, 0, 0.2, 0.4, 0.6, 0.8, *range(1, 11))
+URL_LIMIT = Key("image.max_url_documents", uses.NO_LIMIT, "Maximum number of pages that use an image's URL", low=1)
+BYTES_LIMIT = Key("image.max_documents", 10, "Maximum number of pages that use an image", low=1)
+LOOK_LIMIT = Key(
+    "image.max_alike_documents", uses.NO_LIMIT, "Maximum number of pages that use images that look alike", low=1
+)
+ALIKE_BITS = Key("image.alike_bits", 4, "Bits by which perceptual hashes of images that look alike may differ", high=8)
 BENCHMARKS = Key("image.benchmarks", "", 'Index of benchmark images to leave out (m3w decontaminate-index); none: ""')
 KEPT_BENCHMARKS = Key("image.benchmarks_keep", "", 'Text file of images of the index that may stay; none: ""')
 QUALITY_MODEL = Key("image.quality_model", "", 'Path of an ONNX model that scores images, such as for beauty; none: ""')
@@ -69,6 +75,11 @@ def _shown_before(row: np.ndarray, content: pa.Array) -> Any:
     again = np.ones(len(row), bool)
     again[np.unique(place, return_index=True)[1]] = False
     return again
+
+
+def _alike_before(row: np.ndarray, phash: np.ndarray, wanted: bool, bits: int) -> Any:
+    """Whether an earlier reference of the page, itself not such a copy, shows an image that looks alike."""
+    return hamming.shown_before(row, phash, bits) if wanted else np.zeros(len(row), bool)
 
 
 def _beyond(run: np.ndarray, most: int) -> Any:
@@ -114,6 +125,30 @@ SCORE_METRICS = (
     Metric("quality", pa.float64(), "output of the recipe's ONNX model", QUALITIES),
 )
 """Metrics from models (filters.scorers), stored by content hash."""
+COMMON = (
+    Rule(
+        "image.common_url",
+        "reference",
+        "its URL is used by too many pages",
+        keys=(URL_LIMIT,),
+        source="OBELICS (arXiv 2306.16527), A.1, step 6",
+    ),
+    Rule(
+        "image.too_common",
+        "reference",
+        "used by too many pages",
+        keys=(BYTES_LIMIT,),
+        source="MINT-1T (arXiv 2406.11271): more than 10 copies by sha256",
+    ),
+    Rule(
+        "image.common_alike",
+        "reference",
+        "images that look like it are used by too many pages",
+        keys=(LOOK_LIMIT, ALIKE_BITS),
+        source="mmc4 (arXiv 2304.06939), 2; OmniCorpus (arXiv 2406.08418)",
+    ),
+)
+"""The rules on images of many pages, by `dedup.uses`: by URL, bytes, look."""
 RULES = (
     Rule(
         "image.url_words",
@@ -281,6 +316,18 @@ RULES = (
         source="our choice",
     ),
     Rule(
+        REPEATED_ALIKE,
+        "reference",
+        "looks like an image shown earlier on the same page",
+        metrics=("row", HASH.name),
+        keys=(
+            Key("image.repeated_alike", False, "Drop images that look like an earlier one of their page"),
+            ALIKE_BITS,
+        ),
+        fails=_alike_before,
+        source="mmc4 (arXiv 2304.06939), 2",
+    ),
+    Rule(
         "image.in_a_row",
         "reference",
         "after too many images without text between them",
@@ -289,13 +336,7 @@ RULES = (
         fails=_beyond,
         source="IDEFICS leaves out documents with 3 images in a row",
     ),
-    Rule(
-        TOO_COMMON,
-        "reference",
-        "used by too many pages",
-        keys=(Key(MOST_DOCUMENTS, 10, "Maximum number of pages that use an image", low=1),),
-        source="OBELICS (arXiv 2306.16527), A.1; mmc4 (arXiv 2304.06939), 2",
-    ),
+    *COMMON,
 )
 """In the order they are applied. Rules of the parser and the network come before (filters.rules)."""
 STORED = ("format", "original_width", "original_height", "spread", "phash", *(metric.name for metric in LOOKS))
@@ -374,7 +415,8 @@ def judge_references(references: pa.Table, values: Mapping[str, Any], before: np
     """The first rule that each image reference fails (n, objects), without the rule on copies on other pages.
 
     `references` holds `row` (the page), `node`, `content`, `url`, `page_url`, `declared` and `STORED`; `before` the
-    rule of images that were not found or could not be decoded. An image already shown on its page is `image.repeated`.
+    rule of images that were not found or could not be decoded. An image already shown on its page is `image.repeated`,
+    one that looks like another of its page `image.repeated_alike`.
     The images of a page with more than `page.max_images` are `image.page_dropped`; they do not count as copies on other
     pages, as in OBELICS."""
     row = np.asarray(references["row"]).astype(np.int64)
@@ -388,7 +430,7 @@ def judge_references(references: pa.Table, values: Mapping[str, Any], before: np
     if "similarity" in references.column_names:
         places["similarity"] = np.asarray(references["similarity"])
     found = judge(RULES, columns(references) | places, values, before)
-    passed = (found == None) | (found == REPEATED)  # noqa: E711
+    passed = (found == None) | (found == REPEATED) | (found == REPEATED_ALIKE)  # noqa: E711
     if len(row):
         too_many = np.bincount(row[passed], minlength=row.max() + 1) > values[MOST_IMAGES.name]
         found[passed & too_many[row]] = PAGE_DROPPED

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters import gain, image, paragraph, personal, takedown, text
-from filters.image import MOST_IMAGES, PAGE_DROPPED, TOO_MANY_IMAGES
+from filters.image import IMAGE_SET, MOST_IMAGES, PAGE_DROPPED, TOO_MANY_IMAGES
 from filters.language import IDENTIFIER
 from filters.rule import Key, Level, Metric, Rule
 from filters.text import MASSIVE_TEXT, OBELICS, SHARES
@@ -188,6 +188,13 @@ PAGES = (
         "too many images",
         keys=(MOST_IMAGES,),
         source="OBELICS (arXiv 2306.16527), A.1, table 3",
+    ),
+    Rule(
+        IMAGE_SET,
+        "page",
+        "an older page with the same images",
+        keys=(Key("dedup.image_set", False, "Of pages with the same set of image URLs, keep only the newest"),),
+        source="OBELICS (arXiv 2306.16527), A.1, step 11",
     ),
     Rule("page.no_image_left", "page", "none of its images was kept", source="M3W (arXiv 2204.14198), A.1"),
 )

@@ -75,7 +75,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
     IMAGE_SCORES,
     SIMILARITY,
     Step("decisions", ("distinct_images",), lambda b: DecideImages(b.corpus, b.recipe, b.partitions),
-         lambda b: [b.recipe.image.model_dump(), b.recipe.page.max_images,
+         lambda b: [b.recipe.image.model_dump(), b.recipe.page.max_images, b.recipe.dedup.image_set,
                     [b.keys.get(name) for name in ("scores", "similarities")], _taken_down(b),
                     benchmarks.digest(b.recipe.image.benchmarks, b.recipe.image.benchmarks_keep),
                     *gain.digest(b.recipe.values())], join=True),

@@ -261,18 +261,29 @@ def _page_tables(corpus: Finished) -> Iterator[pa.Table]:
     for part, (text, split) in enumerate(zip(corpus.work("dedup"), corpus.work("split"), strict=True)):
         table = corpus.pages(part, ["url", "detail", *dict.fromkeys(MEASURED.values())])
         rule = corpus.table(split, ["rule"])["rule"]
-        detail = pc.coalesce(_said(table["detail"]), _named(corpus.table(text, ["survivor"])["survivor"], survivors))
+        detail = pc.coalesce(_said(table["detail"]), _named(_survivors(corpus, part, text), survivors))
         for failed, column in MEASURED.items():
             value = pc.binary_join_element_wise(column.replace("_", " "), table[column].cast(pa.string()), " ")
             detail = pc.if_else(pc.fill_null(pc.equal(rule, failed), False), value, detail)
         yield pa.table({"rule": rule, "url": table["url"], "detail": detail})
 
 
+def _survivors(corpus: Finished, part: int, entry: ListedFile) -> pa.ChunkedArray:
+    """The doc_id of the page kept instead of each page of a part: for its text (work/dedup) or its images."""
+    texts = corpus.table(entry, ["survivor"])["survivor"]
+    if not corpus.recipe.dedup.image_set:
+        return texts
+    images = corpus.table(corpus.work("decisions")[part], ["row", "survivor"])
+    found = images.filter(images["survivor"].is_valid()).group_by("row").aggregate([("survivor", "max")])
+    places = pc.index_in(pa.array(range(len(texts)), pa.int32()), found["row"].combine_chunks())
+    return pc.coalesce(texts, found["survivor_max"].take(places))
+
+
 def _survivor_urls(corpus: Finished) -> dict[str, str]:
     """URLs of the pages kept instead of the first few duplicates of each part."""
     wanted: set[str] = set()
-    for entry in corpus.work("dedup"):
-        wanted.update(corpus.table(entry, ["survivor"])["survivor"].drop_null().unique().slice(0, 200).to_pylist())
+    for part, entry in enumerate(corpus.work("dedup")):
+        wanted.update(_survivors(corpus, part, entry).drop_null().unique().slice(0, 200).to_pylist())
     urls: dict[str, str] = {}
     for entry in corpus.work("pages"):
         pages = corpus.table(entry, ["doc_id", "url"])

@@ -12,11 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup import uses
+from dedup.exact import copies
 from filters import image, paragraph, rules
 from filters.rule import Level
 from filters.scorers import named
 from filters.takedown import FILE
 from pipeline.errors import BuildError
+from pipeline.image_copies import image_sets, images_used, limits, without_common
 from pipeline.inspect.finished import Finished
 from pipeline.inspect.funnel import CARRIED, in_order, left_out
 from pipeline.judged import COLUMNS, MEASURED, METRICS, PARAGRAPH_COLUMNS, verdicts
@@ -25,12 +28,13 @@ from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES, SCORES
 
 NOT_JUDGED = "not judged"
 NO_IMAGE_LEFT = "page.no_image_left"
-FINAL = [NO_IMAGE_LEFT, image.TOO_MANY_IMAGES]
+FINAL = [NO_IMAGE_LEFT, image.TOO_MANY_IMAGES, image.IMAGE_SET]
 """The rules on pages that follow from the decisions on their images."""
 AGAIN = [None, *(rule.id for rule in image.RULES), image.PAGE_DROPPED]
 """Image decisions that follow from stored metrics: all rules after decoding."""
 PAGES_AGAIN = {rule.id for rule in rules.PAGES_JUDGED}
-JUDGED_KEYS = {image.MOST_IMAGES.name} | {
+SETS = "dedup.image_set"
+JUDGED_KEYS = {image.MOST_IMAGES.name, SETS} | {
     key.name for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES) for key in rule.keys if key is not FILE
 }
 REFERRED = pa.schema([REFERENCES.field(name) for name in ("owner", "declared")])
@@ -49,7 +53,9 @@ def what_if(corpus: Finished, settings: Sequence[str]) -> dict[str, Any]:
     changed = _changed(corpus.recipe, recipe)
     values = recipe.values()
     parts = [_judged(corpus, index, values) for index in range(len(corpus.work("split")))]
-    _drop_common(parts, values[image.MOST_DOCUMENTS])
+    _drop_common(parts, limits(values))
+    if values[SETS]:
+        _drop_sets(parts)
     pages_now, pages_then, images_now, images_then = (Counter[str | None]() for _ in range(4))
     for part in parts:
         pages_now.update(part.pages_now)
@@ -93,17 +99,23 @@ def _covered(name: str) -> str:
 @dataclass
 class _Part:
     """A part judged by another recipe. Pages (n, objects): the rule now, and then, apart from their images. References:
-    page row, content, and the rule now and then. `carried`: images of dropped pages and those left out by extraction,
-    by rule."""
+    page row, URL and content, perceptual hashes, and the rule now and then. `same`: rows of pages with the images of
+    another page. `carried`: images of dropped pages and those left out by extraction, by rule."""
 
     pages_now: np.ndarray
     pages_failed: np.ndarray
-    row: np.ndarray
-    content: pa.Array
+    pages: pa.Table
+    references: pa.Table
+    phashes: np.ndarray
     now: np.ndarray
     then: np.ndarray
     carried_now: dict[str | None, int]
     carried_then: dict[str | None, int]
+    same: np.ndarray
+
+    @property
+    def row(self) -> np.ndarray:
+        return np.asarray(self.references["row"])
 
     def pages_then(self) -> np.ndarray:
         """The rule of each page."""
@@ -114,6 +126,7 @@ class _Part:
         full[self.row[self.then == CARRIED]] = True
         then[_passed(then) & ~left] = NO_IMAGE_LEFT
         then[(then == NO_IMAGE_LEFT) & full] = image.TOO_MANY_IMAGES
+        then[self.same] = image.IMAGE_SET
         return then
 
 
@@ -127,7 +140,7 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     pages_now = _objects(corpus.table(entries["split"], ["rule"])["rule"])
     before = corpus.recipe.values()
     more = PARAGRAPH_COLUMNS if paragraph.active(before, paragraph.RULES) else ()
-    metrics = corpus.table(entries["pages"], [*COLUMNS, *METRICS, "left_out", *more])
+    metrics = corpus.table(entries["pages"], [*COLUMNS, *METRICS, "left_out", "doc_id", "capture", *more])
     for stage, (key, metric) in MEASURED.items():
         if before[key]:
             metrics = metrics.append_column(metric, corpus.table(corpus.work(stage)[index])[metric])
@@ -163,12 +176,14 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
     return _Part(
         pages_now,
         failed,
-        row,
-        verdicts["content"].combine_chunks(),
+        metrics.select(["doc_id", "capture"]),
+        verdicts.select(["row", "url", "content"]),
+        np.asarray(pc.fill_null(pictures["phash"], 0)),
         now,
         then,
         carried_now | lost,
         carried_then | lost,
+        np.zeros(0, np.int64),
     )
 
 
@@ -198,13 +213,22 @@ def _pictures(corpus: Finished, owners: pa.ChunkedArray, contents: pa.ChunkedArr
     return found
 
 
-def _drop_common(parts: list[_Part], most: int) -> None:
-    """Images on more than `most` pages are dropped everywhere, as in the build."""
-    kept = [part.content.filter(pa.array(_passed(part.then))) for part in parts]
-    counts = pc.value_counts(pa.chunked_array(kept, DISTINCT_IMAGES.field("content").type))
-    common = counts.field("values").filter(pc.greater(counts.field("counts"), most))
-    for part in parts:
-        part.then[_passed(part.then) & np.asarray(pc.is_in(part.content, common))] = image.TOO_COMMON
+def _drop_common(parts: list[_Part], most: uses.UseLimits) -> None:
+    """Images of too many pages are dropped everywhere, as in the build."""
+    shown = [images_used(part.references, part.phashes, part.then, most) for part in parts]
+    counts = np.concatenate([uses.counted(images, number, most) for number, images in enumerate(shown)])
+    found = uses.exceeding(np.sort(counts), most)
+    for number, (part, images) in enumerate(zip(parts, shown, strict=True)):
+        part.then = without_common(part.then, images, found[found["part"] == number], most)
+
+
+def _drop_sets(parts: list[_Part]) -> None:
+    """Of pages with the same images only the newest is kept, as in the build."""
+    rows = [image_sets(part.references, part.then, number, part.pages) for number, part in enumerate(parts)]
+    dropped = copies(np.sort(np.concatenate(rows)), refused_only=False)
+    for number, part in enumerate(parts):
+        part.same = dropped["row"][dropped["part"] == number]
+        part.then[_passed(part.then) & np.isin(part.row, part.same)] = CARRIED
 
 
 def _level(name: str, now: Counter[str | None], then: Counter[str | None], *levels: Level) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Stage decisions: which images are kept on which pages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -9,21 +9,37 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup import uses
+from dedup.exact import COPY, copies, first_of_each
+from dedup.uses import Images, UseLimits
 from filters import image
-from filters.image import TOO_COMMON, judge_references, rows_of, with_scores, with_similarity
+from filters.image import judge_references, rows_of, with_scores, with_similarity
 from filters.scorers import named
-from pipeline.engine import joins, tables
+from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.joins import Block, Join
 from pipeline.engine.tasks import FileEntry
+from pipeline.image_copies import image_sets, images_used, limits, same_sets, survivors_of, without_common
 from pipeline.placement import assigned
 from pipeline.recipe import Recipe
 from pipeline.stages.schemas import DECISIONS, DISTINCT_IMAGES, SCORES
 from pipeline.stages.similarities import similarity_column
 
 PICTURE = pa.schema([DISTINCT_IMAGES.field(name) for name in ("content", "rule", *image.STORED)])
-USE = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4"), ("index", "<u4")])
-"""Reference `index` of page `row` of `part` uses this content."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The state of a part: the rule of each reference (n; null if kept), the perceptual hashes of their images, and
+    the pages dropped for the set of their images (COPY)."""
+
+    rules: pa.DictionaryArray
+    phashes: np.ndarray
+    copies: np.ndarray
+
+    def verdicts(self) -> np.ndarray:
+        """The rules as objects."""
+        return np.array([*self.rules.to_pylist(), None], object)[:-1]
 
 
 @dataclass(eq=False)
@@ -35,21 +51,22 @@ class DecideImages(beam.PTransform):
     partitions: int
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
-        return (
-            parts
-            # Output: (part, the rule of each reference, null if kept)
-            | "Judge" >> beam.Map(partial(_judge, self.corpus, self.recipe))
-            | "Count copies"
-            >> Join(
-                partial(_uses, self.corpus),
-                partial(_too_common, self.recipe.image.max_documents),
-                self.partitions,
+        corpus, most = self.corpus, limits(self.recipe.values())
+        # Output: (part, Judged)
+        state = parts | "Judge" >> beam.Map(partial(_judge, corpus, self.recipe))
+        if most.any():
+            counted = Join(partial(_uses, corpus, most), partial(uses.exceeding, limits=most), self.partitions)
+            joined = state | "Count copies" >> counted
+            state = joined | "Common" >> beam.MapTuple(partial(_without_common, corpus, most))
+        if self.recipe.dedup.image_set:
+            joined = state | "Image sets" >> Join(
+                partial(_firsts, corpus), partial(copies, refused_only=False), self.partitions
             )
-            | "Write" >> beam.MapTuple(partial(_write, self.corpus, self.recipe))
-        )
+            state = joined | "Same sets" >> beam.MapTuple(partial(_without_copies, corpus))
+        return state | "Write" >> beam.MapTuple(partial(_write, corpus, self.recipe))
 
 
-def _judge(corpus: CorpusDirectory, recipe: Recipe, part: int) -> tuple[int, pa.DictionaryArray]:
+def _judge(corpus: CorpusDirectory, recipe: Recipe, part: int) -> tuple[int, Judged]:
     references = tables.read(corpus.part("references", part))
     pictures = pictures_of(corpus, references, bool(named(recipe.values())))
     before = pc.if_else(references["found"], pictures["rule"], references["rule"]).to_pylist()
@@ -61,7 +78,8 @@ def _judge(corpus: CorpusDirectory, recipe: Recipe, part: int) -> tuple[int, pa.
     if recipe.image.clip_model:
         shown = with_similarity(shown, similarity_column(corpus, part))
     verdicts = judge_references(shown, recipe.values(), np.array([*before, None], object)[:-1])
-    return part, pa.array(verdicts, pa.string()).dictionary_encode()
+    phashes = np.asarray(pc.fill_null(pictures["phash"], 0))
+    return part, Judged(pa.array(verdicts, pa.string()).dictionary_encode(), phashes, np.zeros(0, COPY))
 
 
 def pictures_of(corpus: CorpusDirectory, references: pa.Table, scored: bool) -> pa.Table:
@@ -75,19 +93,43 @@ def pictures_of(corpus: CorpusDirectory, references: pa.Table, scored: bool) -> 
     return found
 
 
-def _uses(corpus: CorpusDirectory, part: int, verdicts: pa.DictionaryArray) -> Block:
-    kept = np.flatnonzero(np.asarray(verdicts.is_null()))
-    references = tables.read(corpus.part("references", part), ["row", "content"]).take(pa.array(kept))
-    block = joins.keyed(USE, references["content"].to_pylist())
-    block["part"], block["row"], block["index"] = part, references["row"].to_numpy(), kept
-    return block
+def _images(corpus: CorpusDirectory, most: UseLimits, part: int, state: Judged) -> Images:
+    references = tables.read(corpus.part("references", part), ["url", "content"])
+    return images_used(references, state.phashes, state.verdicts(), most)
 
 
-def _too_common(most: int, rows: Block) -> Block:
-    """References to images used by more than `most` pages; a page counts once, since its copies were dropped."""
-    bounds = joins.groups(rows, ("high", "low"))
-    counts = np.diff(bounds)
-    return rows[np.repeat(counts > most, counts)][["part", "index"]] if len(rows) else rows
+def _uses(corpus: CorpusDirectory, most: UseLimits, part: int, state: Judged) -> Block:
+    return uses.counted(_images(corpus, most, part, state), part, most)
+
+
+def _without_common(
+    corpus: CorpusDirectory, most: UseLimits, part: int, both: tuple[Judged, Block]
+) -> tuple[int, Judged]:
+    state, found = both
+    if not len(found):  # the result of an empty join has no fields
+        return part, state
+    verdicts = without_common(state.verdicts(), _images(corpus, most, part, state), found, most)
+    return part, replace(state, rules=pa.array(verdicts, pa.string()).dictionary_encode())
+
+
+def _sets(corpus: CorpusDirectory, part: int, state: Judged) -> Block:
+    references = tables.read(corpus.part("references", part), ["row", "url"])
+    pages = tables.read(corpus.part("pages", part), ["doc_id", "capture"])
+    return image_sets(references, state.verdicts(), part, pages)
+
+
+def _firsts(corpus: CorpusDirectory, part: int, state: Judged) -> Block:
+    """The first page of each set of images in a part: those of a million pages cost a row for each part."""
+    rows = _sets(corpus, part, state)
+    return rows[np.unique(first_of_each(rows[["high", "low"]]))]
+
+
+def _without_copies(corpus: CorpusDirectory, part: int, both: tuple[Judged, Block]) -> tuple[int, Judged]:
+    state, found = both
+    dropped = same_sets(_sets(corpus, part, state), found if len(found) else np.zeros(0, COPY))
+    verdicts, row = state.verdicts(), np.asarray(tables.read(corpus.part("references", part), ["row"])["row"])
+    verdicts[np.asarray(state.rules.is_null()) & np.isin(row, dropped["row"])] = image.PAGE_DROPPED
+    return part, replace(state, rules=pa.array(verdicts, pa.string()).dictionary_encode(), copies=dropped)
 
 
 def _sentences(corpus: CorpusDirectory, part: int, row: np.ndarray, kept: np.ndarray) -> list[int | None]:
@@ -103,18 +145,20 @@ def _sentences(corpus: CorpusDirectory, part: int, row: np.ndarray, kept: np.nda
     return found
 
 
-def _write(
-    corpus: CorpusDirectory, recipe: Recipe, part: int, both: tuple[pa.DictionaryArray, Block]
-) -> tuple[int, list[FileEntry]]:
-    verdicts, common = both
-    rules = verdicts.to_pylist()
-    for index in common["index"].tolist() if len(common) else ():
-        rules[index] = TOO_COMMON
-    known = [name for name in DECISIONS.names if name not in ("rule", "sentence")]
+def _write(corpus: CorpusDirectory, recipe: Recipe, part: int, state: Judged) -> tuple[int, list[FileEntry]]:
+    known = [name for name in DECISIONS.names if name not in ("rule", "sentence", "survivor")]
     references = tables.read(corpus.part("references", part), known)
-    sentences: list[int | None] = [None] * len(rules)
+    row, kept = np.asarray(references["row"]), np.asarray(state.rules.is_null())
+    sentences: list[int | None] = [None] * len(row)
     if recipe.image.clip_model and recipe.image.placement == "clip":
-        sentences = _sentences(corpus, part, np.asarray(references["row"]), np.array([rule is None for rule in rules]))
-    table = references.append_column("rule", pa.array(rules, pa.string()))
-    table = table.append_column("sentence", pa.array(sentences, pa.int32())).select(DECISIONS.names).cast(DECISIONS)
+        sentences = _sentences(corpus, part, row, kept)
+    survivors = survivors_of(state.copies)
+    added = {
+        "rule": state.rules,
+        "sentence": pa.array(sentences, pa.int32()),
+        "survivor": pa.array([survivors.get(page) for page in row.tolist()], pa.string()),
+    }
+    for name, column in added.items():
+        references = references.append_column(name, column)
+    table = references.select(DECISIONS.names).cast(DECISIONS)
     return part, [tables.write(corpus, corpus.part("decisions", part), table)]

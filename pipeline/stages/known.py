@@ -23,9 +23,10 @@ from shards.store import located
 
 
 def reads(dedup: DedupSection) -> dict[str, Any]:
-    """What the stage dedup reads of its section: the manifests of the known corpora, not their paths."""
+    """What the stage dedup reads of its section: the manifests of the known corpora, not their paths. Sets of images
+    are compared by the stage decisions."""
     digests = sorted(_digest(located(root)) for root in dedup.known)
-    return dedup.model_dump(exclude={"known"}) | ({"known": digests} if digests else {})
+    return dedup.model_dump(exclude={"known", "image_set"}) | ({"known": digests} if digests else {})
 
 
 def known_files(roots: Sequence[str]) -> list[Path]:

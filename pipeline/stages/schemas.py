@@ -179,11 +179,12 @@ DECISIONS = pa.schema(
     [
         *(("row", pa.int32()), ("node", pa.int32()), ("rule", pa.string())),
         *(("content", pa.binary(16)), ("url", pa.string()), ("candidate", pa.int16())),
-        ("sentence", pa.int32()),
+        *(("sentence", pa.int32()), ("survivor", pa.string())),
     ]
 )
-"""work/decisions, row by row like work/references: the first image rule that a reference fails, and with placement clip
-the sentence of the page before which a kept image is placed."""
+"""work/decisions, row by row like work/references: the first image rule that a reference fails, with placement clip
+the sentence of the page before which a kept image is placed, and the doc_id of the page with the same images that is
+kept instead of its page."""
 
 SPLIT = pa.schema([("rule", pa.string()), ("split", pa.string()), ("held_out", DOCUMENTS.field("held_out").type)])
 """work/split, row by row like work/pages: the page's final rule (null: it becomes a document), its split, and its

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup import hamming
-from filters.image import PAGE_DROPPED, TOO_MANY_IMAGES
+from filters.image import IMAGE_SET, PAGE_DROPPED, TOO_MANY_IMAGES
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.joins import Block, Join
@@ -157,10 +157,15 @@ def read_site_counts(corpus: CorpusDirectory) -> SiteCounts:
 def _final_rules(corpus: CorpusDirectory, part: int, kept: Container[int]) -> list[str | None]:
     """The final rule of each page of a part; `kept` are the rows with a kept image."""
     rules = tables.read(corpus.part("dedup", part), ["rule"])["rule"].to_pylist()
-    decisions = tables.read(corpus.part("decisions", part), ["row", "rule"])
-    full = set(decisions.filter(pc.equal(decisions["rule"], PAGE_DROPPED))["row"].to_pylist())
+    decisions = tables.read(corpus.part("decisions", part), ["row", "rule", "survivor"])
+    full, same = (
+        set(decisions.filter(chosen)["row"].to_pylist())
+        for chosen in (pc.equal(decisions["rule"], PAGE_DROPPED), decisions["survivor"].is_valid())
+    )
     return [
-        (TOO_MANY_IMAGES if row in full else "page.no_image_left") if rule is None and row not in kept else rule
+        (IMAGE_SET if row in same else TOO_MANY_IMAGES if row in full else "page.no_image_left")
+        if rule is None and row not in kept
+        else rule
         for row, rule in enumerate(rules)
     ]
 

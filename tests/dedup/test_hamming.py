@@ -54,3 +54,17 @@ def test_pairs_are_compared_in_pieces(monkeypatch) -> None:
     monkeypatch.setattr(hamming, "PAIRS_AT_ONCE", 7)
     assert hamming.nearest(hashes, others, 4).tolist() == whole.tolist()
     assert np.array_equal(others[whole] ^ np.uint64(5), hashes)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 63)), max_size=12), st.integers(0, 3))
+def test_an_image_shown_before_looks_like_one_that_stays(shown: list[tuple[int, int]], distance: int) -> None:
+    shown.sort(key=lambda image: image[0])
+    groups = np.array([group for group, _ in shown], np.int64)
+    hashes = np.array([value for _, value in shown], np.uint64)
+    stay: list[tuple[int, int]] = []
+    expected = []
+    for group, value in shown:
+        expected.append(any(group == other and (value ^ kept).bit_count() <= distance for other, kept in stay))
+        if not expected[-1]:
+            stay.append((group, value))
+    assert hamming.shown_before(groups, hashes, distance).tolist() == expected

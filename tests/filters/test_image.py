@@ -133,6 +133,21 @@ def test_images_in_a_row() -> None:
     assert found.tolist() == [None, None, late, late, None, small, None, late, None]
 
 
+def test_images_that_look_like_an_earlier_one_of_their_page() -> None:
+    """mmc4 has a threshold of 5. The third looks like the second, which is gone, not like the first. An image that
+    fails another rule is none to look like, nor is one of another page."""
+    hashes = [0, 0b11111, 0b1111111, 0, 2**40 - 1, 2**40 - 2, 0]
+    rows, sizes = [0, 0, 0, 0, 1, 1, 1], [200, 200, 200, 9, 9, 200, 200]
+    table = with_looks(
+        {"row": rows, "node": range(7), "content": [bytes([place]) for place in range(7)], "url": ["u"] * 7,
+         "format": ["jpeg"] * 7, "original_width": sizes, "original_height": sizes, "spread": [9.0] * 7,
+         "phash": hashes}
+    )  # fmt: skip
+    found = judge_references(table, load("mmc4", ["image.clip_model="]).values(), np.full(7, None)).tolist()
+    assert found == [None, "image.repeated_alike", None, "image.too_small", "image.too_small", None, None]
+    assert judge_references(table, load("web").values(), np.full(7, None)).tolist()[:3] == [None] * 3
+
+
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
 def test_aspect_does_not_depend_on_direction_or_scale(width: int, height: int) -> None:
     sizes = [(width, height), (height, width), (8 * width, 8 * height)]

@@ -82,9 +82,12 @@ def test_looser_text_rules_say_what_they_cannot_know(small_corpus: Path) -> None
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("windows.tokens=30", r"covers keys of \[image\], \[image_text\], \[page\], \[paragraph\], \[text\]$"),
-        ("dedup.text=false", "covers keys of"),
-        ("image.max_pixels=1", r"covers image\.animated, .*, image\.min_side"),
+        (
+            "windows.tokens=30",
+            r"covers keys of \[dedup\], \[image\], \[image_text\], \[page\], \[paragraph\], \[text\]$",
+        ),
+        ("dedup.text=false", r"covers dedup\.image_set$"),
+        ("image.max_pixels=1", r"covers image\.alike_bits, .*, image\.min_side"),
         ("seed=4", "covers keys of"),
         ("paragraph.min_words=9", "this corpus was built without rules on paragraphs"),
     ],

@@ -92,12 +92,13 @@ class Database:
                 self._made.add(name)
 
     def decisions(self, condition: str = "true") -> str:
-        """SQL: `part`, `page` (its row), `node`, `rule`, `content` (hex) and `url` of the image references that meet a
-        condition on the columns of work/decisions."""
+        """SQL: `part`, `page` (its row), `node`, `rule`, `content` (hex), `url` and `survivor` of the image references
+        that meet a condition on the columns of work/decisions."""
+        survivor = "survivor" if self.corpus.recipe.dedup.image_set else "NULL::VARCHAR AS survivor"
         files = self.files(self.entries("decisions"), numbered=False).removesuffix(")")
         return (
             "(SELECT CAST(parse_filename(filename, true) AS INTEGER) AS part, row AS page, node, rule, url,"
-            f" lower(hex(content)) AS content FROM {files}, filename = true) WHERE {condition})"
+            f" {survivor}, lower(hex(content)) AS content FROM {files}, filename = true) WHERE {condition})"
         )
 
     def scores(self) -> str:
@@ -125,13 +126,14 @@ class Database:
         if self.corpus.has_work:
             select = f"""
                 SELECT p.* EXCLUDE (language, pictures), coalesce(v.language, p.language) AS language, s.rule, s.split,
-                    d.survivor, coalesce(d.cluster, d.survivor, p.doc_id) AS cluster,
+                    coalesce(d.survivor, i.survivor) AS survivor, coalesce(d.cluster, d.survivor, p.doc_id) AS cluster,
                     CAST(coalesce(i.images, p.pictures, 0) AS INTEGER) AS images, document.row AS document
                 FROM {self._numbered("pages", columns + ", pictures")} p
                 JOIN {self.work("verdicts")} v USING (part, row)
                 JOIN {self.work("split")} s USING (part, row)
                 JOIN {self.work("dedup")} d USING (part, row)
-                LEFT JOIN (SELECT part, page AS row, count(*) FILTER (rule IS NULL) AS images
+                LEFT JOIN (SELECT part, page AS row, count(*) FILTER (rule IS NULL) AS images,
+                           max(survivor) AS survivor
                            FROM {self.decisions()} GROUP BY ALL) i USING (part, row)
                 LEFT JOIN {self.files(self.entries("documents"))} document
                     ON document.doc_id = p.doc_id AND s.rule IS NULL
