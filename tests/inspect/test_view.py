@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import lxml.html
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -135,6 +136,31 @@ def test_images_are_the_stored_bytes_and_name_their_pages(address: tuple[str, in
     contents = listed(address, "/images", "image")
     kept = {image["sha256"].hex()[:32] for row in rows for image in row["images"] if image}
     assert len(contents) == len(set(contents)) and set(contents) == kept
+
+
+def test_images_by_their_own_licence_or_that_of_their_page(small_corpus: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(small_corpus, corpus)
+    entries = open_corpus(corpus).files("images")
+    entry = entries[0]
+    rows = pq.read_table(corpus / entry.path, partitioning=None)
+    told = rows.to_pylist()
+    own, inherited = [row for row in told if row["status"] == "success"][:2]
+    own |= {"licence": "CC0 of the image", "author": "P. Hotographer", "page_licence": "CC BY of the page"}
+    inherited |= {"page_licence": "CC BY of the page"}
+    pq.write_table(pa.Table.from_pylist(told, rows.schema), corpus / entry.path)
+    with served(corpus) as where:
+        for row, licence in ((own, "CC0 of the image"), (inherited, "CC BY of the page")):
+            content = row["sha256"].hex()[:32]
+            assert listed(where, f"/images?rule=all&licence={quote(licence)}", "image") == [content]
+            assert licence in text(where, f"/image/{content}")
+        assert "P. Hotographer" in text(where, f"/image/{own['sha256'].hex()[:32]}")
+    for entry in entries:  # as an older version wrote them
+        older = pq.read_table(corpus / entry.path, partitioning=None).drop_columns(["licence", "author"])
+        pq.write_table(older, corpus / entry.path)
+    with served(corpus) as where:
+        licence = quote("CC BY of the page")
+        assert len(listed(where, f"/images?rule=all&licence={licence}", "image")) == 2
 
 
 def test_each_rule_lists_as_much_as_the_funnel_counts(address: tuple[str, int], small_corpus: Path) -> None:

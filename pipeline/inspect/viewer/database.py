@@ -212,7 +212,8 @@ class Database:
 
     def pictures(self) -> None:
         """Table `picture`: every distinct image, named by the first 16 bytes of its sha256 in hex. `pages` counts the
-        pages that show it; `rule` is null if it was kept on at least one."""
+        pages that show it; `rule` is null if it was kept on at least one; `licence` and `author` are its own, else
+        its page's."""
         self.pages()
         if not self.corpus.has_work:
             shown = f"""
@@ -242,5 +243,19 @@ class Database:
         self._table(
             "picture",
             f"SELECT *, least(original_width, original_height) AS shorter_side, greatest(original_width,"
-            f" original_height) / greatest(1, least(original_width, original_height)) AS aspect FROM ({select})",
+            f" original_height) / greatest(1, least(original_width, original_height)) AS aspect FROM ({select})"
+            f" LEFT JOIN ({self._terms()}) USING (content) ORDER BY number",
         )
+
+    def _terms(self) -> str:
+        """SQL: licence and author by content. Indexes of older versions lack some of the columns."""
+        entries = self.corpus.files("images")
+        files = self.files(entries, numbered=False)
+        known = {row["column_name"] for row in self.rows(f"DESCRIBE SELECT * FROM {files}")} if entries else set()
+        columns = []
+        for name in ("licence", "author"):
+            stated = [f"min(nullif({column}, ''))" for column in (name, f"page_{name}") if column in known]
+            columns.append(f"coalesce({', '.join([*stated, 'NULL::VARCHAR'])}) AS {name}")
+        if not entries:
+            return "SELECT NULL::VARCHAR AS content, NULL::VARCHAR AS licence, NULL::VARCHAR AS author WHERE false"
+        return f"SELECT lower(hex(sha256[1:16])) AS content, {', '.join(columns)} FROM {files} GROUP BY 1"

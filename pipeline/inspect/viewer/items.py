@@ -241,4 +241,7 @@ def facts(picture: dict[str, Any]) -> list[tuple[str, str]]:
     for name in ("spread", *(metric.name for metric in SCORE_METRICS)):
         if picture.get(name) is not None:
             facts.append((metrics()[name].what, f"{picture[name]:.3g}"))
+    for name in ("licence", "author"):
+        if picture[name]:
+            facts.append((f"{name}, of the image or else its page", picture[name][:300]))
     return [*facts, ("sha256", f"{picture['content']}…"), ("detail", picture["detail"] or "")]

@@ -144,7 +144,7 @@ class Pages(Items):
         )
 
     def _images(self, query: dict[str, str]) -> Answer:
-        wanted = Filter(**given(query, "rule format images metric low high sort"))
+        wanted = Filter(**given(query, "rule format licence images metric low high sort"))
         found = self.library.find_pictures(wanted, number(query.get("from", "0")), IMAGES)
         return self._list(
             "images.html",
@@ -152,7 +152,7 @@ class Pages(Items):
             query,
             found,
             items=found.rows,
-            formats=self.library.values("picture", "format"),
+            choices={name: self.library.values("picture", name) for name in ("format", "licence")},
             metrics=self.library.image_metrics(),
             rules=self.library.rules_of("picture"),
         )

@@ -338,8 +338,9 @@ class Library(DroppedItems):
             where.add("rule IS NOT NULL")
         elif wanted.rule != "all":
             where.add("rule IS NOT DISTINCT FROM ?", wanted.rule or None)
-        if wanted.format:
-            where.add("format = ?", wanted.format)
+        for name in ("format", "licence"):
+            if getattr(wanted, name):
+                where.add(f"{name} = ?", getattr(wanted, name))
         _between(where, "pages", wanted.images)
         if wanted.metric:
             _range(where, self._image_metric(wanted.metric), wanted.low, wanted.high)
