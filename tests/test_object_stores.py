@@ -4,11 +4,13 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 
 import openm3w
@@ -128,6 +130,35 @@ def test_commands_read_it(corpus: Path, undisturbed: Path, tmp_path: Path) -> No
     assert published(tmp_path / "there") == published(tmp_path / "here")
     status, _, errors = command("train", corpus)
     assert status == 1 and "-o DIR is needed" in errors
+
+
+def test_a_training_finds_what_it_finds_locally(corpus: Path, undisturbed: Path, tmp_path: Path) -> None:
+    local = tmp_path / "corpus"
+    shutil.copytree(undisturbed, local, ignore=shutil.ignore_patterns("work"))
+    small = (
+        "--steps",
+        4,
+        "--rows",
+        2,
+        "--lm-steps",
+        4,
+        "--lm-rows",
+        4,
+        "--seeds",
+        1,
+        "--workers",
+        1,
+        "--device",
+        "cpu",
+    )
+    for source, name in ((corpus, "there"), (local, "here")):
+        status, _, errors = command("train", source, "-o", tmp_path / name, *small)
+        assert status == 0, errors
+    for name in ("data/train.npz", "data/validation.npz", "variants/true-0.npz", "variants/reference-0.npz"):
+        with np.load(tmp_path / "there" / name) as one, np.load(tmp_path / "here" / name) as other:
+            assert set(one) == set(other), name
+            for key in one:
+                np.testing.assert_array_equal(one[key], other[key], f"{name}: {key}")
 
 
 def test_the_viewer_shows_it(corpus: Path) -> None:

@@ -135,6 +135,36 @@ def test_a_full_disk_is_named_and_the_build_goes_on_later(
     assert digests(root) == expected
 
 
+# A disk that cannot be read at one place: of the WARC file, by a worker
+BROKEN_DISK = """
+import errno, os
+main, pread = os.getpid(), os.pread
+def failing(file, count, offset):
+    if os.getpid() != main and offset + count > 200_000 and os.readlink(f"/proc/self/fd/{file}").endswith(".warc.gz"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return pread(file, count, offset)
+os.pread = failing
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_cannot_be_read_is_named_and_the_build_goes_on_later(
+    web_warc: Path, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    root = tmp_path / "corpus"
+    (tmp_path / "sitecustomize.py").write_text(BROKEN_DISK)
+    build = start_build([web_warc], root, environment={"PYTHONPATH": str(tmp_path)})
+    _, errors = build.communicate(timeout=120)
+    lines = [line for line in errors.splitlines() if line.startswith("m3w:")]
+    assert build.returncode == 1, errors
+    assert len(lines) == 1 and "Input/output error" in lines[0] and str(web_warc) in lines[0]
+    assert "Traceback" not in errors
+    build = start_build([web_warc], root)
+    _, errors = build.communicate(timeout=120)
+    assert build.returncode == 0, errors
+    assert digests(root) == expected
+
+
 def test_no_permission(web_warc: Path) -> None:
     # nobody may write there, root neither
     with pytest.raises(BuildError, match=r"/sys/openm3w.*(permitted|denied)"):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from shards.store import RemotePath
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions
 from train_min import TrainError
@@ -147,8 +148,10 @@ def check_stamp(path: Path, rest: dict[str, Any], contents: dict[str, Any]) -> N
 
 
 def feature_folder(corpus: TrainingCorpus, out: Path) -> Path:
-    """Store features beside the corpus for later runs, or in the run if the corpus is not writable."""
+    """Store features beside the corpus for later runs, or in the run if the corpus is not writable, or in a store."""
     folder = corpus.folder / "work" / "features"
+    if isinstance(folder, RemotePath):
+        return out / "features"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
