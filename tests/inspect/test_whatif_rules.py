@@ -8,6 +8,7 @@ test_benchmark_texts.py."""
 import io
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,13 @@ def lines(draw: ImageDraw.ImageDraw) -> None:
         draw.text((6, top), "Words of a banner, set in one size and colour " * 2, "black", ImageFont.load_default(16))
 
 
+def blobs(draw: ImageDraw.ImageDraw, dot: int) -> None:
+    """Rectangles, the same in each picture, and a dot that is not."""
+    for place, colour in zip(range(0, 200, 40), ("red", "green", "blue", "black", "yellow"), strict=True):
+        draw.rectangle((place, 200 - place, place + 30, 230 - place), colour)
+    draw.point((dot, dot), "white")
+
+
 def images() -> dict[str, bytes]:
     """One image that each rule alone should drop, and a good one."""
     frames = [Image.new("RGB", (160, 160), colour) for colour in ("red", "blue")]
@@ -119,6 +127,9 @@ def images() -> dict[str, bytes]:
         "blurred.jpg": blurred.getvalue(),
         "lines.png": drawing(lines, (400, 300), 120),
         "common.png": drawing(None, (206, 206), 120),
+        "often.png": drawing(None, (207, 207), 120),
+        **{f"copy{number}.png": drawing(None, (208, 208), 120) for number in range(2)},
+        **{f"alike{number}.png": drawing(partial(blobs, dot=number), (209, 209), 120) for number in range(2)},
         **{f"row{number}.png": drawing(None, (210 + number, 200), 120) for number in range(7)},
     }
 
@@ -128,12 +139,16 @@ def write_site(folder: Path) -> Path:
     rng, pictures = random.Random(4), images()
     for name, body in pictures.items():
         (folder / name).write_bytes(body)
-    single = [name for name in pictures if not name.startswith(("row", "common"))]
+    single = [name for name in pictures if not name.startswith(("row", "common", "often", "copy", "alike"))]
     for number in range(PAGES):
         name = single[number % len(single)]
         shown = f"<p><img src={name} {'width=110 height=110' if name == 'declared.png' else ''}></p>"
-        if number < 20:
-            shown += "<p>Beside it.</p><img src=common.png>"
+        shared = {0: "common.png", 1: "often.png", 2: f"copy{number % 2}.png", 3: f"alike{number % 2}.png"}
+        place = (number >= 20) + (number >= 32) + (number >= 46) + (number >= 60)
+        if place < 4:
+            shown += f"<p>Beside it.</p><img src={shared[place]}>"
+        if number == 60:
+            shown += "<img src=alike0.png><p>And the other one.</p><img src=alike1.png>"
         if number == 5:
             shown += "".join(f"<img src=row{place}.png>" for place in range(3))
         if number % len(single) == 0:
@@ -239,7 +254,10 @@ def test_rules_on_paragraphs_and_images(corpus: Path, tmp_path: Path) -> None:
         "image.min_sharpness": 30.0,
         "image.max_text_lines": 0.25,
         "image.max_in_a_row": 2,
+        "image.max_url_documents": 15,
         "image.max_documents": 12,
+        "image.max_alike_documents": 13,
+        "image.repeated_alike": True,
         "page.max_images": 5,
     }
     without_model = {rule.id for rule in image.RULES if rule.model is None} - {"image.benchmark"}
