@@ -243,6 +243,26 @@ def test_the_source_page_is_marked_with_what_was_kept(address: tuple[str, int], 
     assert all(image.get("src").startswith("data:image/jpeg;base64,") for image in images)
 
 
+def test_the_source_page_opens_at_the_window(address: tuple[str, int], small_corpus: Path, browser: Any) -> None:
+    opened = open_corpus(small_corpus)
+    rows = list(read_windows(opened.path(entry) for entry in opened.windows("train")))
+    row = max(rows, key=lambda row: row["token_start"])
+    walk = Walk(browser, address, viewport={"width": 1400, "height": 500})
+    walk.open(f"/window/{row['window_id']}")
+    frame = walk.page.frame_locator("iframe.source")
+    inside = [words for found in frame.locator(".m3w-window").all() if (words := found.text_content().strip())]
+    begins, *_, ends = row["text"].replace("<|endofchunk|>", "<image>").split("<image>")
+    begins, ends = begins.strip()[:20], ends.strip()[-20:]
+    assert inside and all(words in row["text"] or begins in words or ends in words for words in inside)
+    held = walk.page.locator(".at-window .node.in")  # and of the document only the text in the window is marked
+    assert held.first.text_content().strip().lstrip("1").strip().startswith(begins)
+    assert walk.page.locator(".at-window .node.outside").count()
+    assert begins in frame.locator("#m3w-window").text_content()
+    assert frame.locator("html").evaluate("html => html.scrollTop") > 0
+    assert walk.page.evaluate("scrollY") == 0 and walk.wrong == []
+    walk.page.close()
+
+
 def test_a_dropped_image_is_shown_where_it_was_with_its_rule(address: tuple[str, int]) -> None:
     (page_id, *_) = listed(address, "/dropped?rule=image.too_small&level=images")
     page = lxml.html.fromstring(text(address, f"/document/{page_id}"))

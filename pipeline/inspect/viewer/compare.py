@@ -119,6 +119,20 @@ def place_windows(
     return library.whole_windows(found[:WINDOWS])
 
 
+def cut(nodes: Sequence[dict[str, Any]], texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The nodes of a window's document, each text of which a window holds only a part in pieces: `outside` is set for
+    those it does not hold. `texts` are what stands between the window's images."""
+    for node in nodes:
+        held = [text.strip() for text in texts if text.strip() and not node["image"] and text.strip() in node["text"]]
+        if not held or not node["windows"] or held[0] == node["text"].strip():
+            yield node
+            continue
+        before, after = node["text"].split(held[0], 1)
+        for text, outside in ((before, True), (held[0], False), (after, True)):
+            if text.strip():
+                yield node | {"text": text.strip(), "outside": outside, "windows": [] if outside else node["windows"]}
+
+
 def _span(inside: Sequence[dict[str, Any]], first: int, last: int) -> tuple[int, int]:
     """The first and last of some nodes, or what the document's own numbers are, for nodes that are not shown."""
     return (inside[0]["node"], inside[-1]["node"]) if inside else (first, last)

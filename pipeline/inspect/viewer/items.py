@@ -15,6 +15,7 @@ from pipeline.inspect.viewer import compare, source
 from pipeline.inspect.viewer.database import PAGE_METRICS
 from pipeline.inspect.viewer.layout import DROPPED, NODES, Answer, Layout, link_to, number
 from pipeline.inspect.viewer.queries import Filter
+from pipeline.inspect.viewer.tokens import EOC_MARKER, segments
 from shards.records import Text
 
 MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp"}
@@ -136,6 +137,7 @@ class Items(Layout):
             start = max(0, first - 4)
             nodes, _ = self._nodes(page, start)
             (placed,) = compare.place_windows(self.library, page, nodes, [row])
+        texts = [segment.text.replace(EOC_MARKER, "") for segment in segments(row)]
         by_token = query.get("tokens") == "1"
         before, after = self.library.window_beside(row["number"])
         return self._page(
@@ -143,7 +145,7 @@ class Items(Layout):
             f"window {window_id}",
             window=self._shown_window(row, by_token),
             page=page,
-            nodes=[node for node in nodes if first - 4 <= node["node"] <= last + 4],
+            nodes=list(compare.cut([node for node in nodes if first - 4 <= node["node"] <= last + 4], texts)),
             siblings=self.library.windows_of(row["doc_id"]),
             has_source=self._has_source(page),
             before=before and f"/window/{before}" + ("?tokens=1" if by_token else ""),
@@ -184,7 +186,10 @@ class Items(Layout):
         if not body:
             raise LookupError(doc_id)
         marks = compare.marks(self.library, page, body)
-        shown = source.source_page(decode(body).replace("\0", ""), page["url"], marks, self._bodies(page), small)
+        row = self.library.window(query["window"]) if query.get("window") else {"text": ""}
+        window = "".join(segment.text.replace(EOC_MARKER, "") for segment in segments(row))
+        html = decode(body).replace("\0", "")
+        shown = source.source_page(html, page["url"], marks, self._bodies(page), small, window)
         return Answer("text/html; charset=utf-8", shown, source.POLICY)
 
     def _bodies(self, page: dict[str, Any]) -> Callable[[Iterable[str]], dict[str, bytes]]:

@@ -29,12 +29,17 @@ KEPT_ATTRIBUTES = {
 IMAGE_ATTRIBUTES = ("src", "data-src", "data-original", "data-lazy-src", "data-srcset", "srcset", "href")
 LOADED = re.compile(r"@import[^;]*;?|url\(\s*['\"]?(?!data:)[^)]*\)|[\x00-\x08\x0b-\x1f]", re.IGNORECASE)
 """What a style sheet would load, and control characters."""
+HERE = "m3w-window"
+SHORT, BEGINNING = 8, 30
+"""Letters of the shortest text that is looked for in a window, and of a window's beginning or end looked for in a
+text."""
 PICTURES, SHEETS = 150, 8
 """Maximum images and style sheets shown of a page."""
 STYLE = """
 html { color-scheme: light; background: #fff; color: #111; }
 .m3w-kept { background: rgba(43, 106, 148, .16) !important; }
 .m3w-left-out { background: rgba(201, 96, 63, .2) !important; }
+.m3w-window { background: rgba(43, 106, 148, .38) !important; scroll-margin: 4rem; }
 img.m3w-kept { outline: 3px solid #2b6a94; } img.m3w-left-out { outline: 3px dashed #c9603f; opacity: .7; }
 .m3w-why { all: initial; display: inline-block !important; font: 12px/1.3 system-ui, sans-serif !important;
   color: #fff !important; background: #a8482b !important; padding: 1px 5px !important; border-radius: 3px; }
@@ -53,10 +58,16 @@ class Mark(NamedTuple):
 
 
 def source_page(
-    html: str, url: str, marks: Sequence[Mark], fetch: Callable[[Iterable[str]], Mapping[str, bytes]], small: Any
+    html: str,
+    url: str,
+    marks: Sequence[Mark],
+    fetch: Callable[[Iterable[str]], Mapping[str, bytes]],
+    small: Any,
+    window: str = "",
 ) -> bytes:
     """The page as a whole document. `fetch` returns the bodies that the input holds at some URLs; `small` makes a JPEG
-    of an image's bytes, None if it cannot."""
+    of an image's bytes, None if it cannot. The texts that stand in the text `window` are marked more strongly, and the
+    first of them has the id HERE."""
     parser = lxml.html.HTMLParser(remove_comments=True, remove_pis=True, encoding="utf-8")
     text = html.encode("utf-8", "replace")
     try:
@@ -66,7 +77,7 @@ def source_page(
     base = next((resolve(found.get("href") or "", url) for found in root.iter("base")), None) or url
     links = (resolve(link.get("href") or "", base) for link in root.iter("link") if _is_sheet(link))
     sheets = [link for link in links if link][:SHEETS]
-    _mark_texts(root, [mark for mark in marks if mark.type == "text"])
+    _mark_texts(root, [mark for mark in marks if mark.type == "text"], _letters(window))
     _show_images(root, base, [mark for mark in marks if mark.type == "image"], fetch, small)
     _remove(root)
     head = root.find("head")
@@ -109,7 +120,7 @@ def _texts(root: Any) -> Iterator[tuple[Any, bool, str]]:
             yield element, True, element.tail
 
 
-def _mark_texts(root: Any, marks: Sequence[Mark]) -> None:
+def _mark_texts(root: Any, marks: Sequence[Mark], window: str) -> None:
     """Wrap each text in an element that says whether it was kept. A text belongs to the next block that contains its
     letters; blocks and texts are in the same order."""
     keys = [_letters(mark.content) for mark in marks]
@@ -126,15 +137,31 @@ def _mark_texts(root: Any, marks: Sequence[Mark]) -> None:
                 current, position = index, at + len(key)
                 wrapped.append((element, tail, marks[index]))
                 break
+    inside: list[tuple[int, Any]] = []
     for element, tail, mark in reversed(wrapped):
-        _wrap(element, tail, mark)
+        span = _wrap(element, tail, mark)
+        place = _place(_letters(span.text), window) if window and mark.kept else -1
+        if place >= 0:
+            span.set("class", f"{_class(mark)} m3w-window")
+            inside.append((place, span))
+    if inside:
+        min(reversed(inside), key=lambda found: found[0])[1].set("id", HERE)
+
+
+def _place(letters: str, window: str) -> int:
+    """Where a text of the page stands in the text of a window, -1 if it does not. A window may begin or end in it."""
+    if len(letters) >= SHORT and (at := window.find(letters)) >= 0:
+        return at
+    if window[:BEGINNING] in letters:
+        return 0
+    return len(window) - BEGINNING if window[-BEGINNING:] in letters else -1
 
 
 def _letters(text: str) -> str:
     return "".join(character for character in text if character.isalnum())
 
 
-def _wrap(element: Any, tail: bool, mark: Mark) -> None:
+def _wrap(element: Any, tail: bool, mark: Mark) -> Any:
     span = lxml.html.Element("span", {"class": _class(mark), "title": mark.why})
     if tail:
         span.text, element.tail = element.tail, None
@@ -143,6 +170,7 @@ def _wrap(element: Any, tail: bool, mark: Mark) -> None:
     else:
         span.text, element.text = element.text, None
         element.insert(0, span)
+    return span
 
 
 def _class(mark: Mark) -> str:

@@ -33,9 +33,9 @@ function kind() {
 }
 
 // A long pane opens where the window begins, and the list of rules at the chosen one.
-for (const place of document.querySelectorAll(".at-window .node.in, .rules .current")) {
-  const box = place.closest(".pane, aside");
-  box.scrollTop += place.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight / 4;
+for (const box of document.querySelectorAll(".at-window, aside")) {
+  const place = box.querySelector(".node.in, .current");
+  if (place) box.scrollTop += place.getBoundingClientRect().top - box.getBoundingClientRect().top - 48;
 }
 
 document.addEventListener("keydown", (event) => {
