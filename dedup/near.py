@@ -10,7 +10,7 @@ Pages are numbered as `page(part, row)`, and ordered by `exact.rank` of their UR
 nor the number of parts, partitions or workers has an influence on which page of a cluster is kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,27 @@ def band_rows(signatures: NDArray[np.uint32], pages: NDArray[np.uint64], ranks: 
     found = np.zeros((len(pages), BANDS), BAND)
     found["high"], found["rank"], found["page"] = bands(signatures), ranks[:, None], pages[:, None]
     return found.reshape(-1)
+
+
+def sketches(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """What paragraphs (n) are compared by: keys (n, 4), and sketches (n).
+
+    Two paragraphs of Jaccard similarity s share one of 4 keys, each of 3 MinHash values, with probability
+    1 - (1 - s^3)^4: 0.94 at s = 0.8, 0.41 at 0.5. A sketch is one bit of each of 64 other values, of which a share of
+    (1 - s) / 2 differs: 6.4 bits at s = 0.8, 16 at 0.5 (Li and Koenig 2010, "b-Bit Minwise Hashing", arXiv
+    0910.3349)."""
+    values = np.frombuffer(b"".join(map(signature, texts)), "<u4").reshape(-1, PERMUTATIONS).astype(np.uint64)
+    rows = values[:, : KEYS * KEY_ROWS].reshape(-1, KEYS, KEY_ROWS)
+    keys = np.broadcast_to(np.arange(1, KEYS + 1, dtype=np.uint64), rows.shape[:2]).copy()
+    for row in range(KEY_ROWS):
+        keys = mixed(keys + rows[:, :, row] + np.uint64(0x9E3779B97F4A7C15))
+    bits = values[:, -64:] & np.uint64(1)
+    return keys, (bits << np.arange(64, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+
+
+KEYS, KEY_ROWS = 4, 3
+SKETCH_BITS = 10
+"""Bits by which the sketches of nearly the same paragraph differ at most: 95 % of pairs of s = 0.8, 5 % of 0.5."""
 
 
 def candidates(rows: np.ndarray) -> np.ndarray:

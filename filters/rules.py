@@ -25,6 +25,8 @@ PAGE_DEPTH = Key("limits.page_depth", 2_000, "Maximum nesting depth of a page's 
 RECORD_SECONDS = Key("limits.record_seconds", 120.0, "Maximum seconds per record", low=0.1, high=86_400)
 IMAGE_BYTES = Key("image.max_bytes", 20_000_000, "Maximum bytes of an image", low=1)
 BENCHMARKS = Key("page.benchmarks", "", 'Index of benchmark texts (m3w decontaminate-index --texts); none: ""')
+LEAK_WORDS = Key("split.leak_paragraph_words", 30, "Words from which on a paragraph counts as text that is also in"
+                 " training documents; 0: only whole texts count")  # fmt: skip
 IMAGE_PIXELS = Key("image.max_pixels", 64_000_000, "Maximum pixels of an image", low=1)
 
 
@@ -226,6 +228,7 @@ DECODING = (
 DOCUMENTS = (
     Rule("split.leak", "document", "held out, but its text or an image is also in training documents",
          keys=(Key("split.leak", True, "Leave such documents out of validation"),
+               LEAK_WORDS,
                Key("split.leak_near", 4, "Bits by which perceptual hashes of images that count as the same may differ",
                    low=0, high=8))),
     Rule("window.no_image", "document", "no image near enough for a window"),

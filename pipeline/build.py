@@ -29,6 +29,7 @@ from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.missing import fetch_missing, note_missing
 from pipeline.stages.page_grams import SHARED_GRAMS
 from pipeline.stages.pages import ExtractPages
+from pipeline.stages.paragraphs import LONG_PARAGRAPHS
 from pipeline.stages.references import FindImages
 from pipeline.stages.repeats import REPEATED
 from pipeline.stages.reuse import check_pages, corpus_among, take_over
@@ -63,6 +64,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
                     *((b.keys["page_grams"], b.recipe.page.max_benchmark_grams) if b.recipe.page.benchmarks else ())]),
     Step("dedup", ("verdicts",), lambda b: FindCopies(b.corpus, b.recipe.dedup, len(b.part_tasks), b.partitions),
          lambda b: known.reads(b.recipe.dedup), join=True),
+    LONG_PARAGRAPHS,
     fetch_missing,
     # images
     Step("references", ("dedup",), lambda b: FindImages(b.corpus, len(b.part_tasks), b.partitions,
@@ -81,7 +83,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
                     *gain.digest(b.recipe.values())], join=True),
     Step("site_counts", ("decisions",),
          lambda b: CountSites(b.corpus, Split.of(b.recipe), len(b.part_tasks), b.partitions),
-         lambda b: asdict(Split.of(b.recipe)), tasks=lambda b: (Task(0, 1),), join=True),
+         lambda b: [asdict(Split.of(b.recipe)), b.keys.get("paragraphs")], tasks=lambda b: (Task(0, 1),), join=True),
     note_missing,
     # documents
     Step("split", ("site_counts",),

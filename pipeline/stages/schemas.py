@@ -122,6 +122,10 @@ DEDUP = pa.schema([("rule", pa.string()), ("survivor", pa.string()), ("cluster",
 """work/dedup, row by row like work/pages: the page's rule so far, now including duplicates; the doc_id of the page kept
 instead; the near-duplicate cluster, named by its first page."""
 
+PARAGRAPHS = pa.schema([("row", pa.int32()), ("keys", pa.list_(pa.uint64(), 4)), ("sketch", pa.uint64())])
+"""work/paragraphs, for each distinct long paragraph of the pages that are kept so far: the page's row in work/pages,
+and what nearly the same paragraphs have in common (`dedup.near.sketches`)."""
+
 REFERENCES = pa.schema(
     [
         ("row", pa.int32()),

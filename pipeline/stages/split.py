@@ -1,6 +1,5 @@
 """Stages site_counts and split: which pages become documents, and which of them are held out."""
 
-import itertools
 import math
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup import hamming
+from dedup.exact import first_of_each
+from dedup.near import KEYS, SKETCH_BITS, sketches
 from filters.image import IMAGE_SET, PAGE_DROPPED, TOO_MANY_IMAGES
 from pipeline.engine import joins, tables
 from pipeline.engine.corpus import CorpusDirectory
@@ -21,6 +22,7 @@ from pipeline.engine.tasks import FileEntry
 from pipeline.json_files import read_json
 from pipeline.recipe import Recipe
 from pipeline.stages.kept import kept_images, kept_pages, perceptual_hashes
+from pipeline.stages.paragraphs import long_paragraphs
 from pipeline.stages.schemas import SPLIT
 from shards.draws import hash64
 from shards.enough import DOCUMENTS, SITES, text_behind_image
@@ -41,6 +43,10 @@ CHUNK_BYTES = 20 * 256 * 4
 """Text bytes of about 20 windows, at four bytes per token: the chunks in which book-length pages are held out."""
 BOOK_BYTES = 3 * CHUNK_BYTES
 """If pages are the unit, a page with more text than this is split by chunks."""
+COMMON = 10
+"""A paragraph on more pages is boilerplate, such as a licence, and leaks nothing."""
+SAME, IMAGE, PARAGRAPH = 0, 1, 2
+"""What a row of the joins compares: a key, an image by its hash, or a paragraph."""
 WHOLE = np.iinfo(np.uint32).max
 NEVER = np.iinfo(np.uint64).max
 
@@ -65,11 +71,14 @@ class Split:
     validation: float
     leak: bool
     leak_near: int
+    leak_words: int
     unit: str = "site"
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Split":
-        return cls(recipe.seed, recipe.windows.validation, recipe.split.leak, recipe.split.leak_near)
+        leak = recipe.split
+        words = leak.leak_paragraph_words if leak.leak else 0
+        return cls(recipe.seed, recipe.windows.validation, leak.leak, leak.leak_near, words)
 
     def decided(self, counts: SiteCounts) -> "Split":
         """With the unit and the share that the counts led to."""
@@ -109,8 +118,8 @@ NEED = np.dtype(
         ("page", "<u8"),
     ]
 )
-"""A unit with this key, and its ranks; or, if `near`, with an image of the perceptual hash `low`, `high` being the key
-of one of the bands of that hash."""
+"""A unit with this key, and its ranks; or (`near`: IMAGE or PARAGRAPH) with an image of the perceptual hash or a
+paragraph of the sketch `low`, `high` being one of their keys."""
 
 
 class PartCounts(NamedTuple):
@@ -137,7 +146,7 @@ class CountSites(beam.PTransform):
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         company = partial(_company, self.split.leak_near) if self.split.leak else _no_leaks
-        near = self.split.leak_near if self.split.leak and self.parts <= SMALL else None
+        near = self.split if self.split.leak and self.parts <= SMALL else None
         return (
             parts
             # Output: (part, list of SplitUnit)
@@ -198,8 +207,9 @@ def _units(corpus: CorpusDirectory, split: Split, part: int) -> tuple[int, list[
     return part, units
 
 
-def _ranks(corpus: CorpusDirectory, near: int | None, part: int, units: list[SplitUnit]) -> Block:
-    """The keys of units with their ranks, and the bands of their images' hashes (for a distance of `near` bits)."""
+def _ranks(corpus: CorpusDirectory, near: Split | None, part: int, units: list[SplitUnit]) -> Block:
+    """The keys of units with their ranks, and the bands of their images' hashes and paragraphs, if the split compares
+    what is `near`."""
     keys = [key for unit in units for key in unit.keys]
     block = joins.keyed(NEED, keys)
     block["part"] = part
@@ -209,7 +219,12 @@ def _ranks(corpus: CorpusDirectory, near: int | None, part: int, units: list[Spl
         return block
     phashes = perceptual_hashes(corpus, part)
     images = [index for index, key in enumerate(keys) if key in phashes]
-    return np.concatenate([block, _banded(block[images], [phashes[keys[index]] for index in images], near)])
+    whole = {unit.row: unit for unit in units if unit.chunk == WHOLE}
+    of, banded = _paragraphs(corpus, near, part, NEED, whole.keys())
+    for name in ("site", "page"):
+        banded[name] = [getattr(whole[row], name) for row in of]
+    hashes = [phashes[keys[index]] for index in images]
+    return np.concatenate([block, _banded(block[images], hashes, near.leak_near), banded])
 
 
 def _banded(rows: Block, phashes: list[int], distance: int) -> Block:
@@ -217,25 +232,53 @@ def _banded(rows: Block, phashes: list[int], distance: int) -> Block:
     hashes = np.array(phashes, np.uint64)
     near = np.repeat(rows, distance + 1)
     near["high"], near["low"] = hamming.bands(hashes, distance).reshape(-1), np.repeat(hashes, distance + 1)
-    near["near"] = 1
+    near["near"] = IMAGE
     return near
 
 
+def _paragraphs(
+    corpus: CorpusDirectory, split: Split, part: int, dtype: np.dtype, documents: Container[int]
+) -> tuple[list[int], Block]:
+    """The page row of each of the keys of a part's paragraphs, and a row for each key. Of a paragraph that is on more
+    than COMMON pages of the part, COMMON + 1 are enough to tell."""
+    if not split.leak_words:
+        return [], np.zeros(0, dtype)
+    table = tables.read(corpus.part("paragraphs", part))
+    table = table.filter(pa.array([row in documents for row in table["row"].to_pylist()], pa.bool_()))
+    block = np.zeros((table.num_rows, KEYS), dtype)
+    block["high"] = np.asarray(table["keys"].combine_chunks().flatten()).reshape(-1, KEYS)
+    block["low"], block["row"] = np.asarray(table["sketch"])[:, None], np.asarray(table["row"])[:, None]
+    block["near"], block["part"], block["chunk"] = PARAGRAPH, part, WHOLE
+    rows = block.reshape(-1)
+    rows = rows[np.lexsort([rows[name] for name in ("row", "low", "high")])]
+    rows = rows[np.arange(len(rows)) - first_of_each(rows[["high", "low"]]) <= COMMON]
+    return rows["row"].tolist(), rows
+
+
 def _company(distance: int, rows: Block) -> Block:
-    """For each unit the highest ranks of other pages with a key of it, or with an image that looks like one of it."""
-    near = rows["near"] == 1
-    return np.concatenate([_highest_others(rows[~near]), *_highest_alike(distance, rows[near])])
+    """For each unit the highest ranks of other pages with a key of it, or with an image or paragraph like one of
+    it."""
+    return np.concatenate(
+        [
+            _highest_others(rows[rows["near"] == SAME]),
+            *_highest_alike(distance, NEVER, rows[rows["near"] == IMAGE]),
+            *_highest_alike(SKETCH_BITS, COMMON, rows[rows["near"] == PARAGRAPH]),
+        ]
+    )
 
 
-def _highest_alike(distance: int, rows: Block) -> Iterator[Block]:
-    """For each row of each band, the highest ranks of other pages with a hash near its own."""
+def _highest_alike(distance: int, most: int, rows: Block) -> Iterator[Block]:
+    """For each row of each band, the highest ranks of other pages with a hash near its own, if it is like at most
+    `most` rows."""
     bounds = joins.groups(rows, ("high",))
     owner = _owner(rows)
-    for start, stop in itertools.pairwise(bounds.tolist()):
+    starts = np.flatnonzero(np.diff(bounds) > 1)
+    for start, stop in zip(bounds[starts].tolist(), bounds[starts + 1].tolist(), strict=True):
         band, pages = rows[start:stop], owner[start:stop]
         for index in np.array_split(np.arange(len(band)), 1 + len(band) ** 2 // COMPARED_AT_ONCE):
             some = band[index]
-            alike = hamming.alike(some["low"], band["low"], distance) & (pages[index][:, None] != pages[None])
+            alike = hamming.alike(some["low"], band["low"], distance)
+            alike &= (alike.sum(axis=1) <= most)[:, None] & (pages[index][:, None] != pages[None])
             found = some[["part", "row", "chunk", "site", "page"]].copy()
             for name in ("site", "page"):
                 found[name] = np.where(alike, band[name][None], np.uint64(0)).max(axis=1)
@@ -338,10 +381,11 @@ COMPARED_AT_ONCE = 1 << 22
 class Assigned:
     """The splits of a part before leaks are known (a table of SPLIT), and for each page held out in chunks, which chunk
     uses which image: page row -> content -> number of the chunk. One number is enough, because a page keeps each
-    content once (`kept_images`)."""
+    content once (`kept_images`). `texts`: the long paragraphs of each held-out chunk (page row, number)."""
 
     splits: pa.Table
     chunks: dict[int, dict[bytes, int]]
+    texts: dict[tuple[int, int], list[str]]
 
 
 @dataclass(eq=False)
@@ -359,7 +403,7 @@ class AssignSplits(beam.PTransform):
             | "Assign" >> beam.Map(partial(_assign, self.corpus, self.split))
             | "Leaks"
             >> Join(
-                partial(_uses, self.corpus, self.split.leak_near),
+                partial(_uses, self.corpus, self.split),
                 partial(_leaks, self.split.leak_near) if self.split.leak else _no_leaks,
                 self.partitions,
             )
@@ -374,6 +418,7 @@ def _assign(corpus: CorpusDirectory, split: Split, part: int) -> tuple[int, Assi
     clusters = tables.read(corpus.part("dedup", part), ["cluster"])["cluster"].to_pylist()
     rows: list[dict[str, Any]] = [{"rule": rule, "split": None, "held_out": None} for rule in rules]
     shown: dict[int, dict[bytes, int]] = {}
+    long: dict[tuple[int, int], list[str]] = {}
     columns = ["doc_id", "texts", "images"] if by_page else ["site"]
     for page in kept_pages(corpus, part, rules, kept, columns):
         if by_page and is_book(page.columns["texts"]):
@@ -386,10 +431,12 @@ def _assign(corpus: CorpusDirectory, split: Split, part: int) -> tuple[int, Assi
                 for node in nodes[chunk["start"] : chunk["stop"]]
                 if node is not None
             }
+            for number, chunk in enumerate(chunks if split.leak_words else ()):
+                long[page.row, number] = long_paragraphs(texts[chunk["start"] : chunk["stop"]], split.leak_words)
         else:
             held_out = split.holds_out(clusters[page.row] if by_page else page.columns["site"])
             rows[page.row]["split"] = "validation" if held_out else "train"
-    return part, Assigned(pa.Table.from_pylist(rows, schema=SPLIT), shown)
+    return part, Assigned(pa.Table.from_pylist(rows, schema=SPLIT), shown, long)
 
 
 def is_book(texts: Iterable[str | None]) -> bool:
@@ -428,7 +475,7 @@ class Use(NamedTuple):
     chunk: int
 
 
-def _uses(corpus: CorpusDirectory, distance: int, part: int, assigned: Assigned) -> Block:
+def _uses(corpus: CorpusDirectory, split: Split, part: int, assigned: Assigned) -> Block:
     uses = list(_each_use(corpus, part, assigned))
     block = joins.keyed(USE, (use.key for use in uses))
     block["part"] = part
@@ -436,7 +483,25 @@ def _uses(corpus: CorpusDirectory, distance: int, part: int, assigned: Assigned)
         block[name] = [getattr(use, name) for use in uses]
     images = [index for index, use in enumerate(uses) if use.phash is not None]
     phashes = [use.phash for use in uses if use.phash is not None]
-    return np.concatenate([block, _banded(block[images], phashes, distance)])
+    return np.concatenate(
+        [block, _banded(block[images], phashes, split.leak_near), *_paragraph_uses(corpus, split, part, assigned)]
+    )
+
+
+def _paragraph_uses(corpus: CorpusDirectory, split: Split, part: int, assigned: Assigned) -> Iterator[Block]:
+    """The keys of the paragraphs of a part's documents, and of the held-out chunks of books. The whole book counts as
+    training text."""
+    rules, halves = (assigned.splits[name].to_pylist() for name in ("rule", "split"))
+    documents = {row for row, rule in enumerate(rules) if rule is None}
+    of, rows = _paragraphs(corpus, split, part, USE, documents)
+    rows["held"] = [halves[row] == "validation" for row in of]
+    yield rows
+    for (row, chunk), texts in assigned.texts.items():
+        keys, sketch = sketches(texts)
+        rows = np.zeros((len(texts), KEYS), USE)
+        rows["high"], rows["low"], rows["near"] = keys, sketch[:, None], PARAGRAPH
+        rows["held"], rows["part"], rows["row"], rows["chunk"] = True, part, row, chunk
+        yield rows.reshape(-1)
 
 
 def _each_use(corpus: CorpusDirectory, part: int, assigned: Assigned) -> Iterator[Use]:
@@ -457,27 +522,35 @@ def _each_use(corpus: CorpusDirectory, part: int, assigned: Assigned) -> Iterato
 
 
 def _leaks(distance: int, rows: Block) -> Block:
-    """Held-out uses that also occur in another page's training text, or use an image that looks like one there: their
-    perceptual hashes differ in at most `distance` bits. A book may resemble itself."""
-    return np.unique(np.concatenate([_same(rows), *_alike(distance, rows[rows["near"] == 1])]))
+    """Held-out uses that also occur in another page's training text, or use an image or paragraph that is like one
+    there: their perceptual hashes differ in at most `distance` bits. A book may resemble itself."""
+    images, paragraphs = (rows[rows["near"] == kind] for kind in (IMAGE, PARAGRAPH))
+    alike = (*_alike(distance, NEVER, images), *_alike(SKETCH_BITS, COMMON, paragraphs))
+    return np.unique(np.concatenate([_same(rows[rows["near"] == SAME]), *alike]))
 
 
-def _alike(distance: int, rows: Block) -> Iterator[Block]:
-    """For the rows of each band, the held-out ones whose hash is near that of another page's training image."""
+def _alike(distance: int, most: int, rows: Block) -> Iterator[Block]:
+    """For the rows of each band, the held-out ones whose hash is near that of another page's training text, if it is
+    near those of at most `most` rows."""
     bounds = joins.groups(rows, ("high",))
-    for start, stop in itertools.pairwise(bounds.tolist()):
+    if not len(rows):
+        return
+    held_in = np.add.reduceat(rows["held"].astype(np.int64), bounds[:-1])
+    both = np.flatnonzero((held_in > 0) & (held_in < np.diff(bounds)))
+    for start, stop in zip(bounds[both].tolist(), bounds[both + 1].tolist(), strict=True):
         band = rows[start:stop]
         training, held = (band[band["held"] == side] for side in (0, 1))
-        if not len(training) or not len(held):
-            continue
         hashes, of_hash, uses = np.unique(training["low"], return_index=True, return_counts=True)
+        every, counts = np.unique(band["low"], return_counts=True)
         pages = training[["part", "row"]]
         last = pages[of_hash + uses - 1]
-        for some in np.array_split(held, 1 + len(held) * len(hashes) // COMPARED_AT_ONCE):
+        for some in np.array_split(held, 1 + len(held) * len(every) // COMPARED_AT_ONCE):
             # a hash with several training pages has one beside the held-out page's own
             page = some[["part", "row"]][:, None]
             another = (page != pages[of_hash][None]) | (page != last[None])
             found = (hamming.alike(some["low"], hashes, distance) & another).any(axis=1)
+            if most != NEVER:
+                found &= hamming.alike(some["low"], every, distance) @ counts <= most
             yield some[found][["part", "row", "chunk"]]
 
 

@@ -185,3 +185,21 @@ def test_signatures_and_bands_are_those_of_corpora_already_built() -> None:
     assert [hashlib.sha256(signed).hexdigest()[:16] for signed in signatures] == GOLDEN
     hashes = near.bands(np.stack([np.frombuffer(signed, "<u4") for signed in signatures]))
     assert hashlib.sha256(hashes.astype("<u8").tobytes()).hexdigest()[:16] == GOLDEN_BANDS
+
+
+def test_nearly_the_same_paragraphs_share_a_key_and_most_of_their_sketch() -> None:
+    draw = random.Random(0)
+    found = {0: 0, 3: 0, 60: 0}  # words of 60 changed: J of about 1, 0.6 and 0
+    for changed in found:
+        for _ in range(100):
+            first = [draw.choice(WORDS) for _ in range(60)]
+            second = list(first)
+            for place in range(0, changed * 2, 2):
+                second[place % 60] = draw.choice(WORDS)
+            if changed == 60:
+                second = [draw.choice(WORDS) for _ in range(60)]
+            keys, sketch = near.sketches([" ".join(first), " ".join(second)])
+            close = int(sketch[0] ^ sketch[1]).bit_count() <= near.SKETCH_BITS
+            found[changed] += bool((keys[0] == keys[1]).any()) and close
+            assert len({*keys.reshape(-1).tolist()}) == 2 * near.KEYS - (keys[0] == keys[1]).sum()
+    assert found[0] == 100 and found[3] > 80 and found[60] == 0

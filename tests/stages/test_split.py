@@ -1,12 +1,16 @@
 """How much is held out."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.stages.split import MINIMUM, NEED, _banded, _company, _enough, _highest_others
+from pipeline.stages.split import COMMON, MINIMUM, NEED, USE, _banded, _company, _enough, _highest_others, _leaks
+from tests.corpora import build_here
+from tests.stages.test_folders import page, picture, write
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 1), st.integers(0, 9)), max_size=30))
@@ -48,3 +52,50 @@ def test_the_share_is_raised_to_the_minimum_of_documents_and_sites():
     assert _enough(0.9, needs, 8) == 0.9 and _enough(0.0, needs, 8) == 0.0
     few = list(itertools.islice(needs, MINIMUM - 1))
     assert _enough(0.05, few, 0) == 0.05 and _enough(0.05, needs, 10) == 0.05
+
+
+USES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 63), st.booleans(), st.integers(0, 14)), max_size=30)
+
+
+@given(USES, st.randoms(use_true_random=False))
+def test_a_paragraph_leaks_that_is_like_one_of_another_training_page_and_not_of_many(uses, random):
+    """Sketches differ in at most 6 bits here, so all paragraphs of a key are alike."""
+    uses = [(key, sketch, row % 3 == 0, row) for key, sketch, _, row in uses]
+    rows = np.zeros(len(uses), USE)
+    for index, (key, sketch, held, row) in enumerate(uses):
+        rows[index] = (key, sketch, held, 2, 0, row, 7)
+    rows = rows[np.lexsort([rows[name] for name in reversed(USE.names)])]
+    expected = set()
+    for key, _, held, row in uses:
+        alike = [other for other in uses if other[0] == key]
+        if held and len(alike) <= COMMON and any(not other[2] and other[3] != row for other in alike):
+            expected.add(row)
+    assert {int(leak["row"]) for leak in _leaks(4, rows)} == expected
+
+
+def test_a_held_out_page_with_nearly_a_paragraph_of_a_training_page_leaks(tmp_path: Path) -> None:
+    """Each two pages have a long paragraph in common but for a word. The same licence on all pages is no leak, nor is a
+    short paragraph."""
+    words = ["w" + "".join(chr(97 + int(digit)) for digit in f"{number:03}") for number in range(900)]
+    licence = " ".join(words[:40])
+    files = {f"{number}.png": picture(number) for number in range(16)}
+    for number in range(16):
+        pair = number // 2
+        common = words[100 + 80 * pair : 180 + 80 * pair]
+        common[20] = "changed" if number % 2 else common[20]
+        short = " ".join(words[700 + 10 * pair : 710 + 10 * pair])
+        texts = "".join(f"<p>{text}</p>" for text in (" ".join(common) if pair < 4 else short, licence))
+        body = page(number, f"{number}.png", f"{number}.png")
+        files[f"{number}.html"] = body.replace(b"</article>", texts.encode() + b"</article>")
+    settings = ["windows.validation=0.5", "image.repeated_alike=false", "image.max_documents=100"]
+    root = build_here([write(tmp_path / "site", files)], tmp_path / "corpus", settings)
+    found = {}
+    for path in (root / "work/pages").glob("*.parquet"):
+        urls = pq.read_table(path, columns=["url"])["url"].to_pylist()
+        splits = pq.read_table(root / "work/split" / path.name)["split"].to_pylist()
+        found |= {int(Path(url).stem): split for url, split in zip(urls, splits, strict=True)}
+    sides = [{found[2 * pair], found[2 * pair + 1]} for pair in range(8)]
+    assert all(side in ({"train"}, {"validation"}, {"train", "leak"}) for side in sides[:4]), sides
+    assert (
+        {"train", "leak"} in sides[:4] and {"train", "validation"} in sides[4:] and "leak" not in set.union(*sides[4:])
+    )
