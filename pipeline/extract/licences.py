@@ -20,6 +20,8 @@ LEVELS = 12
 """Elements around an image or a statement among which a figure or an ImageObject is looked for."""
 MOST = 200
 """Statements of a page, and images of its JSON-LD, that are read."""
+COMPARED = 10
+"""URLs of JSON-LD up to which they are compared with other sizes of the page's images."""
 LONGEST = 1000
 
 
@@ -39,6 +41,8 @@ class Statements:
     objects: set[int] = field(default_factory=set)
     by_url: dict[str, Terms] = field(default_factory=dict)
     by_element: dict[int, Terms] = field(default_factory=dict)
+    resolved: dict[str, Terms] = field(default_factory=dict)
+    """`by_url` with absolute URLs; filled when it is first needed, after the page was read."""
 
     def say(self, element: int, name: str, value: str) -> None:
         if value.strip() and len(self.said) < MOST:
@@ -78,12 +82,16 @@ class Statements:
 
     def of(self, element: int, urls: Sequence[str], parents: Sequence[int], base: str) -> Terms:
         """The terms of an image inside an element, at some absolute URLs."""
-        terms = next((self.by_element[up] for up in around(element, parents) if up in self.by_element), None)
+        terms = None
+        if self.by_element:
+            terms = next((self.by_element[up] for up in around(element, parents) if up in self.by_element), None)
         if terms is None and self.by_url:
-            stated = {resolve(url, base) or url: terms for url, terms in self.by_url.items()}
-            terms = next((stated[url] for url in urls if url in stated), None) or next(
-                (terms for known, terms in stated.items() if any(sizes_of_one(known, url) for url in urls)), None
-            )
+            if not self.resolved:
+                self.resolved = {resolve(url, base) or url: terms for url, terms in self.by_url.items()}
+            terms = next((self.resolved[url] for url in urls if url in self.resolved), None)
+            if terms is None and len(self.resolved) <= COMPARED:
+                alike = (known for known in self.resolved if any(sizes_of_one(known, url) for url in urls[:COMPARED]))
+                terms = self.resolved.get(next(alike, ""))
         if terms is None:
             return Terms()
         licence = terms.licence
