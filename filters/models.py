@@ -4,6 +4,7 @@ Heavy packages are imported when a model is loaded. Models run on the CPU in one
 and scores are the same everywhere; workers run beside each other.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -53,24 +54,35 @@ def _needs(key: str, path: str, package: str, install: str) -> None:
 class OnnxModel:
     """An ONNX model that maps images to one number, such as an aesthetic or quality score.
 
-    Its input is float32 RGB from 0 to 1, N x 3 x height x width or N x height x width x 3; its first output N, N x 1,
+    Its input is float32 RGB from 0 to 1, N x 3 x height x width or N x height x width x 3, or the embeddings of the
+    open_clip model `clip`, N x d of length 1, as LAION's aesthetic predictor takes them. Its first output is N, N x 1,
     or N x k, of which the last column counts."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, clip: str = "") -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0]
+        self._clip = Clip(clip) if clip and self.on_embeddings else None
+
+    @property
+    def on_embeddings(self) -> bool:
+        """Whether its input is N x d."""
+        return len(self._input.shape) == 2
 
     def __call__(self, pictures: Sequence[bytes]) -> Mapping[str, np.ndarray]:
+        batch = self._clip.images(pictures) if self._clip else self._batch(pictures)
+        found = self._session.run(None, {self._input.name: batch})[0]
+        return {"quality": np.asarray(found, np.float64).reshape(len(pictures), -1)[:, -1]}
+
+    def _batch(self, pictures: Sequence[bytes]) -> np.ndarray:
         sizes = [size if isinstance(size, int) else None for size in self._input.shape]
         last = sizes[-1] == 3
         height, width = (sizes[1:3] if last else sizes[2:4]) if len(sizes) == 4 else (None, None)
         batch = np.stack([_pixels(picture, width or SIDE, height or SIDE) for picture in pictures])
-        found = self._session.run(None, {self._input.name: batch if last else batch.transpose(0, 3, 1, 2)})[0]
-        return {"quality": np.asarray(found, np.float64).reshape(len(pictures), -1)[:, -1]}
+        return batch if last else batch.transpose(0, 3, 1, 2)
 
 
 def _pixels(picture: bytes, width: int, height: int) -> np.ndarray:
@@ -82,15 +94,31 @@ def _pixels(picture: bytes, width: int, height: int) -> np.ndarray:
     return (resized[..., ::-1] / 255).astype(np.float32)
 
 
-def check_onnx(key: str, path: str) -> None:
-    """Raises ModelError if an ONNX model of images cannot be loaded."""
+def check_onnx(key: str, path: str, clip_key: str = "", clip: str = "") -> None:
+    """Raises ModelError if an ONNX model of images cannot be loaded, or takes other embeddings than those of `clip`,
+    which a recipe names as `clip_key`."""
     _needs(key, path, "onnxruntime", INSTALL)
     try:
         model = OnnxModel(path)
     except Exception as error:  # the library's exceptions have no common base
         raise ModelError(f"{key}: {path} is not an ONNX model: {str(error).splitlines()[0]}") from None
-    if len(model._input.shape) != 4:
-        raise ModelError(f"{key}: the input of {path} must have 4 dimensions, not {len(model._input.shape)}")
+    shape = model._input.shape
+    if not model.on_embeddings and len(shape) != 4:
+        raise ModelError(f"{key}: the input of {path} must have 2 or 4 dimensions, not {len(shape)}")
+    if model.on_embeddings and not clip:
+        raise ModelError(f"{key}: {path} takes embeddings: name the CLIP model that makes them as {clip_key}")
+    if model.on_embeddings and shape[1] != (size := _embedding_size(clip)) and isinstance(shape[1], int):
+        raise ModelError(f"{key}: {path} takes embeddings of {shape[1]} numbers; those of {clip} have {size}")
+
+
+def _embedding_size(clip: str) -> int:
+    """The numbers of an embedding of an open_clip model."""
+    import open_clip
+
+    config = Path(clip, "open_clip_config.json")
+    if config.is_file():
+        return int(json.loads(config.read_text("utf-8"))["model_cfg"]["embed_dim"])
+    return int(open_clip.get_model_config(clip.partition("/")[0])["embed_dim"])
 
 
 class Clip:

@@ -11,7 +11,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from filters.image import CLIP_MODEL
-from filters.models import INSTALL, ModelError, OnnxModel, check_clip, check_language_model, check_onnx, digest
+from filters.models import (
+    INSTALL,
+    ModelError,
+    OnnxModel,
+    check_clip,
+    check_language_model,
+    check_onnx,
+    clip_digest,
+    digest,
+)
 from filters.text import PERPLEXITY_MODEL
 
 BATCH = 16
@@ -79,30 +88,35 @@ def named(values: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for name in found if name))
 
 
-def load(name: str) -> Scorer:
-    """The scorer of a name or path (see `named`)."""
-    return SCORERS[name].load() if name in SCORERS else OnnxModel(name)
+def load(name: str, clip: str = "") -> Scorer:
+    """The scorer of a name or path (see `named`); one that takes embeddings has them from the open_clip model."""
+    return SCORERS[name].load() if name in SCORERS else OnnxModel(name, clip)
 
 
-def packages(name: str) -> tuple[str, ...]:
+def packages(name: str, clip: str = "") -> tuple[str, ...]:
     """The packages that can change the scores of a model."""
-    return SCORERS[name].packages if name in SCORERS else ("onnxruntime", "numpy")
+    of_clip = ("open_clip_torch", "torch", "pillow") if clip else ()
+    return SCORERS[name].packages if name in SCORERS else ("onnxruntime", "numpy", *of_clip)
 
 
 def digests(values: Mapping[str, Any]) -> list[str]:
-    """The names of a recipe's models of images, and the sha256 (hex) of those given by path."""
-    return [name if name in SCORERS else digest(name) for name in named(values)]
+    """The names of a recipe's models of images, and the sha256 (hex) of those given by path, which may take the
+    embeddings of its open_clip model."""
+    clip = values[CLIP_MODEL.name]
+    of_clip = [clip_digest(clip)] if clip else []
+    found = ([name] if name in SCORERS else [digest(name), *of_clip] for name in named(values))
+    return [part for parts in found for part in parts]
 
 
 def check(values: Mapping[str, Any]) -> None:
     """Raises ModelError if a model named by the recipe is not installed, missing or no model."""
-    for name in named(values):
-        if name not in SCORERS:
-            check_onnx("image.quality_model", name)
-        elif find_spec(SCORERS[name].module) is None:
-            raise ModelError(f"the recipe names {name}, which is not installed: {install(name)}")
     if name := values[CLIP_MODEL.name]:
         check_clip(CLIP_MODEL.name, name)
+    for name in named(values):
+        if name not in SCORERS:
+            check_onnx("image.quality_model", name, CLIP_MODEL.name, values[CLIP_MODEL.name])
+        elif find_spec(SCORERS[name].module) is None:
+            raise ModelError(f"the recipe names {name}, which is not installed: {install(name)}")
     if path := values[PERPLEXITY_MODEL.name]:
         check_language_model(PERPLEXITY_MODEL.name, path)
 

