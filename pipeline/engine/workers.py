@@ -6,6 +6,7 @@ handler waits forever for a killed worker).
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -141,6 +142,7 @@ def main(preload: str) -> None:
     logging.getLogger().addHandler(logging.NullHandler())  # before importing Beam, which would log to the terminal
     importlib.import_module("pipeline.engine.harness")  # import Beam once, before the first fork
     importlib.import_module(preload)
+    gc.freeze()  # workers need not look through what was imported, and go on sharing it
     workers: dict[int, str] = {}
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
