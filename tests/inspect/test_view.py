@@ -112,6 +112,18 @@ def test_filters_show_what_they_say(address: tuple[str, int], small_corpus: Path
         assert listed(address, f"/documents?{query}") == wanted, query
 
 
+def test_windows_by_a_measure_of_their_document(address: tuple[str, int], small_corpus: Path) -> None:
+    opened = open_corpus(small_corpus)
+    query = "metric=words&low=60&high=80"
+    wanted = set(listed(address, f"/documents?{query}"))
+    rows = [row for split in ("train", "validation") for path in opened.windows(split)
+            for row in read_windows([opened.path(path)])]  # fmt: skip
+    windows = {row["window_id"] for row in rows if row["doc_id"] in wanted}
+    assert 0 < len(windows) < len(rows)
+    assert f"{len(windows):,} found." in text(address, f"/windows?{query}")
+    assert set(re.findall(r'href="/window/([\w-]+)"', text(address, f"/windows?{query}"))) <= windows
+
+
 def test_a_bar_of_a_histogram_leads_to_what_it_counts(address: tuple[str, int]) -> None:
     page = text(address, "/figures")
     bars = re.findall(r'<a href="([^"]+)"><title>[^:]*: ([\d,]+)', page)

@@ -140,7 +140,7 @@ class Pages(Items):
             found,
             items=[self._shown_window(row) for row in found.rows],
             choices=self._choices("windows"),
-            metrics=["tokens"],
+            metrics=["tokens", *(PAGE_METRICS if self.library.corpus.has_work else ())],
         )
 
     def _images(self, query: dict[str, str]) -> Answer:

@@ -100,13 +100,18 @@ class Library(DroppedItems):
                 where.add(f"{name} = ?", getattr(wanted, name))
         _between(where, "images", wanted.images)
         if wanted.metric:
-            if not self.corpus.has_work or wanted.metric not in PAGE_METRICS:
-                raise ValueError(wanted.metric)
-            self.measured()
-            measured = Where()
-            _range(measured, wanted.metric, wanted.low, wanted.high)
+            measured = self._measured(wanted)
             where.add(f"number IN (SELECT number FROM measured WHERE {measured})", *measured.values)
         return where
+
+    def _measured(self, wanted: Filter) -> Where:
+        """Conditions on `measured`. Raises ValueError for an unknown metric."""
+        if not self.corpus.has_work or wanted.metric not in PAGE_METRICS:
+            raise ValueError(wanted.metric)
+        self.measured()
+        measured = Where()
+        _range(measured, wanted.metric, wanted.low, wanted.high)
+        return measured
 
     def _search(self, wanted: Filter, where: Where, start: int, count: int) -> Found:
         """Search the texts file by file, in order, so that the first results come at once."""
@@ -250,10 +255,12 @@ class Library(DroppedItems):
             if getattr(wanted, name):
                 where.add(f"{name} = ?", getattr(wanted, name))
         _between(where, "images", wanted.images)
-        if wanted.metric:
-            if wanted.metric != "tokens":
-                raise ValueError(wanted.metric)
+        if wanted.metric == "tokens":
             _range(where, "tokens", wanted.low, wanted.high)
+        elif wanted.metric:
+            measured = self._measured(wanted)
+            documents = f"SELECT doc_id FROM page JOIN measured m USING (number) WHERE page.rule IS NULL AND {measured}"
+            where.add(f"doc_id IN ({documents})", *measured.values)
         return where
 
     def _window_rows(self, file: int) -> str:
