@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.readers import draw_windows, next_image, previous_image
@@ -145,7 +145,13 @@ def plain_worth(text: str, start: int, stop: int, options: WindowOptions) -> flo
     return worth
 
 
-@given(st.text("IIEwwwccsp.", max_size=90))
+# words and images in turn, so that most texts have windows of several images, with and without text tied to them
+WORDS = ["w" * length for length in (1, 2, 3, 4, 9, 26)]
+PIECES = st.sampled_from(["I", "EI", "II", "sw", "p", "E", ".", "cc", "c" * 60, *WORDS])
+
+
+@settings(max_examples=200)
+@given(st.one_of(st.text("IIEwwwccsp.", max_size=90), st.lists(PIECES, max_size=20).map("".join)))
 def test_tiles_are_the_best_windows_that_do_not_overlap(text):
     stream = spelt(text)
     spans = lay_around_images(stream, TILE)
