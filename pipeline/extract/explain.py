@@ -48,7 +48,8 @@ class Explanation:
     """Why the parts of a page were kept or left out.
 
     `kinds` are the probabilities of the kinds of pages. Text above `text_threshold` and images above `image_threshold`
-    are kept unless a rule decides; for the first image that the page's head names the threshold is lower."""
+    are kept unless a rule decides; the threshold is lower for the first image that the page's head names, and for the
+    first likely one if it stands before the first paragraph."""
 
     url: str
     kinds: dict[str, float]

@@ -17,17 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.extract import hints as H
+from pipeline.extract import image_places
 from pipeline.extract.content import Candidate, Sums
 from pipeline.extract.features import SECTION_NAMES, Matrix
 from pipeline.extract.images import is_picture_file
 from pipeline.extract.page import IN_FIGURE, IN_TABLE, MAYBE_HIDDEN, PAGE_KINDS, SCOPES, Page, Picture
 
 COEFFICIENTS = Path(__file__).with_name("images.csv")
-THRESHOLD = 0.45
-"""The probability above which an image is kept. On pages outside the fit .35 to .5 reach the same F1; .45 keeps a
-quarter fewer images of other pages than .35."""
+THRESHOLD = 0.5
+"""The probability above which an image is kept."""
 LEAD_THRESHOLD = 0.35
 """The same for the first image that the page's head names."""
+FIRST_THRESHOLD = 0.4
+"""The same for the first likely image, if it stands before the first paragraph."""
 LEVELS = 2  # containers around an image whose sums are looked at
 NEAR = 3  # elements whose classes count as near: the image, its parent, and its parent's
 
@@ -88,7 +90,16 @@ NAMES = (
     *(f"heading of {name}" for name in SECTION_NAMES),
     *("heading level", "blocks under the heading"),
     *(f"page: {kind}" for kind in PAGE_KINDS),
+    *image_places.NAMES,
 )
+_UNLIKELY = [
+    NAMES.index(name)
+    for name in (
+        *("url logo", "label logo", "url icon", "label icon", "url person", "tiny", "small", "repeated before"),
+        *("inside <nav>", "inside <footer>", "inside <aside>"),
+    )
+]
+_LINKED, _LARGE = NAMES.index("linked to a page"), NAMES.index("large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +165,27 @@ def features(page: Page, total: Sums, found: Candidate, text: TextChoice) -> Mat
         seen.add(name)
         if lead:
             seen_leads.add(name)
-    return np.concatenate(
+    pictures = [page.pictures[index] for index in chosen]
+    looks = np.concatenate(
         [
             np.array(rows, np.float32),
-            _hints(page, [page.pictures[index] for index in chosen]),
+            _hints(page, pictures),
             _headings(page, text.headings, chosen),
             np.broadcast_to(text.kinds, (len(chosen), len(text.kinds))),
         ],
         1,
         dtype=np.float32,
     )
+    places = image_places.features(
+        page,
+        pictures,
+        text.kept,
+        text.chars,
+        looks[:, _UNLIKELY].sum(1) > 0,
+        looks[:, _LINKED] > 0,
+        looks[:, _LARGE] > 0,
+    )
+    return np.concatenate([looks, places], 1)
 
 
 def _says(text: str, features: dict[str, _Words]) -> list[bool]:
@@ -186,7 +208,8 @@ def candidates(page: Page) -> list[int]:
 
 def thresholds(features: Matrix) -> Matrix:
     """The probability above which each image is kept, from `features` [images, features]."""
-    result: Matrix = np.where(features[:, NAMES.index("first lead")] > 0, LEAD_THRESHOLD, THRESHOLD)
+    lead, first = (features[:, NAMES.index(name)] > 0 for name in ("first lead", "first likely, before text"))
+    result: Matrix = np.select([lead, first], [LEAD_THRESHOLD, FIRST_THRESHOLD], THRESHOLD)
     return result
 
 

@@ -1,5 +1,6 @@
 """Select the blocks and images of a page that are its main content."""
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,8 +15,18 @@ from pipeline.extract.features import HEADINGS, Matrix, features
 from pipeline.extract.hints import names
 from pipeline.extract.image_classifier import TextChoice
 from pipeline.extract.images import PLACEHOLDER, THUMBNAIL
+from pipeline.extract.page import (
+    CODE,
+    HIDDEN,
+    LOCAL_LINK,
+    NOSCRIPT,
+    PAGE_KINDS,
+    PREFORMATTED,
+    Page,
+    Picture,
+    scope_bits,
+)
 from pipeline.extract.page import HEADINGS as HEADING_TAGS
-from pipeline.extract.page import HIDDEN, LOCAL_LINK, NOSCRIPT, PAGE_KINDS, Page, Picture, scope_bits
 
 Flags = NDArray[np.bool_]
 
@@ -24,6 +35,7 @@ HIDDEN_PICTURE, ICON, OUTSIDE = "image.hidden", "image.icon", "image.outside"
 FORUM = PAGE_KINDS.index("forum")
 DOCUMENTATION = PAGE_KINDS.index("documentation")
 PROSE_KINDS = [PAGE_KINDS.index(kind) for kind in ("article", "documentation", "forum")]
+SHOP_KINDS = [PAGE_KINDS.index(kind) for kind in ("product", "collection")]
 ICON_SIDE = 32
 ALONE = 0.9  # the kept share of a page's characters
 LIKELY = 0.5  # the probability above which a page is of a kind
@@ -38,6 +50,8 @@ ENTRIES, HEADING = 3, 40  # links (one if a class says so), and other characters
 HEADING_LEVELS = 6
 VOTE = 0.25  # the weight of the best candidate beside the classifier, on pages of prose
 ANSWER = 0.1  # the probability above which an answer of a forum is kept, if most were left out
+REPEATED, MAX_LABEL = 4, 30  # times, characters; what each answer of a thread repeats: "Reply", "Member", a signature
+NAMED = 12  # blocks after the name of a product in which its description begins
 MIN_LINKS = 200  # characters; a page with less content, all of it links, has none
 # Surroundings of images that belong to other pages, to people or to the site
 ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("nav", "aside", "footer", "button")
@@ -130,6 +144,9 @@ def _corrected(page: Page, total: Sums, text: TextChoice, out: Flags, plain: Fla
         text = text.changed("comment", kept | (comment & readable & ~out) if comments else kept & ~comment)
     if text.kinds[FORUM] > LIKELY:
         text = text.changed("answer of a thread", text.kept | (_lost_answers(inherited, text) & readable & ~out))
+        text = text.changed("label in a thread", text.kept & ~_labels(page))
+    if text.kinds[SHOP_KINDS].sum() > LIKELY:
+        text = text.changed("name of a product", text.kept | _product_name(page, text.kept, out))
     asides = (("notice", notice), ("footer", foot), ("table of contents", _contents(page, chars, links)))
     for rule, aside in asides:
         if 2 * float(chars @ (text.kept & aside)) < float(chars @ text.kept):
@@ -147,6 +164,24 @@ def _lost_answers(inherited: NDArray[np.int64], text: TextChoice) -> Flags:
     if 2 * float(text.chars @ (answers & text.kept)) > float(text.chars @ answers):
         return np.zeros_like(answers)
     flags: Flags = answers & (text.probability > ANSWER)
+    return flags
+
+
+def _labels(page: Page) -> Flags:
+    """Short texts that the page repeats again and again; numbers, as in tables, and code are none."""
+    short = [block.chars <= MAX_LABEL and not block.state & (PREFORMATTED | CODE) for block in page.blocks]
+    texts = [block.text if label else "" for block, label in zip(page.blocks, short, strict=True)]
+    count = Counter(texts)
+    return np.array([count[text] >= REPEATED and any(map(str.isalpha, text)) for text in texts])
+
+
+def _product_name(page: Page, kept: Flags, out: Flags) -> Flags:
+    """The first h1 that is shown, if text soon after it is kept."""
+    flags = np.zeros_like(kept)
+    for index, block in enumerate(page.blocks):
+        if page.tags[block.element] == "h1" and not out[index]:
+            flags[index] = kept[index + 1 : index + 1 + NAMED].any()
+            break
     return flags
 
 

@@ -175,7 +175,7 @@ def examples() -> list[Example]:
                     page,
                     site(name, page),
                     page.kind or ("article" if name in ARTICLES else ""),
-                    kind.features(read_page, page.url, values),
+                    kind.features(read_page, page.url, total.blocks, values),
                     np.concatenate(design, 1)[seen],
                     labels[seen],
                     (weights / weights.sum())[seen],

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pipeline.extract import extract
+from pipeline.extract import ExtractOptions, extract, flat_page
+from pipeline.extract.selection import _labels
 from shards.records import Document, Image, Text
 from tests.extract.pages import AFTER, BEFORE, FOOTER, MENU, MIDDLE, page
 
@@ -86,6 +87,33 @@ def test_a_blurred_twin_is_no_second_image():
     twins = '<div class="img"><img src="https://cdn.example.org/max/60/1-a81f3c77d20b4455e9.png?q=20"><img src="https://cdn.example.org/max/2288/1-a81f3c77d20b4455e9.png"></div>'
     found = read(f"<article><p>{BEFORE}</p>{twins}<p>{AFTER}</p></article>")
     assert len(files(found)) == 1
+
+
+def test_the_name_of_a_product_stays():
+    told = {"@type": "Product", "offers": {"@type": "Offer"}, "aggregateRating": {"@type": "AggregateRating"}}
+    head = f'<meta property="og:type" content="product"><script type="application/ld+json">{json.dumps(told)}</script>'
+    shop = (
+        '<header class="product-header"><h1>Desk lamp</h1></header>'
+        '<div class="product"><span class="price">$ 89.00</span>'
+        f'<button>Add to cart</button><div class="description"><p>{AFTER}</p><p>{BEFORE}</p></div></div>'
+    )
+    found = read(MENU + shop + FOOTER, head, "https://shop.example.org/products/desk-lamp")
+    assert words(found).startswith("Desk lamp\n\n") and AFTER in words(found)
+
+
+def test_labels_that_each_answer_of_a_thread_repeats():
+    posts = "".join(
+        f'<div class="post"><a class="username" href="/u/{n}">user{n}</a><div class="rank">Senior Member</div>'
+        f'<div class="message">{BEFORE} {n}<table><tr><td>{n} W</td><td>40</td></tr></table>'
+        "<pre>make oil</pre></div></div>"
+        for n in range(6)
+    )
+    head, url = '<meta name="generator" content="Discourse 3.2">', "https://forum.example.org/t/which-oil/1234"
+    found = words(read(f"{MENU}<h1>Which oil?</h1>{posts}{FOOTER}", head, url))
+    assert "Senior Member" not in found and all(f"{n} W" in found for n in range(6))
+    flat = flat_page(f"<body>{posts}</body>", ExtractOptions())
+    labels = _labels(flat)
+    assert {block.text for block, label in zip(flat.blocks, labels, strict=True) if label} == {"Senior Member"}
 
 
 def test_answers_of_a_thread_stay_whatever_their_class():
