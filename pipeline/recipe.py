@@ -292,7 +292,8 @@ def _set(table: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     section, dot, name = key.strip().partition(".")
     if not equals or (not dot and section != "seed"):
-        raise BuildError(f"--set {setting}: write section.key=value, as in image.min_side=100")
+        meant = nearest(section, settings()) or ", as in image.min_side=100"
+        raise BuildError(f"--set {setting}: write section.key=value{meant}")
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:

@@ -22,9 +22,13 @@ from pipeline.errors import BuildError
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.viewer.compare import paragraphs
+from pipeline.inspect.viewer.inputs import Inputs
+from pipeline.inspect.viewer.layout import Layout
+from pipeline.inspect.viewer.queries import Library
 from pipeline.inspect.viewer.server import server
 from pipeline.inspect.viewer.tokens import pieces
 from shards.readers import read_documents, read_windows
+from shards.tokenizer import EOC_MARKER, IMAGE_MARKER
 from tests.corpora import build_here
 from tests.inspect.conftest import SCRIPT
 
@@ -240,6 +244,20 @@ def test_tokens_that_share_a_character_are_shown_together(small_corpus: Path) ->
     assert [id for segment in found for token in segment.tokens for id in token.ids] == [
         id for id in ids if id != tokenizer.image_id
     ]
+
+
+def test_a_marker_without_text_has_no_row_of_its_own(small_corpus: Path) -> None:
+    """Two images in a row have an end of chunk between them, and nothing to read."""
+    opened = open_corpus(small_corpus)
+    (row, *_) = read_windows(opened.path(entry) for entry in opened.windows("train"))
+    image = row["image_metadata"][0]
+    told = {**row, "text": f"First.{EOC_MARKER}{IMAGE_MARKER}{EOC_MARKER}{IMAGE_MARKER}Last.{EOC_MARKER}"}
+    library = Library(opened)
+    layout = Layout(library, Inputs(library))
+    shown = layout._shown_window({**told, "image_metadata": [image, image], "split": "train"})
+    page = lxml.html.fromstring(str(layout._templates.get_template("shown.html").module.window(shown)))
+    assert [text.text_content() for text in page.iterfind(".//p")] == ["First.¶", "Last.¶"]
+    assert len(page.findall(".//figure")) == 2
 
 
 def test_the_source_page_is_marked_with_what_was_kept(address: tuple[str, int], small_corpus: Path) -> None:
