@@ -1,6 +1,7 @@
 """Takedown lists: URLs, hosts, and sha256 sums of images that must not be in a corpus."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +10,17 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from filters.rule import Key
-from filters.word_lists import WordListError
+from filters.word_lists import WordListError, file_digest
 
 FILE = Key("page.takedown", "", 'File of URLs, hosts and sha256 sums to leave out, one per line; none: ""')
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 HOST = re.compile(r"(\*\.)?(?![0-9a-fA-F]{32,}$)[^\W_]([\w-]*\w)?(\.[\w-]+)*\.?")
 """A host, with or without dots. Not a hash of another kind, which would look like one."""
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """sha256 (hex) of a recipe's file, "" without one. Raises WordListError if it cannot be read."""
+    return file_digest(values[FILE.name])
 
 
 class Takedown(NamedTuple):

@@ -6,9 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from dedup import benchmarks
-from filters import gain
-from filters.takedown import FILE
-from filters.word_lists import file_digest
+from filters import gain, takedown
 from pipeline.claim import claim, note, nothing_left
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.progress import Progress
@@ -25,6 +23,7 @@ from pipeline.stages.decisions import DecideImages
 from pipeline.stages.dedup import FindCopies
 from pipeline.stages.documents import WriteDocuments
 from pipeline.stages.fetch import OFFLINE, Network
+from pipeline.stages.held_out import Split, read_site_counts
 from pipeline.stages.images import IndexImages, StoreImages
 from pipeline.stages.missing import fetch_missing, note_missing
 from pipeline.stages.page_grams import SHARED_GRAMS
@@ -37,17 +36,13 @@ from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
 from pipeline.stages.scores import IMAGE_SCORES, TEXT_SCORES
 from pipeline.stages.shards import WriteShards, assign_shards
 from pipeline.stages.similarities import SIMILARITY
-from pipeline.stages.split import AssignSplits, CountSites, Split, read_site_counts
+from pipeline.stages.site_counts import CountSites
+from pipeline.stages.split import AssignSplits
 from pipeline.stages.step import Build, Step
 from pipeline.stages.tokenizer import MakeTokenizer, tokenizer_digest
 from pipeline.stages.verdicts import JudgePages
 from pipeline.stages.windows import CutWindows
 from shards.store import RemotePath
-
-
-def _taken_down(b: Build) -> str:
-    return file_digest(b.recipe.values()[FILE.name])
-
 
 # fmt: off
 PAGES = Step("pages", (), lambda b: ExtractPages(b.corpus, b.input, b.recipe), pages.reads,
@@ -59,7 +54,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
     REPEATED,
     Step("verdicts", ("pages",), lambda b: JudgePages(b.corpus, b.recipe),
          lambda b: [[b.recipe.text.model_dump(), b.recipe.paragraph.model_dump()], b.recipe.page.licences,
-                    b.keys.get("page_scores"), _taken_down(b), *gain.digest(b.recipe.values()),
+                    b.keys.get("page_scores"), takedown.digest(b.recipe.values()), *gain.digest(b.recipe.values()),
                     *(b.keys[name] for name in ("repeats",) if name in b.keys),
                     *((b.keys["page_grams"], b.recipe.page.max_benchmark_grams) if b.recipe.page.benchmarks else ())]),
     Step("dedup", ("verdicts",), lambda b: FindCopies(b.corpus, b.recipe.dedup, len(b.part_tasks), b.partitions),
@@ -72,13 +67,13 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
          lambda b: [REFERENCES.names, [entry.sha256 for entry in b.files["fetched"]]], join=True, waits=True),
     Step("distinct_images", ("references",), lambda b: StoreImages(b.corpus, b.input, b.recipe),
          lambda b: [DISTINCT_IMAGES.names, b.recipe.image.model_dump(include=set(StorageSection.model_fields)),
-                    _taken_down(b)], PICTURE_PACKAGES),
+                    takedown.digest(b.recipe.values())], PICTURE_PACKAGES),
     Step("images", ("distinct_images",), lambda b: IndexImages(b.corpus)),
     IMAGE_SCORES,
     SIMILARITY,
     Step("decisions", ("distinct_images",), lambda b: DecideImages(b.corpus, b.recipe, b.partitions),
          lambda b: [b.recipe.image.model_dump(), b.recipe.page.max_images, b.recipe.dedup.image_set,
-                    [b.keys.get(name) for name in ("scores", "similarities")], _taken_down(b),
+                    [b.keys.get(name) for name in ("scores", "similarities")], takedown.digest(b.recipe.values()),
                     benchmarks.digest(b.recipe.image.benchmarks, b.recipe.image.benchmarks_keep),
                     *gain.digest(b.recipe.values())], join=True),
     Step("site_counts", ("decisions",),

@@ -14,9 +14,9 @@ from pipeline.engine.tasks import FileEntry
 from pipeline.inspect.finished import Finished
 from pipeline.json_files import write_json
 from pipeline.recipe import Recipe
+from pipeline.stages.held_out import read_site_counts
 from pipeline.stages.parts import Parts
 from pipeline.stages.scores import scorer_packages
-from pipeline.stages.split import read_site_counts
 from shards.files import atomic
 from shards.records import FORMAT_VERSION
 

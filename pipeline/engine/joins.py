@@ -44,16 +44,6 @@ def keyed(dtype: np.dtype, hashes: Iterable[bytes]) -> Block:
     return block
 
 
-def groups(block: Block, fields: tuple[str, ...]) -> np.ndarray:
-    """The start of each group of rows with equal `fields` in a block sorted by them, followed by its length."""
-    if len(block) == 0:
-        return np.zeros(1, np.int64)
-    changed = np.zeros(len(block) - 1, bool)
-    for name in fields:
-        changed |= block[name][1:] != block[name][:-1]
-    return np.concatenate([[0], np.flatnonzero(changed) + 1, [len(block)]])
-
-
 @dataclass(eq=False)
 class Join(beam.PTransform):
     """Brings rows with equal keys together, and returns the decisions about them to their parts.

@@ -14,6 +14,7 @@ from pipeline.stages import (
     references,
     scores,
     shards,
+    site_counts,
     split,
     tokenizer,
     verdicts,
@@ -21,7 +22,7 @@ from pipeline.stages import (
 )
 
 __all__ = ["decisions", "dedup", "documents", "fetch", "images", "pages", "pyarrow", "references", "scores", "shards"]
-__all__ += ["split", "tokenizer", "verdicts", "windows"]
+__all__ += ["site_counts", "split", "tokenizer", "verdicts", "windows"]
 
 cv2.setNumThreads(1)  # the parallelism is the number of workers
 identify("loads the model")

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.extract import extract
 from pipeline.recipe import Recipe
+from pipeline.stages.held_out import BOOK_BYTES
 from pipeline.stages.kept import kept_nodes
 from pipeline.stages.pages import _content
-from pipeline.stages.split import BOOK_BYTES
 from tests.corpora import build_here
 from tests.stages.test_folders import page, write
 

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.stages.split import COMMON, MINIMUM, NEED, USE, _banded, _company, _enough, _highest_others, _leaks
+from dedup.leaks import COMMON, NEED, USE, _highest_others, banded, company, leaks
+from pipeline.stages.site_counts import MINIMUM, _enough
 from tests.corpora import build_here
 from tests.stages.test_folders import page, picture, write
 
@@ -33,8 +34,8 @@ def test_pages_with_images_that_look_alike_are_company(uses):
     rows = np.zeros(len(uses), NEED)
     for index, (_, row, rank) in enumerate(uses):
         rows[index] = (index, 0, 0, 7, row, 1, rank, 9 - rank)
-    rows = np.concatenate([rows, _banded(rows, [phash for phash, _, _ in uses], 2)])
-    found = _company(2, rows[np.lexsort([rows[name] for name in reversed(NEED.names)])])
+    rows = np.concatenate([rows, banded(rows, [phash for phash, _, _ in uses], 2)])
+    found = company(2, rows[np.lexsort([rows[name] for name in reversed(NEED.names)])])
     for row in {row for _, row, _ in uses}:
         mine = [phash for phash, other, _ in uses if other == row]
         ranks = [rank for phash, other, rank in uses if other != row for one in mine if (phash ^ one).bit_count() <= 2]
@@ -72,7 +73,7 @@ def test_a_paragraph_leaks_that_is_like_one_of_another_training_page_and_not_of_
         alike = [other for other in uses if other[0] == key]
         if held and len(alike) <= COMMON and any(not other[2] and other[3] != row for other in alike):
             expected.add(row)
-    assert {int(leak["row"]) for leak in _leaks(4, rows)} == expected
+    assert {int(leak["row"]) for leak in leaks(4, rows)} == expected
 
 
 def test_a_held_out_page_with_nearly_a_paragraph_of_a_training_page_leaks(tmp_path: Path) -> None:
