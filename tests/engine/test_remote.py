@@ -95,7 +95,7 @@ def test_a_named_runner_gives_the_same_bytes(
     assert build.returncode == 0, errors
     assert digests(tmp_path / "corpus") == expected
     assert set(states(endpoint)) == {"DONE"}
-    jobs = ["pages-to-dedup", "references-to-site-counts", "split-to-windows", "shards"]
+    jobs = ["pages-to-paragraphs", "references-to-site-counts", "split-to-windows", "shards"]
     assert names(endpoint) == [f"m3w-corpus-{job}" for job in jobs]
 
 
@@ -152,7 +152,7 @@ def test_a_job_service_that_goes_away_is_one_line(web_warc: Path, tmp_path: Path
     last = errors.splitlines()[-1]
     assert build.returncode == 1 and "Traceback" not in errors
     assert last.startswith(f"m3w: the job service at {service.endpoint} failed (")
-    assert "the job m3w-corpus-pages-to-dedup may still run: cancel it on the cluster" in last
+    assert "the job m3w-corpus-pages-to-paragraphs may still run: cancel it on the cluster" in last
 
 
 # a job that is submitted and has not been started is STOPPED

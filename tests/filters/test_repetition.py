@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from filters.repetition import LENGTHS, TOP, character_repetition, hashes, name, ngrams, repeated_ngrams, word_ngrams
 from filters.words import codes
 
-WORDS = st.lists(st.sampled_from(["a", "bb", "ccc", "dddd"]), max_size=60)
+# phrases that come again, at once or after other words, so that long n-grams do
+PHRASES = ["a", "bb", "ccc", "dddd", "a bb ccc dddd a a bb", "ccc bb a ccc bb a ccc bb a ccc bb", "dddd " * 12]
+WORDS = st.lists(st.sampled_from(PHRASES), max_size=20).map(lambda phrases: " ".join(phrases).split())
 
 
 def top(words: list[str], n: int) -> int:
@@ -51,7 +53,7 @@ def test_five_words_that_occur_again(words: list[str]) -> None:
     assert repeated_ngrams(hashes(words), 5) == pytest.approx(expected)
 
 
-@given(st.text("ab\n", max_size=200))
+@given(st.lists(st.sampled_from(["a", "b", "\n", "abbaabbbaaab"]), max_size=40).map("".join))
 def test_repeated_characters(text: str) -> None:
     counts = sorted(Counter(text[start : start + 10] for start in range(len(text) - 9)).values(), reverse=True)
     most = min(int(np.sqrt(len(counts))), sum(count > 1 for count in counts))

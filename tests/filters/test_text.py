@@ -117,3 +117,16 @@ def test_crawl_and_build_read_the_same_opt_outs(meta: str, rule: str | None) -> 
     assert document is not None
     assert consent.refusal({}, document.metadata.robots) == rule
     assert consent.refusal({}, links_of(html, "https://example.org/", None).robots) == rule
+
+
+def test_lines_and_paragraphs_that_come_again() -> None:
+    again, once, code = "the same line", "another line that is longer than thirty characters", "x = 1"
+    page = "\n\n".join([again, once, again, f"{code}\n  {code}\n{code}", again])
+    found = text.measure(page, listings=[f"{code}\n  {code}\n{code}"])
+    # three times, twice of them again; lines of a listing are no repetition
+    assert found["duplicate_lines"] == pytest.approx(2 / 4)
+    assert found["duplicate_line_characters"] == pytest.approx(2 * len(again) / len(page), abs=1e-4)
+    assert found["duplicate_paragraphs"] == pytest.approx(2 / 5)
+    assert found["duplicate_paragraph_characters"] == pytest.approx(2 * len(again) / len(page), abs=1e-4)
+    assert found["short_lines"] == pytest.approx(6 / 7, abs=1e-4)
+    assert text.measure("x" * 30 + "\n" + "y" * 31)["short_lines"] == 0.5
