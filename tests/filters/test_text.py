@@ -130,3 +130,9 @@ def test_lines_and_paragraphs_that_come_again() -> None:
     assert found["duplicate_paragraph_characters"] == pytest.approx(2 * len(again) / len(page), abs=1e-4)
     assert found["short_lines"] == pytest.approx(6 / 7, abs=1e-4)
     assert text.measure("x" * 30 + "\n" + "y" * 31)["short_lines"] == 0.5
+
+
+def test_shares_of_lines() -> None:
+    page = "• one\n- two\nIt ends.\nIt goes on…\nIt goes on ..."
+    found = text.measure(page)
+    assert (found["bullet_lines"], found["ellipsis_lines"], found["terminal_lines"]) == (0.4, 0.4, 0.2)
