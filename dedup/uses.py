@@ -15,7 +15,7 @@ URL, BYTES, LOOK = 0, 1, 2
 NONE = 3
 """No count of an image is too high."""
 NO_LIMIT = 1_000_000_000
-"""As many pages as a limit never forbids: uses are not counted."""
+"""A limit that no image reaches; nothing is counted for it."""
 KEY = np.dtype([("high", "<u8"), ("low", "<u8")])
 USES = np.dtype([("high", "<u8"), ("low", "<u8"), ("kind", "u1"), ("band", "u1"), ("part", "<u4"), ("count", "<u8")])
 """How often a part uses an image: the 16-byte hash of its URL or bytes or, for LOOK, the key of a band (number `band`)

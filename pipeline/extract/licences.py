@@ -11,8 +11,8 @@ from pipeline.urls import resolve
 
 LICENCE = ("license", "acquirelicensepage")
 AUTHOR = ("creator", "author", "credittext", "copyrightholder", "copyrightnotice")
-"""Properties of an ImageObject in lower case, most telling first. Where to acquire a licence is no licence, but who
-names it does not give the image away."""
+"""Properties of an ImageObject in lower case, most telling first. A page where a licence can be acquired counts as one:
+it shows that the image is not free."""
 URLS = ("contenturl", "url")
 STATED = frozenset((*LICENCE, *AUTHOR, *URLS))
 NESTED = ("image", "associatedMedia", "primaryImageOfPage")
