@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
+from ada_url import normalize_url
 
 from filters.rule import Key
 from filters.word_lists import WordListError, file_digest
@@ -46,11 +47,12 @@ def read(path: str) -> Takedown:
     sums = {entry for entry in entries if SHA256.fullmatch(entry)}
     urls = {entry for entry in entries if "/" in entry}
     for entry in entries:
-        if not (entry in sums or HOST.fullmatch(entry) or (entry in urls and _is_url(entry))):
+        if not (entry in sums or ((HOST.fullmatch(entry) or entry in urls) and _is_url(entry.removeprefix("*.")))):
             raise WordListError(f"takedown list {path}: {entry!r} is neither a URL, a host nor a sha256 sum in hex")
+    hosts = {entry.removeprefix("*.").strip(".") for entry in {*entries} - sums - urls}
     return Takedown(
         frozenset(map(_plain, urls)),
-        frozenset(entry.lower().removeprefix("*.").strip(".") for entry in {*entries} - sums - urls),
+        frozenset(_host(_split(host)) for host in hosts),
         frozenset(bytes.fromhex(entry)[:16] for entry in sums),
     )
 
@@ -62,17 +64,28 @@ def _is_url(entry: str) -> bool:
         return False
 
 
+def _split(url: str) -> SplitResult:
+    """The parts of a URL, or of one without its scheme, as the URL standard writes them: a list may have the letters of
+    another script in a host or path. Raises ValueError if it is none."""
+    return urlsplit(normalize_url(url if "://" in url else f"https://{url}"))
+
+
 def _plain(url: str) -> str:
-    """A URL without scheme, fragment and final slash, its host in lower case."""
-    parts = urlsplit(url if "://" in url else f"https://{url}")
+    """A URL without scheme, credentials, fragment and final slash."""
+    parts = _split(url)
+    port = f":{parts.port}" if parts.port else ""
     query = f"?{parts.query}" if parts.query else ""
-    return f"{parts.netloc.lower()}{parts.path.rstrip('/')}{query}"
+    return f"{_host(parts)}{port}{parts.path.rstrip('/')}{query}"
+
+
+def _host(parts: SplitResult) -> str:
+    return (parts.hostname or "").rstrip(".")
 
 
 def listed(url: str, known: Takedown) -> bool:
     """Whether a URL or its host is in a list."""
     try:
-        host = urlsplit(url).hostname or ""
+        host = _host(_split(url))
         plain = _plain(url)
     except ValueError:
         return False

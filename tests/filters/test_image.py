@@ -1,13 +1,16 @@
 """Image rules at their limits, and in their order."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dedup.benchmarks import INDEX
 from filters import image
 from filters.image import MMC4_URL_WORDS, OBELICS_URL_WORDS, judge_references
 from pipeline.recipe import load
@@ -192,3 +195,54 @@ def test_a_page_with_too_many_images_has_none() -> None:
         found = judge_references(table, values, before).tolist()
         first = ["image.page_dropped"] * number if dropped else [None, "image.repeated", *[None] * (number - 2)]
         assert found == [*first, None, "image.not_fetched", "image.too_small"]
+
+
+def test_images_chosen_before_decoding_pass_the_default_rules() -> None:
+    """A spread that is not known yet is no reason against an image; a size that is not known is one."""
+    good = ("jpeg", 64, 2.0, None)
+    rows = [good, ("jpeg", 63, 2.0, None), ("jpeg", 64, 1.9, None), ("svg", 64, None, None), (None, 64, 2.0, None),
+            ("jpeg", None, 2.0, None), ("jpeg", 64, 2.0, "image.broken")]  # fmt: skip
+    types = (pa.string(), pa.int32(), pa.float64(), pa.string())
+    table = pa.table({
+        name: pa.array([row[place] for row in rows], types[place]) for place, name in enumerate(image.PROBED_COLUMNS)
+    })  # fmt: skip
+    assert image.usable(table).tolist() == [True, False, False, True, True, False, False]
+    assert image.usable(table.slice(0, 0)).tolist() == []
+    assert image.usable(table.slice(6)).tolist() == [False]
+
+
+def references(number: int, **columns: Any) -> pa.Table:
+    """Good images on pages of their own."""
+    found = {
+        "row": range(number), "content": [b"%016d" % place for place in range(number)],
+        "url": [f"https://a.example/{place}.jpg" for place in range(number)], "format": ["jpeg"] * number,
+        "original_width": [200] * number, "original_height": [200] * number, "spread": [9.0] * number,
+        "phash": [0] * number,
+    }  # fmt: skip
+    return with_looks(found | columns)
+
+
+def test_an_image_within_the_bits_of_any_benchmark_image_is_dropped(tmp_path: Path) -> None:
+    index = pa.table([["coco", "vqa"], ["a", "b"], [0, 2**64 - 1]], INDEX)
+    pq.write_table(index, tmp_path / "index.parquet")
+    table = references(5, phash=pa.array([0, 0b1111, 0b11111, 2**64 - 1, 2**63 - 1], pa.uint64()))
+    values = load("web", [f"image.benchmarks={tmp_path / 'index.parquet'}"]).values()
+    found = judge_references(table, values, np.full(5, None)).tolist()
+    assert found == ["image.benchmark"] * 2 + [None] + ["image.benchmark"] * 2
+    assert judge_references(table, load("web").values(), np.full(5, None)).tolist() == [None] * 5
+
+
+def test_an_image_is_taken_down_by_url_host_or_bytes(tmp_path: Path) -> None:
+    urls = ["https://a.example/0.jpg", "https://b.example/0.jpg", "https://x.b.example/1.jpg", "https://c.example/2"]
+    content = [b"\1" * 16, b"\2" * 16, b"\3" * 16, b"\4" * 16]
+    (tmp_path / "list.txt").write_text(f"a.example/0.jpg\nx.b.example\n{'04' * 32}\n")
+    values = load("web", [f"page.takedown={tmp_path / 'list.txt'}"]).values()
+    found = judge_references(references(4, url=urls, content=content), values, np.full(4, None)).tolist()
+    assert found == ["image.takedown", None, "image.takedown", "image.takedown"]
+
+
+def test_an_image_too_different_from_its_text_is_dropped() -> None:
+    similarity = pa.chunked_array([pa.array([0.15, 0.149, None])])
+    table = image.with_similarity(references(3), similarity)
+    values = load("mmc4", ["image.nsfw_model="]).values() | {"image.clip_model": "named"}
+    assert judge_references(table, values, np.full(3, None)).tolist() == [None, "image.similarity", None]

@@ -21,6 +21,7 @@ from filters.personal import LENGTHS, mask
         ("IBAN: GB29 NWBK 6016 1331 9268 19 BIC NWBKGB2L", "IBAN: <iban> BIC NWBKGB2L"),
         ("ref AB12 DE89370400440532013000, NO9386011117947.", "ref AB12 <iban>, <iban>."),
         ("http://193.0.14.129:8080/a, http://199.7.83.42/a.", "http://<ip>:8080/a, http://<ip>/a."),
+        ("at 5.6.7.100, 100.5.6.7 and 5.6.7.99", "at <ip>, <ip> and 5.6.7.99"),
         ("[2001:7fd::1] or 2A02:2E0:3FE:1001:302::, 2001:7fd::2: up", "[<ip>] or <ip>, <ip>: up"),
         ("Call +49 (0)9546-9223-20, or +1 212-736-5000 2024", "Call <phone>, or <phone> 2024"),
         ("(212) 736-5000; 1-800-727-1111; 212.736.5000", "<phone>; <phone>; <phone>"),

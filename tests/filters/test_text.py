@@ -109,6 +109,7 @@ def test_links_of_a_page_that_are_not_to_be_followed(said: str, expected: bool) 
         ('<meta name="TDM-Reservation" content="1">', "consent.tdm_reservation"),
         ('<meta name="tdm-reservation" content="0"><meta name="robots" content="">', None),
         ('<meta name="description" content="noai">', None),
+        ('<meta charset="utf-8"><meta content="noai">', None),
     ],
 )
 def test_crawl_and_build_read_the_same_opt_outs(meta: str, rule: str | None) -> None:

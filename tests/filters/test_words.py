@@ -1,6 +1,7 @@
 """Words and marks beside plain Python."""
 
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from filters.repetition import ngrams
 from filters.word_lists import hashed_list
-from filters.words import COMMAS, STOPS, TSHEG, codes, kinds, plain_words, punctuation, special
+from filters.words import COMMAS, STOPS, TSHEG, Words, codes, kinds, plain_words, punctuation, special
 
 TEXTS = st.text(st.sampled_from("aAbß9_,.;'· \n\t\u00a0\u2028é\u0301क\u093fก។\u0f0bİ😀\U00020000")) | st.text(
     st.characters(max_codepoint=0x1FFFF)
@@ -67,3 +68,14 @@ def test_a_list_has_hashes_of_its_words_alone() -> None:
     known = hashed_list("packaged", "fr")
     assert np.isin(plain_words("de la"), known).all()
     assert not np.isin(plain_words("ordinateur"), known).any()
+
+
+def test_words_that_end_in_no_letter_are_not_of_a_list(tmp_path: Path) -> None:
+    """Marks and digits are cut off the words of a text: "3d" would match every "d"."""
+    (tmp_path / "list.txt").write_text("3d d3 l' 'l 42 ok o'k two\n")
+    known = hashed_list(str(tmp_path / "list.txt"), "en")
+    assert known.tolist() == sorted(plain_words("ok o'k two").tolist())
+
+
+def test_a_text_is_judged_by_words_if_more_than_half_are_written_with_spaces() -> None:
+    assert [Words(number, ["a"] * 3).judged for number in (3, 5, 6, 7, 8)] == [True, True, False, False, False]

@@ -157,12 +157,22 @@ def test_a_corpus_is_the_only_input(undisturbed: Path, web_warc: Path, tmp_path:
         ("https://example.org/a", False),
         ("https://www.example.net/any", True),
         ("https://notexample.net/any", False),
+        ("https://xn--bcher-kva.example/a", True),
+        ("https://www.xn--bcher-kva.example/", True),
+        ("https://a.example/%C3%A4%20b", True),
+        ("https://a.example/ä b#c", True),
+        ("https://user:password@a.example:443/%C3%A4%20b", True),
+        ("https://a.example:8080/%C3%A4%20b", False),
+        ("http://192.0.2.1./", True),
+        ("https://www.example.net./any", True),
+        ("https://example.org./a?b=1", True),
         ("https://[broken", False),
         ("", False),
     ],
 )
 def test_entries_of_a_takedown_list(tmp_path: Path, url: str, expected: bool) -> None:
-    (tmp_path / "list").write_text("https://Example.org/a?b=1 # page\n*.example.net\n" + "0f" * 32)
+    entries = ("https://Example.org/a?b=1 # page", "*.example.net", "Bücher.example.", "a.example/ä b", "192.0.2.1")
+    (tmp_path / "list").write_text("\n".join([*entries, "0f" * 32]))
     known = read(str(tmp_path / "list"))
     assert listed(url, known) == expected and known.contents == {bytes.fromhex("0f" * 16)}
 
