@@ -164,6 +164,32 @@ def test_both_sides_of_a_threshold_on_images(preset: str, rule: str, metric: str
         assert judge(image.RULES, columns, values, np.full(1, None)).tolist() == [expected]
 
 
+def test_a_limit_of_one_drops_no_paragraph_of_spam_alone() -> None:
+    values = load("web").values() | LISTS
+    (good,) = paragraph.measure([GOOD], "en", values)
+    spam = good | {"paragraph_flagged_words": 0.0, "paragraph_common_words": 1.0, "paragraph_spam_words": 1.0}
+    assert first_failure(paragraph.MEASURED, spam, values) is None
+    assert first_failure(paragraph.MEASURED, spam, values | {"paragraph.max_spam_words": 0.99}) is not None
+
+
+def test_paragraphs_are_those_of_text_nodes_with_rounded_metrics() -> None:
+    found = paragraph.measure(["One two three.\n\nFour, five.", None, "Six: seven"], "en", load("web").values())
+    assert [row["node"] for row in found] == [0, 0, 2]
+    assert found[0]["paragraph_special_characters"] == 0.2143, "3 of 14 characters"
+
+
+def test_a_page_names_one_of_the_accepted_licences() -> None:
+    (rule,) = (rule for rule in rules.PAGES if rule.id == "page.licence")
+    licences = pa.array(["https://creativecommons.org/licenses/by/4.0/", "CC BY-SA 4.0", "", "All rights reserved"])
+    for accepted, expected in (
+        (("creativecommons.org", "cc by-sa"), [None, None, rule.id, rule.id]),
+        (("CreativeCommons",), [None, rule.id, rule.id, rule.id]),
+        ((), [None] * 4),
+    ):
+        values = {"page.licences": accepted}
+        assert judge([rule], {"licence": licences}, values, np.full(4, None)).tolist() == expected
+
+
 def test_thresholds_that_joins_count() -> None:
     """Both sides of them: tests/stages/test_counted_limits.py."""
     obelics, mmc4 = load("obelics").values(), load("mmc4").values()

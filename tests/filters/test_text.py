@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters import consent, text
-from filters.language import identify
+from filters.language import check, identify
+from filters.models import ModelError
 from filters.rule import first_failure
 from pipeline.crawl.links import links_of
 from pipeline.extract import extract
@@ -75,11 +76,29 @@ def test_language() -> None:
     assert code == "de" and 0.9 < probability <= 1
     assert identify("これは日本語の文章です。写真を見てください。")[0] == "ja"
     assert identify("hm") == ("", 0.0)
+    assert identify("Der alte Hund lief.") == ("", 0.0), "19 characters"
+    assert identify("Der alte Hund lief .")[0] == "de"
+    assert identify("hm hm hm hm hm hm hm hm")[1] > 0, "the other package knows no language here"
+
+
+def test_the_first_500_characters_tell_the_language() -> None:
+    german = "Der schnelle braune Fuchs springt über den faulen Hund und schläft. " * 8
+    english = " The lamp of the old lighthouse burnt all night, and nobody slept before it was out." * 40
+    for package in ("py3langid", "pycld2"):
+        assert identify(german[:500] + english, package) == identify(german[:500], package)
+        assert identify(german[:500], package)[0] == "de"
+
+
+def test_a_package_that_is_not_installed_is_named() -> None:
+    check("py3langid")
+    with pytest.raises(ModelError, match=r"text.identifier needs no_such_package, which is not installed"):
+        check("no_such_package")
 
 
 def test_language_by_pycld2() -> None:
     code, share = identify("Der schnelle braune Fuchs springt über den faulen Hund und schläft.", "pycld2")
-    assert code == "de" and 0.9 < share < 1
+    assert (code, share) == ("de", 0.98)
+    assert identify("<Der schnelle braune Fuchs springt über den faulen Hund und schläft.>", "pycld2")[0] == "de"
     assert identify("שלום עולם זה טקסט בעברית שנכתב כאן", "pycld2")[0] == "he"
     assert identify("写真を見てください。\x00\ud800\x7f とてもきれいな花", "pycld2")[0] == "ja"
     assert identify("hm hm hm hm hm hm hm hm", "pycld2") == ("", 0.0)
