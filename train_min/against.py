@@ -27,7 +27,9 @@ from train_min.data.windows import (
     TrainingCorpus,
     WindowArrays,
     cut_windows,
+    look_alikes,
     open_corpus,
+    perceptual_hashes,
     pictures,
     seen_images,
 )
@@ -74,7 +76,8 @@ def both_texts(corpora: list[TrainingCorpus]) -> Iterator[str]:
 @dataclass(frozen=True)
 class HeldOut:
     """What no training set may contain: `documents` by URL and by hash of their text, `books` of which only some pieces
-    are held out (same keys), the token `runs` of those pieces, and image hashes, both as stored and as fetched."""
+    are held out (same keys), the token `runs` of those pieces, and hashes of `pictures`, both as stored and as fetched,
+    also of those that look alike."""
 
     documents: set[str | bytes]
     books: set[str | bytes]
@@ -332,12 +335,14 @@ def write_windows(
     data, nano = setting.out / "data", setting.options.lm == "nano"
     texts = {side: text_hashes(opened) for side, opened in corpora.items()}
     unseen = held_out_of(held_out, training, texts)
+    known = {stored: phash for opened in corpora.values() for stored, phash in perceptual_hashes(opened).items()}
+    unseen.pictures.update(look_alikes(known, unseen.pictures))
     kept, tiles = {}, []
     for side, opened in corpora.items():
         kept[side] = without(training[side], unseen, texts[side], opened.max_documents)
         report(
             f"{len(training[side]) - len(kept[side])} of {len(training[side])} training windows of {side.upper()} "
-            "share a page, text or image with held-out ones"
+            "share a page, text or image with held-out ones, or have an image that looks like one of them"
         )
         check_amount(opened.folder, kept[side], held_out[side])
         kept[side].save(data / f"train-{side}.npz")

@@ -1,9 +1,9 @@
 """`m3w train CORPUS --score`: how much each image, and each document's images, tell about the text after them.
 
 Documents are dealt into folds, by site if there are enough. Each fold is scored by a language model and Flamingos that
-were trained on the other folds, without pages that are nearly the same as one of the fold and without its images. The
-gain of an image is the log-likelihood of the text that sees it, minus the mean of those with images of other documents
-in its place, in bits: one model scores both sides, so what differs between models cancels out.
+were trained on the other folds, without pages that are nearly the same as one of the fold and images that look like one
+of it. The gain of an image is the log-likelihood of the text that sees it, minus the mean of those with images of other
+documents in its place, in bits: one model scores both sides, so what differs between models cancels out.
 """
 
 from collections import Counter
@@ -24,7 +24,9 @@ from train_min.data.windows import (
     TrainingCorpus,
     WindowArrays,
     cut_windows,
+    look_alikes,
     open_corpus,
+    perceptual_hashes,
     pictures,
     seen_images,
 )
@@ -86,13 +88,13 @@ def folds_of(windows: WindowArrays, folds: int = FOLDS) -> tuple[np.ndarray, boo
     return np.array([fold[name] for name in names], np.int64), by_site
 
 
-def apart(training: WindowArrays, scored: WindowArrays, kin: Kin, most: int) -> list[int]:
-    """The training windows that share neither kin nor an image with the windows to score. An image on more than `most`
-    documents does not count."""
+def apart(training: WindowArrays, scored: WindowArrays, kin: Kin, known: dict[bytes, int], most: int) -> list[int]:
+    """The training windows that share neither kin nor an image with the windows to score, and have none that looks like
+    one of theirs by the perceptual hashes `known`. An image on more than `most` documents does not count."""
     seen = {name for unit in np.unique(scored.unit) for name in kin(scored.units[unit])}
     shown = np.unique(scored.images[scored.images >= 0])
     hashes = {row.tobytes() for kind in (scored.hashes, scored.fetched) for row in kind[shown]}
-    telling = telling_pictures(training, hashes, most)
+    telling = telling_pictures(training, hashes | look_alikes(known, hashes), most)
     strange = np.array([seen.isdisjoint(kin(unit)) for unit in training.units], bool)
 
     def shares(index: int) -> bool:
@@ -200,6 +202,7 @@ def deal(
     text = cut_windows(corpus, tokenizer, None, corpus.tiles)
     documents = read_documents(corpus.paths("documents/"), columns=["url", "cluster"])
     cluster = {row["url"]: row["cluster"] for row in documents}
+    known = perceptual_hashes(corpus)
 
     def kin(unit: dict[str, str]) -> set[str]:
         return {unit["site"] if by_site else unit["url"], cluster[unit["url"]] or unit["url"]}
@@ -210,7 +213,7 @@ def deal(
         data.mkdir(parents=True, exist_ok=True)
         mine.save(data / "validation.npz")
         for name, windows in (("train", training), ("text", text)):
-            kept = apart(windows, mine, kin, corpus.max_documents)
+            kept = apart(windows, mine, kin, known, corpus.max_documents)
             if len(kept) < FEWEST:
                 raise TrainError(
                     f"{corpus.folder}: {len(kept)} windows to train on without a fold, the minimum is {FEWEST}: build "

@@ -104,7 +104,7 @@ def write_corpus(
             content = node[2]
             digest = hashlib.sha256(content).digest()
             image = {"url": f"{url}#{len(tar)}", "sha256": digest, "stored_sha256": digest}
-            image |= {"alt": f"{node[0]} {node[1]}"}
+            image |= {"alt": f"{node[0]} {node[1]}", "phash": int.from_bytes(digest[:8])}
             image |= {"width": 96, "height": 96, "format": "JPEG", "alternatives": [], "caption": ""}
             images.append(image | {"tar": "00000.tar", "offset": len(tar), "length": len(content)})
             pictures.append(({"bytes": content, "path": digest.hex()[:16] + ".jpg"}, image))

@@ -29,7 +29,7 @@ from train_min.against import (
     tokens_trained,
     without,
 )
-from train_min.data.windows import cut_windows, open_corpus, seen_images
+from train_min.data.windows import WindowArrays, cut_windows, open_corpus, seen_images
 from train_min.fewshot import run_few_shot
 from train_min.measuring.results import dose_response
 from train_min.options import TrainOptions
@@ -218,6 +218,25 @@ def test_copies_of_held_out_pages_under_other_addresses_are_left_out(corpus_fold
     assert sum(training.of(index)[0].tobytes() in texts for index in range(len(training))) >= 5
     assert not any(left.of(index)[0].tobytes() in texts for index in range(len(left)))
     assert len(left) >= 50
+
+
+def test_windows_with_an_image_that_looks_like_a_held_out_one_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alike: list[str] = []
+
+    def changed(rows: list[dict]) -> list[dict]:
+        held = next(image for row in rows if row["split"] == "validation" for image in row["images"] if image)
+        for row, bits in zip((row for row in rows if row["split"] == "train"), (0b1111, 0b11111), strict=False):
+            next(image for image in row["images"] if image)["phash"] = held["phash"] ^ bits
+            alike.append(row["url"])
+        return rows
+
+    a, b = write_corpus(tmp_path / "a", 24), rewritten(write_corpus(tmp_path / "b", 24), changed)
+    prepared(a, b, tmp_path / "run", monkeypatch)
+    kept = WindowArrays.load(tmp_path / "run/data/train-b.npz")
+    urls = {kept.units[unit]["url"] for unit in kept.unit}
+    assert alike[0] not in urls and alike[1] in urls
 
 
 def as_books(rows: list[dict], held: int) -> list[dict]:

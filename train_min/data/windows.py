@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from dedup.hamming import nearest
 from pipeline.errors import BuildError
 from pipeline.recipe import hashes
 from shards.readers import read_documents
@@ -32,6 +33,9 @@ UNIT_TOKENS = 20 * 256
 
 READ_TOGETHER = 256
 PICTURE = ("url", "alt", "tar", "offset", "length")
+
+ALIKE_BITS = 4
+"""Bits by which perceptual hashes of images that count as the same may differ: the default of split.leak_near."""
 
 Losses = dict[str, np.ndarray]
 """Maps the name of an evaluation to the losses (T,) of the tokens of some windows."""
@@ -308,6 +312,20 @@ def pictures(corpus: TrainingCorpus, hashes: set[bytes]) -> dict[bytes, dict[str
             f"{corpus.folder}: no document has the image {min(missing).hex()} used by a window: run m3w verify"
         )
     return found
+
+
+def perceptual_hashes(corpus: TrainingCorpus) -> dict[bytes, int]:
+    """The perceptual hash of each image of a corpus, by its hash as stored."""
+    documents = read_documents(corpus.paths("documents/"), columns=["images"])
+    return {image["stored_sha256"]: image["phash"] for row in documents for image in row["images"] if image is not None}
+
+
+def look_alikes(known: dict[bytes, int], hashes: set[bytes]) -> set[bytes]:
+    """The images of `known` (`perceptual_hashes`) that look like one of those with `hashes`, which are among them."""
+    shown = [phash for stored, phash in known.items() if stored in hashes]
+    every, some = np.array(list(known.values()), np.uint64), np.array(shown, np.uint64)
+    near = nearest(every, some, ALIKE_BITS) >= 0
+    return {stored for stored, found in zip(known, near.tolist(), strict=True) if found}
 
 
 def read_picture(corpus: TrainingCorpus, place: dict[str, Any]) -> bytes:
