@@ -1,6 +1,7 @@
 """Benchmark images that must not be in a corpus: an index of their perceptual hashes, which can be shared without the
 images, and the rule that drops what matches."""
 
+from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -33,14 +34,22 @@ def read_index(path: str, keep: str = "") -> Index:
     """The index at `path` without the images that the file `keep` names, one "BENCHMARK/IMAGE" a line (# begins a
     comment). Raises BenchmarkError."""
     images = read_file(path, INDEX, "images", "m3w decontaminate-index")
-    try:
-        kept = Path(keep).read_text(encoding="utf-8").splitlines() if keep else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{keep}: {_what(error)}") from None
-    named = {line.strip() for line in kept if line.strip() and not line.startswith("#")}
+    named = {line for _, line in kept_lines(keep)}
     names = zip(images["benchmark"].to_pylist(), images["image"].to_pylist(), strict=True)
     images = images.filter(pa.array([f"{benchmark}/{image}" not in named for benchmark, image in names], pa.bool_()))
     return Index(images, images["phash"].to_numpy())
+
+
+def kept_lines(path: str) -> Iterator[tuple[int, str]]:
+    """The lines of a file of exceptions, with their numbers from 1 on, without comments and empty ones; none if
+    `path` is "". Raises BenchmarkError."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines() if path else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"{path}: {_what(error)}") from None
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.startswith("#"):
+            yield number, line.strip()
 
 
 def read_file(path: str, schema: pa.Schema, what: str, command: str) -> pa.Table:

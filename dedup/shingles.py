@@ -6,6 +6,8 @@ way. The hash of a shingle is a polynomial over its code points modulo 2^64 (Kar
 of a text, the hashes of all its shingles follow at once, without a string for each.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,24 +36,34 @@ def shingles(text: str, length: int = LENGTH, whole: bool = True) -> NDArray[np.
     """The distinct hashes (N,) of the shingles of `length` tokens of a text, ascending. The text is used as it is:
     normalise case and space first. A text of fewer tokens is one shingle, or none unless `whole`; an empty one has
     none."""
-    stretches = [_hashes(text[start : start + LONGEST], length, whole) for start in range(0, len(text), LONGEST)]
+    stretches = [runs(text[at : at + LONGEST], length, whole).hashes for at in range(0, len(text), LONGEST)]
     return np.unique(np.concatenate(stretches)) if stretches else np.zeros(0, np.uint64)
 
 
-def _hashes(text: str, length: int, whole: bool) -> NDArray[np.uint64]:
+class Runs(NamedTuple):
+    """The runs of tokens of a text, in order: the hash (N,) of each, and where in the text it starts and stops (N,)."""
+
+    hashes: NDArray[np.uint64]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+
+
+def runs(text: str, length: int, whole: bool) -> Runs:
+    """The runs of `length` tokens of a text of LONGEST characters at most. One of fewer tokens is one run, or none
+    unless `whole`."""
     characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     spaces = characters == SPACE
-    alone = unspaced(characters) if characters.max() >= UNSPACED[0][0] else np.zeros(len(characters), bool)
+    alone = unspaced(characters) if characters.max(initial=0) >= UNSPACED[0][0] else np.zeros(len(characters), bool)
     breaks = np.concatenate([[True], spaces[:-1] | alone[:-1] | alone[1:], [True]])
-    starts = np.flatnonzero(breaks[:-1] & ~spaces)
+    starts = np.flatnonzero(breaks[: len(characters)] & ~spaces)
     if len(starts) < (1 if whole else length):
-        return np.zeros(0, np.uint64)
+        return Runs(np.zeros(0, np.uint64), *np.zeros((2, 0), np.int64))
     stops = np.flatnonzero((breaks[1:] | np.concatenate([spaces[1:], [False]])) & ~spaces) + 1
     length = min(length, len(starts))
     first, last = starts[: len(starts) - length + 1], stops[length - 1 :]
     sums = np.zeros(len(characters) + 1, np.uint64)
     np.cumsum((characters + np.uint64(1)) * POWERS[: len(characters)], out=sums[1:])
-    return mixed((sums[last] - sums[first]) * INVERSE[first])
+    return Runs(mixed((sums[last] - sums[first]) * INVERSE[first]), first, last)
 
 
 def unspaced(characters: NDArray[np.uint32]) -> NDArray[np.bool_]:

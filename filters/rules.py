@@ -25,6 +25,7 @@ PAGE_DEPTH = Key("limits.page_depth", 2_000, "Maximum nesting depth of a page's 
 RECORD_SECONDS = Key("limits.record_seconds", 120.0, "Maximum seconds per record", low=0.1, high=86_400)
 IMAGE_BYTES = Key("image.max_bytes", 20_000_000, "Maximum bytes of an image", low=1)
 BENCHMARKS = Key("page.benchmarks", "", 'Index of benchmark texts (m3w decontaminate-index --texts); none: ""')
+KEPT_PASSAGES = Key("page.benchmarks_keep", "", 'Text file of passages of benchmark texts that may stay; none: ""')
 LEAK_WORDS = Key("split.leak_paragraph_words", 30, "Words from which on a paragraph counts as text that is also in"
                  " training documents; 0: only whole texts count")  # fmt: skip
 IMAGE_PIXELS = Key("image.max_pixels", 64_000_000, "Maximum pixels of an image", low=1)
@@ -97,8 +98,11 @@ PAGES = (
         "page",
         "holds text of a benchmark",
         metrics=(BENCHMARK_GRAMS.name,),
-        fails=lambda grams, most: grams > most,
-        keys=(Key("page.max_benchmark_grams", 0, "Maximum different 13-grams that are also in benchmark texts"),),
+        fails=lambda grams, keep, most: grams > most,
+        keys=(
+            KEPT_PASSAGES,
+            Key("page.max_benchmark_grams", 0, "Maximum different 13-grams that are also in benchmark texts"),
+        ),
         model=BENCHMARKS,
         source="GPT-3 (Brown et al. 2020, arXiv 2005.14165), appendix C; see docs/dedup.md",
     ),

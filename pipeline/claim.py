@@ -64,7 +64,7 @@ def may_claim(corpus: CorpusDirectory, recipe: Recipe, paths: list[Path]) -> lis
         check(recipe.values())
         language.check(recipe.text.identifier)
         benchmarks.digest(recipe.image.benchmarks, recipe.image.benchmarks_keep)
-        grams.digest(recipe.page.benchmarks)
+        grams.digest(recipe.page.benchmarks, recipe.page.benchmarks_keep)
         word_lists.check(recipe.values())
         if recipe.page.takedown:
             takedown.read(recipe.page.takedown)

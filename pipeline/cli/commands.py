@@ -180,16 +180,21 @@ def decontaminate_review(
     ] = None,
     images: Annotated[
         list[Path] | None,
-        typer.Option(metavar="IMAGES", help="What the index was made of, to show its images (repeatable)."),
+        typer.Option(metavar="FILE", help="What an index of images was made of, to show them (repeatable)."),
+    ] = None,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What an index of texts was made of, to show them (repeatable)."),
     ] = None,
 ) -> None:
-    """Show each image left out as one of a benchmark, beside the image it matched."""
+    """Show each image and passage left out as one of a benchmark, beside what it matched."""
     from pipeline.inspect.finished import open_corpus
     from pipeline.inspect.review import write_review
 
     path = output or corpus / "review.html"
-    count = write_review(open_corpus(corpus), images or [], path)
-    typer.echo(f"{count:,} images in {path}")
+    found = write_review(open_corpus(corpus), images or [], texts or [], path)
+    told = [f"{count:,} {kind}" for kind, count in found._asdict().items() if count is not None]
+    typer.echo(f"{' and '.join(told)} in {path}")
 
 
 @app.command("explain-page")

@@ -1,125 +1,81 @@
-"""The review of a decontaminated corpus: each image dropped as one of a benchmark, beside the image it matched."""
+"""The review of a decontaminated corpus: what was left out as image or text of a benchmark, beside what it matched."""
 
-import base64
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from dedup import benchmarks
-from filters.image import BENCHMARKS, KEPT_BENCHMARKS
-from pipeline.benchmarks import images_of
+from filters import image, rules
 from pipeline.errors import BuildError
-from pipeline.images.decode import ImageDropped, decode
+from pipeline.inspect import matched_images, matched_texts
 from pipeline.inspect.finished import Finished
-from pipeline.inspect.pictures import Pictures, StoredPlace, small
+from pipeline.inspect.pictures import Pictures
 from pipeline.inspect.report import environment, style
 from shards.files import atomic
 
 MOST = 500
-"""Pairs shown; all are counted."""
-RULE = "image.benchmark"
+"""Pairs shown of each kind; all are counted."""
 
 
-class Match(NamedTuple):
-    """An image of the corpus that was dropped, and the image of the index it matched, with the bits that differ."""
+class Reviewed(NamedTuple):
+    """How many different images and passages were left out; None if the build had no index of them."""
 
-    benchmark: str
-    image: str
-    phash: int
-    bits: int
-    content: bytes
-    place: StoredPlace
-    pages: list[str]
+    images: int | None
+    passages: int | None
 
 
-def matches(corpus: Finished) -> list[Match]:
-    """Every image that was dropped as one of a benchmark, the least alike first, since these are most often harmless.
+def write_review(corpus: Finished, images: Sequence[Path], texts: Sequence[Path], path: Path) -> Reviewed:
+    """Write the review as one HTML file. `images` and `texts` are the folders and files that the indexes were made of;
+    without them only the names of benchmarks are shown.
 
-    Raises BuildError if the build had no index, if the index cannot be read or is another one now, or if work/ was
+    Raises BuildError if the build had no index, if an index cannot be read or is another one now, or if work/ was
     deleted."""
     values = corpus.recipe.values()
-    path, keep = values[BENCHMARKS.name], values[KEPT_BENCHMARKS.name]
-    if not path:
-        raise BuildError(f"{corpus.root}: no images of benchmarks were left out: its recipe has no image.benchmarks")
+    named = {kind: values[key.name] for kind, key in (("images", image.BENCHMARKS), ("texts", rules.BENCHMARKS))}
+    if not any(named.values()):
+        raise BuildError(
+            f"{corpus.root}: nothing of benchmarks was left out: its recipe has no {image.BENCHMARKS.name} and no"
+            f" {rules.BENCHMARKS.name}"
+        )
     if not corpus.has_work:
         raise BuildError(f"{corpus.root}: work/ was deleted, and what was left out with it")
-    pages: dict[bytes, list[str]] = {}
-    for part, entry in enumerate(corpus.work("decisions")):
-        rows = corpus.table(entry, ["row", "rule", "content"]).to_pylist()
-        dropped = [row for row in rows if row["rule"] == RULE]
-        urls = corpus.table(corpus.work("pages")[part], ["url"])["url"].to_pylist() if dropped else []
-        for row in dropped:
-            pages.setdefault(row["content"], []).append(urls[row["row"]])
-    stored = {
-        row["content"]: row
-        for entry in corpus.work("distinct_images")
-        for row in corpus.table(entry, ["content", "phash", "tar", "offset", "length"]).to_pylist()
-        if row["content"] in pages
-    }
-    try:
-        index = benchmarks.read_index(path, keep)
-    except benchmarks.BenchmarkError as error:
-        raise BuildError(str(error)) from None
-    hashes = np.array([row["phash"] for row in stored.values()], np.uint64)
-    nearest = benchmarks.matches(hashes, path, keep, values["image.benchmark_bits"])
-    if (nearest < 0).any():
-        raise BuildError(f"{path} has changed since {corpus.root} was built: rerun m3w build, then the review")
-    found = []
-    for row, place in zip(stored.values(), nearest.tolist(), strict=True):
-        (named,) = index.images.slice(place, 1).to_pylist()
-        bits = (row["phash"] ^ named["phash"]).bit_count()
-        where = StoredPlace(row["tar"], row["offset"], row["length"])
-        found.append(
-            Match(**named, bits=bits, content=row["content"], place=where, pages=sorted(pages[row["content"]]))
-        )
-    return sorted(found, key=lambda match: (-match.bits, match.benchmark, match.image, match.content))
-
-
-def write_review(corpus: Finished, images: Sequence[Path], path: Path) -> int:
-    """Write the review as one HTML file, and return the number of matches. `images` are the folders and Parquet files
-    that the index was made of; without them only names are shown."""
-    found = matches(corpus)
-    shown = found[:MOST]
-    theirs = _benchmark_images(images, shown)
-    pictures = Pictures(corpus, MOST)
-    pairs = [{"match": match, "ours": pictures.uri(match.place), "theirs": theirs.get((match.image, match.phash))}
-             for match in shown]  # fmt: skip
+    matches = _matched_images(corpus, images) if named["images"] else None
+    passages = _matched_texts(corpus, texts) if named["texts"] else None
     page = (
         environment()
         .get_template("review.html")
-        .render(
-            name=corpus.root.resolve().name,
-            style=style(),
-            counts=sorted(Counter(match.benchmark for match in found).items()),
-            pairs=pairs,
-            more=len(found) - len(shown),
-            images=bool(images),
-        )
+        .render(name=corpus.root.resolve().name, style=style(), images=matches, texts=passages)
     )
     with atomic(path) as file:
         file.write(page.encode("utf-8", "replace"))
-    return len(found)
+    return Reviewed(*(None if found is None else int(found["count"]) for found in (matches, passages)))
 
 
-def _benchmark_images(paths: Sequence[Path], shown: Sequence[Match]) -> dict[tuple[str, int], Any]:
-    """The images of a benchmark that matched, by name and perceptual hash, as data: URIs."""
-    wanted = {(match.image, match.phash) for match in shown}
-    names = {name for name, _ in wanted}
-    found: dict[tuple[str, int], Any] = {}
-    for path in paths:
-        try:
-            for name, data in images_of(path):
-                if name not in names:
-                    continue
-                try:
-                    key = name, decode(data).phash
-                except ImageDropped:
-                    continue
-                if key in wanted and (smaller := small(data)) is not None:
-                    found[key] = f"data:image/jpeg;base64,{base64.b64encode(smaller).decode()}"
-        except OSError as error:
-            raise BuildError(f"{path}: {error.strerror}") from None
-    return found
+def _matched_images(corpus: Finished, paths: Sequence[Path]) -> dict[str, Any]:
+    found = matched_images.matches(corpus)
+    shown = found[:MOST]
+    theirs = matched_images.benchmark_images(paths, shown)
+    pictures = Pictures(corpus, MOST)
+    return {
+        "count": len(found),
+        "more": len(found) - len(shown),
+        "benchmarks": sorted(Counter(match.benchmark for match in found).items()),
+        "given": bool(paths),
+        "pairs": [
+            {"match": match, "ours": pictures.uri(match.place), "theirs": theirs.get((match.image, match.phash))}
+            for match in shown
+        ],
+    }
+
+
+def _matched_texts(corpus: Finished, paths: Sequence[Path]) -> dict[str, Any]:
+    found = matched_texts.passages(corpus)
+    shown = found[:MOST]
+    pages = Counter(name for name, _ in {(name, url) for one in found for name in one.benchmarks for url in one.pages})
+    return {
+        "count": len(found),
+        "more": len(found) - len(shown),
+        "benchmarks": sorted(pages.items()),
+        "given": bool(paths),
+        "pairs": list(zip(shown, matched_texts.benchmark_texts(paths, shown), strict=True)),
+    }

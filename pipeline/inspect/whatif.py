@@ -35,7 +35,10 @@ AGAIN = [None, *(rule.id for rule in image.RULES), image.PAGE_DROPPED]
 PAGES_AGAIN = {rule.id for rule in rules.PAGES_JUDGED}
 SETS = "dedup.image_set"
 JUDGED_KEYS = {image.MOST_IMAGES.name, SETS} | {
-    key.name for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES) for key in rule.keys if key is not FILE
+    key.name
+    for rule in (*rules.PAGES_JUDGED, *paragraph.RULES, *image.RULES)
+    for key in rule.keys
+    if key not in (FILE, rules.KEPT_PASSAGES)
 }
 REFERRED = pa.schema([REFERENCES.field(name) for name in ("owner", "declared")])
 COPY_KEYS = {key.name for rule in paragraph.COPIES for key in rule.keys}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from dedup import grams
-from filters.rules import BENCHMARK_GRAMS, BENCHMARKS
+from filters.rules import BENCHMARK_GRAMS, BENCHMARKS, KEPT_PASSAGES
 from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
@@ -22,23 +22,25 @@ class CountGrams(EachTask):
 
     corpus: CorpusDirectory
     index: str
+    keep: str
 
     def work(self, task: Task) -> list[FileEntry]:
         pages = tables.read(self.corpus.part("pages", task.number), ["rule", "texts"])
-        index = grams.read_index(self.index)
+        index = grams.read_index(self.index, self.keep)
         found = [grams.shared(whole(row["texts"]), index) if row["rule"] is None else None for row in pages.to_pylist()]
         table = pa.table({BENCHMARK_GRAMS.name: pa.array(found, BENCHMARK_GRAMS.type)}, schema=PAGE_GRAMS)
         return [tables.write(self.corpus, self.corpus.part("page_grams", task.number), table)]
 
 
-def _index(build: Build) -> str:
-    return str(build.recipe.values()[BENCHMARKS.name])
+def _files(build: Build) -> tuple[str, str]:
+    values = build.recipe.values()
+    return str(values[BENCHMARKS.name]), str(values[KEPT_PASSAGES.name])
 
 
 SHARED_GRAMS = Step(
     "page_grams",
     ("pages",),
-    lambda b: CountGrams(b.corpus, _index(b)),
-    lambda b: grams.digest(_index(b)),
-    wanted=lambda b: bool(_index(b)),
+    lambda b: CountGrams(b.corpus, *_files(b)),
+    lambda b: grams.digest(*_files(b)),
+    wanted=lambda b: bool(_files(b)[0]),
 )

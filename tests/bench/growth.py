@@ -3,7 +3,8 @@
     python -m tests.bench.growth FOLDER [--pages 10000 100000] [--record]
 
 Miniweb in WARC files of 10,000 pages, each a web of its own seed and hosts, generated in FOLDER unless they are there.
-Seconds are those of each stage's progress line, with 2 workers; memory is the unique set size."""
+Seconds are those of each stage's progress line, with 2 workers; memory is the unique set size, of the main process
+while the stage ran."""
 
 import argparse
 import re
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -34,35 +36,48 @@ def web(folder: Path, number: int) -> Path:
     return path
 
 
-def build(files: list[Path], root: Path) -> tuple[dict[str, float], float, int, int]:
-    """Seconds by stage and in all; peak bytes of the main process and of the largest other one."""
+class Built(NamedTuple):
+    """Seconds, and peak bytes of the main process, by stage and in all; peak bytes of the largest worker."""
+
+    stages: dict[str, tuple[float, int]]
+    seconds: float
+    main: int
+    worker: int
+
+
+def build(files: list[Path], root: Path) -> Built:
     m3w = str(Path(sys.executable).with_name("m3w"))
     command = [m3w, "build", *map(str, files), "-o", str(root), "--no-fetch", "--", "--direct_num_workers=2"]
     begin = time.monotonic()
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peaks: dict[int, int] = {}
+    during = [0]
     over = threading.Event()
 
     def sample() -> None:
         while not over.wait(0.2):
             for each in [process, *process.children(recursive=True)]:
                 try:
-                    peaks[each.pid] = max(peaks.get(each.pid, 0), each.memory_full_info().uss)
+                    used = each.memory_full_info().uss
                 except psutil.Error:
                     continue
+                peaks[each.pid] = max(peaks.get(each.pid, 0), used)
+                if each is process:
+                    during[0] = max(during[0], used)
 
     watcher = threading.Thread(target=sample)
     watcher.start()
     stages = {}
     for line in process.stderr:
         if found := LINE.match(line.strip()):
-            stages[found[1]] = 60 * int(found[2] or 0) + float(found[3])
+            stages[found[1]] = 60 * int(found[2] or 0) + float(found[3]), during[0]
+            during[0] = 0
     over.set()
     watcher.join()
     seconds = time.monotonic() - begin
     if process.wait() != 0:
         raise SystemExit(f"{' '.join(command)} failed")
-    return stages, seconds, peaks.pop(process.pid), max(peaks.values(), default=0)
+    return Built(stages, seconds, peaks.pop(process.pid), max(peaks.values(), default=0))
 
 
 def main() -> None:
@@ -76,8 +91,7 @@ def main() -> None:
     for pages in options.pages:
         files = [web(options.folder, number) for number in range(pages // EACH)]
         with tempfile.TemporaryDirectory(dir=options.folder) as root:
-            stages, seconds, main_peak, worker_peak = build(files, Path(root) / "corpus")
-        table[pages] = stages
+            table[pages], seconds, main_peak, worker_peak = build(files, Path(root) / "corpus")
         print(f"{pages:,} pages: {seconds:.0f} s, main {main_peak >> 20} MiB, largest worker {worker_peak >> 20} MiB")
         found += [
             Figure(f"build of {pages:,} generated pages", round(seconds, 1), "s"),
@@ -86,8 +100,8 @@ def main() -> None:
             Figure(f"peak memory of a worker, {pages:,} pages", worker_peak >> 20, "MiB"),
         ]
     for stage in table[options.pages[0]]:
-        cells = "".join(f"{table[pages].get(stage, 0):10.1f}" for pages in options.pages)
-        print(f"{stage:16}{cells}  s")
+        cells = [table[pages].get(stage, (0.0, 0)) for pages in options.pages]
+        print(f"{stage:16}" + "".join(f"{seconds:10.1f} s {used >> 20:6} MiB" for seconds, used in cells))
     if options.record:
         record("scaling", found, "python -m tests.bench.growth FOLDER", "miniweb, WARC files of 10,000 pages")
 

@@ -14,6 +14,8 @@ from pipeline.inspect.command import work_problems
 from pipeline.inspect.figures import metric_figures
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
+from pipeline.inspect.matched_texts import passages
+from pipeline.inspect.review import write_review
 from pipeline.inspect.whatif import what_if
 from tests.corpora import build_here
 from tests.stages.test_folders import page, picture, shown, write
@@ -66,6 +68,60 @@ def test_a_page_with_a_benchmarks_text_is_dropped(tmp_path: Path) -> None:
     read_index.cache_clear()
     assert names(build_here([looser], root, [f"page.benchmarks={index}"])) == ["0", "2", "3"], "another index"
     read_index.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def quoting(tmp_path_factory) -> tuple[Path, Path, Path]:
+    """A site of 4 pages, 1 and 2 of which quote a question of quiz.txt, and 2 another one; quiz.txt; the index."""
+    root = tmp_path_factory.mktemp("quoting")
+    planted = {1: [QUESTION.upper()], 2: [f"So: <i>{QUESTION}</i>", OTHER]}
+    for number in range(4):
+        more = "".join(f"<p>{text}</p>" for text in planted.get(number, ()))
+        html = page(number, f"{number}.png").replace(b"</article>", f"{more}</article>".encode())
+        write(root / "site", {f"{number}.html": html, f"{number}.png": picture(number)})
+    (root / "quiz.txt").write_text(f"Question 1: {QUESTION}\n{OTHER}\n")
+    make_text_index([root / "quiz.txt"], "", root / "index.parquet", print)
+    return root / "site", root / "quiz.txt", root / "index.parquet"
+
+
+def test_a_review_shows_the_passages_and_a_passage_may_stay(quoting: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    site, quiz, index = quoting
+    root = build_here([site], tmp_path / "corpus", [f"page.benchmarks={index}"])
+    assert names(root) == ["0", "3"]
+    first, second = passages(open_corpus(root))
+    assert [url.rpartition("/")[2] for url in first.pages] == ["1.html", "2.html"] and len(second.pages) == 1
+    assert (first.shown.passage, second.shown.passage) == (QUESTION.upper().rstrip("?"), OTHER.rstrip("?"))
+    assert first.benchmarks == ["quiz"] and first.grams.tolist() == grams(QUESTION).tolist()
+    review = tmp_path / "review.html"
+    assert write_review(open_corpus(root), [], [quiz], review) == (None, 2)
+    shown = review.read_text()
+    assert shown.count("<mark>") == 4 and "Question 1: </span><mark>Which of these" in shown
+    assert '<th scope="row">quiz</th><td class="n">2</td>' in shown
+    write_review(open_corpus(root), [], [], review)
+    assert "with --texts" in review.read_text() and review.read_text().count("<mark>") == 2
+
+    keep = tmp_path / "keep.txt"
+    keep.write_text(f"# a riddle\n\n{first.shown.passage}\n")
+    settings = [f"page.benchmarks={index}", f"page.benchmarks_keep={keep}"]
+    assert names(build_here([site], tmp_path / "kept", settings)) == ["0", "1", "3"]
+    with pytest.raises(BuildError, match=r"page\.benchmarks_keep: needs a build"):
+        what_if(open_corpus(root), settings[1:])
+    for text, message in ("Mars, Venus", "line 1 has fewer than 13 words, so it keeps nothing"), (None, "not found"):
+        (tmp_path / "short").write_text(text) if text else (tmp_path / "short").unlink()
+        with pytest.raises(BuildError, match=message):
+            build_here([site], tmp_path / "new", [settings[0], f"page.benchmarks_keep={tmp_path / 'short'}"])
+
+    before = index.read_bytes()
+    quiz_now = tmp_path / "quiz.txt"
+    quiz_now.write_text(OTHER)
+    make_text_index([quiz_now], "", index, print)
+    read_index.cache_clear()
+    with pytest.raises(BuildError, match="has changed since"):
+        write_review(open_corpus(root), [], [], review)
+    index.write_bytes(before)
+    read_index.cache_clear()
+    with pytest.raises(BuildError, match=r"has no image\.benchmarks and no page\.benchmarks"):
+        write_review(open_corpus(build_here([site], tmp_path / "plain", [])), [], [], review)
 
 
 def test_every_string_of_rows_is_a_text(tmp_path: Path) -> None:

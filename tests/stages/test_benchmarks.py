@@ -66,18 +66,18 @@ def test_no_changed_copy_of_a_benchmark_image_is_in_the_corpus(planted: tuple[Pa
     assert len(names) == 12 and names.isdisjoint({"0", "5", "10", "15"})
 
     review = tmp_path / "review.html"
-    assert write_review(open_corpus(root), [index.parent / "coco"], review) == 4
+    assert write_review(open_corpus(root), [index.parent / "coco"], [], review) == (4, None)
     page = review.read_text()
     assert [f"coco/{number}.png" in page for number in range(5)] == [True] * 4 + [False]
     assert page.count('alt="image of the corpus"') == page.count('alt="image of the benchmark"') == 4
-    write_review(open_corpus(root), [], review)
+    write_review(open_corpus(root), [], [], review)
     assert "give the benchmark's with --images" in review.read_text().replace("&#39;", "'")
 
     read_index.cache_clear()
     before = index.read_bytes()
     make_index([site / "1"], "coco", index, print)
     with pytest.raises(BuildError, match="has changed since"):
-        write_review(open_corpus(root), [], review)
+        write_review(open_corpus(root), [], [], review)
     index.write_bytes(before)
     read_index.cache_clear()
 
