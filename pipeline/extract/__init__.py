@@ -59,7 +59,7 @@ def extract(
     `content_type` is the value of the HTTP header. Raises PageDropped with `page.too_large`, `page.too_deep` or
     `page.not_html`."""
     text = decoded(html, content_type, options)
-    page = flat_page(text, options)
+    page = flat_page(text, options, url)
     if not page.blocks or not page.tags:
         return None
     base = (resolve(page.head.base, url) if page.head.base else None) or url
@@ -92,15 +92,16 @@ def decoded(html: bytes, content_type: str | None, options: ExtractOptions) -> s
     return decode(html, content_type).replace("\0", "")
 
 
-def flat_page(text: str, options: ExtractOptions) -> Page:
-    """The rows of a page. If most of its text is only for browsers without scripts, those of what they show; else, if
-    it shows little, those of the text that its data hold. Raises PageDropped."""
+def flat_page(text: str, options: ExtractOptions, url: str = "") -> Page:
+    """The rows of a page at `url`. If most of its text is only for browsers without scripts, those of what they show;
+    else, if it shows little, those of the text that its data hold. Raises PageDropped."""
     reader = partial(
         read,
         max_depth=options.max_depth,
         max_elements=options.max_elements,
         max_image_width=options.max_image_width,
         css_backgrounds=options.css_backgrounds,
+        url=url,
     )
     try:
         page = reader(text)

@@ -76,7 +76,7 @@ def explain(
     Raises PageDropped as `extract` does, and ValueError for the engine "trafilatura", which gives no reasons."""
     if options.engine != "openm3w":
         raise ValueError(f"only the engine openm3w can be explained, not {options.engine}")
-    page = flat_page(decoded(html, content_type, options), options)
+    page = flat_page(decoded(html, content_type, options), options, url)
     if not page.blocks or not page.tags:
         return Explanation(url, {}, 0.5, image_classifier.THRESHOLD, ())
     selection = select(page, url, options.comments)

@@ -22,7 +22,7 @@ _PATTERNS = {
     "AVATAR": r"avatar|userpic|^mugshot|^headshot|byline",
     "SHARE": r"^shar(?:e|ing)|social|addtoany|sociable|^tweet|^facebook|^twitter|^like",
     "COOKIE": r"cookie|consent|gdpr|onetrust|privacy",
-    "NAVIGATION": r"^nav|menu|breadcrumb|pagination|^pager|^toc$|^topbar|^crumb",
+    "NAVIGATION": r"^nav|nav$|menu|breadcrumb|pagination|^pager|^toc$|^topbar|^crumb",
     "RELATED": (
         r"related|recommend|^more$|^also|outbrain|taboola|trending|popular|^recent|^similar|^suggest|^upsell|^teaser"
     ),
@@ -41,7 +41,7 @@ _PATTERNS = {
     "LIST": r"^list|^grid|^card|^item|^tile|^carousel|^slide|^swiper|^gallery|^row|^col",
     "TAB": r"^tabs?$|^accordion|^collaps|^panel|^faq|^expand|^toggle",
     "DOCUMENTATION": r"^doc|^wiki|^code|^highlight|^api|^section|^mw|^sphinx|^step|^recipe|^ingredient|^instruction",
-    "NUMBERING": r"^pagenum|^pageno$|^pagebreak|^lineno",
+    "NUMBERING": r"^pagenum|^pageno$|^pagebreak|^lineno|^sitesub$|^contentsub$",
     "BUTTON": r"^btn|^button|^link|^action|^icon",
 }
 _BITS = {name: 1 << n for n, name in enumerate(_PATTERNS)}
@@ -52,7 +52,7 @@ CAPTION, COMMENT, AVATAR, SHARE = (_BITS[name] for name in ("CAPTION", "COMMENT"
 COOKIE, NAVIGATION, RELATED = (_BITS[name] for name in ("COOKIE", "NAVIGATION", "RELATED"))
 ANSWER = COMMENT | _BITS["THREAD"]
 TAB, FORM = _BITS["TAB"], _BITS["FORM"]
-NUMBERING = _BITS["NUMBERING"]  # page numbers of a printed book, line numbers of a listing
+NUMBERING = _BITS["NUMBERING"]  # of printed pages, of lines of a listing; MediaWiki's lines under its titles
 HIDDEN_CLASS = 1 << len(_PATTERNS)
 
 ROLES = {

@@ -73,6 +73,7 @@ _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
     "[\ufe0f\u200d\u20e3\U0001f000-\U0001faff\u2640\u2642\u2764]*$"
 )
+_SMILEY = re.compile(r"[:;=>][’'`]?[-o^]?[()\[\]{}DPpOoSsXx3|/\\*$?]|[:;]-?[()]{2}|\^_?\^|:[a-z][a-z0-9_+-]{1,30}:")
 _NOT_FETCHED = ("blob:", "about:", "javascript:", "#", "<", "cid:")
 _TEMPLATE = re.compile(
     r"\{\{|\$\{|%7b%7b|<%|(?:\{|%7b)(?!\s*(?:[0-9a-f]{8}-|[0-9a-f]{32}))\s*[\w.:-]{1,64}\s*(?:\}|%7d)", re.I | re.A
@@ -463,7 +464,10 @@ def stands_for_text(alt: str, label: str) -> bool:
     id, in lower case."""
     if len(alt) == 1 and alt.isalpha() and _INITIAL_CLASS.search(label):
         return True
-    return len(alt) <= 32 and (_EMOJI.match(alt) is not None or any(name in label for name in _EMOJI_CLASSES))
+    if len(alt) > 32:
+        return False
+    sign = _EMOJI.match(alt) or _SMILEY.fullmatch(alt)
+    return sign is not None or any(name in label for name in _EMOJI_CLASSES)
 
 
 def is_formula(alt: str, label: str, source: str) -> bool:

@@ -8,6 +8,7 @@ MAX_DEPTH = 100  # elements of a formula inside each other; deeper ones are read
 MAX_TEX = 10_000  # characters
 
 _STYLES = re.compile(r"\\(?:display|text|script|scriptscript)style(?![A-Za-z])\s*")
+_SPACES = re.compile(r"^(?:\\[,;:!>]|~|\s)+|(?:\\[,;:!>]|~|\s)+$")  # spaces of TeX around a formula
 _SIMPLE = re.compile(r"[^\W_]+(?:[.,]\d+)?$|[^\W_][\u0300-\u036f\u20d7]?$")
 _SIGNED = re.compile(r"[-+\u2212]?[\w.]+$")
 _RELATIONS = frozenset("=<>≤≥≠≈≡∼≃≅∝→←↔⇒⇐⇔↦∈∉⊂⊆⊃⊇∧∨∩∪∣:≔")
@@ -27,7 +28,7 @@ def tex(source: str) -> str:
     source = " ".join(source[:MAX_TEX].split())
     while source.startswith("{\\displaystyle") and source.endswith("}"):
         source = source[1:-1]
-    return _STYLES.sub("", source).strip()
+    return _SPACES.sub("", _STYLES.sub("", source)).strip()
 
 
 def _grouped(text: str) -> str:

@@ -58,10 +58,12 @@ _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|co
 _TELLING = images.DESCRIBING | {"hidden", "style", "aria-hidden", "lang", "itemprop", "itemtype"}
 _BREAK = "\n"
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\uf0c1"))  # texts of links from headings to themselves
+_TO_TOP = re.compile(r"\W{0,9}(?:(?:back|return|go) )?(?:to )?(?:the )?top(?: of (?:the |this )?page)?\W{0,9}", re.I)
 _TEMPLATES = frozenset(("text/template", "text/x-template", "text/html"))  # types of scripts that hold HTML
 _NOTE = re.compile(r"\b(?:foot|end)?note|\breference\b|\bnoteref|\bfn(?:ref)?\b", re.I)
 # Opened by a click, but not part of the text
 _NEVER_OPENED = H.NAVIGATION | H.FORM | H.COOKIE | H.SHARE | H.RELATED
+_BRACKETS = "brackets"  # the class of the notes of docutils, whose numbers its style sheet puts in brackets
 SILENT = SKIP | INLINE_HIDDEN | NOSCRIPT
 LANGUAGE_LEVELS = 32  # elements around a quotation whose lang attribute is looked at
 
@@ -114,6 +116,7 @@ class PageReader:
         *("page", "tags", "parents", "states", "hints", "inherited", "depths", "first", "last", "ends", "blocks"),
         *("building", "pictures", "run", "max_depth", "max_elements", "css_backgrounds", "block", "stack", "top"),
         *("state", "raw", "raw_type", "typeset", "formula", "quotations", "languages", "scripts", "application"),
+        *("own", "bracketed"),
     )
 
     def __init__(
@@ -124,6 +127,7 @@ class PageReader:
         css_backgrounds: bool,
         typeset: bool,
         scripts: bool,
+        url: str,
     ) -> None:
         self.page = page = Page()
         self.tags, self.parents, self.states, self.hints = page.tags, page.parents, page.states, page.hints
@@ -146,6 +150,10 @@ class PageReader:
         self.languages: dict[int, str] = {}
         self.scripts = scripts
         self.application = False  # whether the open script holds an application's data
+        # before the "#" of a link into the page itself; saved pages and manuals name their own file
+        whole = url.partition("#")[0]
+        self.own = ("", whole, whole.rpartition("/")[2])
+        self.bracketed = False  # whether a style sheet puts the next text in brackets
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         kind, flags, scope = TAGS.get(tag, PLAIN)
@@ -241,6 +249,8 @@ class PageReader:
                 self.building.mark(GAP)
         if self.typeset and "MathJax" in attributes.get("class", ""):
             self.state |= SKIP
+        if "class" in attributes and _BRACKETS in attributes["class"]:
+            self.bracketed = _BRACKETS in attributes["class"].split()
         if tag == "a":
             self.state = self.anchor(attributes, self.state)
         elif "-" in tag and (shown := self.pictures.shown(tag, attributes)):
@@ -342,7 +352,8 @@ class PageReader:
         self.building.links += 1
         if ("rel" in attributes and "license" in attributes["rel"].lower()) or "creativecommons.org/" in href:
             self.page.stated.say(self.top, "license", href)
-        return state | (IN_LINK | IN_LOCAL_LINK if href[:1] == "#" else IN_LINK)
+        place, sign, _name = href.partition("#")
+        return state | (IN_LINK | IN_LOCAL_LINK if sign and place in self.own else IN_LINK)
 
     def special(self, tag: str, attributes: dict[str, str], state: int) -> int:
         """The state inside an element that is neither block nor plain inline."""
@@ -480,8 +491,10 @@ class PageReader:
                 return
             if "\n" in text:
                 text = text.replace("\n", " ")
-        if state & IN_LOCAL_LINK and text in _PERMALINKS:
+        if state & IN_LOCAL_LINK and (text in _PERMALINKS or _TO_TOP.fullmatch(text)):
             return
+        if self.bracketed:
+            text, self.bracketed = f"[{text}]" if text.isalnum() else text, False
         self.run.append(text)
         if state & IN_LINK:
             self.building.link_chars += len(text.strip()) * (LOCAL_LINK if state & IN_LOCAL_LINK else 1)
@@ -515,15 +528,16 @@ def read(
     max_image_width: int,
     css_backgrounds: bool = False,
     scripts: bool = True,
+    url: str = "",
 ) -> Page:
-    """The flat page of an HTML text or of its UTF-8 bytes.
+    """The flat page of an HTML text or of its UTF-8 bytes, which stands at `url`.
 
     Without `scripts`, text in noscript elements counts as shown.
 
     Raises PageLimit if it is nested deeper or has more elements than allowed."""
     source = text.encode("utf-8", "replace") if isinstance(text, str) else text
     typeset = b"math/tex" in source or b"math/mml" in source
-    reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds, typeset, scripts)
+    reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds, typeset, scripts, url)
     parser = etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True)
     try:
         page: Page = etree.fromstring(source, parser)

@@ -47,11 +47,13 @@ ESSAY = 2000  # characters
 MAX_CAPTION = 300  # characters; a longer text beside an image is no caption
 VERSES, MIN_VERSES = 3, 100  # blocks, characters; shorter text between kept blocks is a label
 ENTRIES, HEADING = 3, 40  # links (one if a class says so), and other characters, of a table of contents
+ENTRY = 0.8  # the linked share of an entry of a table of contents
 HEADING_LEVELS = 6
 VOTE = 0.25  # the weight of the best candidate beside the classifier, on pages of prose
 ANSWER = 0.1  # the probability above which an answer of a forum is kept, if most were left out
 REPEATED, MAX_LABEL = 4, 30  # times, characters; what each answer of a thread repeats: "Reply", "Member", a signature
 NAMED = 12  # blocks after the name of a product in which its description begins
+NOTICE = 0.8  # the probability above which text in an element named after cookies or privacy is no notice
 MIN_LINKS = 200  # characters; a page with less content, all of it links, has none
 # Surroundings of images that belong to other pages, to people or to the site
 ASIDE = H.AVATAR | H.RELATED | H.SHARE | H.COMMENT | H.NAVIGATION | scope_bits("nav", "aside", "footer", "button")
@@ -133,7 +135,9 @@ def _corrected(page: Page, total: Sums, text: TextChoice, out: Flags, plain: Fla
     if float(chars @ text.kept) > ALONE * float(chars.sum()):
         text = text.changed("in the best part", text.kept | (plain & (links == 0) & ~out))
     inherited = np.array(page.inherited, np.int64)[total.blocks.element]
-    comment, notice = (inherited & H.COMMENT) > 0, (inherited & H.COOKIE) > 0
+    comment = (inherited & H.COMMENT) > 0
+    # an article's section on privacy is likely content
+    notice = ((inherited & H.COOKIE) > 0) & (text.probability < NOTICE)
     foot = ((inherited & FOOTER) > 0) & ((inherited & ARTICLE) == 0)
     # if most of the content is comments and little else is prose, the page is a thread and they are its content
     kept, readable = text.kept, _readable(total)
@@ -224,7 +228,8 @@ def _between(page: Page, kept: Flags, chars: NDArray[np.float32], plain: Flags) 
 
 def _contents(page: Page, chars: NDArray[np.float32], links: NDArray[np.float32]) -> Flags:
     """Tables of contents: elements with links into the page itself and nothing else but a heading."""
-    entry = (links > 0) & (np.abs(links - LOCAL_LINK * chars) <= 1)
+    # spaces between the parts of a link are not counted
+    entry = (links > 0) & (links > ENTRY * LOCAL_LINK * chars - 1) & (links <= LOCAL_LINK * chars + 1)
     count = np.concatenate(([0], np.cumsum(entry)))
     other = np.concatenate(([0], np.cumsum(chars * ~entry, dtype=np.float64)))
     first, last = np.array(page.first, np.int64), np.array(page.last, np.int64)

@@ -144,7 +144,9 @@ def aligned(texts: list[str], expected: list[str]) -> tuple[np.ndarray, np.ndarr
 
 
 def flat(page: AnnotatedPage) -> Page:
-    return flat_page(decode(page.html, page.content_type).replace("\0", ""), ExtractOptions(max_elements=500_000))
+    return flat_page(
+        decode(page.html, page.content_type).replace("\0", ""), ExtractOptions(max_elements=500_000), page.url
+    )
 
 
 def examples() -> list[Example]:

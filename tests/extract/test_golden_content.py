@@ -4,7 +4,7 @@ import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.extract import ExtractOptions, extract
+from pipeline.extract import ExtractOptions, extract, hints
 from shards.records import Image, Text
 from tests.corpora import build_here
 from tests.extract.pages import (
@@ -105,7 +105,39 @@ def test_table_of_contents_is_left_out():
     inner = f'<div class="box"><p>Inside</p><ol>{entries}</ol></div><h2 id="s0">The lamp</h2>'
     assert text(inner) == "The lamp"
     assert text(f'<div class="toc">Inside<ul><li><a href="#s">The lamp</a></li></ul></div><p>{MIDDLE}</p>') == MIDDLE
+    # an entry of several pieces of text
+    assert (
+        text(f'<div class="toc">Inside<ul><li><a href="#s">Oil &amp; Gas</a></li></ul></div><p>{MIDDLE}</p>') == MIDDLE
+    )
+    assert text(f"<ol>{entries.replace('a href=', 'i>1.1</i> <a href=')}</ol><p>{MIDDLE}</p>") == MIDDLE
+    # a saved page that names its own file
+    for place in (URL, URL.rsplit("/", 1)[1]):
+        assert text(f"<ol>{entries.replace('#s', f'{place}#s')}</ol><p>{MIDDLE}</p>") == MIDDLE
     assert text('<p>The log of <a href="#a">Anna</a>, <a href="#b">Berta</a> and <a href="#c">Carla</a>.</p>') != ""
+
+
+def test_a_paragraph_that_leads_to_the_top_is_left_out():
+    assert text(f'<p>{MIDDLE}</p><p><a href="#top">&lt; back to top</a></p>') == MIDDLE
+    assert "in the log" in text('<p>It stands <a href="#log">in the log</a>.</p>')
+
+
+def test_a_section_on_privacy_is_no_notice():
+    said = "The lamp protects the keeper's privacy at every step: nobody on the mainland can read what he wrote there."
+    assert said in text(f'<div class="privacy-section"><h2>Privacy</h2><p>{said}</p><p>{MIDDLE}</p></div>')
+
+
+def test_words_of_classes_that_name_a_menu():
+    for label in ("docnav top", "mainNav", "navheader", "site-nav__list", "breadcrumbs"):
+        assert hints.bits(label) & hints.NAVIGATION, label
+    for label in ("unavailable", "canvas", "content"):
+        assert not hints.bits(label) & hints.NAVIGATION, label
+
+
+def test_lines_that_a_wiki_puts_under_its_titles_are_left_out():
+    lines = '<div id="siteSub">From the Keepers\' Wiki</div><div id="contentSub">(Redirected from Lamp)</div>'
+    body = f"<div role=main><h1>Lamps</h1><div id=bodyContent>{lines}<p>{BEFORE}</p><p>{AFTER}</p></div></div>"
+    (node,) = extract(page(body), URL).nodes
+    assert node.text.removeprefix("Lamps\n\n") == f"{BEFORE}\n\n{AFTER}"
 
 
 def test_trafilatura_chooses_the_text_and_we_place_the_images():

@@ -531,6 +531,15 @@ def test_emoji_image_becomes_its_alt_text():
 
 
 @pytest.mark.parametrize(
+    ("alt", "stays"), [(":D", False), (";-)", False), (":cool:", False), ("X3", True), (":", True)]
+)
+def test_a_drawn_smiley_becomes_its_signs(alt, stays):
+    inner = f'<p>It was cold <img src="/smilies/1.gif" alt="{alt}"> but the lamp burnt on.</p>'
+    assert text(inner).split() == f"It was cold {'' if stays else alt} but the lamp burnt on.".split()
+    assert len(images(inner)) == stays
+
+
+@pytest.mark.parametrize(
     "inner",
     [
         '<figure><img src="a,b.jpg"></figure>',

@@ -22,6 +22,9 @@ from tests.extract.pages import URL, article, document, images, page, text
         ('in 1911<sup class="reference">5</sup> by ship.<sup>6</sup> Then', "in 1911[5] by ship.[6] Then"),
         ("old<sup>*</sup> and <sup>small print above</sup>", "old* and small print above"),
         ("e<sup>-x<sup>2</sup></sup> falls", "e^(-x^2) falls"),
+        ('in 1911 <a class="footnote-reference brackets" href="#n1">4</a>. Then', "in 1911 [4]. Then"),
+        ('<span class="brackets"><a class="fn-backref" href="#r1">4</a></span> by ship', "[4] by ship"),
+        ('1911 <a class="brackets" href="#n"><span>[</span>4<span>]</span></a> by ship', "1911 [4] by ship"),
     ],
 )
 def test_superscripts_and_subscripts(inner, expected):
@@ -45,6 +48,7 @@ GLYPHS = '<span aria-hidden="true"><span>a</span><span>+</span><span>1</span><sp
         ),
         (f'<math alttext="{{\\displaystyle {TEX}}}"><mi>a</mi></math>', TEX),
         (f'<script type="math/tex">{TEX}</script>', TEX),
+        (f'<script type="math/tex">\\!{TEX}\\, \\;</script>', TEX),
         (
             '<span class="MathJax_Preview">a+1 2</span><span class="MathJax" id="m1"><nobr><span>a+1</span></nobr>'
             f'<span class="MJX_Assistive_MathML">{MATH.format("")}</span></span>'
