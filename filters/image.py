@@ -22,6 +22,8 @@ OBELICS_URL_WORDS = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx"
 MMC4_URL_WORDS = ("logo", "button", "icon", "plugin", "widget")
 """Zhu et al. 2023 (arXiv 2304.06939), section 2."""
 FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif", "svg")
+CLIP = "video"
+"""The format of clips, which have their own switch (`video.keep`)."""
 TAKEN_DOWN, REPEATED, REPEATED_ALIKE, PAGE_DROPPED, TOO_MANY_IMAGES, IMAGE_SET = (
     "image.takedown",
     "image.repeated",
@@ -56,7 +58,7 @@ ASPECTS = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10)
 
 
 def _in_formats(format: pa.Array, formats: Sequence[str]) -> Any:
-    return pc.is_in(format, pa.array(formats, pa.string())) if formats else np.ones(len(format), bool)
+    return pc.is_in(format, pa.array((*formats, CLIP), pa.string())) if formats else np.ones(len(format), bool)
 
 
 def _holds(url: pa.Array, words: Sequence[str]) -> Any:
@@ -162,9 +164,9 @@ RULES = (
     Rule(
         "image.format",
         "image",
-        "not one of the accepted formats",
+        "not one of the accepted formats; clips are",
         metrics=("format",),
-        keys=(Key("image.formats", (), "Formats to keep; empty: all", choices=FORMATS),),
+        keys=(Key("image.formats", (), "Formats to keep beside clips; empty: all", choices=FORMATS),),
         fails=lambda format, formats: ~np.asarray(_in_formats(format, formats)),
         source="OBELICS (arXiv 2306.16527), A.1",
     ),
@@ -199,9 +201,9 @@ RULES = (
         "image.animated",
         "image",
         "animated",
-        metrics=("frames",),
+        metrics=("frames", "format"),
         keys=(Key("image.animated", False, "Drop animated images; kept ones show their first frame"),),
-        fails=lambda frames, wanted: (frames > 1) & wanted,
+        fails=lambda frames, format, wanted: (frames > 1) & wanted & np.asarray(pc.not_equal(format, CLIP)),
         source="our choice",
     ),
     Rule(

@@ -225,6 +225,13 @@ DECODING = (
     Rule("image.unsupported", "image", "an unsupported image format"),
     Rule("image.too_many_pixels", "image", "more pixels than the recipe's limit", keys=(IMAGE_PIXELS,)),
     Rule("image.undecodable", "image", "damaged: cannot be decoded"),
+    Rule(
+        "video.too_long",
+        "image",
+        "a video that lasts longer than the recipe's limit",
+        keys=(Key("video.max_seconds", 60.0, "Maximum seconds of a video", low=1, high=86_400),),
+        source="our choice; Flamingo's clips last 22 s on average (arXiv 2204.14198)",
+    ),
     Rule("image.not_stored", "image", "not stored in the corpus that is the input"),
     Rule("image.takedown", "image", "in the takedown list", keys=(takedown.FILE,), model=takedown.FILE),
     Rule("record.crashed", "image", "crashed its worker twice", keys=(RECORD_SECONDS,)),

@@ -75,7 +75,7 @@ def dry_run(inputs: Sequence[str], root: Path, recipe: Recipe, base_url: str, be
     records = pages = images = image_bytes = 0
     for part in chosen:
         for record in cut.read(part.number, recipe.body_bytes):
-            use, _ = use_of(record)
+            use, _ = use_of(record, recipe.video.keep)
             records += 1
             pages += use == "page"
             images += use == "image"

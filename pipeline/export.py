@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from filters import image
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished, damaged, open_corpus
 from shards.exports import EXPORTS
@@ -35,6 +37,18 @@ def export(corpus: Path, to: str, output: Path, report: Callable[[str], Any]) ->
         output.rmdir()
         raise BuildError(f"{corpus}: no training document has anything to export as {to}")
     report(f"{count:,} samples in {output}")
+    if clips := _clips(opened):
+        report(f"{to} has images only: its readers see the first frame of each clip ({clips:,} in this corpus)")
+
+
+def _clips(corpus: Finished) -> int:
+    """Number of distinct clips."""
+    tables = (corpus.table(entry, ["format", "sha256", "tar"]) for entry in corpus.files("images"))
+    found = (
+        table.filter(pc.and_(pc.equal(table["format"], image.CLIP), table["tar"].is_valid()))["sha256"].to_pylist()
+        for table in tables
+    )
+    return len({digest for some in found for digest in some})
 
 
 def _loader(folder: Path) -> Callable[[StoredImage], bytes]:

@@ -28,7 +28,7 @@ from pipeline.errors import BuildError
 from shards.store import is_address, located
 
 PRESETS = Path(__file__).parent / "recipes"
-EXTRACTION = ("limits.", "extract.", "personal.", "image.max_bytes", "image.max_pixels", IDENTIFIER.name,
+EXTRACTION = ("limits.", "extract.", "personal.", "video.", "image.max_bytes", "image.max_pixels", IDENTIFIER.name,
               *(key.name for key in LISTS))  # fmt: skip
 """Keys, or their sections, that change what a build reads from pages."""
 
@@ -80,6 +80,12 @@ def _distinct(formats: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Formats = Annotated[tuple[Literal["parquet", "tar"], ...], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class ClipsSection(RecipeSection):
+    """Whether videos are images of their pages; see pipeline.images.video."""
+
+    keep: bool = _setting(False, "Keep clips of video elements: up to 8 frames, 1 a second, as one image")
 
 
 class WindowsSection(RecipeSection):
@@ -134,6 +140,7 @@ if TYPE_CHECKING:
     DedupSection = Any
     SplitSection = Any
     ImageTextSection = Any
+    VideoSection = Any
 else:
     LimitsSection = _of_rules("limits")
     PageSection = _of_rules("page")
@@ -144,6 +151,7 @@ else:
     DedupSection = _of_rules("dedup")
     SplitSection = _of_rules("split")
     ImageTextSection = _of_rules("image_text")
+    VideoSection = _of_rules("video", ClipsSection)
 
 
 class Recipe(RecipeSection):
@@ -158,6 +166,7 @@ class Recipe(RecipeSection):
     text: TextSection = Field(default_factory=TextSection)
     paragraph: ParagraphSection = Field(default_factory=ParagraphSection)
     image: ImageSection = Field(default_factory=ImageSection)
+    video: VideoSection = Field(default_factory=VideoSection)
     dedup: DedupSection = Field(default_factory=DedupSection)
     windows: WindowsSection = Field(default_factory=WindowsSection)
     split: SplitSection = Field(default_factory=SplitSection)
@@ -167,6 +176,11 @@ class Recipe(RecipeSection):
     def body_bytes(self) -> int:
         """The larger of the byte limits of pages and images."""
         return int(max(self.limits.page_bytes, self.image.max_bytes))
+
+    @property
+    def clip_seconds(self) -> float:
+        """Longest video that is decoded; 0 if none is."""
+        return float(self.video.max_seconds) if self.video.keep else 0.0
 
     def values(self) -> dict[str, Any]:
         """Every value by `section.key`."""

@@ -20,6 +20,7 @@ SECTIONS = {
     "paragraph": "Rules on paragraphs, applied before those on the page.",
     "image": "Rules on images, and how they are stored.",
     "image_text": "Rules on what images tell about their text; see scores.md.",
+    "video": "Whether videos are kept as clips; see video.md.",
     "dedup": "Which duplicates are dropped.",
     "windows": "How documents are cut into windows.",
     "split": "What is held out for validation.",

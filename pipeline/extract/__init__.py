@@ -39,12 +39,14 @@ class ExtractOptions:
     """Options of extraction.
 
     `engine` selects the main content: "openm3w", or "trafilatura" with the same image placement. `comments` keeps
-    readers' comments, `css_backgrounds` the background images of style attributes. `max_image_width` (pixels) selects
-    among the sizes of one image; `max_bytes`, `max_depth` and `max_elements` limit a page."""
+    readers' comments, `css_backgrounds` the background images of style attributes, `videos` the files of videos, whose
+    URLs then come before the poster's. `max_image_width` (pixels) selects among the sizes of one image;
+    `max_bytes`, `max_depth` and `max_elements` limit a page."""
 
     engine: Literal["openm3w", "trafilatura"] = "openm3w"
     comments: bool = False
     css_backgrounds: bool = False
+    videos: bool = False
     max_image_width: int = 1024
     max_bytes: int = 16_000_000
     max_depth: int = 4_000
@@ -102,6 +104,7 @@ def flat_page(text: str, options: ExtractOptions, url: str = "") -> Page:
         max_image_width=options.max_image_width,
         css_backgrounds=options.css_backgrounds,
         url=url,
+        videos=options.videos,
     )
     try:
         page = reader(text)

@@ -128,6 +128,8 @@ DESCRIBED_TAGS = frozenset(("div", "figure", "span"))
 DESCRIBING = frozenset((*(name for name in LAZY if name.startswith("data-im")), "data-image-info"))
 PICTURE_TAGS = IMAGE_TAGS | {"source", "picture", "video", "object"}
 """Elements known to `PictureElements.shown`, besides CUSTOM ones and DESCRIBED_TAGS."""
+OF_VIDEO = ("alt", "title", "aria-label", "class", "id", "width", "height", "style")
+"""Attributes of a video element that an img has too."""
 
 
 Candidate = tuple[str, float, str]
@@ -269,9 +271,10 @@ class PictureElements:
     """The images shown by the elements of a page, given in document order. Both the crawler's requests and the
     references of documents come from here."""
 
-    def __init__(self, max_width: int) -> None:
-        self.max_width = max_width
-        self.sources: Sources | None = None  # of the open picture element
+    def __init__(self, max_width: int, videos: bool = False) -> None:
+        self.max_width, self.videos = max_width, videos
+        self.sources: Sources | None = None  # of the open picture or video element
+        self.video: dict[str, str] | None = None  # the open video element, if clips are wanted
 
     def shown(self, tag: str, attributes: dict[str, str]) -> dict[str, str] | None:
         """The attributes of an element that shows an image, in the form of an img's; None if it shows none."""
@@ -280,7 +283,9 @@ class PictureElements:
         if tag in DESCRIBED_TAGS:
             return _described(attributes)
         if tag == "source":
-            if self.sources is not None:
+            if self.video is not None:
+                self._offer_clip(attributes)
+            elif self.sources is not None:
                 self.sources.add(attributes)
             return None
         if tag == "picture":
@@ -288,6 +293,11 @@ class PictureElements:
             return None
         if tag == "video":
             poster = attributes.get("poster") or attributes.get("data-poster")
+            if self.videos:
+                told = {name: attributes[name] for name in OF_VIDEO if name in attributes}
+                self.video, self.sources = {**told, "src": poster or ""}, Sources()
+                self._offer_clip(attributes)
+                return None
             return {**attributes, "src": poster} if poster else None
         if tag == "object":
             kind, data = attributes.get("type", ""), attributes.get("data", "")
@@ -300,6 +310,23 @@ class PictureElements:
             tag.endswith(CUSTOM) and ("src" in attributes or not _BESIDE_SRC.isdisjoint(attributes))
         )
         return attributes if known else None
+
+    def _offer_clip(self, attributes: dict[str, str]) -> None:
+        """Add the file that a video or source element names to those of the open video."""
+        kind = attributes.get("type", "").strip().lower()
+        if self.sources is None or (kind and not kind.startswith(("video/", "application/ogg"))):
+            return  # a playlist, for example
+        for name in ("src", "data-src"):
+            if (url := attributes.get(name, "").strip()) and len(self.sources.ranked[0]) < MAX_SOURCES:
+                self.sources.ranked[0].append((url, 1.0, "x"))
+
+    def end_video(self) -> dict[str, str] | None:
+        """The end of a video element: its clips, then its poster, in the form of an img; None without any."""
+        shown, self.video = self.video, None
+        if shown is None or self.sources is None or not (shown["src"] or self.sources.ranked[0]):
+            self.sources = None
+            return None
+        return shown
 
     def end_picture(self) -> None:
         """The end of a picture element."""

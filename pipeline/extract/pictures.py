@@ -13,8 +13,8 @@ _LISTS = scope_bits("ol", "ul")
 class PictureReader(images.PictureElements):
     """Adds images to the block being built."""
 
-    def __init__(self, building: BlockBuilder, max_width: int) -> None:
-        super().__init__(max_width)
+    def __init__(self, building: BlockBuilder, max_width: int, videos: bool) -> None:
+        super().__init__(max_width, videos)
         self.building, self.page = building, building.page
         self.link = ""  # the target of the innermost link
         self.row: dict[str, Picture] = {}  # images with no word between them, by their first URL

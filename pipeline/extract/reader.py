@@ -128,13 +128,14 @@ class PageReader:
         typeset: bool,
         scripts: bool,
         url: str,
+        videos: bool,
     ) -> None:
         self.page = page = Page()
         self.tags, self.parents, self.states, self.hints = page.tags, page.parents, page.states, page.hints
         self.inherited, self.depths, self.first, self.last = page.inherited, page.depths, page.first, page.last
         self.ends, self.blocks = page.ends, page.blocks
         self.building = BlockBuilder(page)
-        self.pictures = PictureReader(self.building, max_image_width)
+        self.pictures = PictureReader(self.building, max_image_width, videos)
         self.run = self.building.run
         self.max_depth, self.max_elements, self.css_backgrounds = max_depth, max_elements, css_backgrounds
         self.block = 0  # the innermost block element
@@ -362,7 +363,8 @@ class PageReader:
         if tag == "time":
             self.page.head.time(attributes)
             return state
-        shown = self.pictures.shown(tag, attributes) if tag in images.PICTURE_TAGS or "-" in tag else None
+        known = "-" in tag or (tag in images.PICTURE_TAGS and not (tag == "video" and state & SKIP))
+        shown = self.pictures.shown(tag, attributes) if known else None
         if shown and not state & SKIP:
             self.image(shown)
         if tag == "template" and attributes.get("shadowrootmode", "").lower() in ("open", "closed"):
@@ -453,6 +455,9 @@ class PageReader:
                 self.run.append(")")
         elif tag == "picture":
             self.pictures.end_picture()
+        elif tag == "video":
+            if not outside & SKIP and (shown := self.pictures.end_video()):
+                self.image(shown)
         elif tag == "math":
             if state & IN_FORMULA and not outside & IN_FORMULA:
                 self.building.add_formula(self.formula.close())
@@ -529,15 +534,17 @@ def read(
     css_backgrounds: bool = False,
     scripts: bool = True,
     url: str = "",
+    videos: bool = False,
 ) -> Page:
     """The flat page of an HTML text or of its UTF-8 bytes, which stands at `url`.
 
-    Without `scripts`, text in noscript elements counts as shown.
+    Without `scripts`, text in noscript elements counts as shown. With `videos`, the URLs of a video's files come before
+    its poster.
 
     Raises PageLimit if it is nested deeper or has more elements than allowed."""
     source = text.encode("utf-8", "replace") if isinstance(text, str) else text
     typeset = b"math/tex" in source or b"math/mml" in source
-    reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds, typeset, scripts, url)
+    reader = PageReader(max_depth, max_elements, max_image_width, css_backgrounds, typeset, scripts, url, videos)
     parser = etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True)
     try:
         page: Page = etree.fromstring(source, parser)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import AvifImagePlugin, ImageCms
 from PIL import Image as PillowImage
 
-from pipeline.images import svg
+from pipeline.images import svg, video
 from pipeline.images.header import (
     TOO_LARGE,
     TOO_MANY_PIXELS,
@@ -34,6 +34,7 @@ from pipeline.images.header import (
 )
 from pipeline.images.jpeg import rewrapped
 from pipeline.images.looks import measured
+from shards.clips import clip_of
 
 __all__ = ["DecodedImage", "ImageDropped", "ImageOptions", "decode"]
 
@@ -52,13 +53,15 @@ class ImageOptions:
     """Limits on an image and how it is stored.
 
     `max_side` is the longest stored side in pixels; `quality` is JPEG's, 1 to 100. With `store = "original"` the bytes
-    are kept unchanged, and readers must apply their EXIF orientation; an SVG is stored as PNG."""
+    are kept unchanged, and readers must apply their EXIF orientation; an SVG is stored as PNG. Video files that last up
+    to `clip_seconds` become clips (shards.clips), whatever `store` says; 0: they are no images."""
 
     max_side: int = 512
     max_pixels: int = 64_000_000
     max_bytes: int = 20_000_000
     quality: int = 90
     store: Literal["jpeg", "original"] = "jpeg"
+    clip_seconds: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +93,11 @@ def decode(data: bytes, options: ImageOptions = ImageOptions()) -> DecodedImage:
     """Decode the first frame of `data`, turn it upright on white, and scale it down to `options.max_side`.
 
     Never enlarges. Raises only ImageDropped, with one of image.too_large, image.not_an_image, image.unsupported,
-    image.too_many_pixels, image.undecodable."""
+    image.too_many_pixels, image.undecodable, video.too_long."""
     if len(data) > options.max_bytes:
         raise ImageDropped(TOO_LARGE, f"{len(data)} bytes, at most {options.max_bytes}")
+    if options.clip_seconds and video.is_video(data):
+        return _decoded_clip(data, options)
     header = read_header(data)
     check_pixels(header, options.max_pixels)
     pixels = render(data, header, options.max_side)
@@ -124,6 +129,30 @@ def decode(data: bytes, options: ImageOptions = ImageOptions()) -> DecodedImage:
         header.frames,
         len(data),
         **measured(pixels),
+    )
+
+
+def _decoded_clip(data: bytes, options: ImageOptions) -> DecodedImage:
+    """A video file as a clip. Its perceptual hash is that of its frames side by side: clips that only differ in the
+    direction of a movement are not alike. The looks are those of the middle frame."""
+    clip = video.read(data, options.max_side, options.clip_seconds)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, options.quality]
+    stored = clip_of([cv2.imencode(".jpg", frame, quality)[1].tobytes() for frame in clip.frames])
+    height, width = clip.frames[0].shape[:2]
+    return DecodedImage(
+        stored,
+        video.FORMAT,
+        width,
+        height,
+        clip.width,
+        clip.height,
+        hashlib.sha256(data).digest(),
+        hashlib.sha256(stored).digest(),
+        perceptual_hash(np.concatenate(clip.frames, axis=1)),
+        max(map(colour_spread, clip.frames)),
+        len(clip.frames),
+        len(data),
+        **measured(clip.frames[len(clip.frames) // 2]),
     )
 
 

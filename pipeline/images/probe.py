@@ -8,6 +8,7 @@ import re
 import pyarrow as pa
 
 from filters import image
+from pipeline.images import video
 from pipeline.images.decode import ImageOptions, check_checksums, check_pixels, colour_spread, render
 from pipeline.images.header import SOS, Header, ImageDropped, jpeg_segments, read_header
 
@@ -20,13 +21,18 @@ PLAIN_BYTES, PLAIN_SHARE = 4_000, 0.03
 """Files of a single colour have fewer bytes, or fewer bytes per pixel (JPEG of quality 95: 0.028)."""
 
 
-def probe(data: bytes, max_pixels: int) -> dict[str, str | int | float | None]:
+def probe(data: bytes, max_pixels: int, clip_seconds: float = 0) -> dict[str, str | int | float | None]:
     """`format` and `shorter_side` (pixels) of an image, its `spread` if it may be a single colour (see
-    `colour_spread`), and the rule under which decoding would drop it (`unusable`).
+    `colour_spread`), and the rule under which decoding would drop it (`unusable`). Of a clip of up to `clip_seconds`,
+    the first frame is decoded.
 
     Damage before an intact end is found in PNG, which has checksums, and in JPEG where it shows (`_looks_damaged`)."""
     spread = None
     try:
+        if clip_seconds and video.is_video(data):
+            clip = video.read(data, SIDE, clip_seconds, 1)
+            shorter = min(clip.width, clip.height)
+            return {"format": video.FORMAT, "shorter_side": shorter, "spread": None, "unusable": None}
         header = read_header(data)
         check_pixels(header, max_pixels)
         shorter = min(header.width, header.height)

@@ -4,14 +4,17 @@ import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import cv2
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
 from pipeline.inspect.finished import Finished
+from shards.clips import frames_of, is_clip
 from shards.tar import read_member
 
-SIDE = 320
+SIDE, FRAME_SIDE = 320, 160
 LARGEST = 60_000
 """Maximum bytes of an image embedded as it is stored."""
 
@@ -64,13 +67,24 @@ def stored_bytes(corpus: Finished, place: StoredPlace) -> bytes:
 
 
 def small(data: bytes) -> bytes | None:
-    """Scale an image to a JPEG with sides up to SIDE; None if it is not an image."""
+    """Scale an image to a JPEG with sides up to SIDE; None if it is not an image. A clip becomes its frames in a
+    row."""
     try:
+        if is_clip(data):
+            return in_a_row(data)
         image = decode(data, ImageOptions(max_side=SIDE, quality=80))
-    except ImageDropped:
+    except (ImageDropped, ValueError):
         return None
     fits = max(image.original_width, image.original_height) <= SIDE and len(data) <= LARGEST
     return data if fits and data.startswith(b"\xff\xd8") else image.data
+
+
+def in_a_row(clip: bytes) -> bytes:
+    """The frames of a clip side by side, as one JPEG. Raises ValueError if one is damaged."""
+    options = ImageOptions(max_side=FRAME_SIDE)
+    shown = [decode(frame, options).data for frame in frames_of(clip)]
+    row = np.concatenate([cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_COLOR) for frame in shown], axis=1)
+    return cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
 
 
 def places(corpus: Finished, hashes: Iterable[bytes]) -> dict[bytes, StoredPlace]:

@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pages", type=int, default=800)
     parser.add_argument("--names", type=int, default=0, help="more pages: text whose names are new on every page")
     parser.add_argument("--cards", type=int, default=0, help="more pages: pictures with names dealt anew on every page")
+    parser.add_argument("--clips", type=int, default=0, help="more pages: videos of a shape that moves or grows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--format",
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             write_cards(options.output, options.pages, options.seed)
             return 0
         base = folder_base if options.format == "folder" else example_base
-        web = generate(options.pages, options.seed, base, names=options.names, cards=options.cards)
+        web = generate(options.pages, options.seed, base, names=options.names, cards=options.cards, clips=options.clips)
         options.output.mkdir(parents=True, exist_ok=True)
         if options.format == "folder":
             write_folder(web, options.output)

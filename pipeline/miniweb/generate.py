@@ -5,6 +5,7 @@ from html import escape
 from pipeline.miniweb import pictures
 from pipeline.miniweb.bad_images import FAULTS, WITH_BAD_IMAGES, figure, insert
 from pipeline.miniweb.cards import cards_page, names_page
+from pipeline.miniweb.clips import clips_page
 from pipeline.miniweb.compose import Writing, compose, prose, publish, stem_of, write_other
 from pipeline.miniweb.dropped import DROPPED, hostile_pages
 from pipeline.miniweb.languages import OTHERS
@@ -42,20 +43,26 @@ def generate(
     hostile: bool = False,
     names: int = 0,
     cards: int = 0,
+    clips: int = 0,
 ) -> Web:
     """Generate a web of about `pages` pages, not counting copies and home pages; deterministic.
 
     base: maps a host name to the start of its URLs, e.g. `lambda host: f"http://{address[host]}:8080"`. hostile: add
     two pages, of 2 MB and with 100,000 nested elements, to be used with limits on both. names, cards: add this many
-    pages for in-context learning (`pipeline.miniweb.cards`); with 0 `pages` there are only these. Raises ValueError for
+    pages for in-context learning (`pipeline.miniweb.cards`), clips: pages of videos (`pipeline.miniweb.clips`); with 0
+    `pages` there are only these. Raises ValueError for
     fewer than 120 pages: not every case would occur."""
     write = Writing(seed, Web(base))
-    for kind, count, page in (("names", names, names_page), ("cards", cards, cards_page)):
+    for kind, count, page in (
+        ("names", names, names_page),
+        ("cards", cards, cards_page),
+        ("clips", clips, clips_page),
+    ):
         for number in range(count):
             host = f"{kind}-{number // CARDS_PER_HOST + 1}"
             site = Site(host, f"{host} Society".capitalize(), base(host), "blog", "plain", (ENGLISH,))
             page(write, site, f"{number % CARDS_PER_HOST:03d}.html")
-    if not pages and names + cards:
+    if not pages and names + cards + clips:
         return write.web
     if pages < LEAST_PAGES:
         raise ValueError(f"{pages} pages are too few: all cases need at least {LEAST_PAGES}")

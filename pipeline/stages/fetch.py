@@ -19,6 +19,7 @@ from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.fetch import Client, Limits, Networks
+from pipeline.images.video import FILE as VIDEO_FILE
 from pipeline.json_files import read_json, write_json
 from pipeline.recipe import Recipe
 from pipeline.urls import host_of, partition_of
@@ -157,6 +158,8 @@ class FetchImages(EachTask):
         for earlier in range(number - self.lists, -1, -self.lists):  # of the same hosts
             usable |= self._usable(_table(self.corpus, earlier))
         waiting = list(_lines(self.corpus.part("fetched", number, "urls")))
+        if self.recipe.video.keep:  # videos come from the input alone
+            usable |= {url: False for offered in waiting for url in offered if VIDEO_FILE.search(url)}
         left: list[list[str]] = []
         done: list[pa.Table] = []
         closed: dict[str, str] = {}

@@ -20,7 +20,7 @@ from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import embedded
 from pipeline.images.decode import ImageDropped, ImageOptions, decode
 from pipeline.images.looks import MEASURES, measured_again
-from pipeline.recipe import ImageSection, Recipe
+from pipeline.recipe import Recipe
 from pipeline.stages import fetch, reuse
 from pipeline.stages.pages import extract_options
 from pipeline.stages.parts import Input
@@ -71,7 +71,7 @@ class StoreImages(EachTask):
 
     def _decoded(self, part: int, places: dict[bytes, Place]) -> Iterator[tuple[dict[str, Any], bytes]]:
         """A row of DISTINCT_IMAGES for each image of the input, and its bytes as stored, empty if it was dropped."""
-        options = image_options(self.recipe.image)
+        options = image_options(self.recipe)
         journal = Journal(self.corpus.journal("distinct_images", part))
         for number, (content, body) in enumerate(self._bodies(places)):
             row: dict[str, Any] = {"content": content}
@@ -179,8 +179,11 @@ DECODED = (
 )
 
 
-def image_options(rules: ImageSection) -> ImageOptions:
-    return ImageOptions(rules.max_side, rules.max_pixels, rules.max_bytes, rules.quality, rules.store)
+def image_options(recipe: Recipe) -> ImageOptions:
+    rules = recipe.image
+    return ImageOptions(
+        rules.max_side, rules.max_pixels, rules.max_bytes, rules.quality, rules.store, recipe.clip_seconds
+    )
 
 
 def contents_of(corpus: CorpusDirectory, part: int, columns: list[str] | None = None) -> dict[bytes, dict[str, Any]]:

@@ -18,6 +18,7 @@ from pipeline.engine.tables import Rows, url_hash
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import ExtractOptions, PageDropped, extract
 from pipeline.images.probe import probe
+from pipeline.images.video import is_video
 from pipeline.judged import content, whole
 from pipeline.media_type import HTML, media_type, vague
 from pipeline.recipe import Recipe
@@ -51,7 +52,7 @@ class ExtractPages(EachTask):
         file_for = self.input.file_for(task.number)
         journal.begin(0)
         for record in self.input.read(task.number, recipe.body_bytes, journal.set_aside.__contains__):
-            use, rule = use_of(record)
+            use, rule = use_of(record, recipe.video.keep)
             if use == "page" and len(record.body) > recipe.limits.page_bytes:
                 pages.add(self._dropped(record, source.name, "page.too_large"))
             elif use == "page":
@@ -62,7 +63,7 @@ class ExtractPages(EachTask):
                     "bytes": len(record.body),
                     "use": use,
                     "sha256": hashlib.sha256(record.body).digest() if use == "image" else None,
-                    **(probe(record.body, recipe.image.max_pixels) if use == "image" else {}),
+                    **(probe(record.body, recipe.image.max_pixels, recipe.clip_seconds) if use == "image" else {}),
                     "rule": rule,
                 }
             )
@@ -123,7 +124,12 @@ class ExtractPages(EachTask):
 
 def extract_options(recipe: Recipe) -> ExtractOptions:
     limits = recipe.limits
-    return ExtractOptions(**recipe.extract.model_dump(), max_bytes=limits.page_bytes, max_depth=limits.page_depth)
+    return ExtractOptions(
+        **recipe.extract.model_dump(),
+        videos=recipe.video.keep,
+        max_bytes=limits.page_bytes,
+        max_depth=limits.page_depth,
+    )
 
 
 COPIED = (
@@ -132,20 +138,22 @@ COPIED = (
 )
 
 
-def use_of(record: Record) -> tuple[str | None, str | None]:
+def use_of(record: Record, videos: bool) -> tuple[str | None, str | None]:
     """Like `classify`, but an image or link whose headers opt out is dropped."""
-    use, rule = classify(record)
+    use, rule = classify(record, videos)
     if use in ("image", "link") and (refusal := consent.refusal(record.headers, "")) is not None:
         return None, refusal
     return use, rule
 
 
-def classify(record: Record) -> tuple[str | None, str | None]:
-    """The use of a record (page, image, link), or the rule under which it is dropped."""
+def classify(record: Record, videos: bool) -> tuple[str | None, str | None]:
+    """The use of a record (page, image, link), or the rule under which it is dropped. With `videos`, those are images
+    too."""
+    media = ("image/", "video/") if videos else ("image/",)
     if record.rule is not None:
-        # a video that is too large is no loss: its media type says more
+        # a video that is too large is no loss, unless it is wanted: its media type says more
         known = record.media_type
-        wanted = known in HTML or known.startswith("image/") or vague(known)
+        wanted = known in HTML or known.startswith(media) or vague(known)
         other = record.rule in ("record.too_large", "record.empty") and not wanted
         return None, "record.media_type" if other else record.rule
     if record.target:
@@ -155,7 +163,7 @@ def classify(record: Record) -> tuple[str | None, str | None]:
     found = media_type(record.content_type, record.body, record.identified)
     if found in HTML:
         return "page", None
-    if found.startswith("image/"):
+    if found.startswith(media) or (videos and is_video(record.body)):
         # a truncated page can be read, half an image cannot; decoding judges those that may be whole
         whole = record.truncated in ("", LAST_CHUNK, CONTENT_LENGTH)
         return ("image", None) if whole else (None, "record.truncated")
@@ -219,5 +227,6 @@ def reads(build: Build) -> list[Any]:
         [recipe.image.max_bytes, recipe.image.max_pixels],
         [[key.name, list_digest(values[key.name])] for key in LISTS],
         [paragraph.active(values), recipe.personal.mask],
+        *([recipe.video.model_dump()] if recipe.video.keep else []),
         *([[name, version(name)]] if (name := values[IDENTIFIER.name]) != IDENTIFIER.default else []),
     ]

@@ -24,6 +24,7 @@ from pipeline.recipe import Recipe
 from pipeline.stages.images import image_options
 from pipeline.stages.schemas import PAGE_SCORES, SCORES
 from pipeline.stages.step import Build, Step
+from shards.clips import frames_of
 from shards.tar import read_member
 
 
@@ -57,11 +58,10 @@ class ScoreImages(EachTask):
 
 
 def as_jpeg(corpus: CorpusDirectory, recipe: Recipe, row: dict[str, Any]) -> bytes:
-    """A stored image as JPEG, upright and on white, whatever format the recipe stores."""
-    data = read_member(corpus.root / "images" / row["tar"], row["offset"], row["length"])
-    return (
-        data if recipe.image.store == "jpeg" else decode(data, replace(image_options(recipe.image), store="jpeg")).data
-    )
+    """A stored image as JPEG, upright and on white, whatever format the recipe stores; the middle frame of a clip."""
+    frames = frames_of(read_member(corpus.root / "images" / row["tar"], row["offset"], row["length"]))
+    data = frames[len(frames) // 2]
+    return data if recipe.image.store == "jpeg" else decode(data, replace(image_options(recipe), store="jpeg")).data
 
 
 def scorer_packages(recipe: Recipe) -> tuple[str, ...]:

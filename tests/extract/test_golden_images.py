@@ -353,6 +353,22 @@ def test_object_and_video_poster():
     assert text(inner) == ""
 
 
+def test_a_clip_comes_before_its_poster_if_it_is_wanted():
+    inner = (
+        '<figure><video poster="p.jpg" title="A boat" width="640" height="360" controls>'
+        '<source src="list.m3u8" type="application/x-mpegURL"><source src="v 1.webm" type="video/webm; codecs=vp9">'
+        '<source data-src="v.mp4"><track src="v.vtt" kind="captions"><img src="old.gif">Old browser.</video>'
+        "<figcaption>It sails.</figcaption></figure>"
+        '<p><video src="w.mp4"></video></p><template><video src="no.mp4"></video></template>'
+        '<p><video poster="q.jpg">'
+    )
+    first, second, third = images(inner, videos=True)
+    assert (first.url, first.alternatives) == (ROOT + "v%201.webm", (ROOT + "v.mp4", ROOT + "p.jpg"))
+    assert (first.alt, first.caption, first.width, first.height) == ("A boat", "It sails.", 640, 360)
+    assert (second.url, second.alternatives, third.url) == (ROOT + "w.mp4", (), ROOT + "q.jpg")
+    assert [i.url for i in images(inner)] == [ROOT + "p.jpg", ROOT + "q.jpg"]
+
+
 def test_inline_svg_is_no_text():
     inner = '<p><svg viewBox="0 0 9 9"><title>Icon</title><text>drawn</text><image href="in.png"/></svg></p>'
     assert [i.url for i in images(inner)] == [ROOT + "in.png"]  # of an svg, only what it shows of another file

@@ -18,7 +18,7 @@ from shards import windows
 ROOT = Path(__file__).parents[2]
 JUDGED = [rule for rule in rules.RULES if rule.fails is not None]
 TEXTS = (pa.string(), pa.binary(16))
-ID = re.compile(r"(?:record|page|paragraph|text|dedup|consent|robots|image|split|window|personal)\.[a-z0-9_]+")
+ID = re.compile(r"(?:record|page|paragraph|text|dedup|consent|robots|image|split|video|window|personal)\.[a-z0-9_]+")
 
 
 def test_an_id_stands_once_at_a_level() -> None:

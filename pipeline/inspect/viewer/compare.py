@@ -142,7 +142,8 @@ def marks(library: Library, page: Mapping[str, Any], body: bytes) -> list[Mark]:
     """What was kept of a page and why, in document order; nothing if the extraction gives no reasons."""
     recipe = library.corpus.recipe
     limits = recipe.limits
-    options = ExtractOptions(**recipe.extract.model_dump(), max_bytes=limits.page_bytes, max_depth=limits.page_depth)
+    limited = {"max_bytes": limits.page_bytes, "max_depth": limits.page_depth}
+    options = ExtractOptions(**recipe.extract.model_dump(), videos=recipe.video.keep, **limited)
     try:
         explanation = explain(body, page["url"], options=options)
     except (PageDropped, ValueError):

@@ -16,6 +16,7 @@ from pipeline.inspect.viewer.database import PAGE_METRICS
 from pipeline.inspect.viewer.layout import DROPPED, NODES, Answer, Layout, link_to, number
 from pipeline.inspect.viewer.queries import Filter
 from pipeline.inspect.viewer.tokens import EOC_MARKER, segments
+from shards.clips import is_clip
 from shards.records import Text
 
 MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp"}
@@ -220,6 +221,8 @@ def image_answer(data: bytes) -> Answer:
     """An image as it is if browsers show its format, else as a JPEG. Raises LookupError."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return Answer("image/webp", data)
+    if is_clip(data) and (row := small(data)) is not None:
+        return Answer("image/jpeg", row)
     for magic, kind in MAGIC.items():
         if data.startswith(magic):
             return Answer(f"image/{kind}", data)
