@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.tar import Member, TarWriter, _header, members, read_member
+from shards.tar import Member, TarWriter, _header, members, read_images, read_member
 
 NAMES = st.text(st.characters(min_codepoint=33, exclude_characters="/", exclude_categories=["Cs", "Cc"]), min_size=1)
 MEMBERS = st.lists(st.tuples(NAMES.filter(lambda n: n != ".." and len(n.encode()) <= 100), st.binary(max_size=1500)))
@@ -102,6 +102,15 @@ def test_reading_past_the_end_is_an_error(tmp_path: Path):
     path.write_bytes(archive([("a", b"abc")])[0])
     with pytest.raises(ValueError, match=r"a\.tar: only [0-9]+ of 5000 bytes at offset 512"):
         read_member(path, 512, 5000)
+
+
+def test_images_of_several_archives_come_in_the_order_asked(tmp_path: Path):
+    for name in ("0.tar", "1.tar", "2.tar"):
+        (tmp_path / name).write_bytes(archive([("a", f"a of {name}".encode()), ("b", f"b of {name}".encode())])[0])
+    places = [("1.tar", 512, 10), ("0.tar", 1536, 10), ("1.tar", 1536, 10), ("1.tar", 512, 10), ("0.tar", 512, 10)]
+    expected = [b"a of 1.tar", b"b of 0.tar", b"b of 1.tar", b"a of 1.tar", b"a of 0.tar"]
+    assert read_images(tmp_path, places) == expected
+    assert read_images(tmp_path, []) == []
 
 
 def test_members_of_a_damaged_archive_are_an_error():

@@ -160,18 +160,46 @@ def test_no_windows_make_an_empty_shard(tmp_path, name):
     assert list(read_windows([tmp_path / f"a.{name}"])) == []
 
 
-def test_row_groups_end_before_their_limit(tmp_path, windows, monkeypatch):
-    size = max(sum(len(load(image)) for image in window.images) for window in windows)
-    monkeypatch.setattr(writers, "ROW_GROUP_BYTES", 3 * size)
+def group_sizes(path: Path) -> list[int]:
+    metadata = pq.ParquetFile(path).metadata
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+
+def test_row_groups_are_full_but_within_their_limits(tmp_path, windows, monkeypatch):
+    sizes = [sum(len(load(image)) for image in window.images) for window in windows]
+    limit = sum(sizes[:4])
+    monkeypatch.setattr(writers, "ROW_GROUP_BYTES", limit)
     write_parquet(tmp_path / "a.parquet", windows, load)
-    metadata = pq.ParquetFile(tmp_path / "a.parquet").metadata
-    assert metadata.num_row_groups > 1
-    assert metadata.num_rows == len(windows)
-    leaf = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == "images.list.element.bytes")
-    for group in range(metadata.num_row_groups):
-        column = metadata.row_group(group).column(leaf)
-        assert column.compression == "UNCOMPRESSED"
-        assert column.total_uncompressed_size < 3 * size + 1000
+    groups = group_sizes(tmp_path / "a.parquet")
+    assert groups[0] == 4 and sum(groups) == len(windows)
+    for start, count in zip(np.cumsum([0, *groups]), groups[:-1], strict=False):
+        assert sum(sizes[start : start + count]) <= limit < sum(sizes[start : start + count + 1])
+    monkeypatch.setattr(writers, "ROW_GROUP_ROWS", 5)
+    monkeypatch.setattr(writers, "ROW_GROUP_BYTES", sum(sizes))
+    write_parquet(tmp_path / "a.parquet", windows, load)
+    whole, rest = divmod(len(windows), 5)
+    assert group_sizes(tmp_path / "a.parquet") == [5] * whole + [rest] * (rest > 0)
+
+
+def test_images_are_stored_as_they_are_and_the_rest_compressed_with_statistics(tmp_path, windows):
+    write_parquet(tmp_path / "a.parquet", windows, load)
+    columns = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0).to_dict()["columns"]
+    for column in columns:
+        is_image = column["path_in_schema"] == "images.list.element.bytes"
+        assert column["compression"] == ("UNCOMPRESSED" if is_image else "ZSTD")
+        assert (column["statistics"] is None) == (not column["has_dictionary_page"]) == is_image
+
+
+def test_datasets_knows_the_type_of_every_column():
+    """Not all its versions have binary values of a fixed length inside of lists."""
+    told = json.loads(writers.window_schema().metadata[b"huggingface"])["info"]["features"]
+    found = datasets.Features.from_dict(told).arrow_schema
+    of_image, expected = (schema.field("image_metadata").type.value_type for schema in (found, WINDOWS))
+    pairs = [(found.field(name), WINDOWS.field(name)) for name in WINDOWS.names if not name.startswith("image")]
+    for ours, recorded in [*pairs, *((of_image.field(field.name), field) for field in expected)]:
+        plain = pa.binary() if recorded.type == pa.binary(32) else recorded.type
+        assert ours.type == plain, ours.name
+    assert found.field("images").type == datasets.Features({"images": [datasets.Image()]}).arrow_schema.field(0).type
 
 
 def test_schema_is_the_recorded_one(tmp_path, windows):
@@ -185,6 +213,7 @@ def test_originals_keep_their_ending(tmp_path, windows):
     with tarfile.open(tmp_path / "a.tar") as archive:
         assert archive.getnames()[1:] == [f"{window.window_id}.{i}.png" for i in range(len(window.images))]
     assert [writers.image_extension(encoded("red", kind)) for kind in ("JPEG", "WEBP", "GIF")] == ["jpg", "webp", "gif"]
+    assert [writers.image_extension(data) for data in (b"RIFF\0\0\0\0WAVE", b"\xff\xd8\xff\xe0....WEBP")] == ["jpg"] * 2
 
 
 def test_json_of_the_tar_is_sorted_and_whole(tmp_path, windows):
