@@ -158,7 +158,11 @@ def _part_counts(part: int, both: tuple[list[SplitUnit], Block]) -> tuple[int, P
 def _write_counts(
     corpus: CorpusDirectory, split: Split, key: int, found: Iterable[PartCounts]
 ) -> tuple[int, list[FileEntry]]:
-    parts = list(found)
+    counts = asdict(_counted(split, list(found)))
+    return key, [tables.write_value(corpus, corpus.part("site_counts", key, "json"), counts)]
+
+
+def _counted(split: Split, parts: list[PartCounts]) -> SiteCounts:
     sites: dict[str, tuple[int, int]] = {}
     for part in parts:
         for name, (count, rank) in part.sites.items():
@@ -176,8 +180,7 @@ def _write_counts(
         unit = "page"
         raised = _enough(split.validation, sorted((need, "") for part in parts for need in part.by_page), 0)
         share = raised if raised <= LARGEST_RAISED else split.validation
-    counts = SiteCounts(len(sites), documents, held_out(share), unit, share)
-    return key, [tables.write_value(corpus, corpus.part("site_counts", key, "json"), asdict(counts))]
+    return SiteCounts(len(sites), documents, held_out(share), unit, share)
 
 
 def _enough(validation: float, needs: list[tuple[int, str]], sites: int) -> float:

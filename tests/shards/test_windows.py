@@ -260,6 +260,9 @@ def test_draws_that_cover_hold_every_image_that_a_window_may_hold(text, seed):
         if text[place] == "I"
     }
     assert {place for start, stop in spans for place in range(start, stop) if text[place] == "I"} == possible
+    held = {place for start, stop in drawn for place in range(start, stop)}
+    for start, stop in set(spans) - set(drawn):
+        assert any(text[place] == "I" and place not in held for place in range(start, stop)), "drawn without need"
 
 
 def test_draws_are_uniform_over_the_starts():

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dedup.leaks import COMMON, NEED, USE, _highest_others, banded, company, leaks
-from pipeline.stages.site_counts import MINIMUM, _enough
+from dedup.leaks import COMMON, NEED, USE, WHOLE, _highest_others, banded, company, leaks
+from pipeline.stages.held_out import BOOK_BYTES, CHUNK_BYTES, SiteCounts, Split, chunks_of, is_book
+from pipeline.stages.site_counts import MINIMUM, PartCounts, SplitUnit, _counted, _enough, _part_counts
 from tests.corpora import build_here
 from tests.stages.test_folders import page, picture, write
 
@@ -53,6 +54,82 @@ def test_the_share_is_raised_to_the_minimum_of_documents_and_sites():
     assert _enough(0.9, needs, 8) == 0.9 and _enough(0.0, needs, 8) == 0.0
     few = list(itertools.islice(needs, MINIMUM - 1))
     assert _enough(0.05, few, 0) == 0.05 and _enough(0.05, needs, 10) == 0.05
+
+
+def test_a_part_counts_its_documents_and_the_shares_at_which_they_are_of_use():
+    """A chunk of a book counts by page, the book by site; the company of any chunk is company of its page."""
+    units = [
+        SplitUnit(0, WHOLE, "a", 5, 50, True, True, []),
+        SplitUnit(1, WHOLE, "a", 5, 60, True, False, []),
+        SplitUnit(2, WHOLE, "b", 9, 70, True, False, []),
+        SplitUnit(2, 0, "b", 9, 20, False, True, []),
+        SplitUnit(2, 1, "b", 9, 30, False, False, []),
+        SplitUnit(3, WHOLE, "c", 1, 1, False, False, []),
+    ]
+    others = np.array(
+        [(0, WHOLE, 7, 10), (0, WHOLE, 6, 99), (2, 0, 3, 40), (2, 1, 11, 1)],
+        [(name, "<u8") for name in ("row", "chunk", "site", "page")],
+    )
+    sites = {"a": (2, 5), "b": (1, 9), "c": (1, 1)}
+    assert _part_counts(4, (units, others)) == (0, PartCounts(sites, [(5, "a"), (7, "a"), (11, "b")], [40, 99]))
+    alone = PartCounts(sites, [(5, "a"), (5, "a"), (9, "b")], [20, 50])
+    assert _part_counts(4, (units, others[:0])) == (0, alone)
+    many = [SplitUnit(row, WHOLE, "a", 5, 1000 - row, True, True, []) for row in range(MINIMUM + 9)]
+    assert _part_counts(4, (many, others[:0]))[1] == PartCounts(
+        {"a": (MINIMUM + 9, 5)}, [(5, "a")] * MINIMUM, sorted(1000 - row for row in range(9, MINIMUM + 9))
+    )
+
+
+def in_two_parts(documents: list[int], by_page: tuple[int, ...] = ()) -> list[PartCounts]:
+    """Sites that are held out at equal steps of the share, each with a document of a first part, the others in a
+    second."""
+    ranks = [number * 2**64 // len(documents) for number in range(len(documents))]
+    parts = []
+    for counts in ([1] * len(documents), [count - 1 for count in documents]):
+        sites = {f"{number}": (count, rank) for number, (count, rank) in enumerate(zip(counts, ranks, strict=True))}
+        parts.append(
+            PartCounts(sites, [(rank, name) for name, (count, rank) in sites.items() for _ in range(count)], [])
+        )
+    return [parts[0]._replace(by_page=list(by_page)), parts[1]]
+
+
+def counted(validation: float, parts: list[PartCounts]) -> SiteCounts:
+    found = _counted(Split(0, validation, True, 4, 0), parts)
+    return SiteCounts(found.sites, found.documents, found.held_out, found.unit, round(found.share, 9))
+
+
+def test_sites_are_held_out_where_there_are_forty_and_their_documents_are_no_large_share():
+    assert counted(0.1, in_two_parts([10] * 40)) == SiteCounts(40, 400, 80, "site", 0.175), "8 sites"
+    assert counted(0.19, in_two_parts([10] * 40)) == SiteCounts(40, 400, 80, "site", 0.19), "a fifth"
+    assert counted(0.19, in_two_parts([11] + [10] * 39)) == SiteCounts(40, 401, 81, "page", 0.19)
+    quarter = [12] * 8 + [9] * 32
+    assert counted(0.1, in_two_parts(quarter)) == SiteCounts(40, 384, 96, "site", 0.175), "raised to the minimum"
+    assert counted(0.18, in_two_parts(quarter)) == SiteCounts(40, 384, 96, "page", 0.18)
+    assert counted(0.1, in_two_parts([16] * 8 + [8] * 32)) == SiteCounts(40, 384, 128, "site", 0.175), "a third"
+    assert counted(0.1, in_two_parts([17] * 8 + [8] * 32)).unit == "page"
+    assert counted(0.1, in_two_parts([10] * 39)).unit == "page"
+    assert counted(0.0, in_two_parts([10] * 40)) == SiteCounts(40, 400, 0, "page", 0.0)
+
+
+def test_pages_are_held_out_with_a_share_of_up_to_a_half():
+    for steps, expected in ((100, (MINIMUM - 1) / 100), (60, 0.1)):
+        pages = tuple(number * 2**64 // steps for number in range(MINIMUM + 9))
+        found = counted(0.1, in_two_parts([10] * 39, pages))
+        assert (found.unit, found.share) == ("page", expected)
+
+
+@given(st.lists(st.none() | st.integers(0, CHUNK_BYTES + 9).map("ü".__mul__) | st.just("a" * CHUNK_BYTES), max_size=9))
+def test_chunks_of_a_book_follow_one_another_and_end_once_they_are_long_enough(texts):
+    chunks = chunks_of(texts)
+    assert [node for start, stop in chunks for node in range(start, stop)] == list(range(len(texts)))
+    sizes = [[len((text or "").encode()) for text in texts[start:stop]] for start, stop in chunks]
+    assert all(sum(size[:-1]) < CHUNK_BYTES for size in sizes)
+    assert all(sum(size) >= CHUNK_BYTES for size in sizes[:-1])
+
+
+def test_a_book_is_a_page_of_more_bytes_than_three_chunks():
+    assert not is_book(["ü" * (BOOK_BYTES // 4), None, "a" * (BOOK_BYTES // 2)])
+    assert is_book(["ü" * (BOOK_BYTES // 4), None, "a" * (BOOK_BYTES // 2 + 1)])
 
 
 USES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 63), st.integers(0, 14)), max_size=30)
