@@ -91,8 +91,6 @@ def _highest_alike(distance: int, most: int, rows: np.ndarray) -> Iterator[np.nd
 def _highest_others(rows: np.ndarray) -> np.ndarray:
     """For each unit and key the highest ranks of other pages with this key, 0 if there are none."""
     found = rows[["part", "row", "chunk", "site", "page"]].copy()
-    if not len(rows):
-        return found
     bounds = groups(rows, ("high", "low"))
     lengths = np.diff(bounds)
     group = np.repeat(np.arange(len(lengths)), lengths)
@@ -123,8 +121,6 @@ def _alike(distance: int, most: int, rows: np.ndarray) -> Iterator[np.ndarray]:
     """For the rows of each band, the held-out ones whose hash is near that of another page's training text, if it is
     near those of at most `most` rows."""
     bounds = groups(rows, ("high",))
-    if not len(rows):
-        return
     held_in = np.add.reduceat(rows["held"].astype(np.int64), bounds[:-1])
     both = np.flatnonzero((held_in > 0) & (held_in < np.diff(bounds)))
     for start, stop in zip(bounds[both].tolist(), bounds[both + 1].tolist(), strict=True):
@@ -146,8 +142,6 @@ def _alike(distance: int, most: int, rows: np.ndarray) -> Iterator[np.ndarray]:
 
 def _same(rows: np.ndarray) -> np.ndarray:
     """Held-out uses whose key another page's training text has. Training sorts before held out within a key."""
-    if not len(rows):
-        return rows[["part", "row", "chunk"]]
     bounds = groups(rows, ("high", "low"))
     training = np.add.reduceat((rows["held"] == 0).astype(np.int64), bounds[:-1])
     pages = rows[["part", "row"]]

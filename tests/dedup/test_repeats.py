@@ -62,6 +62,12 @@ def test_likeness_to_an_earlier_paragraph() -> None:
     assert found.round(4).tolist() == [0, 0, 0, round(shared / (2 * 96 - shared), 4), 1, 0, 1]
 
 
+def test_a_paragraph_is_compared_with_the_last_that_has_its_words_too() -> None:
+    common, one, other = (" ".join(f"{name}{number}" for number in range(50)) for name in "abc")
+    short = " ".join(other.split()[:15])
+    assert repeats.likeness([f"{common} {one}", f"{common} {short}", f"{common} {short}"])[2] == 1
+
+
 def test_a_text_of_a_million_pages_becomes_a_row_per_partition() -> None:
     rows = np.zeros(1_000_000, SHOWN)
     rows["high"], rows["page"] = 1, np.arange(len(rows))

@@ -50,6 +50,12 @@ def test_the_uses_of_all_parts_count_in_any_order(shown, cuts, partitions, data)
     assert [kind for part in verdicts(parts, partitions, limits) for kind in part] == expected
 
 
+def test_looks_that_meet_once_in_each_of_two_bands_add_up() -> None:
+    limits = UseLimits(NO_LIMIT, NO_LIMIT, 1, bits=1)
+    assert verdicts([[(0, 0, 0), (1, 1, 1)]], 1, limits) == [[LOOK, LOOK]]
+    assert verdicts([[(0, 0, 0)], [(1, 1, 7)]], 3, limits) == [[NONE], [NONE]]
+
+
 def test_an_image_of_a_million_pages_costs_a_row_for_each_part() -> None:
     shown = Images(np.ones(100_000, uses.KEY), np.ones(100_000, uses.KEY), np.zeros(100_000, np.uint64))
     limits = UseLimits(10, 10, 10, 4)

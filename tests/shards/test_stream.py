@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shards.records import Image, Text
-from shards.stream import Stream, render, token_stream
+from shards.stream import _SPACE, PARAGRAPH, SENTENCE, Stream, _breaks, _character_classes, render, token_stream
 from shards.tokenizer import EOC_MARKER, IMAGE_MARKER, Tokenizer
 
 PICTURE = Image("https://example.org/a.jpg")
@@ -95,6 +95,8 @@ def test_markers_come_from_nodes_alone(tokenizer, nodes):
     assert stream.image_nodes.tolist() == pictures
     assert np.flatnonzero(stream.ids == tokenizer.image_id).tolist() == stream.images.tolist()
     assert stream.ids[stream.nodes[pictures]].tolist() == [tokenizer.image_id] * len(pictures)
+    assert stream.breaks[stream.images].tolist() == [PARAGRAPH] * len(pictures)
+    assert not stream.breaks[stream.ids == tokenizer.eoc_id].any()
     text = render(stream.ids, tokenizer)
     assert text.count(IMAGE_MARKER) == len(pictures)
     assert text.count(EOC_MARKER) == (stream.ids == tokenizer.eoc_id).sum()
@@ -175,10 +177,50 @@ def beginnings(text: str, tokenizer: Tokenizer) -> list[str]:
         ("カー々日", ["カー々日", "日"]),
         ("用AI画", ["用AI画", "AI画", "画"]),
         ("𠮷野", ["𠮷野", "野"]),
+        ("ア・イ", ["ア・イ", "イ"]),
+        ("ｱｰｲ", ["ｱｰｲ", "ｲ"]),
+        ("ꀀꀁ", ["ꀀꀁ"]),
     ],
 )  # fmt: skip
 def test_beginnings(text, expected, tokenizer):
     assert beginnings(text, tokenizer) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "paragraphs", "sentences"),
+    [
+        ("One two. Three, four? five! Six: Seven.", ["One"], ["Three", "Six"]),
+        ("One, two\nthree four.\n\nFive\n \n\nsix", ["One", "Five", "six"], ["three"]),
+        ('He said "Go." Then (she too.) Left «no…» Yes.', ["He"], ["Then", "Left", "Yes"]),
+        ("At 3.14 e.g. this. Not (.) So", ["At"], ["Not", "So"]),
+        ("写真です。見て」。港 海.川", ["写"], ["見", "港"]),
+    ],
+)
+def test_where_sentences_and_paragraphs_begin(text, paragraphs, sentences, tokenizer):
+    stream = token_stream([Text(text)], tokenizer)
+    found = {}
+    for place in np.flatnonzero(stream.breaks[:-1]):
+        begun = tokenizer.decode(stream.ids[place:-1]).strip()
+        word = begun[0] if is_cjk(begun[0]) else begun.split()[0]
+        found.setdefault(stream.breaks[place], []).append(word.strip(".,:"))
+    assert (found[PARAGRAPH], found.get(SENTENCE, [])) == (paragraphs, sentences)
+
+
+@given(st.text(st.sampled_from("aAb1 \n.?。”)写…»\u200b😀"), min_size=1, max_size=24))
+def test_breaks_are_those_of_the_definition(text):
+    codes = np.array([ord(character) for character in text], np.uint32)
+    classes = _character_classes()[codes]
+    found = _breaks(codes, classes)
+    solid = [place for place, kind in enumerate(classes.tolist()) if kind != _SPACE]
+    for number, place in enumerate(solid):
+        before = solid[number - 1] if number else -1
+        content = next((other for other in reversed(solid[:number]) if text[other] not in "”)»"), -1)
+        lines = text[before + 1 : place].count("\n")
+        spaced = before < place - 1 or text[content] in "。"
+        ended = content >= 0 and text[content] in ".?。…" and spaced and not text[place].islower()
+        expected = PARAGRAPH if before < 0 or lines > 1 else SENTENCE if ended or lines else 0
+        assert found[place] == expected, (text, place)
+    assert found[len(text)] == 0
 
 
 def test_words_hold_a_letter_or_a_digit(tokenizer):

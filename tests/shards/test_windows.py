@@ -31,6 +31,7 @@ from shards.windows import (
     drawable_starts,
     pieces,
     tile_spans,
+    training_texts,
 )
 
 IMAGE, EOC = 1000, 1001
@@ -265,6 +266,12 @@ def test_draws_that_cover_hold_every_image_that_a_window_may_hold(text, seed):
         assert any(text[place] == "I" and place not in held for place in range(start, stop)), "drawn without need"
 
 
+def test_text_alone_is_cut_where_a_window_is_full():
+    options = replace(TILE, min_images=0)
+    assert cut_spans(spelt("w" * 50), options, seed="")[0] == [(0, 24), (24, 48)], "2 words are too few"
+    assert cut_spans(spelt("w" * 24 + "c" + "w" * 23), options, seed="")[0] == [(0, 23), (23, 47)]
+
+
 def test_draws_are_uniform_over_the_starts():
     """Chi-square of 5,000 single draws; the bound is the 99.9 % quantile."""
     rng = np.random.default_rng(7)
@@ -455,6 +462,15 @@ def test_windows_never_cross_from_train_into_validation(tokenizer, nodes, data, 
             assert window.token_start + len(window.input_ids) <= stop
     ids = [window.window_id for cut in cuts for window in cut.windows]
     assert len(ids) == len(set(ids))
+
+
+def test_training_texts_are_those_that_are_not_held_out():
+    nodes = [Text("a"), stored(0), Text("b"), Text("c"), stored(1), Text("d")]
+    book = row(nodes, "mixed", ((2, 3), (4, 6)))
+    book["held_out"][1]["split"] = "leak"
+    assert list(training_texts(book)) == ["a", "c"]
+    assert list(training_texts(row(nodes))) == ["a", "b", "c", "d"]
+    assert list(training_texts(row(nodes, "validation"))) == list(training_texts(row(nodes, "leak"))) == []
 
 
 @pytest.mark.parametrize("held_out", [((2, 1),), ((0, 2), (1, 3)), ((0, 9),), ((-1, 1),), ((1, 1),)])

@@ -154,6 +154,18 @@ def test_an_image_is_read_once_for_all_formats(tmp_path, windows):
     assert len(read) == sum(len(window.images) for window in windows)
 
 
+def test_columns_of_lists_alone_and_a_list_that_is_missing(tmp_path, windows):
+    write_parquet(tmp_path / "a.parquet", windows, load)
+    rows = list(read_windows([tmp_path / "a.parquet"], columns=["input_ids"]))
+    assert [row["input_ids"].tolist() for row in rows] == [window.input_ids.tolist() for window in windows]
+    table = pq.read_table(tmp_path / "a.parquet").slice(0, 2)
+    missing = pa.array([None, [1]], WINDOWS.field("input_ids").type)
+    place = table.schema.get_field_index("input_ids")
+    pq.write_table(table.set_column(place, table.schema.field(place), missing), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="a value is null"):
+        list(read_windows([tmp_path / "a.parquet"]))
+
+
 @pytest.mark.parametrize("name", ["parquet", "tar"])
 def test_no_windows_make_an_empty_shard(tmp_path, name):
     write_windows(tmp_path / "a", [name], [], load)
@@ -248,6 +260,27 @@ def test_a_tar_that_lost_a_picture_is_refused(tmp_path, windows):
                     writer.add(member.name, whole.read(member.length))
             writer.close()
         with pytest.raises(ValueError, match=r"b\.tar is not a complete shard"):
+            list(read_windows([tmp_path / "b.tar"]))
+
+
+def test_a_tar_whose_pictures_are_out_of_order_is_refused(tmp_path, windows):
+    from shards.tar import TarWriter, members
+
+    one, other = [window for window in windows if len(window.images) > 1][:2]
+    write_tar(tmp_path / "a.tar", [one, other], load)
+    with (tmp_path / "a.tar").open("rb") as whole:
+        found = [(member.name, whole.seek(member.offset) and whole.read(member.length)) for member in members(whole)]
+    second = next(place for place, (name, _) in enumerate(found) if name == f"{other.window_id}.json")
+    swapped = [*found[:1], found[2], found[1], *found[3:]]
+    exchanged = [*found]
+    exchanged[1], exchanged[second + 1] = found[second + 1], found[1]
+    for members_ in (swapped, exchanged):
+        with (tmp_path / "b.tar").open("wb") as file:
+            writer = TarWriter(file)
+            for name, data in members_:
+                writer.add(name, data)
+            writer.close()
+        with pytest.raises(ValueError, match="is out of order"):
             list(read_windows([tmp_path / "b.tar"]))
 
 
