@@ -310,13 +310,13 @@ def test_rules(text, kept, dropped):
     assert (len(spans), counts) == (kept, dropped)
 
 
-@pytest.mark.parametrize(("gap", "kept"), [(34, True), (33, False)])
-def test_a_window_loses_at_most_a_third_to_the_sixth_image(gap, kept):
-    # Six images with `gap` tokens of text after each, 256 possible: 5 * (gap + 1) stay.
+@pytest.mark.parametrize(("gap", "tokens", "kept"), [(34, 256, True), (33, 256, False), (33, 255, True)])
+def test_a_window_loses_at_most_a_third_to_the_sixth_image(gap, tokens, kept):
+    # Six images with `gap` tokens of text after each, `tokens` possible: 5 * (gap + 1) stay.
     text = "".join("I" + "c" * gap for _ in range(5)) + "I" + "c" * 300
     stream = spelt(text)
     stream = Stream(**{**fields(stream), "begins": np.arange(len(text)) == 0})
-    spans, dropped = cut_spans(stream, WindowOptions(draws=1), seed="x")
+    spans, dropped = cut_spans(stream, WindowOptions(draws=1, tokens=tokens), seed="x")
     assert [tuple(span) for span in spans] == [(0, 5 * (gap + 1))][: int(kept)]
     assert dropped == ({} if kept else {"window.cut": 1})
 
