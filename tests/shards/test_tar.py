@@ -105,11 +105,13 @@ def test_reading_past_the_end_is_an_error(tmp_path: Path):
 
 
 def test_images_of_several_archives_come_in_the_order_asked(tmp_path: Path):
+    """Each archive is read at its own places: the others are too short for the last."""
+    long = b"x" * 3000
     for name in ("0.tar", "1.tar", "2.tar"):
-        (tmp_path / name).write_bytes(archive([("a", f"a of {name}".encode()), ("b", f"b of {name}".encode())])[0])
-    places = [("1.tar", 512, 10), ("0.tar", 1536, 10), ("1.tar", 1536, 10), ("1.tar", 512, 10), ("0.tar", 512, 10)]
-    expected = [b"a of 1.tar", b"b of 0.tar", b"b of 1.tar", b"a of 1.tar", b"a of 0.tar"]
-    assert read_images(tmp_path, places) == expected
+        contents = [("a", f"a of {name}".encode()), ("b", f"b of {name}".encode())]
+        (tmp_path / name).write_bytes(archive([*contents, ("c", long)] if name == "2.tar" else contents)[0])
+    places = [("1.tar", 512, 10), ("2.tar", 2560, 3000), ("0.tar", 1536, 10), ("1.tar", 512, 10), ("0.tar", 512, 10)]
+    assert read_images(tmp_path, places) == [b"a of 1.tar", long, b"b of 0.tar", b"a of 1.tar", b"a of 0.tar"]
     assert read_images(tmp_path, []) == []
 
 
