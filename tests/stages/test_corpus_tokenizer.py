@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.tasks import Task
 from pipeline.recipe import load
+from pipeline.stages import tokenizer as stage
 from pipeline.stages.tokenizer import MakeTokenizer
 from shards.files import write_table
 from shards.records import DOCUMENTS
@@ -35,3 +37,16 @@ def test_held_out_text_does_not_change_the_tokenizer(tmp_path: Path) -> None:
     found = tokenizer(tmp_path / "a", "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. " * 9)
     assert found == tokenizer(tmp_path / "b", "Portez ce vieux whisky au juge blond qui fume. " * 9)
     assert b'boat"' in found, "text between held-out chunks is training text"
+
+
+def test_of_much_text_about_the_limit_is_drawn_by_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = CorpusDirectory(tmp_path)
+    corpus.prepare(["documents"])
+    rows = [document(number) for number in range(400)]
+    write_table(corpus.part("documents", 0), pa.Table.from_pylist(rows, schema=DOCUMENTS))
+    made = MakeTokenizer(corpus, load("web"), 1)
+    whole = list(made._sample())
+    assert len(whole) == 400 * 7
+    monkeypatch.setattr(stage, "SAMPLE_BYTES", sum(map(len, whole)) // 2)
+    some = list(made._sample())
+    assert 150 * 7 < len(some) < 250 * 7 and set(some) < set(whole)

@@ -49,6 +49,8 @@ def warc(web: Web, tmp_path: Path) -> Path:
     records.append(framed("http://h.example/feeds.img", whole.encode() + jpeg))
     said = b"HTTP/1.1 200 OK\nContent-Type: application/x-download\n\nwords without any markup"
     records.append(framed("http://h.example/said", said, "WARC-Identified-Payload-Type: text/html"))
+    german = page("westlich").replace("ferry", "F\xe4hre").encode("latin-1")
+    records.append(record("http://h.example/header", german, "text/html; charset=windows-1251"))
     path = tmp_path / "a.warc.gz"
     path.write_bytes(b"".join(records))
     return path
@@ -59,12 +61,14 @@ def test_pages_and_pictures_are_what_their_bytes_say(warc: Path, tmp_path: Path)
     records = pq.read_table(corpus / "work/records/00000.parquet").to_pylist()
     uses = {row["url"].removeprefix("http://h.example/"): (row["use"], row["rule"]) for row in records}
     pages, pictures = ["xml", "php", "twice", "blank", "feeds"], ["xml", "php", "twice", "blank", "feeds"]
-    expected = dict.fromkeys([*pages, "refused", "said"], ("page", None))
+    expected = dict.fromkeys([*pages, "refused", "said", "header"], ("page", None))
     assert uses == expected | {f"{name}.img": ("image", None) for name in pictures}
     found = pq.read_table(corpus / "work/pages/00000.parquet").to_pylist()
     rules = {row["url"].removeprefix("http://h.example/"): row["rule"] for row in found}
     assert {name: rules[name] for name in [*pages, "refused"]} == dict.fromkeys(pages) | {"refused": "consent.noai"}
     verdicts = pq.read_table(corpus / "work/decisions/00000.parquet").to_pylist()
+    verdicts = [row for row in verdicts if not row["url"].endswith("westlich.img")]  # a page without its picture
     assert len(verdicts) == len(pictures) and {row["rule"] for row in verdicts} == {None}
     texts = {row["url"].removeprefix("http://h.example/"): "".join(filter(None, row["texts"] or [])) for row in found}
     assert texts["feeds"].count("noon") == 2, "the body is whole"
+    assert "Fдhre" in texts["header"], "the charset of the header counts"
