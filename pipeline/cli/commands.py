@@ -246,7 +246,10 @@ app.command()(train)
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Output directory of m3w train.")],
-    task: Annotated[Path, typer.Argument(metavar="TASK", help="Folders LABEL/*.jpg, or images with a .txt file each.")],
+    task: Annotated[
+        Path,
+        typer.Argument(metavar="TASK", help="Folders LABEL/*.jpg, images with a .txt file each, or questions.jsonl."),
+    ],
     shots: Annotated[
         list[int] | None, typer.Option(help="Number of examples in the prompt (repeatable) [0 4 8 16 32].")
     ] = None,
@@ -273,8 +276,12 @@ def evaluate(
         return
     try:
         from train_min.measuring.evaluate import EvaluateOptions, run_evaluate
+        from train_min.measuring.questions import FILE, run_questions
     except ImportError as error:
         raise TrainError(f"evaluation needs {error.name}: pip install 'openm3w[train]'") from None
+    if (task / FILE).is_file():
+        run_questions(run, task, typer.echo)
+        return
     given: dict[str, Any] = {"mode": mode, "rices": rices, "permute": permute, "prefix": prefix}
     given |= {"shots": tuple(shots)} if shots else {}
     given |= {"episodes": episodes} if episodes is not None else {}

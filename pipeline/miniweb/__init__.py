@@ -5,7 +5,15 @@ that name it carry a known number of bits about it."""
 
 from pipeline.miniweb.generate import generate
 from pipeline.miniweb.web import Drawing, Mention, PageTruth, Resource, Web
-from pipeline.miniweb.write import folder_base, write_cards, write_folder, write_task, write_truth, write_warc
+from pipeline.miniweb.write import (
+    folder_base,
+    write_cards,
+    write_folder,
+    write_questions,
+    write_task,
+    write_truth,
+    write_warc,
+)
 
 __all__ = [
     "Drawing",
@@ -17,6 +25,7 @@ __all__ = [
     "generate",
     "write_cards",
     "write_folder",
+    "write_questions",
     "write_task",
     "write_truth",
     "write_warc",

@@ -5,7 +5,16 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline.miniweb import folder_base, generate, write_cards, write_folder, write_task, write_truth, write_warc
+from pipeline.miniweb import (
+    folder_base,
+    generate,
+    write_cards,
+    write_folder,
+    write_questions,
+    write_task,
+    write_truth,
+    write_warc,
+)
 from pipeline.miniweb.serve import Addresses, Server, answer_from
 from pipeline.miniweb.web import example_base
 
@@ -25,11 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--format",
-        choices=("warc", "folder", "serve", "task", "cards"),
+        choices=("warc", "folder", "serve", "task", "cards", "questions"),
         default="warc",
         help="folder: read it with --base-url https://miniweb.example/; serve: answer on 127.1.0.x until stopped, with "
         "truth.jsonl and the home pages' URLs in seeds.txt; task: --pages drawings as COLOUR/*.jpg, for m3w evaluate; "
-        "cards: --pages drawings as unseen/COMBINATION/*.jpg and seen/COMBINATION/*.jpg, for m3w evaluate --ways",
+        "cards: --pages drawings as unseen/COMBINATION/*.jpg and seen/COMBINATION/*.jpg, for m3w evaluate --ways; "
+        "questions: --pages questions about two drawings, for m3w evaluate",
     )
     parser.add_argument("--port", type=int, default=8099, help="port for format serve")
     options = parser.parse_args(arguments)
@@ -41,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.format == "task":
             write_task(options.output, options.pages, options.seed)
+            return 0
+        if options.format == "questions":
+            write_questions(options.output, options.pages, options.seed)
             return 0
         if options.format == "cards":
             write_cards(options.output, options.pages, options.seed)

@@ -8,9 +8,11 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from PIL import Image
+
 from pipeline.crawl.warc import compressed, record, sha1
 from pipeline.miniweb.cards import combination, draw_card
-from pipeline.miniweb.pictures import COLOURS, draw_picture, encode
+from pipeline.miniweb.pictures import COLOURS, GROUND_RGB, draw, draw_picture, encode
 from pipeline.miniweb.web import PageTruth, Resource, Web
 
 IDENTICAL_PAYLOAD = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
@@ -152,6 +154,32 @@ def write_task(output: Path, pictures: int, seed: int) -> None:
         folder = output / COLOURS[colour]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number:04d}.jpg").write_bytes(encode(drawing, rng, "jpeg"))
+
+
+def write_questions(output: Path, questions: int, seed: int) -> None:
+    """Write questions about two drawings: which of them shows three shapes, or the larger shape. The two agree in
+    colour, shape and ground. questions.jsonl has a line for each, as `m3w evaluate` reads it."""
+    output.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number in range(questions):
+        rng = random.Random(f"{seed}/questions/{number}")
+        right = rng.randrange(2)
+        kind = ("three", "larger")[number % 2]
+        drawing = draw_picture(rng, 224, 224)
+        if kind == "three":
+            wanted = draw(replace(drawing, count=2), rng)
+            other = draw(replace(drawing, count=rng.choice([0, 1, 3])), rng)
+            text = "Which of the two shows three?"
+        else:
+            wanted = draw(replace(drawing, count=0), rng)
+            other = Image.new("RGB", wanted.size, GROUND_RGB[drawing.ground])
+            other.paste(draw(replace(drawing, count=0), rng).reduce(2), (rng.randrange(112), rng.randrange(112)))
+            text = "Which of the two shows the larger shape?"
+        names = [f"{number:04d}-{place}.png" for place in range(2)]
+        for place, name in enumerate(names):
+            (wanted if place == right else other).save(output / name)
+        lines.append(json.dumps({"kind": kind, "images": names, "question": text, "right": right}))
+    (output / "questions.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 CARDS_PER_CLASS = 20

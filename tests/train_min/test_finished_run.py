@@ -5,11 +5,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from pipeline.miniweb import write_questions
 from tests.train_min.conftest import QUICK
 from train_min import TrainError
+from train_min.measuring import evaluate, questions
 from train_min.measuring.evaluate import EvaluateOptions, run_evaluate
 from train_min.options import Result
 from train_min.train import run
@@ -76,10 +80,10 @@ def test_a_run_is_evaluated_from_its_folder(finished: tuple[Result, list[str]], 
         result = run_evaluate(folder, task, quick, lines.append)
         assert [row["shots"] for row in result["rows"]] == [0, 4]
         assert all(0 <= row["accuracy"] <= 1 and row["majority"] == 0.25 for row in result["rows"])
-    assert len(lines) == 6 and "commonest label 0.250" in lines[0] and lines[1].startswith(" 4 shots: ")
+    assert len(lines) == 9 and "commonest label 0.250" in lines[0] and lines[1].startswith(" 4 shots: ")
     (row,) = run_evaluate(folder, task, EvaluateOptions(shots=(32,), episodes=1), lines.append)["rows"]
     assert (row["shots"], row["shown"]) == (32, 23)
-    assert lines[-1].startswith("23 shots (32 requested; only 24 images): ")
+    assert lines[-2].startswith("23 shots (32 requested; only 24 images): ")
     with pytest.raises(TrainError, match="--shots is at least 0"):
         run_evaluate(folder, task, EvaluateOptions(shots=(-1,)), lines.append)
     told = finished[0].data["captions"]
@@ -131,3 +135,87 @@ def test_another_runs_folder_is_left_alone(
     (tmp_path / "letter.txt").write_text("dear reader")
     with pytest.raises(TrainError, match="is not a run"):
         run(corpus_folder, tmp_path, QUICK, lambda line: None)
+
+
+def test_grey_pictures_are_asked_too(
+    finished: tuple[Result, list[str]], task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = EvaluateOptions(shots=(0,), episodes=4)
+    said = {True: "A blue thing.", False: "Nothing, grey."}
+
+    def caption(model, prompts, image_id, eoc_id, length):  # type: ignore[no-untyped-def]
+        plain = [bool(prompt.features.float().std() < task_spread) for prompt in prompts]
+        return [tokenizer.encode(said[grey]) for grey in plain]
+
+    _, tokenizer, setting = evaluate.load_run(finished[0].folder)
+    spreads = [
+        float(features.float().std())
+        for contents in (evaluate.grey_pictures(), [path.read_bytes() for path in sorted(task.rglob("*.jpg"))])
+        for features in evaluate.encode_contents(contents, setting)
+    ]
+    task_spread = (max(spreads[:16]) + min(spreads[16:])) / 2
+    assert max(spreads[:16]) < min(spreads[16:])
+    monkeypatch.setattr(evaluate, "greedy", caption)
+    lines: list[str] = []
+    found = run_evaluate(finished[0].folder, task, options, lines.append)["grey"]
+    assert found["labels"] == 4 and found["pictures"] == 16
+    assert found["grey"]["open"] == 1.0 and found["task"]["open"] == 0.0
+    assert all(0.25 <= found[name]["closed"] <= 1.0 for name in ("grey", "task"))
+    assert lines[-1].startswith("grey pictures: 1.000 of captions name a word of a label")
+
+
+def test_questions_about_two_pictures(
+    finished: tuple[Result, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_questions(tmp_path, 8, 0)
+    asked = questions.load_questions(tmp_path)
+    assert [question.kind for question in asked] == ["three", "larger"] * 4
+    assert {question.right for question in asked} == {0, 1}
+    larger = asked[1]
+    shown = [ink(path) for path in larger.pictures]
+    assert shown[larger.right] == max(shown)
+    lines: list[str] = []
+    rows = questions.run_questions(finished[0].folder, tmp_path, lines.append)["rows"]
+    assert [(row["kind"], row["questions"]) for row in rows] == [("three", 4), ("larger", 4)]
+    assert all(0 <= row["open"] <= 1 for row in rows) and len(lines) == 2
+
+    def first(model, prompt, answers, image_id):  # type: ignore[no-untyped-def]
+        return [0.0, -1.0]
+
+    monkeypatch.setattr(questions, "likelihoods", first)
+    rows = questions.run_questions(finished[0].folder, tmp_path, lines.append)["rows"]
+    assert [(row["closed"], row["same"]) for row in rows] == [(0.5, 1.0)] * 2
+    # a model that looks: the larger shape has more ink
+    _, _, setting = evaluate.load_run(finished[0].folder)
+    sizes = {
+        features.float().numpy().tobytes(): ink(path)
+        for path in sorted(tmp_path.glob("*.png"))
+        for features in evaluate.encode_contents([path.read_bytes()], setting)
+    }
+    monkeypatch.setattr(
+        questions,
+        "likelihoods",
+        lambda m, prompt, a, i: [sizes[row.float().numpy().tobytes()] for row in prompt.features],
+    )
+    rows = questions.run_questions(finished[0].folder, tmp_path, lines.append)["rows"]
+    assert (rows[1]["closed"], rows[1]["same"]) == (1.0, 0.0)
+
+
+def ink(path: Path) -> float:
+    """The share of a drawing that is not its ground."""
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    return float((np.abs(pixels - pixels[0, 0]).sum(-1) > 60).mean())
+
+
+def test_bad_questions_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    for line, message in (
+        ("{", "line 1"),
+        ('{"kind": "x", "images": ["a.png", "b.png"], "question": "?", "right": 0}', "images are two files"),
+        ('{"kind": "x", "images": ["a.png"], "question": "?", "right": 0}', "line 1"),
+        ('{"kind": "x", "images": ["a.png", "a.png"], "question": "?", "right": 2}', "right is 0 or 1"),
+        ("", "has no questions"),
+    ):
+        (tmp_path / questions.FILE).write_text(f"{line}\n" if line else "")
+        with pytest.raises(TrainError, match=message):
+            questions.load_questions(tmp_path)

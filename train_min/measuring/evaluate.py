@@ -2,10 +2,13 @@
 
 The task cannot be guessed from text: every episode assigns the labels to the classes at random, so only the shots show
 which label goes with which image. Two baselines are given: shuffled images, and always answering the most common label.
+Beside them stands what is said of grey pictures, in which there is nothing to name.
 """
 
 import hashlib
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -14,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from shards.draws import hash64
@@ -32,6 +36,8 @@ from train_min.training.prepare import vision_of
 from train_min.training.variants import Setting, build_model
 
 PICTURE = object()
+GREYS = range(8, 256, 16)
+WORDS = re.compile(r"[^\W\d_]+")
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
@@ -204,16 +210,54 @@ def load_model(setting: Setting) -> AroundLM:
 
 def encode_items(items: list[Item], setting: Setting) -> Tensor:
     """Features (n, S, V) of the items, stored in the run."""
+    return encode_contents([item.path.read_bytes() for item in items], setting)
+
+
+def encode_contents(images: list[bytes], setting: Setting) -> Tensor:
+    """Features (n, S, V) of image files, stored in the run."""
     encoder = load_encoder(vision_of(setting.out, setting.options), torch.device(setting.device))
-    contents = {hashlib.sha256(content).digest(): content for content in (item.path.read_bytes() for item in items)}
+    hashes = [hashlib.sha256(content).digest() for content in images]
+    contents = dict(zip(hashes, images, strict=True))
     store = FeatureStore(setting.store, encoder.patches, encoder.width)
     store.refresh()
     missing = store.missing(list(contents))
     if missing:
         store.add(encoder, ((digest, contents[digest]) for digest in missing), lambda n: None)
         store.refresh()
-    hashes = np.array([list(hashlib.sha256(item.path.read_bytes()).digest()) for item in items], np.uint8)
-    return store.table(hashes)(np.arange(len(items)))
+    return store.table(np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32))(np.arange(len(images)))
+
+
+def grey_pictures() -> list[bytes]:
+    """Plain pictures of `GREYS`, without anything to name."""
+    found = []
+    for level in GREYS:
+        file = io.BytesIO()
+        Image.new("L", (224, 224), level).save(file, "png")
+        found.append(file.getvalue())
+    return found
+
+
+def grey_answers(
+    model: AroundLM, setting: Setting, tokenizer: Tokenizer, items: list[Item], features: Tensor, prefix: str
+) -> dict[str, Any]:
+    """What is said of grey pictures, and of as many of the task: the share of generated captions that name a word of a
+    label (`open`), and the mean probability of the likeliest label (`closed`): 1 / labels if all are as likely."""
+    labels = sorted({item.label for item in items})
+    words = {word for label in labels for word in WORDS.findall(label.lower())} - {"grey", "gray"}
+    answers = [answer_tokens(tokenizer, label, prefix) for label in labels]
+    asked = prompt_tokens(tokenizer, [], prefix)
+    places = np.linspace(0, len(items) - 1, len(GREYS)).round().astype(int)
+    found: dict[str, Any] = {"labels": len(labels), "pictures": len(GREYS)}
+    for name, shown in (("grey", encode_contents(grey_pictures(), setting)), ("task", features[places])):
+        prompts = [Prompt(np.array([tokenizer.image_id]), row[None]) for row in shown]
+        texts = greedy(model, prompts, tokenizer.image_id, tokenizer.eoc_id, length=32)
+        named = [not words.isdisjoint(WORDS.findall(tokenizer.decode(text).lower())) for text in texts]
+        scores = [likelihoods(model, Prompt(asked, row[None]), answers, tokenizer.image_id) for row in shown]
+        found[name] = {
+            "open": float(np.mean(named)),
+            "closed": float(torch.tensor(scores).softmax(-1).amax(-1).mean()),
+        }
+    return found
 
 
 def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callable[[str], None]) -> dict[str, Any]:
@@ -245,7 +289,14 @@ def run_evaluate(run: Path, task: Path, options: EvaluateOptions, report: Callab
             f"{shown:2d} shots{fewer}: {row['accuracy']:.3f}, with shuffled images {row['shuffled']:.3f}, "
             f"commonest label {majority:.3f}"
         )
+    grey = grey_answers(model, setting, tokenizer, items, features, options.prefix)
+    report(
+        f"grey pictures: {grey['grey']['open']:.3f} of captions name a word of a label, the likeliest label has "
+        f"probability {grey['grey']['closed']:.3f}; of the task's pictures {grey['task']['open']:.3f} and "
+        f"{grey['task']['closed']:.3f}; chance {1 / len(counts):.3f}"
+    )
     result = {"task": task.name, "mode": options.mode, "permute": options.permute, "rices": options.rices, "rows": rows}
+    result["grey"] = grey
     (run / "evaluate.json").write_text(json.dumps(result, indent=1, sort_keys=True))
     return result
 
