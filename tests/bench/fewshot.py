@@ -67,15 +67,19 @@ def curves(folder: Path, seeds: int) -> tuple[list[Figure], float]:
     found: dict[str, Any] = {}
     for name, options in {
         "unseen-2": (tasks / "unseen", "--ways", 2),
-        "seen-2": (tasks / "seen", "--ways", 2),
-        "unseen-5": (tasks / "unseen", "--ways", 5, "--shots", 5, "--shots", 10, "--shots", 20),
-        "unseen-2-concept": (tasks / "unseen", "--ways", 2, "--concept"),
+        "seen-2": (tasks / "seen", "--ways", 2, *at_shots(8)),
+        "unseen-5": (tasks / "unseen", "--ways", 5, *at_shots(10)),
+        "unseen-2-concept": (tasks / "unseen", "--ways", 2, "--concept", *at_shots(2, 4, 8, 16)),
     }.items():
         path = run / f"ways-{name}.json"
         if not path.exists():
             m3w("evaluate", run, *options)
         found[name] = json.loads(path.read_text())["models"]
     return figures(found), seconds
+
+
+def at_shots(*counts: int) -> list[object]:
+    return [word for count in counts for word in ("--shots", count)]
 
 
 def figures(found: dict[str, Any]) -> list[Figure]:
