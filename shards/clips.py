@@ -7,6 +7,8 @@ import struct
 from collections.abc import Sequence
 
 COMMENT = b"clip: 1 frame/s"
+FORMAT = "video"
+"""The format of a clip in images/ and documents/, whatever its container was."""
 HEAD = 1024
 """Bytes in which the comment and the index of frames of a clip are."""
 _SIZES = 0xB002  # the tag of the index: 16 bytes for each frame, of which 4 to 7 are its length

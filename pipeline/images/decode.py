@@ -34,7 +34,7 @@ from pipeline.images.header import (
 )
 from pipeline.images.jpeg import rewrapped
 from pipeline.images.looks import measured
-from shards.clips import clip_of
+from shards.clips import FORMAT, clip_of
 
 __all__ = ["DecodedImage", "ImageDropped", "ImageOptions", "decode"]
 
@@ -141,7 +141,7 @@ def _decoded_clip(data: bytes, options: ImageOptions) -> DecodedImage:
     height, width = clip.frames[0].shape[:2]
     return DecodedImage(
         stored,
-        video.FORMAT,
+        FORMAT,
         width,
         height,
         clip.width,

@@ -11,6 +11,7 @@ from filters import image
 from pipeline.images import video
 from pipeline.images.decode import ImageOptions, check_checksums, check_pixels, colour_spread, render
 from pipeline.images.header import SOS, Header, ImageDropped, jpeg_segments, read_header
+from shards.clips import FORMAT
 
 SIDE = 64
 """The longest side, in pixels, at which a file is decoded here: JPEG is fastest at small sizes."""
@@ -32,7 +33,7 @@ def probe(data: bytes, max_pixels: int, clip_seconds: float = 0) -> dict[str, st
         if clip_seconds and video.is_video(data):
             clip = video.read(data, SIDE, clip_seconds, 1)
             shorter = min(clip.width, clip.height)
-            return {"format": video.FORMAT, "shorter_side": shorter, "spread": None, "unusable": None}
+            return {"format": FORMAT, "shorter_side": shorter, "spread": None, "unusable": None}
         header = read_header(data)
         check_pixels(header, max_pixels)
         shorter = min(header.width, header.height)

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.images.header import UNDECODABLE, ImageDropped
+from shards.clips import FORMAT
 
 DECODER = Path(__file__).with_name("video_decoder.py")
 SECONDS = 60
 """A decoder is killed after this many seconds; it may use 20 seconds of CPU time (video_decoder.py)."""
-FORMAT = "video"
-"""The format of a clip in work/, images/ and documents/, whatever its container."""
 FRAMES = 8
 """Flamingo (Alayrac et al. 2022, arXiv 2204.14198): 8 frames, 1 a second."""
 MAX_PIXELS = 4096 * 2304

@@ -6,23 +6,32 @@ import itertools
 import random
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import webdataset
 
+from shards.clips import clip_of
 from shards.exports.pairs import write_pairs
 from shards.readers import read_documents
 from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import draw
 from tests.train_min.test_data import windows_of
 from tests.train_min.test_model import FEATURES, batch_of, tiny
+from tests.train_min.test_vision import mean_encoder
 from train_min import TrainError
+from train_min.data.features import FeatureStore
 from train_min.data.pairs import pair_windows
-from train_min.data.windows import open_corpus, pictures, read_picture, training_windows
+from train_min.data.windows import make_batch, open_corpus, pictures, read_picture, training_windows
 from train_min.model.vision import TOWER_TOKENS, load_tower
 from train_min.train import run
+from train_min.training import prepare
 from train_min.training.contrastive import neighbours, pretrain
+
+
+def jpeg(grey: int) -> bytes:
+    return cv2.imencode(".jpg", np.full((64, 64, 3), grey, np.uint8))[1].tobytes()
 
 
 def exported(folder: Path, corpus_folder: Path, n: int = 40) -> Path:
@@ -96,6 +105,41 @@ def test_a_video_is_one_media_item_whatever_its_frames() -> None:
         batch.features = [batch.features[0], clip.flip(1)]
         changed = (model.logits(batch) != logits).any(-1)[0].tolist()
     assert changed == [False] * 3 + [True] * 3
+
+
+def test_features_of_a_clip_are_those_of_its_frames_in_order(tmp_path: Path) -> None:
+    """Images and clips of 8 and 3 frames in one batch: each row of it sees its own."""
+    encoder = mean_encoder([])
+    greys = [[10], [20, 30, 40, 50, 60, 70, 80, 90], [100, 110, 120], [130]]
+    media = [[jpeg(grey) for grey in item] for item in greys]
+    contents = [item[0] if len(item) == 1 else clip_of(item) for item in media]
+    store = FeatureStore(tmp_path, encoder.patches, encoder.width)
+    told: list[int] = []
+    store.add(encoder, iter([(bytes([n] * 32), content) for n, content in enumerate(contents)]), told.append)
+    store.refresh()
+    assert sum(told) == len(contents)
+    table = store.table(np.array([[n] * 32 for n in range(4)], np.uint8))
+    assert table.frames.tolist() == [1, 8, 3, 1]
+    windows = windows_of([[(9, [2, 0]), (9, [1])], [(9, [3, 2])]])
+    batch = make_batch(windows, [[0, 1], [2]], table)
+    found: dict[tuple[int, int], list[float]] = {}
+    places = iter(zip(batch.media_row.tolist(), batch.media_slot.tolist(), strict=True))
+    for group in batch.features:
+        for item in group.float():
+            found[next(places)] = [round(float((frame.mean() + 0.5) * 255)) for frame in item]
+    shown = {(0, 0): greys[2], (0, 1): greys[0], (0, 2): greys[1], (1, 0): greys[3], (1, 1): greys[2]}
+    assert found.keys() == shown.keys()
+    assert all(np.abs(np.array(found[place]) - shown[place]).max() <= 2 for place in shown)
+    with pytest.raises(TrainError, match=r"cannot be decoded .*m3w verify"):
+        store.add(encoder, iter([(b"x" * 32, contents[1][:-9])]), told.append)
+
+
+def test_a_bridge_of_images_refuses_clips(corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, video = open_corpus(corpus_folder), {"format": "video"}
+    monkeypatch.setattr(prepare, "pictures", lambda corpus, hashes: dict.fromkeys(hashes, video))
+    prepare.prepare(corpus, tmp_path / "flamingo", QUICK, corpus.tokenizer)
+    with pytest.raises(TrainError, match="--bridge linear takes images"):
+        prepare.prepare(corpus, tmp_path / "linear", dataclasses.replace(QUICK, bridge="linear"), corpus.tokenizer)
 
 
 def test_neighbours_are_pictures_and_the_text_behind_them() -> None:

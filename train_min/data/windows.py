@@ -26,13 +26,14 @@ from shards.tokenizer import FILE_NAME, Tokenizer, TokenizerError, load_tokenize
 from shards.verify import file_problem
 from shards.windows import RECIPE_KEYS, WindowOptions, document_windows
 from train_min import TrainError
+from train_min.data.features import FeatureTable
 from train_min.model.flamingo import Batch, rounded
 
 UNIT_TOKENS = 20 * 256
 """A book-length page counts as several documents of this many tokens."""
 
 READ_TOGETHER = 256
-PICTURE = ("url", "alt", "tar", "offset", "length")
+PICTURE = ("url", "alt", "tar", "offset", "length", "format")
 
 ALIKE_BITS = 4
 """Bits by which perceptual hashes of images that count as the same may differ: the default of split.leak_near."""
@@ -298,7 +299,7 @@ def cut_windows(
 
 
 def pictures(corpus: TrainingCorpus, hashes: set[bytes]) -> dict[bytes, dict[str, Any]]:
-    """Map each of `hashes` to where its image is stored (url, alt, tar, offset, length).
+    """Map each of `hashes` to where its image is stored, the columns `PICTURE`.
 
     Raises TrainError if documents/ lacks one."""
     found: dict[bytes, dict[str, Any]] = {}
@@ -419,8 +420,8 @@ def make_batch(  # type: ignore[no-untyped-def]
     states: torch.Tensor | None = None,
 ) -> Batch:
     """Build a `Batch` from rows of windows. `features(indexes)` returns the features (n, S, V) for rows of
-    `windows.hashes`; `follow` (W,) marks windows whose text attends to the next image; `states` (T, D) covers all
-    tokens of `windows`."""
+    `windows.hashes`; those of a `FeatureTable` have all frames of clips. `follow` (W,) marks windows whose text attends
+    to the next image; `states` (T, D) covers all tokens of `windows`."""
     length = rounded(max(sum(len(windows.of(index)[0]) for index in row) for row in rows), 64)
     shape = (len(rows), length)
     tokens = np.zeros(shape, np.int64)
@@ -455,9 +456,18 @@ def make_batch(  # type: ignore[no-untyped-def]
         batch.states = states.new_zeros(*shape, states.shape[1])
         batch.states[batch.segments >= 0] = states[torch.from_numpy(token_places(windows, rows))]
     if wanted:
-        batch.features = [features(np.array(wanted))[:, None]]
-        batch.media_row, batch.media_slot = torch.tensor(media_row), torch.tensor(media_slot)
+        order, batch.features = by_frames(features, np.array(wanted))
+        batch.media_row, batch.media_slot = torch.tensor(media_row)[order], torch.tensor(media_slot)[order]
     return batch
+
+
+def by_frames(features: Any, rows: np.ndarray) -> tuple[np.ndarray, list[torch.Tensor]]:
+    """The features of some media (n,) in groups (m, F, S, V) of equal numbers of frames, and their order in these."""
+    if not isinstance(features, FeatureTable) or (features.frames[rows] == 1).all():
+        return np.arange(len(rows)), [features(rows)[:, None]]
+    frames = features.frames[rows]
+    order = np.argsort(frames, kind="stable")
+    return order, [features.clips(rows[frames == count], count) for count in np.unique(frames).tolist()]
 
 
 @dataclass(frozen=True)

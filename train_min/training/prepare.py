@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from shards.clips import FORMAT as CLIP
 from shards.store import RemotePath
 from shards.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 from shards.windows import WindowOptions
@@ -223,6 +224,8 @@ def prepare(corpus: TrainingCorpus, out: Path, options: TrainOptions, tokenizer:
         pairs, more = pair_windows(Path(options.pairs), tokenizer, held_out.picture_hashes())
         pairs.save(out / "data" / "pairs.npz")
         places = more | places
+    if options.bridge != "flamingo" and any(place.get("format") == CLIP for place in places.values()):
+        raise TrainError(f"--bridge {options.bridge} takes images, and this corpus has clips: use flamingo")
     return places
 
 
