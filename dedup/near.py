@@ -1,9 +1,14 @@
 """Near-duplicate text: MinHash signatures, banded locality-sensitive hashing, and clusters of verified pairs.
 
-A signature is a MinHash (Broder 1997, "On the resemblance and containment of documents") of a text's shingles: 128
-permutations in 16 bands of 8 rows. Two texts of Jaccard similarity s share a band with probability
-1 - (1 - s^8)^16: 0.95 at s = 0.8, 0.81 at 0.75, 0.06 at 0.5. The pairs that do are compared by their whole signatures,
-whose estimate of s has a standard error of at most 0.044 (0.035 at s = 0.8).
+A signature has 128 MinHash values (Broder 1997, "On the resemblance and containment of documents") of a text's
+shingles, in 16 bands of 8 rows. Two texts of Jaccard similarity s share a band with probability 1 - (1 - s^8)^16: 0.95
+at s = 0.8, 0.81 at 0.75, 0.06 at 0.5. The pairs that do are compared by their whole signatures, whose estimate of s has
+a standard error of at most 0.044 (0.035 at s = 0.8).
+
+A value is not the minimum of a permutation of all shingles, which takes time for each shingle and value, but a bin of a
+fast similarity sketch (Dahlgaard, Knudsen, Thorup 2017, arXiv 1704.04370). In each round a hash throws the shingles
+into the bins, and a bin keeps the lowest hash of the first round that fills it; from round 128 on all shingles go into
+one bin. So a long text takes one or two rounds, and the estimate is as good as that of permutations (theorem 1).
 
 Clusters are connected components: if A is like B and B like C, all three are one cluster, whether or not A is like C.
 Pages are numbered as `page(part, row)`, and ordered by `exact.rank` of their URLs, so neither the order of the input
@@ -16,17 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.exact import first_of_each
-from dedup.shingles import mixed, shingles
+from dedup.shingles import mixed, repeated
 
 BANDS, ROWS = 16, 8
-PERMUTATIONS = BANDS * ROWS
+VALUES = BANDS * ROWS
 SEED = 42
-
-_DRAWN = (mixed(np.arange(SEED, SEED + 2 * PERMUTATIONS, dtype=np.uint64)) >> np.uint64(32)).astype(np.uint32)
-FACTORS, TERMS = _DRAWN[:PERMUTATIONS] | np.uint32(1), _DRAWN[PERMUTATIONS:]
-"""Permutation i of 32-bit hashes x is FACTORS[i] * x + TERMS[i] modulo 2^32."""
-AT_ONCE = 1 << 12
-"""Shingles permuted at once: 2 MB."""
+SEEDS = mixed(np.arange(SEED, SEED + 2 * VALUES, dtype=np.uint64))
+"""What is added to the shingles' hashes before they are mixed again in each round."""
+EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
+AT_ONCE = 1024
+"""Shingles thrown at once: several rounds of a short text, without effect on its signature."""
 
 BAND = np.dtype([("high", "<u8"), ("rank", "<u8"), ("page", "<u8")])
 """A page under the hash (`high`) of one of its bands; `rank` orders the pages of a band."""
@@ -53,12 +57,19 @@ def row_of(pages: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def signature(text: str) -> bytes:
     """The MinHash signature of a text: 128 little-endian uint32. The text is used as it is: normalise case and space
-    first."""
-    hashes = (shingles(text) >> np.uint64(32)).astype(np.uint32)[:, None]
-    lowest = np.full(PERMUTATIONS, np.iinfo(np.uint32).max, np.uint32)
-    for start in range(0, len(hashes), AT_ONCE):
-        permuted = hashes[start : start + AT_ONCE] * FACTORS + TERMS
-        np.minimum(lowest, permuted.min(axis=0), out=lowest)
+    first. An empty text has the highest value in all."""
+    hashes = repeated(text)[:, None]
+    lowest = np.full(VALUES, EMPTY)
+    at_once = max(AT_ONCE // max(len(hashes), 1), 1)
+    for start in range(0, len(SEEDS) if len(hashes) else 0, at_once):
+        rounds = np.arange(start, min(start + at_once, len(SEEDS)), dtype=np.uint64)
+        drawn = mixed(hashes + SEEDS[rounds])
+        bins = drawn % np.uint64(VALUES)
+        if rounds[-1] >= VALUES:
+            bins = np.where(rounds < VALUES, bins, rounds - np.uint64(VALUES))
+        np.minimum.at(lowest, bins.astype(np.intp), rounds << np.uint64(32) | drawn >> np.uint64(32))
+        if lowest.max() < EMPTY:
+            break
     return lowest.astype("<u4").tobytes()
 
 
@@ -86,7 +97,7 @@ def sketches(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint6
     1 - (1 - s^3)^4: 0.94 at s = 0.8, 0.41 at 0.5. A sketch is one bit of each of 64 other values, of which a share of
     (1 - s) / 2 differs: 6.4 bits at s = 0.8, 16 at 0.5 (Li and Koenig 2010, "b-Bit Minwise Hashing", arXiv
     0910.3349)."""
-    values = np.frombuffer(b"".join(map(signature, texts)), "<u4").reshape(-1, PERMUTATIONS).astype(np.uint64)
+    values = np.frombuffer(b"".join(map(signature, texts)), "<u4").reshape(-1, VALUES).astype(np.uint64)
     rows = values[:, : KEYS * KEY_ROWS].reshape(-1, KEYS, KEY_ROWS)
     keys = np.broadcast_to(np.arange(1, KEYS + 1, dtype=np.uint64), rows.shape[:2]).copy()
     for row in range(KEY_ROWS):

@@ -36,8 +36,13 @@ def shingles(text: str, length: int = LENGTH, whole: bool = True) -> NDArray[np.
     """The distinct hashes (N,) of the shingles of `length` tokens of a text, ascending. The text is used as it is:
     normalise case and space first. A text of fewer tokens is one shingle, or none unless `whole`; an empty one has
     none."""
+    return np.unique(repeated(text, length, whole))
+
+
+def repeated(text: str, length: int = LENGTH, whole: bool = True) -> NDArray[np.uint64]:
+    """Like `shingles`, in the order of the text, each as often as the text has it."""
     stretches = [runs(text[at : at + LONGEST], length, whole).hashes for at in range(0, len(text), LONGEST)]
-    return np.unique(np.concatenate(stretches)) if stretches else np.zeros(0, np.uint64)
+    return np.concatenate([*stretches, np.zeros(0, np.uint64)])
 
 
 class Runs(NamedTuple):
@@ -52,18 +57,33 @@ def runs(text: str, length: int, whole: bool) -> Runs:
     """The runs of `length` tokens of a text of LONGEST characters at most. One of fewer tokens is one run, or none
     unless `whole`."""
     characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    spaces = characters == SPACE
-    alone = unspaced(characters) if characters.max(initial=0) >= UNSPACED[0][0] else np.zeros(len(characters), bool)
-    breaks = np.concatenate([[True], spaces[:-1] | alone[:-1] | alone[1:], [True]])
-    starts = np.flatnonzero(breaks[: len(characters)] & ~spaces)
+    starts, stops = _tokens(characters)
     if len(starts) < (1 if whole else length):
         return Runs(np.zeros(0, np.uint64), *np.zeros((2, 0), np.int64))
-    stops = np.flatnonzero((breaks[1:] | np.concatenate([spaces[1:], [False]])) & ~spaces) + 1
     length = min(length, len(starts))
     first, last = starts[: len(starts) - length + 1], stops[length - 1 :]
     sums = np.zeros(len(characters) + 1, np.uint64)
-    np.cumsum((characters + np.uint64(1)) * POWERS[: len(characters)], out=sums[1:])
+    terms = characters.astype(np.uint64)
+    terms += np.uint64(1)
+    terms *= POWERS[: len(characters)]
+    np.cumsum(terms, out=sums[1:])
     return Runs(mixed((sums[last] - sums[first]) * INVERSE[first]), first, last)
+
+
+def _tokens(characters: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the tokens start and stop."""
+    edges = characters == SPACE
+    spaces = np.flatnonzero(edges)
+    if characters.max(initial=0) < UNSPACED[0][0]:  # the usual text, several times as fast
+        starts, stops = np.concatenate([[0], spaces + 1]), np.concatenate([spaces, [len(characters)]])
+    else:
+        alone = unspaced(characters)
+        breaks = np.flatnonzero(edges[:-1] | edges[1:] | alone[:-1] | alone[1:]) + 1
+        starts, stops = np.concatenate([[0], breaks]), np.concatenate([breaks, [len(characters)]])
+        words = ~edges[starts]
+        return starts[words], stops[words]
+    words = starts < stops
+    return (starts, stops) if words.all() else (starts[words], stops[words])
 
 
 def unspaced(characters: NDArray[np.uint32]) -> NDArray[np.bool_]:

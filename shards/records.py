@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version of the corpus format. A directory with another version is refused."""
 
 

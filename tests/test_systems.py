@@ -66,7 +66,7 @@ def test_a_corpus_of_another_format_is_refused_in_one_line(
         run([*map(str, arguments.get(command, [command, other]))])
     assert ended.value.code == 1
     assert capfd.readouterr().err == (
-        f"m3w: {other} has corpus format 1 (openm3w 0.0.9), and this version reads format 3: "
+        f"m3w: {other} has corpus format 1 (openm3w 0.0.9), and this version reads format 4: "
         "build it in another directory\n"
     )
     assert {path: path.stat().st_mtime_ns for path in other.rglob("*")} == before

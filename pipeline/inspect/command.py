@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from filters import paragraph
+from filters.rules import LEAK_WORDS
 from filters.scorers import named
 from pipeline.errors import BuildError
 from pipeline.inspect.beside import write_beside
@@ -115,11 +116,12 @@ WORK = (
     "references",
     "distinct_images",
     "decisions",
+    "site_counts",
     "split",
     "windows",
     "coverage",
 )
-"""Folders of work/ that the funnel is computed from."""
+"""Folders of work/ that every build writes."""
 
 
 def work_problems(corpus: Finished) -> list[str]:
@@ -131,6 +133,7 @@ def work_problems(corpus: Finished) -> list[str]:
         values = corpus.recipe.values()
         asked = {
             "repeats": paragraph.active(values, paragraph.COPIES),
+            "paragraphs": values["split.leak"] and values[LEAK_WORDS.name],
             "scores": named(values),
             **{stage: values[key] for stage, (key, _) in MEASURED.items()},
             "similarities": corpus.recipe.image.clip_model,

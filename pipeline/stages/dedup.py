@@ -166,7 +166,7 @@ class Texts:
         found["page"] = near.page(part, np.arange(table.num_rows) if rows is None else rows)
         found["rank"], found["id_high"], found["id_low"] = ranks, ids["high"], ids["low"]
         signatures = np.frombuffer(b"".join(table["minhash"].to_pylist()), "<u4")
-        found["values"] = signatures.reshape(table.num_rows, near.PERMUTATIONS)
+        found["values"] = signatures.reshape(table.num_rows, near.VALUES)
         return found
 
 
@@ -209,7 +209,7 @@ CONTRACTED_AT_ONCE = 64
 SIGNED = np.dtype(
     [
         *((name, "<u8") for name in ("page", "rank", "id_high", "id_low")),
-        ("values", "<u4", (near.PERMUTATIONS,)),
+        ("values", "<u4", (near.VALUES,)),
     ]
 )
 """A page with its rank, id and signature."""

@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.inspect import command
+from pipeline.inspect.finished import open_corpus
 from pipeline.miniweb import PageTruth, Web
 
 
@@ -121,3 +123,11 @@ def test_validation_shows_nothing_that_training_shows(documents: dict[Any, dict[
         sites.setdefault(row["split"], set()).add(row["site"])
     assert set(shown) >= {"train", "validation"}
     assert not shown["train"] & shown["validation"]
+
+
+def test_verify_reads_every_table_of_work(undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(command, "file_problem", lambda root, entry: read.append(entry["path"]))
+    assert not command.work_problems(open_corpus(undisturbed))
+    written = {path.relative_to(undisturbed).as_posix() for path in (undisturbed / "work").glob("*/*.parquet")}
+    assert written and written <= set(read)
