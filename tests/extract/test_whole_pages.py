@@ -323,3 +323,44 @@ def test_what_a_page_shows_comes_before_its_data(kind):
 def test_hostile_data(told):
     body = f'<script id="__NEXT_DATA__" type="application/json">{told}</script><p>{BEFORE}</p>'
     assert BEFORE in words(read(body))
+
+
+TITLES = ("The lamp", "Bees on an island", "The last winter")
+
+
+def parts(found: Document) -> list[str]:
+    """Paragraphs and file names of images, in order."""
+    whole = [node.text if isinstance(node, Text) else node.url.rsplit("/", 1)[-1] for node in found.nodes]
+    return "\n\n".join(whole).split("\n\n")
+
+
+def test_a_listing_keeps_its_entries_in_order():
+    entries = "".join(
+        f'<article class="post-card"><a href="/blog/{n}"><img src="/i/{n}.jpg" width="320" height="200" alt=""></a>'
+        f'<h2><a href="/blog/{n}">{title}</a></h2><p>{summary}</p></article>'
+        for n, (title, summary) in enumerate(zip(TITLES, (BEFORE, MIDDLE, AFTER), strict=True))
+    )
+    pages = '<div class="pagination"><a href="/blog/page/2">Older posts</a></div>'
+    main = f"<main><h1>The keepers' blog</h1><div class=posts>{entries}</div>{pages}</main>"
+    found = read(f"{MENU}{main}{FOOTER}", url="https://example.org/blog/")
+    kept = [part for part in parts(found) if part != "The keepers' blog"]
+    assert kept == [
+        part
+        for n, (title, summary) in enumerate(zip(TITLES, (BEFORE, MIDDLE, AFTER), strict=True))
+        for part in (f"{n}.jpg", title, summary)
+    ]
+
+
+def test_a_service_keeps_its_offers_and_not_what_is_around_them():
+    offers = "".join(
+        f'<div class="service-card"><img src="/i/{n}.jpg" alt=""><h3>{title}</h3><p>{text}</p></div>'
+        for n, (title, text) in enumerate(zip(TITLES, (BEFORE, MIDDLE, AFTER), strict=True))
+    )
+    consent = '<div class="cookie-banner"><p>We use cookies to make this site better. <button>Accept</button></p></div>'
+    main = f"<main><section class=hero><h1>Our services</h1></section><section class=services>{offers}</section></main>"
+    found = parts(read(f"{MENU}{main}{consent}{FOOTER}", url="https://example.org/services/"))
+    assert [part for part in found if part != "Our services"] == [
+        part
+        for n, (title, text) in enumerate(zip(TITLES, (BEFORE, MIDDLE, AFTER), strict=True))
+        for part in (f"{n}.jpg", title, text)
+    ]
