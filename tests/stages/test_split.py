@@ -119,6 +119,7 @@ def test_pages_are_held_out_with_a_share_of_up_to_a_half():
 
 
 @given(st.lists(st.none() | st.integers(0, CHUNK_BYTES + 9).map("ü".__mul__) | st.just("a" * CHUNK_BYTES), max_size=9))
+@example(["a" * CHUNK_BYTES, "a" * (CHUNK_BYTES - 1), "b", None, "c"])
 def test_chunks_of_a_book_follow_one_another_and_end_once_they_are_long_enough(texts):
     chunks = chunks_of(texts)
     assert [node for start, stop in chunks for node in range(start, stop)] == list(range(len(texts)))
