@@ -1,7 +1,7 @@
 """Near-duplicate text: recall and precision against exact Jaccard on a corpus, and speed beside datatrove; search of
 perceptual hashes.
 
-python -m tests.bench.dedup CORPUS [--record]      quality on a built corpus (work/pages), speed on generated texts
+python -m tests.bench.dedup [CORPUS] [--record]    speed on generated texts, quality on a built corpus (work/pages)
 python -m tests.bench.dedup --pages 1000000        time and memory of the build's join for so many pages
 python -m tests.bench.dedup --repeats 1000000      memory of counting paragraphs, one of them on each of so many pages
 """
@@ -11,7 +11,6 @@ import itertools
 import multiprocessing
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -274,7 +273,9 @@ def main() -> None:
         return
     found: list[Figure] = []
     if options.corpus:
-        found += [*quality(options.corpus), *speed(), *search()]
+        found += quality(options.corpus)
+    if options.corpus or not options.pages:
+        found += [*speed(), *search()]
     if options.pages:
         with tempfile.TemporaryDirectory() as folder:
             root, parts = Path(folder), -(-options.pages // PART)
@@ -292,8 +293,6 @@ def main() -> None:
             Figure(f"near-duplicate text: join of {size}", round(joined), "s"),
             Figure(f"near-duplicate text: memory for {size}", round(peak, 1), "GiB", goal),
         ]
-    if not found:
-        sys.exit("give a corpus or --pages")
     if options.record:
         arguments = " CORPUS" * bool(options.corpus) + f" --pages {options.pages}" * bool(options.pages)
         record("dedup", found, COMMAND + arguments, options.corpus.name if options.corpus else "generated documents")
