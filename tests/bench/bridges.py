@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--record", action="store_true", help="write the figures to results/bridges.json")
+    parser.add_argument("--record", action="store_true", help="write the figures to results/trainer.json")
     options = parser.parse_args()
     measured = []
     for bridge in BRIDGES:
@@ -60,7 +60,7 @@ def main() -> None:
         ]
     if options.record:
         data = f"{options.corpus.name}, {options.seeds} seeds of {options.steps} steps, one process"
-        record("bridges", measured, "python -m tests.bench.bridges corpus -o bridges", data)
+        record("trainer", measured, "python -m tests.bench.bridges corpus -o bridges", data)
 
 
 if __name__ == "__main__":
