@@ -2,25 +2,32 @@
 
 import pickle
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from threading import Barrier, Thread
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shards import store
 from shards.files import atomic, remove
 from shards.store import (
     JOINED_GAP,
     READ_AHEAD,
+    READ_AT_ONCE,
     UPLOADED_AT_ONCE,
     RemotePath,
+    absent,
+    gathered,
     joined,
     located,
     parquet_source,
     positional,
     put_if_absent,
     read_many,
+    read_range,
     read_ranges,
     sizes,
 )
@@ -142,6 +149,70 @@ def test_joined_ranges_are_all_there_and_near(ranges: list[tuple[int, int]]) -> 
     for group in groups:
         for before, (start, _) in zip(range(1, len(group)), group[1:], strict=False):
             assert start - max(offset + length for offset, length in group[:before]) <= JOINED_GAP
+        assert len(group) == 1 or reach(group) <= READ_AT_ONCE
+    for group, (item, *_) in pairwise(groups):
+        end = max(offset + length for offset, length in group)
+        assert item[0] - end > JOINED_GAP or reach([*group, item]) > READ_AT_ONCE, "they could be one"
+
+
+def reach(group: list[tuple[int, int]]) -> int:
+    """Bytes from the start of the first range of a group to the end of the last to start."""
+    return sum(group[-1]) - group[0][0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 60))), st.lists(st.integers(0, 450)), st.data())
+def test_what_is_gathered_has_the_bytes_of_the_object(
+    ranges: list[tuple[int, int]], others: list[int], data: st.DataObject
+) -> None:
+    """Each range that was announced is read whole; they take a request for each group. Other places can be read."""
+    content = bytes(number % 251 for number in range(430))
+    path = located("memory://gathered/x")
+    path.filesystem.pipe_file(str(path), content)
+    requests: list[int] = []
+
+    def counted(path: Path, offset: int, size: int) -> bytes:
+        requests.append(offset)
+        return read_range(path, offset, size)
+
+    with (
+        mock.patch.object(store, "JOINED_GAP", 20),
+        mock.patch.object(store, "READ_AT_ONCE", 100),
+        mock.patch.object(store, "read_range", counted),
+    ):
+        read = gathered(path, ranges)
+        for offset, length in sorted(ranges):
+            assert read(length, offset) == content[offset : offset + length]
+        beyond = sum(offset >= len(content) for offset, _ in ranges)
+        assert len(requests) <= len(joined(sorted(ranges))) + beyond
+        for position in others:
+            size = data.draw(st.integers(1, 60))
+            found = read(size, position)
+            assert found == content[position : position + len(found)] and (found or position >= len(content))
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 200)), max_size=20))
+def test_blocks_have_the_bytes_of_the_object(ranges: list[tuple[int, int]]) -> None:
+    content = bytes(number % 251 for number in range(430))
+    path = located("memory://blocks/x")
+    path.filesystem.pipe_file(str(path), content)
+    with mock.patch.object(store, "READ_AHEAD", 32):
+        read = positional(path)
+        assert [read(size, at) for at, size in ranges] == [content[at : at + size] for at, size in ranges]
+
+
+def test_an_object_is_removed_and_read_as_text_like_a_file(folder: Path) -> None:
+    path = folder / "note"
+    with atomic(path) as file:
+        file.write("größer\n".encode("latin-1"))
+    with path.open(encoding="latin-1") as file:
+        assert file.read() == path.read_text("latin-1") == "größer\n"
+    assert path.read_text("utf-8", "replace") == "gr\ufffd\ufffder\n"
+    with pytest.raises(UnicodeDecodeError):
+        path.read_text("utf-8")
+    assert absent(folder, ["note", "other"]) == ["other"] and read_many([path, folder / "other"])[1] is None
+    path.unlink()
+    path.unlink(missing_ok=True)
+    assert absent(folder, ["note"]) == ["note"]
 
 
 def test_a_path_in_a_store_is_no_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
