@@ -25,7 +25,8 @@ from pipeline.images.decode import decode
 from tests.bench.dedup import DOCUMENTS, documents, join, timed, write_parts
 from tests.bench.results import Figure, record
 
-IMAGES = 300
+IMAGES, SIDE = 300, 64
+"""Images transformed, and their least side in pixels: icons of half the size have fewer pixels than a hash looks at."""
 BITS = (4, 8, 10)
 PEERS = """
 import json, sys, time
@@ -97,6 +98,8 @@ def write_images(corpus: Path, folder: Path) -> int:
             with (corpus / "images" / row["tar"]).open("rb") as tar:
                 tar.seek(row["offset"])
                 image = PIL.Image.open(io.BytesIO(tar.read(row["length"]))).convert("RGB")
+            if min(image.size) < SIDE:
+                continue
             for name, transform in transforms().items():
                 format, changed, options = transform(image)
                 changed.save(folder / f"{number:04}-{name}.{format}", format, **options)
