@@ -136,7 +136,7 @@ def test_pages_that_break_off_are_kept_and_marked_pictures_are_dropped(tmp_path:
         + response(HTML + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(range(256)) * 9)[:200], cut)
     )
     found = records(tmp_path / "a.warc", data)
-    assert [(*classify(record), record.truncated) for record in found] == [
+    assert [(*classify(record, False), record.truncated) for record in found] == [
         ("page", None, "length"),
         (None, "record.truncated", "length"),
         ("page", None, "last chunk"),
