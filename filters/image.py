@@ -16,14 +16,13 @@ import pyarrow.compute as pc
 from dedup import benchmarks, hamming, uses
 from filters import gain, takedown
 from filters.rule import Key, Metric, Rule, judge
+from shards.clips import FORMAT as CLIP
 
 OBELICS_URL_WORDS = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx", "sex")
 """Laurençon et al. 2023 (arXiv 2306.16527), appendix A.1."""
 MMC4_URL_WORDS = ("logo", "button", "icon", "plugin", "widget")
 """Zhu et al. 2023 (arXiv 2304.06939), section 2."""
 FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "avif", "svg")
-CLIP = "video"
-"""The format of clips, which have their own switch (`video.keep`)."""
 TAKEN_DOWN, REPEATED, REPEATED_ALIKE, PAGE_DROPPED, TOO_MANY_IMAGES, IMAGE_SET = (
     "image.takedown",
     "image.repeated",

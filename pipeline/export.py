@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import image
 from pipeline.errors import BuildError
 from pipeline.inspect.finished import Finished, damaged, open_corpus
+from shards.clips import FORMAT
 from shards.exports import EXPORTS
 from shards.readers import read_documents, read_windows
 from shards.records import StoredImage
@@ -45,7 +45,7 @@ def _clips(corpus: Finished) -> int:
     """Number of distinct clips."""
     tables = (corpus.table(entry, ["format", "sha256", "tar"]) for entry in corpus.files("images"))
     found = (
-        table.filter(pc.and_(pc.equal(table["format"], image.CLIP), table["tar"].is_valid()))["sha256"].to_pylist()
+        table.filter(pc.and_(pc.equal(table["format"], FORMAT), table["tar"].is_valid()))["sha256"].to_pylist()
         for table in tables
     )
     return len({digest for some in found for digest in some})

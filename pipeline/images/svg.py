@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
-RENDERER = Path(__file__).with_name("svg_renderer.py")
+CONFINED, RENDERER = (Path(__file__).with_name(name) for name in ("confined.py", "svg_renderer.py"))
 SECONDS = 30
 """A renderer is killed after this many seconds; it may use 5 seconds of CPU time (svg_renderer.py)."""
 HEAD_BYTES = 1 << 16
@@ -98,7 +98,7 @@ def png(data: bytes, width: int, height: int) -> bytes:
     """Render an SVG to a PNG file of a size in pixels, one of which may differ by rounding. Raises ValueError."""
     source = decoded(_OUTSIDE.sub(rb'\1""', data)).encode()  # references to anything outside are emptied
     font = _font()
-    command = [sys.executable, "-I", str(RENDERER), str(width), str(height), f"/dev/fd/{font}"]
+    command = [sys.executable, "-I", str(CONFINED), str(RENDERER), str(width), str(height), f"/dev/fd/{font}"]
     try:
         done = subprocess.run(
             command, input=source, capture_output=True, timeout=SECONDS, cwd="/", env={}, pass_fds=(font,)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.images.header import UNDECODABLE, ImageDropped
 from shards.clips import FORMAT
 
-DECODER = Path(__file__).with_name("video_decoder.py")
+CONFINED, DECODER = (Path(__file__).with_name(name) for name in ("confined.py", "video_decoder.py"))
 SECONDS = 60
 """A decoder is killed after this many seconds; it may use 20 seconds of CPU time (video_decoder.py)."""
 FRAMES = 8
@@ -47,7 +47,7 @@ def read(data: bytes, max_side: int, max_seconds: float, frames: int = FRAMES) -
     Raises ImageDropped: video.too_long if the file declares more than `max_seconds`, image.too_many_pixels,
     image.undecodable."""
     limits = (max_side, max_seconds, frames, MAX_PIXELS)
-    command = [sys.executable, "-I", str(DECODER), *map(str, limits)]
+    command = [sys.executable, "-I", str(CONFINED), str(DECODER), *map(str, limits)]
     environment = {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "SILENT"}
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS, cwd="/", env=environment)

@@ -1,13 +1,9 @@
-"""Run as a program: a video file on standard input to frames on standard output: a line of JSON, then BGR pixels.
+"""Run by confined.py: a video file on standard input to frames on standard output: a line of JSON, then BGR pixels.
 
-The arguments are the longest side, the longest duration in seconds, the number of frames and the pixels of a frame.
-Before parsing anything the process limits its memory and time and gives up new processes, files and sockets: a file
-that names others cannot open them. Imports nothing of this package: it starts in 0.2 s."""
+The arguments are the longest side, the longest duration in seconds, the number of frames and the pixels of a frame."""
 
 import io
 import json
-import os
-import resource
 import sys
 from math import floor
 from typing import Any
@@ -15,24 +11,14 @@ from typing import Any
 import cv2
 
 SECONDS, MEMORY = 20, 2 << 30
-LIMITS = {
-    resource.RLIMIT_NPROC: 0,
-    resource.RLIMIT_CORE: 0,
-    resource.RLIMIT_FSIZE: 0,
-    resource.RLIMIT_CPU: SECONDS,
-    resource.RLIMIT_AS: MEMORY,
-}
+FILES = 0
+"""So a file that names others cannot open them."""
+cv2.setNumThreads(1)
 
 
-def main() -> int:
-    side, longest, count, pixels = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+def main(arguments: list[str]) -> int:
+    side, longest, count, pixels = int(arguments[0]), float(arguments[1]), int(arguments[2]), int(arguments[3])
     data = sys.stdin.buffer.read()
-    cv2.setNumThreads(1)
-    spare = os.dup(0)
-    os.close(spare)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (spare, spare))
-    for limit, most in LIMITS.items():
-        resource.setrlimit(limit, (most, most))
     capture = cv2.VideoCapture(io.BytesIO(data), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])  # type: ignore[call-overload]
     width, height, rate, number = (
         capture.get(name)
@@ -75,7 +61,3 @@ def taken(capture: Any, rate: float, count: int) -> Any:
 def dropped(rule: str, detail: str) -> int:
     print(json.dumps({"rule": rule, "detail": detail}))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
