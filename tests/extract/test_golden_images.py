@@ -533,6 +533,23 @@ def test_gallery_keeps_pictures_and_titles_in_order():
     assert [n.text for n in found.nodes if isinstance(n, Text)][-30:] == [f"Lamp {n}" for n in range(30)]
 
 
+def test_a_collection_keeps_each_thing_with_its_image_name_and_price():
+    names = ["Storm lantern", "Table lamp", "Reading light", "Candle holder", "Wall sconce", "Garden torch"]
+    things = [(f"https://shop.example/img/{n}.jpg", name, f"{20 + n}.00 EUR") for n, name in enumerate(names)]
+    told = "Made by hand in our own workshop, with a switch on the cord."
+    grid = "".join(
+        f'<li class="product-card"><a href="/products/{name}"><img src="{url}" width="300" height="300">'
+        f'<h3>{name}</h3></a><p>{told}</p><span class="price">{price}</span></li>'
+        for url, name, price in things
+    )
+    intro = "Lamps for every room of the house, lit by hand or by wire, and shipped within a week."
+    body = f'{MENU}<main><h1>Lamps</h1><p>{intro}</p><ul class="product-grid">{grid}</ul></main>{FOOTER}'
+    found = extract(page(body), "https://shop.example/collections/lamps")
+    assert found is not None
+    shown = [node.url if isinstance(node, Image) else node.text for node in found.nodes]
+    assert shown == [intro, *(part for url, name, price in things for part in (url, f"{name}\n\n{told}\n\n{price}"))]
+
+
 def test_cards_below_an_article_are_no_gallery():
     story = STORY.replace(MIDDLE, f"{MIDDLE}</p><p>" * 8 + MIDDLE)
     below = cards(20, "Another story about a light, its keeper, and the long winters of the north, told again")
