@@ -125,21 +125,23 @@ def build(
         changed = claim(corpus, recipe, paths)
         if changed:
             progress.note(f"changed since the last build: {', '.join(changed)}")
-        with corpus.locked(progress.note) as corpus:
-            log, cores = corpus.scratch("worker.log"), os.cpu_count() or 1
-            with Runner.from_options(beam_options, log, cores, "pipeline.stages.preload") as runner:
-                if runner.remote or not runner.workers:
-                    progress.note("limits.record_seconds has no effect: it needs worker processes on this machine")
-                engine = Engine(corpus, runner, progress, recipe.limits.record_seconds)
-                if source:
-                    before = load(str(source / "recipe.toml"))
-                    cut = take_over(source, corpus, before, recipe)
-                    run = Build(corpus, recipe, cut, engine, replace(network, fetch=False))
-                    check_pages(source, before, run, PAGES)
-                else:
-                    cut = parts.cut(corpus, paths, base_url, index.Workers(engine))
-                    run = Build(corpus, recipe, cut, engine, network)
-                note(corpus, recipe, cut)
-                run.run(STAGES)
-                write_manifest(corpus, recipe, cut.parts, run.files)
+        log, cores = corpus.scratch("worker.log"), os.cpu_count() or 1
+        with (
+            Runner.from_options(beam_options, log, cores, "pipeline.stages.preload") as runner,  # before any thread
+            corpus.locked(progress.note) as corpus,
+        ):
+            if runner.remote or not runner.workers:
+                progress.note("limits.record_seconds has no effect: it needs worker processes on this machine")
+            engine = Engine(corpus, runner, progress, recipe.limits.record_seconds)
+            if source:
+                before = load(str(source / "recipe.toml"))
+                cut = take_over(source, corpus, before, recipe)
+                run = Build(corpus, recipe, cut, engine, replace(network, fetch=False))
+                check_pages(source, before, run, PAGES)
+            else:
+                cut = parts.cut(corpus, paths, base_url, index.Workers(engine))
+                run = Build(corpus, recipe, cut, engine, network)
+            note(corpus, recipe, cut)
+            run.run(STAGES)
+            write_manifest(corpus, recipe, cut.parts, run.files)
     return corpus

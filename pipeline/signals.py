@@ -39,6 +39,11 @@ def handle(program: str) -> None:
         signal.signal(number, end)
 
 
+def handled() -> bool:
+    """Whether this process is a command, which `handle` was called for."""
+    return _program is not None
+
+
 def advise(what: str) -> None:
     """Set what the line of a signal tells the user to do."""
     global _advice

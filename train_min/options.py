@@ -142,7 +142,7 @@ class TrainOptions:
 FEW_SHOT: dict[str, Any] = {
     "lm_width": 128,
     "lm_blocks": 2,
-    "lm_steps": 2000,
+    "lm_steps": 3000,
     "lm_rows": 8,
     "lm_rate": 2e-3,
     "lm_matrix_rate": 5e-3,

@@ -23,11 +23,16 @@ beam_options: list[str] = []
 
 
 def prepare_beam() -> None:
-    """Keep Beam's log off the terminal. Raises BuildError if file locks (fcntl) are missing."""
+    """Keep Beam's log off the terminal, and let a command fork. Raises BuildError if file locks (fcntl) are missing."""
     if sys.platform == "win32":
         from pipeline.errors import BuildError
 
         raise BuildError("build and crawl need Linux or macOS: on Windows use WSL")
     import logging
 
+    from pipeline import signals
+    from pipeline.engine.workers import prepare_fork
+
     logging.getLogger().addHandler(logging.NullHandler())
+    if signals.handled():  # not in the process of a program that calls commands
+        prepare_fork()

@@ -67,16 +67,13 @@ def crawl(
     entries = read_seeds(seeds)
     store = CrawlStore(root.resolve())
     _claim(store)
-    with CorpusDirectory(store.root).locked():
-        runner = Runner.from_options(
-            beam_options, store.root / "work" / "worker.log", os.cpu_count() or 1, "pipeline.crawl.rounds"
-        )
-        runner.warm()
-        try:
-            program = _program(store, entries, options, runner.workers)
-            return _rounds(store, options, program["partitions"], runner, Display(stream or sys.stderr))
-        finally:
-            runner.close()
+    log, cores = store.root / "work" / "worker.log", os.cpu_count() or 1
+    with (
+        Runner.from_options(beam_options, log, cores, "pipeline.crawl.rounds") as runner,  # before any thread
+        CorpusDirectory(store.root).locked(),
+    ):
+        program = _program(store, entries, options, runner.workers)
+        return _rounds(store, options, program["partitions"], runner, Display(stream or sys.stderr))
 
 
 def read_seeds(seeds: Sequence[str]) -> list[Entry]:

@@ -43,8 +43,9 @@ def serve(port: int, log: Path, preload: str) -> tuple[grpc.Server, int]:
         socket.create_server((HOST, port)).close()  # gRPC would print a line of its own
     except OSError as error:
         raise BuildError(f"port {port} of {HOST}: {os.strerror(error.errno or 0)}; choose another --port") from None
+    pool = WorkerPool(log, preload)  # before gRPC starts threads
     server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
-    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(_Pool(WorkerPool(log, preload)), server)
+    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(_Pool(pool), server)
     bound = server.add_insecure_port(f"{HOST}:{port}")
     server.start()
     return server, bound

@@ -1,6 +1,8 @@
-"""Warm local workers for Beam: one process imports everything once and forks a worker for every request.
+"""Warm local workers for Beam: one process that has imported everything forks a worker for every request.
 
 A forked worker starts in a fraction of a second; Beam's own subprocess worker imports for 1.4 to 3.5 s on every run.
+The forking process is itself a fork of the command, which has imported the same. A program that may have threads, and
+so cannot be forked, gets a new process.
 The processes die with their parent, whatever kills it, and the parent notices at once when a worker dies (Beam's stock
 handler waits forever for a killed worker).
 """
@@ -15,18 +17,20 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from pipeline import signals
 from pipeline.errors import BuildError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-# One thread per native library: the parallelism is the number of workers.
+# One thread per native library: the parallelism is the number of workers, and threads do not survive a fork.
 SINGLE_THREADED = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1"
 )
@@ -54,19 +58,7 @@ class WorkerPool:
     """
 
     def __init__(self, log: Path, preload: str) -> None:
-        # Workers import from the same paths as this process, in the same order: the standard library before
-        # site-packages, and (-P) never from the current directory, which may contain a folder named dedup or a file
-        # typing.py.
-        program = f"import sys; sys.path[:] = {sys.path!r}; from pipeline.engine.workers import main; main({preload!r})"
-        with log.open("ab") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", program],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=os.environ | SINGLE_THREADED,
-                start_new_session=True,  # Ctrl-C reaches only the parent, which then ends the workers
-            )
+        self._process = _forked(log, preload) if _can_fork() else _started(log, preload)
         self._on_exit: dict[str, Callable[[int, int], None]] = {}
         self.pids: dict[str, int] = {}
         self.death: tuple[int, int] | None = None
@@ -90,13 +82,12 @@ class WorkerPool:
         self._process.wait()
         self._reader.join(5)
         for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None and not self._reader.is_alive():
+            if not self._reader.is_alive():
                 with suppress(BrokenPipeError):  # the request was never read
                     pipe.close()
 
     def _send(self, message: dict[str, Any]) -> bool:
         """Send a request. False if the forking process is gone."""
-        assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
@@ -105,7 +96,6 @@ class WorkerPool:
         return True
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
         for line in self._process.stdout:
             message = json.loads(line)
             if "started" in message:
@@ -127,6 +117,85 @@ class WorkerPool:
             on_exit(status, pid)
 
 
+@dataclass
+class _Process:
+    """The forking process: its requests and reports, how to wait for its end, and how to kill it."""
+
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    wait: Callable[[], int]
+    kill: Callable[[], None]
+
+
+def prepare_fork() -> None:
+    """Keep native libraries at one thread. A command calls this before it imports them; its pool is then a fork."""
+    os.environ.update(SINGLE_THREADED)
+
+
+def _can_fork() -> bool:
+    return threading.active_count() == 1 and SINGLE_THREADED.items() <= os.environ.items()
+
+
+def _started(log: Path, preload: str) -> _Process:
+    # Workers import from the same paths as this process, in the same order: the standard library before site-packages,
+    # and (-P) never from the current directory, which may contain a folder named dedup or a file typing.py.
+    program = f"import sys; sys.path[:] = {sys.path!r}; from pipeline.engine.workers import main; main({preload!r})"
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=os.environ | SINGLE_THREADED,
+            start_new_session=True,  # Ctrl-C reaches only the parent, which then ends the workers
+        )
+    assert process.stdin is not None and process.stdout is not None
+    return _Process(process.stdin, process.stdout, process.wait, process.kill)
+
+
+def _forked(log: Path, preload: str) -> _Process:
+    _import(preload)
+    requests, to_child = os.pipe()
+    from_child, reports = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()  # as start_new_session
+            for ending in signals.ENDING:
+                signal.signal(ending, signal.SIG_DFL)
+            errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            for number, descriptor in enumerate((requests, reports, errors)):
+                os.dup2(descriptor, number)
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            main(preload)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.close(requests)
+    os.close(reports)
+    ended: list[int] = []
+    waiting = threading.Lock()
+
+    def wait() -> int:
+        with waiting:
+            if not ended:
+                ended.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        return ended[0]
+
+    def kill() -> None:
+        if not ended:
+            os.kill(pid, signal.SIGKILL)
+
+    return _Process(os.fdopen(to_child, "wb"), os.fdopen(from_child, "rb"), wait, kill)
+
+
+def _import(preload: str) -> None:
+    importlib.import_module("pipeline.engine.harness")  # import Beam once, before the first fork
+    importlib.import_module(preload)
+    gc.freeze()  # workers need not look through what was imported, and go on sharing it
+
+
 def die_with_parent() -> None:
     """Make the kernel kill this process when its parent ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -140,9 +209,7 @@ def main(preload: str) -> None:
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())  # before importing Beam, which would log to the terminal
-    importlib.import_module("pipeline.engine.harness")  # import Beam once, before the first fork
-    importlib.import_module(preload)
-    gc.freeze()  # workers need not look through what was imported, and go on sharing it
+    _import(preload)
     workers: dict[int, str] = {}
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -210,8 +277,6 @@ def _work(worker: str, address: str) -> None:
         run_harness(address, worker)
         status = 0
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         os._exit(status)

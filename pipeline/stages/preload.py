@@ -1,6 +1,7 @@
 """Imported once by the process that forks workers, so that workers share its memory."""
 
 import cv2
+import pyarrow.dataset
 import pyarrow.parquet
 
 from filters.language import identify

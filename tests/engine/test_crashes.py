@@ -56,7 +56,7 @@ def test_a_page_that_crashes_or_hangs_its_worker_is_set_aside(tmp_path: Path) ->
         (site / f"{number:02d}.html").write_text(page)
     root = tmp_path / "corpus"
     done = subprocess.run(
-        [*M3W, "build", str(site), "-o", str(root), "--set", "limits.record_seconds=8", "--", "--direct_num_workers=2"],
+        [*M3W, "build", str(site), "-o", str(root), "--set", "limits.record_seconds=4", "--", "--direct_num_workers=2"],
         capture_output=True,
         text=True,
         timeout=180,
@@ -154,6 +154,7 @@ def test_a_forking_process_that_ends_while_it_has_no_worker_ends_the_build(
         if children and (root / finished).exists() and not children[0].children():
             break
         time.sleep(0.002)
+    assert children[0].cmdline() == psutil.Process(build.pid).cmdline(), "a fork, which need not import anything"
     children[0].send_signal(signal.SIGKILL)
     _, errors = build.communicate(timeout=120)  # it would wait for ever
     assert build.returncode == 1
