@@ -7,6 +7,7 @@ where a job takes seconds to start, several of them are one job.
 
 import fcntl
 import os
+import shutil
 import signal
 import struct
 import threading
@@ -20,6 +21,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipeline.engine import joins
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal, blame
 from pipeline.engine.progress import Progress
@@ -27,6 +29,9 @@ from pipeline.engine.runner import Runner
 from pipeline.engine.tasks import FileEntry, Stage, Task, mark
 from pipeline.engine.workers import WorkerDied
 from pipeline.errors import BuildError
+
+FEW_PARTS = 2
+"""Joins of so few parts run in this process: they are over before a worker would have started."""
 
 
 class EachTask(beam.PTransform):
@@ -150,12 +155,26 @@ class Engine:
         if files is not None:
             return files
         self._unmark(stage)
+        workers = min(self.runner.workers, parts) if parts > FEW_PARTS else 0
         with (
             self.progress.stage(stage, self.corpus, list(stage.tasks)),
-            self.runner.pipeline(0, self._job(stage)) as pipeline,
+            self._spill(stage) as folder,
+            self.runner.pipeline(workers, self._job(stage)) as pipeline,
+            joins.spilling(folder),
         ):
             _ = self._marked(stage, pipeline | "Parts" >> beam.Create(range(parts)), transform)
         return self._complete(stage)
+
+    @contextmanager
+    def _spill(self, stage: Stage) -> Iterator[Path]:
+        """The folder in which the values of a join wait, empty at first and removed in the end."""
+        folder = self.corpus.scratch(f"{stage.name}/spill")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _unmark(self, stage: Stage) -> None:
         for task in stage.tasks:

@@ -163,7 +163,7 @@ def _forked(log: Path, preload: str) -> _Process:
             os.setsid()  # as start_new_session
             for ending in signals.ENDING:
                 signal.signal(ending, signal.SIG_DFL)
-            errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             for number, descriptor in enumerate((requests, reports, errors)):
                 os.dup2(descriptor, number)
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))

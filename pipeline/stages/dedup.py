@@ -65,7 +65,7 @@ class FindCopies(beam.PTransform):
         near_rule = "dedup.near_text" if self.dedup.near_text else ""
         state = (
             {"state": state, "blocks": near_copies}
-            | "Near verdicts" >> beam.CoGroupByKey()
+            | "Near verdicts" >> joins.CoGroupByKey()
             | "dedup.near_text"
             >> beam.MapTuple(
                 lambda part, both: _judged(near_rule, part, (both["state"][0], joins.merged(both["blocks"])))
@@ -190,13 +190,13 @@ class FindNearCopies(beam.PTransform):
             state
             # Output: (partition, BAND)
             | "Bands" >> beam.FlatMapTuple(partial(joins.by_partition, partial(_bands, texts), self.partitions))
-            | "Same band" >> beam.GroupByKey()
+            | "Same band" >> joins.GroupByKey()
             # Output: (part of the first page, EDGE)
             | "Candidates" >> beam.FlatMapTuple(_candidates)
-            | "By first page" >> beam.GroupByKey()
+            | "By first page" >> joins.GroupByKey()
             # Output: (part of the second page, (EDGE, ids and signatures of the first pages))
             | "Sign" >> beam.FlatMapTuple(partial(_signed, texts))
-            | "By second page" >> beam.GroupByKey()
+            | "By second page" >> joins.GroupByKey()
             | "Compare" >> beam.MapTuple(partial(_alike, texts, self.threshold))
             | "Clusters" >> beam.CombineGlobally(near.contracted).with_fanout(CONTRACTED_AT_ONCE).without_defaults()
             # Output: (part, COPY)

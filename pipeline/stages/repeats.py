@@ -43,7 +43,7 @@ class CountRepeats(beam.PTransform):
             shown
             # Output: (partition, SHOWN)
             | "Spread" >> beam.FlatMapTuple(partial(_spread, partitions))
-            | "Same page" >> beam.GroupByKey()
+            | "Same page" >> joins.GroupByKey()
             # Output: (partition of text and site, COUNT)
             | "Count pages" >> beam.FlatMapTuple(partial(_page_counts, partitions))
         )
@@ -51,7 +51,7 @@ class CountRepeats(beam.PTransform):
         on_sites = shown | "On sites" >> beam.FlatMapTuple(partial(_members, True, partitions))
         pages = (
             {"counts": counts, "members": on_sites}
-            | "Same text and site" >> beam.CoGroupByKey()
+            | "Same text and site" >> joins.CoGroupByKey()
             # Output: (TOTAL, MEMBER)
             | "Sum pages" >> beam.MapTuple(_site_pages)
         )
@@ -61,7 +61,7 @@ class CountRepeats(beam.PTransform):
         anywhere = shown | "Anywhere" >> beam.FlatMapTuple(partial(_members, False, partitions))
         common = (
             {"counts": sites, "members": anywhere}
-            | "Same text" >> beam.CoGroupByKey()
+            | "Same text" >> joins.CoGroupByKey()
             # Output: (TOTAL, MEMBER)
             | "Sum sites" >> beam.MapTuple(_common)
         )
@@ -74,7 +74,7 @@ class CountRepeats(beam.PTransform):
         return (
             returned
             | "All" >> beam.Flatten()
-            | "By part" >> beam.GroupByKey()
+            | "By part" >> joins.GroupByKey()
             | "Write" >> beam.MapTuple(partial(_write, corpus))
         )
 

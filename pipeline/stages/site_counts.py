@@ -80,7 +80,7 @@ class CountSites(beam.PTransform):
             | "Company" >> Join(partial(_ranks, self.corpus, near), company, self.partitions)
             # Output: (0, PartCounts)
             | "Part" >> beam.MapTuple(_part_counts)
-            | "All" >> beam.GroupByKey()
+            | "All" >> joins.GroupByKey()
             | "Count" >> beam.MapTuple(partial(_write_counts, self.corpus, self.split))
         )
 

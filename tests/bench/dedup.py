@@ -136,8 +136,10 @@ def join(root: Path, parts: int) -> int:
 
     output = root / "copies"
     with (
-        Runner.from_options([], root / "log", 1, "pipeline.stages.preload") as runner,
-        runner.pipeline(0, "") as pipeline,
+        Runner.from_options(["--direct_num_workers=2"], root / "log", 2, "pipeline.stages.preload") as runner,
+        tempfile.TemporaryDirectory(dir=root) as spill,
+        runner.pipeline(2, "") as pipeline,
+        joins.spilling(Path(spill)),
     ):
         (
             pipeline
@@ -166,8 +168,10 @@ def count_repeats(root: Path, pages: int, shared: bool) -> int:
         pq.write_table(pa.table({"rule": pa.nulls(len(texts), pa.string()), **columns}), corpus.part("pages", part))
         corpus.part("repeats", part).parent.mkdir(parents=True, exist_ok=True)
     with (
-        Runner.from_options([], root / "log", 1, "pipeline.stages.preload") as runner,
-        runner.pipeline(0, "copies") as pipeline,
+        Runner.from_options(["--direct_num_workers=2"], root / "log", 2, "pipeline.stages.preload") as runner,
+        tempfile.TemporaryDirectory(dir=root) as spill,
+        runner.pipeline(2, "copies") as pipeline,
+        joins.spilling(Path(spill)),
     ):
         _ = pipeline | beam.Create(range(parts)) | CountRepeats(corpus, joins.PARTITIONS)
     found = pq.read_table(corpus.part("repeats", 0))["repeats"].combine_chunks().flatten()

@@ -1,18 +1,24 @@
 """A corpus of free drawings, each before its own words: does an image tell something about its title?
 
-    apt-get download openclipart-svg openclipart-png tuxpaint-stamps-default
+    apt-get download openclipart-svg openclipart-png tuxpaint-stamps-default fritzing-parts endless-sky-data
     for package in *.deb; do dpkg -x $package packages; done
+    npm pack openmoji cldr-annotations-full
+    for package in openmoji cldr-annotations-full; do
+        mkdir packages/$package; tar xzf $package-*.tgz -C packages/$package --strip 1; done
     python -m tests.bench.gallery packages -o gallery
     m3w build gallery/gallery.warc.gz -o gallery/corpus --no-fetch --set text.min_words=8
     m3w train gallery/corpus --steps 400
 
 Pages show up to four images of one folder; every folder is a separate site, so that whole folders are held out, unless
---one-site is given. Openclipart's titles and keywords come from its SVG files, the stamps' sentences from the text
-files beside them.
+--one-site is given. Packages that are missing are left out. Openclipart's titles and keywords come from its SVG files,
+the stamps' sentences from the text files beside them, names and keywords of emoji from CLDR, descriptions of electronic
+parts from Fritzing's, those of planets, ships and outfits from Endless Sky's data.
 """
 
 import argparse
+import json
 import re
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html import escape, unescape
@@ -58,13 +64,79 @@ def stamps(packages: Path) -> Iterator[tuple[str, Path, str]]:
             yield f"stamps/{picture.parent.relative_to(root)}", picture, text[0].strip()
 
 
+def emoji(packages: Path) -> Iterator[tuple[str, Path, str]]:
+    """Group, image, and name with keywords of each of OpenMoji's drawings, those that differ in skin alone left out."""
+    root = packages / "openmoji"
+    if not root.exists():
+        return
+    words = json.loads((packages / "cldr-annotations-full/annotations/en/annotations.json").read_text())
+    known = words["annotations"]["annotations"]
+    for each in json.loads((root / "data/openmoji.json").read_text()):
+        if each["skintone"]:
+            continue
+        found = known.get(each["emoji"], {"tts": [each["annotation"]], "default": each["tags"].split(", ")})
+        keywords = [word for word in found.get("default", []) if word and word != found["tts"][0]]
+        text = f"{found['tts'][0]}. {', '.join(keywords)}." if keywords else f"{found['tts'][0]}."
+        yield f"emoji/{each['subgroups']}", root / f"color/svg/{each['hexcode']}.svg", text
+
+
+def electronic_parts(packages: Path) -> Iterator[tuple[str, Path, str]]:
+    """Family, drawing on a breadboard, and title with description of each of Fritzing's parts."""
+    root = packages / "usr/share/fritzing/parts"
+    for source in sorted(path for name in ("core", "contrib") for path in (root / name).glob("*.fzp")):
+        markup = source.read_text(encoding="utf-8", errors="replace")
+        title, description, family, picture = (
+            plain(match[1]) if (match := re.search(pattern, markup, re.DOTALL)) else ""
+            for pattern in (
+                r"<title>(.*?)</title>",
+                r"<description>(.*?)</description>",
+                r'<property name="family">(.*?)</property>',
+                r'<breadboardView.*?image="(.*?)"',
+            )
+        )
+        path = root / "svg" / source.parent.name / picture
+        if description and path.is_file():
+            yield f"parts/{family or source.parent.name}", path, f"{title}. {description}"
+
+
+ENTRY = re.compile(r"^(planet|ship|outfit) .*?(?=^\S)", re.DOTALL | re.MULTILINE)
+SHOWN = re.compile(r"^\t(?:landscape|thumbnail|sprite) (.*)$", re.MULTILINE)
+DESCRIBED = re.compile(r"^\tdescription [`\"](.*)[`\"]$", re.MULTILINE)
+
+
+def endless_sky(packages: Path) -> Iterator[tuple[str, Path, str]]:
+    """Kind and file, image, and name with description of each planet, ship and outfit of the game, each image once."""
+    root = packages / "usr/share/games/endless-sky"
+    used = set()
+    for source in sorted(root.glob("data/*.txt")):
+        for entry in ENTRY.finditer(f"{source.read_text(encoding='utf-8')}\n."):
+            shown, described = SHOWN.search(entry[0]), DESCRIBED.findall(entry[0])
+            name = entry[0].split("\n", 1)[0].removeprefix(entry[1]).strip(' "`')
+            if not shown or not described:
+                continue
+            stem = shlex.split(shown[1].replace("`", '"'))[0]
+            picture = next((path for kind in ("jpg", "png") if (path := root / f"images/{stem}.{kind}").exists()), None)
+            if picture and picture not in used:
+                used.add(picture)
+                # planets share one file: their landscapes are numbered variants of a few kinds
+                kind = re.sub(r"[\d ].*", "", stem) if entry[1] == "planet" else f"{entry[1]}/{source.stem}"
+                yield f"sky/{kind}", picture, f"{name}. {' '.join(plain(line) for line in described)}"
+
+
+TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
+
+
 def gallery(packages: Path, one_site: bool) -> Web:
     """Raises SystemExit if the packages are missing."""
     folders: dict[str, list[tuple[Path, str]]] = {}
-    for folder, picture, text in (*clipart(packages), *stamps(packages)):
-        folders.setdefault(folder, []).append((picture, text))
+    for source in (clipart, stamps, emoji, electronic_parts, endless_sky):
+        for folder, picture, text in source(packages):
+            folders.setdefault(folder, []).append((picture, text))
+        print(
+            f"{source.__name__}: {sum(map(len, folders.values()))} images in {len(folders)} folders, with those before"
+        )
     if not folders:
-        raise SystemExit(f"{packages} holds neither usr/share/openclipart nor usr/share/tuxpaint: see --help")
+        raise SystemExit(f"{packages} holds none of the packages: see --help")
     web = Web()
     time = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -79,8 +151,8 @@ def gallery(packages: Path, one_site: bool) -> Web:
             shown = entries[page * PICTURES : (page + 1) * PICTURES]
             body = ""
             for number, (picture, text) in enumerate(shown):
-                url = f"{base}/{page}-{number}.png"
-                add(url, "image/png", picture.read_bytes())
+                url = f"{base}/{page}-{number}{picture.suffix}"
+                add(url, TYPES[picture.suffix], picture.read_bytes())
                 body += f'<p><img src="{url}" alt=""></p>\n<p>{escape(text)}</p>\n'
             html = f"<!doctype html><html lang=en><title>{page}</title><main><article>\n{body}</article></main></html>"
             add(f"{base}/{page}.html", "text/html; charset=utf-8", html.encode())
