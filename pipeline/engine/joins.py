@@ -26,12 +26,13 @@ from pipeline.errors import BuildError
 
 PARTITIONS, PARTS_EACH = 64, 100
 """Rows of a partition are sorted in memory: 64 partitions hold 100 million rows of 32 bytes at 50 MB each. A larger
-input has one for each hundred parts of up to 1 GB: some 3 million pages, 2 GB of rows in the largest join."""
+input has one for each hundred parts of up to 1 GB: some 3 million pages, 2 GB of rows in the largest join. A small one
+has one for each part."""
 
 
 def partitions(parts: int) -> int:
     """The number of partitions in the joins of an input of `parts` parts. No result depends on it."""
-    return max(PARTITIONS, parts // PARTS_EACH)
+    return max(min(parts, PARTITIONS), parts // PARTS_EACH)
 
 
 Block = np.ndarray
@@ -82,9 +83,9 @@ class GroupByKey(beam.PTransform):
 
 
 class CoGroupByKey(beam.PTransform):
-    """Beam's CoGroupByKey, for large values."""
+    """Beam's CoGroupByKey of PCollections by name, for large values."""
 
-    def expand(self, named: Mapping[str, beam.PCollection]) -> beam.PCollection:
+    def expand(self, named: Any) -> beam.PCollection:
         if (folder := _folder.get()) is None:
             return named | beam.CoGroupByKey()
         spilled = {name: pairs | f"Spill {name}" >> beam.ParDo(_Spill(folder)) for name, pairs in named.items()}

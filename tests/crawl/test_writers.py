@@ -102,6 +102,7 @@ def test_warcs_of_other_writers_build_alike(ours: Path, expected: tuple[dict, di
     assert stored_pictures(tmp_path / "corpus") == expected[1]
 
 
+@pytest.mark.slow
 def test_a_debian_documentation_site_as_wget_fetched_it(shared: Path, tmp_path: Path) -> None:
     """Served from wget's WARC and crawled again. wget's own list defines what belongs to the site."""
     path = shared / "data/warc/hugin.warc.gz"

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.stages import step
 from tests.corpora import build_here, digests, start_build
 
 STAGES = [
@@ -19,6 +20,13 @@ IN_WORKERS = ["pages", "verdicts", "distinct_images", "images", "documents", "to
 
 def test_two_workers_give_the_same_bytes(web_warc: Path, tmp_path: Path, expected: dict[str, str]) -> None:
     assert digests(build_here([web_warc], tmp_path / "corpus", workers=2)) == expected
+
+
+def test_the_number_of_partitions_does_not_matter(
+    web_warc: Path, tmp_path: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "partitions", lambda parts: 64)
+    assert digests(build_here([web_warc], tmp_path / "corpus")) == expected
 
 
 def test_every_bundle_twice_gives_the_same_bytes(web_warc: Path, tmp_path: Path, expected: dict[str, str]) -> None:

@@ -83,11 +83,11 @@ def test_on_two_workers(runner: Runner, tmp_path: Path) -> None:
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     spill = joins._Spill(tmp_path)
-    spill.file = Path("/dev/full").open("wb")
+    spill.file = Path("/dev/full").open("wb")  # noqa: SIM115
     with pytest.raises(BuildError, match="No space left on device"):
         list(spill.process((1, b"small")))
         spill.finish_bundle()
-    spill.file = Path("/dev/full").open("wb", buffering=0)
+    spill.file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
     with pytest.raises(BuildError, match="No space left on device"):
         list(spill.process((1, b"x" * 100_000)))
     spill.file.close()

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from filters.text import measure
-from pipeline.engine import joins
 from pipeline.inspect.finished import open_corpus
 from pipeline.inspect.funnel import funnel
 from pipeline.inspect.whatif import what_if
+from pipeline.stages import step
 from tests.corpora import build_here, digests
 from tests.stages.test_folders import picture
 
@@ -112,5 +112,5 @@ def test_paragraphs_that_repeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         sum(levels(again)[name]["out"].values()) for name in ("pages", "images")
     ]
     assert levels(again)["paragraphs"]["rules"] == [{"rule": "paragraph.likeness", "count": 1}]
-    monkeypatch.setattr(joins, "PARTITIONS", 3)
+    monkeypatch.setattr(step, "partitions", lambda parts: 3)
     assert digests(build_here([folder], tmp_path / "other", [*common, *counted])) == digests(root)
