@@ -132,6 +132,21 @@ def test_commands_read_it(corpus: Path, undisturbed: Path, tmp_path: Path) -> No
     assert status == 1 and "-o DIR is needed" in errors
 
 
+def test_a_new_build_leaves_out_what_it_holds(corpus: Path, warc: str, tmp_path: Path) -> None:
+    options = ["--no-fetch", "--known", str(corpus), "-o", tmp_path / "next"]
+    status, _, errors = command("build", warc, *options, "--", "--direct_num_workers=1")
+    assert status == 0, errors
+    levels = json.loads(command("inspect", "--json", tmp_path / "next")[1])["funnel"]["levels"]
+    (pages,) = (level for level in levels if level["level"] == "pages")
+    rules = {row["rule"]: row["count"] for row in pages["rules"]}
+    held = sum(
+        entry["rows"]
+        for entry in json.loads((corpus / "manifest.json").read_bytes())["files"]
+        if entry["path"].startswith("documents/")
+    )
+    assert 50 < held <= rules["dedup.known"]
+
+
 def test_a_training_finds_what_it_finds_locally(corpus: Path, undisturbed: Path, tmp_path: Path) -> None:
     local = tmp_path / "corpus"
     shutil.copytree(undisturbed, local, ignore=shutil.ignore_patterns("work"))

@@ -9,7 +9,7 @@ from shards.store import is_address
 
 STORES = ("abfs", "abfss", "az", "gcs", "gs", "hdfs", "oss", "s3", "s3a", "wasb", "wasbs", "webhdfs")
 ADDRESSED = {
-    "build": ("", "-o", "--output", "--warc-prefix"),
+    "build": ("", "-o", "--output", "--warc-prefix", "--known"),
     "inspect": ("", "--beside"),
     **dict.fromkeys(("verify", "view", "export", "train"), ("",)),
 }

@@ -36,7 +36,9 @@ Takedown = Annotated[
 ]
 Known = Annotated[
     list[Path] | None,
-    typer.Option(metavar="CORPUS", help="An earlier corpus: leave out pages that it already holds (repeatable)."),
+    typer.Option(
+        metavar="CORPUS", parser=located, help="An earlier corpus: leave out pages that it already holds (repeatable)."
+    ),
 ]
 Decontaminate = Annotated[
     Path | None,

@@ -103,7 +103,12 @@ def main() -> None:
         cells = [table[pages].get(stage, (0.0, 0)) for pages in options.pages]
         print(f"{stage:16}" + "".join(f"{seconds:10.1f} s {used >> 20:6} MiB" for seconds, used in cells))
     if options.record:
-        record("scaling", found, "python -m tests.bench.growth FOLDER", "miniweb, WARC files of 10,000 pages")
+        record(
+            "scaling",
+            found,
+            "python -m tests.bench.growth FOLDER --pages 10000 100000",
+            "miniweb, WARC files of 10,000 pages",
+        )
 
 
 if __name__ == "__main__":
