@@ -34,7 +34,7 @@ def test_every_bundle_twice_gives_the_same_bytes(web_warc: Path, tmp_path: Path,
     assert digests(build_here([web_warc], tmp_path / "corpus", options=twice)) == expected
 
 
-@pytest.mark.parametrize("stages", [["pages", "split", "windows"], pytest.param(STAGES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stages", [["pages", "split"], pytest.param(STAGES, marks=pytest.mark.slow)])
 def test_killed_in_a_stage_and_continued(
     web_warc: Path, tmp_path: Path, expected: dict[str, str], stages: list[str]
 ) -> None:

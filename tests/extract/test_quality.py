@@ -77,7 +77,9 @@ LOCKED = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(LOCKED))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "wcxb_more" else ()) for name in sorted(LOCKED)]
+)
 def test_floors_of_locked_pages(bench, sets, name):
     pages = [page for page in getattr(sets, name)() if page.locked]
     found = bench.detailed(bench.rows(bench.openm3w, pages))
