@@ -132,9 +132,7 @@ def gallery(packages: Path, one_site: bool) -> Web:
     for source in (clipart, stamps, emoji, electronic_parts, endless_sky):
         for folder, picture, text in source(packages):
             folders.setdefault(folder, []).append((picture, text))
-        print(
-            f"{source.__name__}: {sum(map(len, folders.values()))} images in {len(folders)} folders, with those before"
-        )
+        print(f"with {source.__name__}: {sum(map(len, folders.values()))} images in {len(folders)} folders")
     if not folders:
         raise SystemExit(f"{packages} holds none of the packages: see --help")
     web = Web()

@@ -1,12 +1,15 @@
 """Joins: rows with equal keys meet, and their decisions return to the parts they came from."""
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.engine import joins
@@ -43,7 +46,7 @@ def expected(parts: list[list[int]]) -> list[tuple[int, list[int], list[int]]]:
 
 
 def joined(runner: Runner, workers: int, parts: list[list[int]], folder: Path | None) -> None:
-    def check(found: list) -> None:  # type: ignore[type-arg]
+    def check(found: list[Any]) -> None:
         got = sorted(
             (part, state, sorted(block["row"].tolist()) if len(block) else []) for part, (state, block) in found
         )
@@ -52,21 +55,18 @@ def joined(runner: Runner, workers: int, parts: list[list[int]], folder: Path | 
 
     with runner.pipeline(workers, "join") as pipeline:
         values = pipeline | beam.Create(list(enumerate(parts)))
-        if folder is None:
+        with joins.spilling(folder) if folder else nullcontext():
             assert_that(values | joins.Join(emit, repeated, 3), check)
-        else:
-            with joins.spilling(folder):
-                assert_that(values | joins.Join(emit, repeated, 3), check)
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> "Runner":
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     log = tmp_path_factory.mktemp("join") / "log"
     with Runner.from_options(["--direct_num_workers=2"], log, 2, "pipeline.stages.preload") as runner:
-        yield runner  # type: ignore[misc]
+        yield runner
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None)
 @given(parts=st.lists(st.lists(st.integers(0, 9), max_size=12), min_size=1, max_size=5))
 def test_in_memory_and_in_files(
     runner: Runner, tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]]
