@@ -4,13 +4,14 @@
 
 The chain: warcio reads records, trafilatura extracts text and images in order, img2dataset's Resizer shrinks and
 encodes the images, datatrove's MinHash finds near duplicates, webdataset's ShardWriter writes one sample a page. It has
-no rules, no decisions on images, no split, no tokens and no windows. Both run in one process; processor seconds are
-compared, so other work on the machine disturbs them little.
+no rules, no decisions on images, no split, no tokens and no windows. Each is a command that uses one core; its
+processor seconds are compared, imports included, so other work on the machine disturbs them little.
 """
 
 import argparse
 import io
 import itertools
+import json
 import subprocess
 import sys
 import tempfile
@@ -83,25 +84,31 @@ def chain(files: list[Path], root: Path) -> dict[str, float]:
     return {name: clock[name] - clock[before] for before, name in itertools.pairwise(clock)}
 
 
-def ours(files: list[Path], root: Path) -> float:
-    """Processor seconds of a build, with its children."""
-    m3w = str(Path(sys.executable).with_name("m3w"))
+def run(command: list[str]) -> tuple[float, str]:
+    """(processor seconds of a command with its children, what it printed)."""
     before = psutil.Process().cpu_times()
-    command = [m3w, "build", *map(str, files), "-o", str(root), "--no-fetch", "--", "--direct_num_workers=1"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    printed = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     after = psutil.Process().cpu_times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    return after.children_user + after.children_system - before.children_user - before.children_system, printed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", action="store_true", help="write the ratio to results/build.json")
+    parser.add_argument("--chain", metavar="FOLDER", type=Path, help="only run the chain, which writes to FOLDER")
     options = parser.parse_args()
     files = [SHARED / f"data/warc/{name}.warc.gz" for name in NAMES]
+    if options.chain:
+        print(json.dumps(chain(files, options.chain)))
+        return
+    m3w = str(Path(sys.executable).with_name("m3w"))
     with tempfile.TemporaryDirectory() as folder:
-        built = ours(files, Path(folder) / "corpus")
-        steps = chain(files, Path(folder))
-    chained = sum(steps.values())
+        corpus = f"{folder}/corpus"
+        build = [m3w, "build", *map(str, files), "-o", corpus, "--no-fetch", "--", "--direct_num_workers=1"]
+        built, _ = run(build)
+        chained, printed = run([sys.executable, "-m", "tests.bench.chain", "--chain", folder])
+    steps = json.loads(printed.splitlines()[-1])
+    steps["imports"] = chained - sum(steps.values())
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in steps.items())
     print(f"m3w build {built:.1f} s; the chain {chained:.1f} s ({parts}): {chained / built:.1f} x")
     if options.record:
