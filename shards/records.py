@@ -48,7 +48,7 @@ class Image:
     declared by the page, in CSS pixels. `caption` repeats words of the text around the image; `alt` is not
     part of the text. `within` is set if the image is inside a line of text: the white space ("", " " or "\n") that
     joins the text before and after it when the image is left out. `licence` and `author` are stated by the page for
-    this image; "" if they are not: then the page's may hold.
+    this image; "" if they are not: then the page's may hold. `captions` is the absolute URL of the captions of a clip.
     """
 
     url: str
@@ -60,6 +60,7 @@ class Image:
     within: str | None = None
     licence: str = ""
     author: str = ""
+    captions: str = ""
 
 
 Node = Text | Image

@@ -196,7 +196,8 @@ def _image(page: Page, picture: Picture, captions: dict[int, str], base: str, wi
         caption = captions.get(element, "")
         element = page.parents[element]
     terms = page.stated.of(picture.element, urls, page.parents, base)
-    return Image(urls[0], tuple(urls[1:]), picture.alt, caption, picture.width, picture.height, within, *terms)
+    spoken = (resolve(picture.captions, base) if picture.captions else None) or ""
+    return Image(urls[0], tuple(urls[1:]), picture.alt, caption, picture.width, picture.height, within, *terms, spoken)
 
 
 def image_urls(picture: Picture, base: str) -> list[str]:

@@ -126,8 +126,10 @@ IMAGE_TAGS = frozenset(("img", "image", "graphic", "amp-anim"))
 DESCRIBED_TAGS = frozenset(("div", "figure", "span"))
 """Elements that a script fills with the image that JSON in one of DESCRIBING describes."""
 DESCRIBING = frozenset((*(name for name in LAZY if name.startswith("data-im")), "data-image-info"))
-PICTURE_TAGS = IMAGE_TAGS | {"source", "picture", "video", "object"}
+PICTURE_TAGS = IMAGE_TAGS | {"source", "track", "picture", "video", "object"}
 """Elements known to `PictureElements.shown`, besides CUSTOM ones and DESCRIBED_TAGS."""
+_TRACKS = ("captions", "subtitles")
+"""Kinds of tracks that hold what is said."""
 OF_VIDEO = ("alt", "title", "aria-label", "class", "id", "width", "height", "style")
 """Attributes of a video element that an img has too."""
 
@@ -275,6 +277,7 @@ class PictureElements:
         self.max_width, self.videos = max_width, videos
         self.sources: Sources | None = None  # of the open picture or video element
         self.video: dict[str, str] | None = None  # the open video element, if clips are wanted
+        self.tracks: list[tuple[int, str]] = []  # its captions: rank and URL
 
     def shown(self, tag: str, attributes: dict[str, str]) -> dict[str, str] | None:
         """The attributes of an element that shows an image, in the form of an img's; None if it shows none."""
@@ -288,6 +291,10 @@ class PictureElements:
             elif self.sources is not None:
                 self.sources.add(attributes)
             return None
+        if tag == "track":
+            if self.video is not None:
+                self._offer_track(attributes)
+            return None
         if tag == "picture":
             self.sources = Sources()
             return None
@@ -295,7 +302,7 @@ class PictureElements:
             poster = attributes.get("poster") or attributes.get("data-poster")
             if self.videos:
                 told = {name: attributes[name] for name in OF_VIDEO if name in attributes}
-                self.video, self.sources = {**told, "src": poster or ""}, Sources()
+                self.video, self.sources, self.tracks = {**told, "src": poster or ""}, Sources(), []
                 self._offer_clip(attributes)
                 return None
             return {**attributes, "src": poster} if poster else None
@@ -320,11 +327,23 @@ class PictureElements:
             if (url := attributes.get(name, "").strip()) and len(self.sources.ranked[0]) < MAX_SOURCES:
                 self.sources.ranked[0].append((url, 1.0, "x"))
 
+    def _offer_track(self, attributes: dict[str, str]) -> None:
+        """Add the captions that a track element names to those of the open video. Captions say all that is heard,
+        subtitles are mostly translations; of one kind the one that is shown by default comes first."""
+        kind = attributes.get("kind", "subtitles").strip().lower()
+        if kind in _TRACKS and (url := attributes.get("src", "").strip()) and len(self.tracks) < MAX_SOURCES:
+            self.tracks.append((2 * _TRACKS.index(kind) + ("default" not in attributes), url))
+
+    def captions(self) -> str:
+        """The URL of the captions of the video that has just ended, "" without any."""
+        tracks, self.tracks = self.tracks, []
+        return min(tracks, key=lambda track: track[0])[1] if tracks else ""
+
     def end_video(self) -> dict[str, str] | None:
         """The end of a video element: its clips, then its poster, in the form of an img; None without any."""
         shown, self.video = self.video, None
         if shown is None or self.sources is None or not (shown["src"] or self.sources.ranked[0]):
-            self.sources = None
+            self.sources, self.tracks = None, []
             return None
         return shown
 

@@ -97,6 +97,8 @@ class Picture:
     label: str = ""
     hints: int = 0
     block: int = -1
+    captions: str = ""
+    """The URL of the captions of a clip, as written."""
     left_out: str = ""
     """The rule under which the image is not part of the document."""
 
@@ -115,6 +117,7 @@ class Picture:
         self.hidden = self.hidden and twin.hidden
         self.link = self.link or twin.link
         self.target = self.target or twin.target
+        self.captions = self.captions or twin.captions
 
     def merge_size(self, other: "Picture") -> None:
         """Merge another size of the same image: the URLs of the larger one come first."""

@@ -40,6 +40,7 @@ class PictureReader(images.PictureElements):
             target=self.link[:2000] if state & IN_LINK else "",
             label=label[:200],
             hints=bits(label) if label != " " else 0,
+            captions=self.captions(),
         )
         self.add(picture)
         return ""

@@ -337,7 +337,7 @@ class PageReader:
                 self.image(shown)
         elif tag == "hr":
             self.building.flush(self.block, self.state)
-        elif tag == "source":
+        elif tag == "source" or tag == "track":
             self.pictures.shown(tag, attributes)
         elif tag in ("meta", "link", "base"):
             self.page.head.element(tag, attributes)

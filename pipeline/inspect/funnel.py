@@ -111,7 +111,14 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
     _same("images looked up in windows", images["in"], "in documents/", kept["images"])
     _same("windows by decision and split", windows, "in windows/", Counter(kept["windows"]))
     return [
-        _level("records", _rows(corpus.work("records")), uses, ("page", "image", "link"), record_rules, "record"),
+        _level(
+            "records",
+            _rows(corpus.work("records")),
+            uses,
+            ("page", "image", "link", "captions"),
+            record_rules,
+            "record",
+        ),
         _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
         *_masked(pages),
         *_paragraphs(pages),

@@ -8,15 +8,20 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from filters import consent, paragraph, personal
 from filters.language import IDENTIFIER, identify
 from filters.word_lists import LISTS, list_digest
+from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.journal import Journal
 from pipeline.engine.run import EachTask
 from pipeline.engine.tables import Rows, url_hash
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.extract import ExtractOptions, PageDropped, extract
+from pipeline.extract.webvtt import is_captions
 from pipeline.images.probe import probe
 from pipeline.images.video import is_video
 from pipeline.judged import content, whole
@@ -24,6 +29,7 @@ from pipeline.media_type import HTML, media_type, vague
 from pipeline.recipe import Recipe
 from pipeline.sources.given import KIND, document_of
 from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
+from pipeline.stages.captions import Captions, has_captions
 from pipeline.stages.parts import Input
 from pipeline.stages.schemas import PAGES, RECORDS
 from pipeline.stages.step import Build
@@ -50,13 +56,21 @@ class ExtractPages(EachTask):
         source = self.input.parts.sources[self.input.part(task.number).source]
         records, pages = Rows(RECORDS), Rows(PAGES)
         file_for = self.input.file_for(task.number)
+        captions = Captions(recipe.limits.page_bytes)
+        numbers: list[int] = []
+        waiting: list[tuple[int, dict[str, Any], Document]] = []
         journal.begin(0)
         for record in self.input.read(task.number, recipe.body_bytes, journal.set_aside.__contains__):
             use, rule = use_of(record, recipe.video.keep)
-            if use == "page" and len(record.body) > recipe.limits.page_bytes:
-                pages.add(self._dropped(record, source.name, "page.too_large"))
-            elif use == "page":
-                pages.add(self._page(record, source.name, options, file_for))
+            if use == "captions" and not captions.add(record):
+                use, rule = None, "record.too_large"
+            if use == "page":
+                row, document = self._page(record, source.name, options, file_for)
+                if document is not None and has_captions(document):
+                    waiting.append((record.number, row, document))
+                else:
+                    numbers.append(record.number)
+                    pages.add(row if document is None else row | self._content(document))
             records.add(
                 {
                     **{name: getattr(record, name) for name in COPIED},
@@ -69,19 +83,26 @@ class ExtractPages(EachTask):
             )
             # a worker may crash while reading the next record
             journal.begin(record.number + 1)
+        for number, row, document in waiting:
+            journal.begin(number)
+            numbers.append(number)
+            pages.add(row | self._content(captions.said(document)))
         journal.end()
+        in_order = pages.table().take(pa.array(np.argsort(numbers), pa.int64()))
         return [
             records.write(self.corpus, self.corpus.part("records", task.number)),
-            pages.write(self.corpus, self.corpus.part("pages", task.number)),
+            tables.write(self.corpus, self.corpus.part("pages", task.number), in_order),
         ]
 
     def _page(
         self, record: Record, source: str, options: ExtractOptions, file_for: Callable[[str, str], str | None] | None
-    ) -> dict[str, Any]:
-        """A row of work/pages."""
+    ) -> tuple[dict[str, Any], Document | None]:
+        """What a row of work/pages says of a record, and the page's content, None if it is dropped."""
         rule = consent.refusal(record.headers, "")
+        if rule is None and len(record.body) > self.recipe.limits.page_bytes:
+            rule = "page.too_large"
         if rule is not None:
-            return self._dropped(record, source, rule)
+            return self._dropped(record, source, rule), None
         try:
             document = (
                 document_of(record)
@@ -89,19 +110,23 @@ class ExtractPages(EachTask):
                 else extract(record.body, record.url, content_type=record.content_type or None, options=options)
             )
         except PageDropped as dropped:
-            return self._dropped(record, source, dropped.rule)
+            return self._dropped(record, source, dropped.rule), None
         if document is None:
-            return self._dropped(record, source, "page.no_content")
+            return self._dropped(record, source, "page.no_content"), None
         rule = consent.refusal(record.headers, document.metadata.robots)
         if rule is not None:
-            return self._dropped(record, source, rule)
+            return self._dropped(record, source, rule), None
         if file_for is not None:
             named = partial(file_for, record.url)
             document = replace(document, nodes=tuple(_with_file(node, named) for node in document.nodes))
+        return self._dropped(record, source, None), document
+
+    def _content(self, document: Document) -> dict[str, Any]:
+        """Content and metrics of a page, personal data masked, as columns of work/pages."""
         counts = Counter[str]()
         if self.recipe.personal.mask:
             document, counts = masked(document)
-        return self._dropped(record, source, None) | _content(document, self.values) | {"masked": list(counts.items())}
+        return _content(document, self.values) | {"masked": list(counts.items())}
 
     def _dropped(self, record: Record, source: str, rule: str | None) -> dict[str, Any]:
         place = {"file": source, "offset": record.offset, "length": record.length}
@@ -139,16 +164,16 @@ COPIED = (
 
 
 def use_of(record: Record, videos: bool) -> tuple[str | None, str | None]:
-    """Like `classify`, but an image or link whose headers opt out is dropped."""
+    """Like `classify`, but an image, link or captions whose headers opt out are dropped."""
     use, rule = classify(record, videos)
-    if use in ("image", "link") and (refusal := consent.refusal(record.headers, "")) is not None:
+    if use in ("image", "link", "captions") and (refusal := consent.refusal(record.headers, "")) is not None:
         return None, refusal
     return use, rule
 
 
 def classify(record: Record, videos: bool) -> tuple[str | None, str | None]:
     """The use of a record (page, image, link), or the rule under which it is dropped. With `videos`, those are images
-    too."""
+    too, and their captions are used."""
     media = ("image/", "video/") if videos else ("image/",)
     if record.rule is not None:
         # a video that is too large is no loss, unless it is wanted: its media type says more
@@ -167,15 +192,20 @@ def classify(record: Record, videos: bool) -> tuple[str | None, str | None]:
         # a truncated page can be read, half an image cannot; decoding judges those that may be whole
         whole = record.truncated in ("", LAST_CHUNK, CONTENT_LENGTH)
         return ("image", None) if whole else (None, "record.truncated")
+    if videos and is_captions(record.body):
+        return "captions", None
     return None, "record.media_type"
 
 
 def _with_file(node: Node, file_for: Callable[[str], str | None]) -> Node:
-    """An image with the file of a mirror that stands for one of its URLs as its last alternative."""
+    """An image with the file of a mirror that stands for one of its URLs as its last alternative, and the file of its
+    captions."""
     if isinstance(node, Text):
         return node
     files = [found for url in (node.url, *node.alternatives) if (found := file_for(url)) is not None]
-    return replace(node, alternatives=tuple(dict.fromkeys((*node.alternatives, *files)))) if files else node
+    alternatives = tuple(dict.fromkeys((*node.alternatives, *files)))
+    captions = (file_for(node.captions) if node.captions else None) or node.captions
+    return replace(node, alternatives=alternatives, captions=captions)
 
 
 def masked(document: Document) -> tuple[Document, Counter[str]]:

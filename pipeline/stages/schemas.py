@@ -34,10 +34,10 @@ RECORDS = pa.schema(
         ("unusable", pa.string()),
     ]
 )
-"""work/records: every record of the input. `use` is page, image or link (a redirect or revisit: another name of its
-target), null for a dropped record; `sha256` is of an image's bytes. `truncated` is not "" if the body may be
-incomplete: the value of WARC-Truncated, "last chunk" or "content-length". For an image, what
-`pipeline.images.probe` finds in its bytes."""
+"""work/records: every record of the input. `use` is page, image, captions (of clips, if the recipe keeps them) or link
+(a redirect or revisit: another name of its target), null for a dropped record; `sha256` is of an image's bytes.
+`truncated` is not "" if the body may be incomplete: the value of WARC-Truncated, "last chunk" or "content-length". For
+an image, what `pipeline.images.probe` finds in its bytes."""
 
 PAGE_IMAGE = pa.struct(
     [

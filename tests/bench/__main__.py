@@ -6,13 +6,14 @@ NAME is that of a benchmark; without one all run. --record writes the figures to
 requirements are installed into an environment of their own, .venv/peers.
 """
 
-import runpy
+import importlib
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 from tests.bench import results
 from tests.bench.annotated import SHARED
@@ -59,16 +60,15 @@ def main() -> int:
     names = [name for name in sys.argv[1:] if name != "--record"]
     if unknown := [name for name in names if name not in {run[0] for run in RUNS}]:
         sys.exit(f"{unknown[0]} is no benchmark of this command")
-    recording, record = "--record" in sys.argv, results.record
+    recording = "--record" in sys.argv
     measured: list[results.Figure] = []
     failed = 0
 
     def gather(topic: str, figures: Sequence[results.Figure], command: str, data: str) -> None:
         measured.extend(figures)
         if recording:
-            record(topic, figures, command, data)
+            results.record(topic, figures, command, data)
 
-    results.record = gather  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         runs = [run for run in RUNS if not names or run[0] in names]
         made = {
@@ -79,7 +79,10 @@ def main() -> int:
             print(f"\n== {name} {' '.join(arguments)}", flush=True)
             sys.argv = [name, *(made.get(argument, argument) for argument in arguments), "--record"]
             try:
-                runpy.run_module(f"tests.bench.{name}", run_name="__main__")
+                # imported, not run as __main__: some give their functions to processes, by name
+                module = importlib.import_module(f"tests.bench.{name}")
+                with patch.object(module, "record", gather):
+                    module.main()
             except (Exception, SystemExit) as error:
                 if isinstance(error, SystemExit) and not error.code:
                     continue

@@ -45,16 +45,33 @@ def wrong_images(corpus: Path, corrupted: Path) -> dict[tuple[str, bytes], bool]
     return {image: image not in true for image in shown(corrupted)}
 
 
+def rewritten(corpus: Path, output: Path, documents: dict[str, list[dict[str, Any]]]) -> None:
+    """Write a copy of a corpus with other rows in the files of documents/, by name."""
+    shutil.copytree(corpus, output, ignore=shutil.ignore_patterns("runs", "work", "windows", "documents", ".*"))
+    (output / "documents").mkdir()
+    for name, rows in documents.items():
+        schema = pq.read_schema(corpus / "documents" / name)
+        pq.write_table(pa.Table.from_pylist(rows, schema), output / "documents" / name)
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    manifest["files"] = [
+        entry | described(output / entry["path"]) if entry["path"].startswith("documents/") else entry
+        for entry in manifest["files"]
+        if not entry["path"].startswith("windows/")
+    ]
+    (output / "manifest.json").write_text(json.dumps(manifest))
+
+
+def rows_of(corpus: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each file of documents/, by name."""
+    return {path.name: pq.read_table(path).to_pylist() for path in sorted((corpus / "documents").glob("*.parquet"))}
+
+
 def corrupt(corpus: Path, output: Path, share: float = 0.25, seed: int = 0) -> None:
     """Write the copy."""
-    shutil.copytree(corpus, output, ignore=shutil.ignore_patterns("runs", "work", "windows", ".*"))
-    manifest = json.loads((corpus / "manifest.json").read_text())
-    paths = sorted((output / "documents").glob("*.parquet"))
-    tables = [pq.read_table(path) for path in paths]
-    rows = [table.to_pylist() for table in tables]
+    rows = rows_of(corpus)
     places = [
         (document, index)
-        for part in rows
+        for part in rows.values()
         for document in part
         if chosen(document["doc_id"], seed, share)
         for index, image in enumerate(document["images"])
@@ -65,14 +82,7 @@ def corrupt(corpus: Path, output: Path, share: float = 0.25, seed: int = 0) -> N
     dealt = derange(np.arange(len(shown)), owner, np.random.default_rng(seed))
     for (document, index), old, new in zip(places, shown, dealt.tolist(), strict=True):
         document["images"][index] = shown[new] | {name: old[name] for name in KEPT}
-    for path, table, part in zip(paths, tables, rows, strict=True):
-        pq.write_table(pa.Table.from_pylist(part, table.schema), path)
-    manifest["files"] = [
-        entry | described(output / entry["path"]) if output / entry["path"] in paths else entry
-        for entry in manifest["files"]
-        if not entry["path"].startswith("windows/")
-    ]
-    (output / "manifest.json").write_text(json.dumps(manifest))
+    rewritten(corpus, output, rows)
 
 
 def main() -> None:

@@ -108,16 +108,34 @@ def _read(corpus, places, digest: bytes) -> bytes:  # type: ignore[no-untyped-de
     return read_picture(corpus, places[digest])
 
 
+def add_training(parser: argparse.ArgumentParser, seeds: int) -> None:
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--folds", type=int, default=FOLDS)
+    parser.add_argument("--steps", type=int, default=TrainOptions.steps)
+    parser.add_argument("--matrix-rate", type=float, default=TrainOptions.matrix_rate)
+    parser.add_argument("--lm-steps", type=int, default=TrainOptions.lm_steps)
+    parser.add_argument("--vision-steps", type=int, default=300, help="of the open_clip tower; 0: none")
+    parser.add_argument("--data", default="miniweb", help="name of the corpus, for the record")
+
+
+def training_of(options: argparse.Namespace) -> TrainOptions:
+    return TrainOptions(
+        seeds=options.seeds, steps=options.steps, matrix_rate=options.matrix_rate, lm_steps=options.lm_steps
+    )
+
+
+def said(options: argparse.Namespace) -> str:
+    """The options of a training as given on the command line."""
+    names = ("seeds", "folds", "steps", "matrix_rate", "lm_steps", "vision_steps")
+    return "".join(f" --{name.replace('_', '-')} {getattr(options, name)}" for name in names)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.25, help="of the documents that get other images")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--folds", type=int, default=FOLDS)
-    parser.add_argument("--lm-steps", type=int, default=70)
-    parser.add_argument("--workers", type=int)
-    parser.add_argument("--vision-steps", type=int, default=300, help="of the open_clip tower; 0: none")
+    add_training(parser, 1)
     parser.add_argument("--record", action="store_true", help="write the figures to results/gain.json")
     options = parser.parse_args()
     planted = options.output / "corpus"
@@ -125,8 +143,7 @@ def main() -> None:
         corrupt(options.corpus, planted, options.share)
     wrong = wrong_images(options.corpus, planted)
     run = options.output / "run"
-    chosen = TrainOptions(seeds=options.seeds, lm_steps=options.lm_steps, workers=options.workers)
-    scores = gains(run_score(planted, run, chosen, print, options.folds))
+    scores = gains(run_score(planted, run, training_of(options), print, options.folds))
     rows = [("wrong images found by their gain", scores, ">= 0.8")]
     if options.vision_steps:
         trained, untrained = towers(planted, run, options.vision_steps, options.folds)
@@ -136,15 +153,18 @@ def main() -> None:
         value, interval, count = with_interval(found, wrong)
         print(f"{name}: AUC {value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] over {count} images")
         measured.append(
-            Figure(f"AUC, {name}", round(value, 3), "", goal, (round(interval[0], 3), round(interval[1], 3)))
+            Figure(
+                f"{options.data}: AUC, {name}",
+                round(value, 3),
+                "",
+                goal,
+                (round(interval[0], 3), round(interval[1], 3)),
+            )
         )
     if options.record:
         sites = len({site_of(url) for url, _ in wrong})
-        data = f"miniweb, {len(wrong)} images of {sites} sites, {100 * options.share:.0f} % of documents wrong"
-        arguments = [
-            f"--{name.replace('_', '-')} {getattr(options, name)}" for name in ("folds", "lm_steps", "vision_steps")
-        ]
-        record("gain", measured, " ".join(["python -m tests.bench.gain corpus -o scored", *arguments]), data)
+        data = f"{options.data}, {len(wrong)} images of {sites} sites, {100 * options.share:.0f} % of documents wrong"
+        record("gain", measured, f"python -m tests.bench.gain corpus -o scored{said(options)}", data)
 
 
 if __name__ == "__main__":

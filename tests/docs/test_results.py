@@ -1,10 +1,12 @@
 """RESULTS.md matches results/*.json."""
 
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 
+from tests.bench.__main__ import RUNS
 from tests.bench.results import ROOT, TOPICS, Figure, load, record, rendered, save
 
 
@@ -36,3 +38,9 @@ def test_a_recorded_figure_takes_the_place_of_the_one_before(tmp_path: Path):
 )
 def test_goals(value: float, goal: str, reached: bool | None):
     assert Figure("it", value, goal=goal).reached() is reached
+
+
+def test_make_bench_runs_what_there_is():
+    for name, *_ in RUNS:
+        module = importlib.import_module(f"tests.bench.{name}")
+        assert callable(module.main) and module.record is record

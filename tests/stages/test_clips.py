@@ -40,7 +40,8 @@ def with_video(seed: int, video: str) -> bytes:
 
 PAGES = (
     record("http://e.org/1", with_video(1, "<figure><video poster=/p.png controls><source src=/no.webm type=video/webm>"
-                                           "<source src=/c.mp4 type=video/mp4><track src=/c.vtt>No video.</video>"
+                                           "<source src=/c.mp4 type=video/mp4><track src=/de.vtt>"
+                                           "<track kind=captions src=/c.vtt>No video.</video>"
                                            "<figcaption>It moves.</figcaption></figure>")),
     record("http://e.org/2", with_video(2, "<video src=/gone.mp4 poster=/p.png></video>")),
     record("http://e.org/3", with_video(3, "<video src=/bad.mp4></video>")),
@@ -53,6 +54,8 @@ CLIPS = (
     record("http://e.org/c.mp4", CLIP, "application/octet-stream"),
     record("http://e.org/bad.mp4", CLIP[:2000], "video/mp4"),
     record("http://e.org/long.mp4", numbered(40, 1), "video/mp4"),
+    record("http://e.org/de.vtt", b"WEBVTT\n\n00:01.000 --> 00:02.000\nEs bewegt sich.", "text/vtt"),
+    record("http://e.org/c.vtt", b"WEBVTT\n\n1\n00:01.000 --> 00:02.000\n<v Ann>It moves &amp; moves", "text/plain"),
 )
 
 
@@ -80,6 +83,18 @@ def test_the_first_file_that_can_be_decoded_is_the_clip_else_the_poster(kept: Pa
     assert len(frames_of(data)) == 8
     assert {shown[number]["sha256"] for number in "25"} == {hashlib.sha256(POSTER).digest()}
     assert shown["3"] == shown["4"] == {}
+
+
+def test_what_is_said_in_a_clip_follows_it(kept: Path) -> None:
+    rows = pq.read_table(kept / "documents/00000.parquet", columns=["url", "texts", "images"]).to_pylist()
+    first = next(row for row in rows if row["url"] == "http://e.org/1")
+    place = next(place for place, image in enumerate(first["images"]) if image and image["format"] == "video")
+    assert first["texts"][place + 1].startswith("It moves & moves\n\nIt moves.")
+    assert not any("bewegt" in (text or "") for row in rows for text in row["texts"])
+    levels = {level["level"]: level for level in funnel(open_corpus(kept))["levels"]}
+    assert levels["records"]["out"]["captions"] == 2
+    pages = pq.read_table(kept / "work/pages/00000.parquet", columns=["url"])["url"].to_pylist()
+    assert pages == [f"http://e.org/{number}" for number in "12345"]  # whether or not a page waits for captions
 
 
 def test_a_video_that_cannot_be_kept_is_counted_under_its_rule(kept: Path) -> None:
@@ -143,4 +158,4 @@ def test_without_the_switch_videos_change_nothing(tmp_path: Path) -> None:
     assert digests(roots[0]) == digests(roots[1])
     assert second_images(roots[0])["1"]["url"] == "http://e.org/p.png"
     levels = {level["level"]: level for level in funnel(open_corpus(roots[0]))["levels"]}
-    assert {"rule": "record.media_type", "count": 3}.items() <= levels["records"]["rules"][0].items()
+    assert {"rule": "record.media_type", "count": 5}.items() <= levels["records"]["rules"][0].items()
