@@ -141,7 +141,7 @@ def main() -> None:
         peers = json.loads(done.stdout.splitlines()[-1])
         start = time.perf_counter()
         parts = write_parts(folder / "ours", DOCUMENTS)
-        copies = join(folder / "ours", parts)
+        copies = join(folder / "ours", parts, 0)
         seconds = time.perf_counter() - start
         generated = timed(lambda: sum(map(len, documents(DOCUMENTS))))
     names = [path.name for path in files]

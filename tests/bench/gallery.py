@@ -1,6 +1,7 @@
 """A corpus of free drawings, each before its own words: does an image tell something about its title?
 
-    apt-get download openclipart-svg openclipart-png tuxpaint-stamps-default fritzing-parts endless-sky-data
+    apt-get download openclipart-svg openclipart-png tuxpaint-stamps-default fritzing-parts endless-sky-data \\
+        freeorion-data wesnoth-1.16-data
     for package in *.deb; do dpkg -x $package packages; done
     npm pack openmoji cldr-annotations-full
     for package in openmoji cldr-annotations-full; do
@@ -12,7 +13,8 @@
 Pages show up to four images of one folder; every folder is a separate site, so that whole folders are held out, unless
 --one-site is given. Packages that are missing are left out. Openclipart's titles and keywords come from its SVG files,
 the stamps' sentences from the text files beside them, names and keywords of emoji from CLDR, descriptions of electronic
-parts from Fritzing's, those of planets, ships and outfits from Endless Sky's data.
+parts from Fritzing's, those of planets, ships and outfits from Endless Sky's data, of species, buildings and parts
+from FreeOrion's scripts, of units from those of Battle for Wesnoth.
 """
 
 import argparse
@@ -123,13 +125,63 @@ def endless_sky(packages: Path) -> Iterator[tuple[str, Path, str]]:
                 yield f"sky/{kind}", picture, f"{name}. {' '.join(plain(line) for line in described)}"
 
 
-TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
+ORION_TEXT = re.compile(r"^([A-Z][A-Z0-9_]*)\n(?:'''(.*?)'''|([^\n]+))$", re.DOTALL | re.MULTILINE)
+ORION_NAME = re.compile(r'\bname\s*=\s*"(\w+)"')
+ORION_TOLD = re.compile(r'\bdescription\s*=\s*"(\w+)"')
+ORION_SHOWN = re.compile(r'\b(?:icon|graphic)\s*=\s*"([\w/ -]+\.png)"')
+ORION_MARKUP = re.compile(r"\[\[.*?\]\]|%\w+%", re.DOTALL)
+
+
+def freeorion(packages: Path) -> Iterator[tuple[str, Path, str]]:
+    """Kind, image, and name with description of FreeOrion's species, parts, buildings and monsters, each image once."""
+    root = packages / "usr/share/games/freeorion/default"
+    if not root.exists():
+        return
+    found = ORION_TEXT.finditer((root / "stringtables/en.txt").read_text(encoding="utf-8"))
+    words = {entry[1]: plain(ORION_MARKUP.sub(" ", entry[2] or entry[3] or "")) for entry in found}
+    used = set()
+    for source in sorted(path for kind in ("txt", "py") for path in (root / "scripting").rglob(f"*.{kind}")):
+        script = source.read_text(encoding="utf-8", errors="replace")
+        name, told, shown = (pattern.search(script) for pattern in (ORION_NAME, ORION_TOLD, ORION_SHOWN))
+        if not name or not told or not shown:
+            continue
+        text = words.get(told[1], "")
+        picture = root / "data/art" / shown[1]
+        if name[1] in words and text and picture.is_file() and picture not in used:
+            used.add(picture)
+            yield f"orion/{Path(shown[1]).parent}", picture, f"{words[name[1]]}. {text}"
+
+
+UNIT = re.compile(r"^\[unit_type\](.*?)^\[/unit_type\]", re.DOTALL | re.MULTILINE)
+UNIT_NAME = re.compile(r'^\s*name\s*=\s*_\s*"([^"]*)"', re.MULTILINE)
+UNIT_RACE = re.compile(r"^\s*race\s*=\s*(\w+)", re.MULTILINE)
+UNIT_SHOWN = re.compile(r'^\s*(?:profile|image)\s*=\s*"?([\w/.+-]+\.(?:png|webp))', re.MULTILINE)
+UNIT_TOLD = re.compile(r'^\s*description\s*=\s*_\s*"((?:[^"]|"")*)"', re.MULTILINE)
+
+
+def wesnoth(packages: Path) -> Iterator[tuple[str, Path, str]]:
+    """Race, portrait or figure, and name with description of the units of Battle for Wesnoth, each image once."""
+    root = packages / "usr/share/games/wesnoth/1.16/data/core"
+    used = set()
+    for source in sorted((root / "units").rglob("*.cfg")):
+        for unit in UNIT.finditer(source.read_text(encoding="utf-8")):
+            name, race, told = (pattern.search(unit[1]) for pattern in (UNIT_NAME, UNIT_RACE, UNIT_TOLD))
+            shown = [root / "images" / path for path in UNIT_SHOWN.findall(unit[1])]
+            shown.sort(key=lambda path: "portraits" not in path.parts)
+            picture = next((path for path in shown if path.is_file() and path not in used), None)
+            if name and told and picture:
+                used.add(picture)
+                folder = race[1] if race else source.parent.name
+                yield f"wesnoth/{folder}", picture, f"{name[1]}. {plain(told[1])}"
+
+
+TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".svg": "image/svg+xml"}
 
 
 def gallery(packages: Path, one_site: bool) -> Web:
     """Raises SystemExit if the packages are missing."""
     folders: dict[str, list[tuple[Path, str]]] = {}
-    for source in (clipart, stamps, emoji, electronic_parts, endless_sky):
+    for source in (clipart, stamps, emoji, electronic_parts, endless_sky, freeorion, wesnoth):
         for folder, picture, text in source(packages):
             folders.setdefault(folder, []).append((picture, text))
         print(f"with {source.__name__}: {sum(map(len, folders.values()))} images in {len(folders)} folders")

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from train_min.model.vision import fast_dtype
+
 # Coefficients of three quintic iterations, fitted so that singular values in [0.01, 1] end up in [0.56, 1.15], on
 # average closer to 1 than with Jordan's five iterations of one polynomial; at this size they save two fifths of Muon's
 # cost
@@ -20,8 +22,9 @@ GATE_BETAS = (0.98, 0.99)
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Replace (n, rows, columns), rows <= columns, by the nearest matrices with singular values near 1, in bfloat16."""
-    x = matrices.bfloat16()
+    """Replace (n, rows, columns), rows <= columns, by the nearest matrices with singular values near 1, for which
+    bfloat16 is precise enough."""
+    x = matrices.to(fast_dtype(matrices.device))
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for a, b, c in NEWTON_SCHULZ:
         square = torch.bmm(x, x.mT)
