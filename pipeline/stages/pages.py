@@ -88,10 +88,12 @@ class ExtractPages(EachTask):
             numbers.append(number)
             pages.add(row | self._content(captions.said(document)))
         journal.end()
-        in_order = pages.table().take(pa.array(np.argsort(numbers), pa.int64()))
+        read = pages.table()
+        if waiting:
+            read = read.take(pa.array(np.argsort(numbers)))
         return [
             records.write(self.corpus, self.corpus.part("records", task.number)),
-            tables.write(self.corpus, self.corpus.part("pages", task.number), in_order),
+            tables.write(self.corpus, self.corpus.part("pages", task.number), read),
         ]
 
     def _page(
