@@ -2,8 +2,9 @@
 
 Documents are dealt into folds, by site if there are enough. Each fold is scored by a language model and Flamingos that
 were trained on the other folds, without pages that are nearly the same as one of the fold and images that look like one
-of it. The gain of an image is the log-likelihood of the text that sees it, minus the mean of those with images of other
-documents in its place, in bits: one model scores both sides, so what differs between models cancels out.
+of it. The gain of an image is the pointwise mutual information of the image and the text that sees it, in bits: the log
+of the text's likelihood, minus the log of its mean likelihood with images of other documents in its place. One model
+scores both sides, so what differs between models cancels out.
 """
 
 from collections import Counter
@@ -56,7 +57,7 @@ Kin = Callable[[dict[str, str]], set[str]]
 FOLDS = 4
 SEEDS = 1
 """Default number of seeds per fold."""
-OTHERS = 8
+OTHERS = 32
 """Images of other documents that each image is compared with."""
 FILE = "scores.parquet"
 SCHEMA = pa.schema(
@@ -131,12 +132,16 @@ def gains_of(windows: WindowArrays, seeds: Sequence[Losses]) -> Gains:
     """The gain of each image of `windows`, the mean over seeds."""
     seen = seen_images(windows).image
     chosen = seen >= 0
-    differences = [np.mean([losses[str(number)] for number in range(OTHERS)], 0) - losses["own"] for losses in seeds]
-    bits = np.mean(differences, 0)[chosen] * BITS
     size = len(windows.images)
-    return Gains(
-        np.bincount(seen[chosen], bits.astype(np.float64), minlength=size), np.bincount(seen[chosen], minlength=size)
-    )
+
+    def summed(losses: np.ndarray) -> np.ndarray:
+        return np.bincount(seen[chosen], losses[chosen].astype(np.float64), minlength=size)
+
+    found = []
+    for losses in seeds:
+        others = np.stack([summed(losses[str(number)]) for number in range(OTHERS)])
+        found.append(-np.logaddexp.reduce(-others, 0) + np.log(OTHERS) - summed(losses["own"]))
+    return Gains(np.mean(found, 0) * BITS, np.bincount(seen[chosen], minlength=size))
 
 
 def rows_of(windows: WindowArrays, fold: np.ndarray, number: int, gains: Gains) -> list[dict[str, Any]]:

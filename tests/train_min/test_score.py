@@ -107,6 +107,10 @@ def test_a_gain_is_what_the_own_image_saves_over_others(tmp_path: Path) -> None:
     seeds = [{"own": own + seed} | {str(number): other for number in range(OTHERS)} for seed in (0.0, 1.0)]
     gains = gains_of(windows, seeds)
     assert gains.bits == pytest.approx(1.5 * BITS * gains.tokens) and gains.tokens.min() > 0
+    # the mean of likelihoods, not of their logs: one image that fits as well as the own one halves that of two
+    seeds = [{"own": own} | {str(number): other if number % 2 else own for number in range(OTHERS)}]
+    nats = np.log(2) - np.log1p(np.exp(-2.0 * gains.tokens))
+    assert gains_of(windows, seeds).bits == pytest.approx(nats * BITS)
 
 
 def test_what_cannot_be_scored_is_told(corpus_folder: Path, tmp_path: Path) -> None:
