@@ -24,6 +24,7 @@ CARRIED = "image.page_dropped"
 UNSUPPORTED = "image.unsupported"
 LATER = "later candidate"
 """Kept, by another URL than the first that the page offers: the first was absent or unusable."""
+USES = ("page", "image", "captions", "link")
 SPLITS = ("train", "validation", "mixed", "leak")
 
 
@@ -111,14 +112,7 @@ def _levels(corpus: Finished, kept: dict[str, Any]) -> list[dict[str, Any]]:
     _same("images looked up in windows", images["in"], "in documents/", kept["images"])
     _same("windows by decision and split", windows, "in windows/", Counter(kept["windows"]))
     return [
-        _level(
-            "records",
-            _rows(corpus.work("records")),
-            uses,
-            ("page", "image", "link", "captions"),
-            record_rules,
-            "record",
-        ),
+        _level("records", _rows(corpus.work("records")), uses, USES, record_rules, "record"),
         _level("pages", pages.read, pages.splits, SPLITS, pages.rules, "page"),
         *_masked(pages),
         *_paragraphs(pages),
