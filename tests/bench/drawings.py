@@ -108,9 +108,10 @@ def add_cards(web: Web, folders: Folders) -> None:
 def write_tasks(output: Path, unseen: Folders, other: Folders) -> None:
     """Write drawings/, folders/ and emoji/, each with a folder of images for each class."""
     rng = random.Random("tasks")
-    drawings = {f"{number:03}": [one] * PER_CLASS for number, one in enumerate(itertools.chain(*unseen.values()))}
+    every = list(itertools.chain(*unseen.values()))
+    drawings = {f"{number:03}": [one] * PER_CLASS for number, one in enumerate(rng.sample(every, min(80, len(every))))}
     for name, classes in (("drawings", drawings), ("folders", unseen), ("emoji", other)):
-        for number, (_, members) in enumerate(sorted(classes.items())[:80]):
+        for number, (_, members) in enumerate(sorted(classes.items())):
             folder = output / name / f"class-{number}"
             folder.mkdir(parents=True, exist_ok=True)
             for place, member in enumerate(members[: 2 * PER_CLASS]):
