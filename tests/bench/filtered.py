@@ -78,7 +78,11 @@ def main() -> None:
         interval = (round(found["low"], 3), round(found["high"], 3))
         measured.append(
             Figure(
-                f"filtered by {a}, not by {b}: teaches more by", round(found["value"], 3), "bits/token", "", interval
+                f"{options.data}: filtered by {a}, not {b}, teaches more by",
+                round(found["value"], 3),
+                "bits/token",
+                "",
+                interval,
             )
         )
     if options.record:
