@@ -125,9 +125,10 @@ def training_of(options: argparse.Namespace) -> TrainOptions:
 
 
 def said(options: argparse.Namespace) -> str:
-    """The options of a training as given on the command line."""
-    names = ("seeds", "folds", "steps", "matrix_rate", "lm_steps", "vision_steps")
-    return "".join(f" --{name.replace('_', '-')} {getattr(options, name)}" for name in names)
+    """The options of a training, other than the defaults, as given on the command line."""
+    usual = {name: getattr(TrainOptions, name) for name in ("steps", "matrix_rate", "lm_steps")}
+    changed = [name for name, value in usual.items() if getattr(options, name) != value]
+    return "".join(f" --{name.replace('_', '-')} {getattr(options, name)}" for name in changed)
 
 
 def main() -> None:
