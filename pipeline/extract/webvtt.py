@@ -19,7 +19,7 @@ def spoken(data: bytes) -> str:
     """The text of all cues in order, as one paragraph: without times, settings, comments, styles and markup. Lines that
     a cue repeats from the one before, as captions that roll up do, are said once."""
     said: list[str] = []
-    earlier: list[str] = []
+    earlier = set[str]()
     text = data.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     for block in re.split(r"\n{2,}", text):
         lines = block.split("\n")
@@ -29,5 +29,5 @@ def spoken(data: bytes) -> str:
         shown = [" ".join(html.unescape(_MARKUP.sub("", line)).split()) for line in lines[times + 1 :]]
         shown = [line for line in shown if line]
         said += [line for line in shown if line not in earlier]
-        earlier = shown
+        earlier = set(shown)
     return " ".join(said)

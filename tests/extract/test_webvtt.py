@@ -37,6 +37,11 @@ def test_any_bytes_give_one_line(data: bytes) -> None:
     assert "\n" not in said and "\0" not in said and said == said.strip()
 
 
+def test_cues_of_very_many_lines_take_no_time() -> None:
+    cue = f"{CUE}\n" + "\n".join(map(str, range(200_000)))
+    assert spoken(f"WEBVTT\n\n{cue}\n\n{cue}".encode()).count(" ") == 199_999
+
+
 @pytest.mark.parametrize(
     ("data", "known"),
     [(b"WEBVTT", True), (b"\xef\xbb\xbfWEBVTT\n", True), (b"WEBVTT head", True), (b"WEBVTTX", False), (b"", False)],
