@@ -110,7 +110,7 @@ def run_jobs(
         for _ in processes:
             tasks.put(None)
         for process in processes:
-            process.join(5)
+            process.join(30)  # on a busy machine an interpreter takes seconds to end
     finally:
         for process in processes:
             if process.is_alive():
