@@ -88,7 +88,9 @@ def main() -> None:
     if options.record:
         sites = len({site_of(url) for url, _ in by_gain})
         data = f"{options.data}, {len(wrong)} of {len(by_gain)} scored images of {sites} sites wrong, as many left out"
-        record("gain", measured, f"python -m tests.bench.filtered corpus scored -o compared{said(options)}", data)
+        record(
+            "gain", measured, f"python -m tests.bench.filtered corpus scored -o compared{said(parser, options)}", data
+        )
 
 
 if __name__ == "__main__":

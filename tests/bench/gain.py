@@ -124,10 +124,12 @@ def training_of(options: argparse.Namespace) -> TrainOptions:
     )
 
 
-def said(options: argparse.Namespace) -> str:
+TRAINING = ("seeds", "folds", "steps", "matrix_rate", "lm_steps", "vision_steps", "data")
+
+
+def said(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
     """The options of a training, other than the defaults, as given on the command line."""
-    usual = {name: getattr(TrainOptions, name) for name in ("steps", "matrix_rate", "lm_steps")}
-    changed = [name for name, value in usual.items() if getattr(options, name) != value]
+    changed = [name for name in TRAINING if getattr(options, name) != parser.get_default(name)]
     return "".join(f" --{name.replace('_', '-')} {getattr(options, name)}" for name in changed)
 
 
@@ -165,7 +167,7 @@ def main() -> None:
     if options.record:
         sites = len({site_of(url) for url, _ in wrong})
         data = f"{options.data}, {len(wrong)} images of {sites} sites, {100 * options.share:.0f} % of documents wrong"
-        record("gain", measured, f"python -m tests.bench.gain corpus -o scored{said(options)}", data)
+        record("gain", measured, f"python -m tests.bench.gain corpus -o scored{said(parser, options)}", data)
 
 
 if __name__ == "__main__":
