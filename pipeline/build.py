@@ -19,19 +19,20 @@ from pipeline.fetch.client import user_agent
 from pipeline.manifest import PAGE_PACKAGES, PICTURE_PACKAGES, write_manifest
 from pipeline.recipe import Recipe, StorageSection, load
 from pipeline.stages import index, known, pages, parts
+from pipeline.stages.counts import CountParts
 from pipeline.stages.decisions import DecideImages
 from pipeline.stages.dedup import FindCopies
 from pipeline.stages.documents import WriteDocuments
 from pipeline.stages.fetch import OFFLINE, Network
 from pipeline.stages.held_out import Split, read_site_counts
 from pipeline.stages.images import IndexImages, StoreImages
-from pipeline.stages.missing import fetch_missing, note_missing
+from pipeline.stages.missing import fetch_missing, finding, note_missing
 from pipeline.stages.page_grams import SHARED_GRAMS
 from pipeline.stages.pages import ExtractPages
 from pipeline.stages.paragraphs import LONG_PARAGRAPHS
-from pipeline.stages.references import FindImages
 from pipeline.stages.repeats import REPEATED
 from pipeline.stages.reuse import check_pages, corpus_among, take_over
+from pipeline.stages.runs import LONGEST_RUN
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
 from pipeline.stages.scores import IMAGE_SCORES, TEXT_SCORES
 from pipeline.stages.shards import WriteShards, assign_shards
@@ -62,8 +63,7 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
     LONG_PARAGRAPHS,
     fetch_missing,
     # images
-    Step("references", ("dedup",), lambda b: FindImages(b.corpus, len(b.part_tasks), b.partitions,
-                                                         lists=len(b.files["fetched"])),
+    Step("references", ("dedup",), finding,
          lambda b: [REFERENCES.names, [entry.sha256 for entry in b.files["fetched"]]], join=True, waits=True),
     Step("distinct_images", ("references",), lambda b: StoreImages(b.corpus, b.input, b.recipe),
          lambda b: [DISTINCT_IMAGES.names, b.recipe.image.model_dump(include=set(StorageSection.model_fields)),
@@ -90,7 +90,8 @@ STAGES: tuple[Step | Callable[[Build], None], ...] = (
          ("tokenizers",), tasks=lambda b: (Task(0, 1),)),
     # windows
     Step("windows", ("tokenizer",), lambda b: CutWindows(b.corpus, b.recipe),
-         lambda b: [b.recipe.windows.model_dump(), b.recipe.hash()]),
+         lambda b: [b.recipe.windows.model_dump(), b.recipe.hash(), LONGEST_RUN]),
+    Step("counts", ("windows",), lambda b: CountParts(b.corpus, b.partitions), join=True),
     Step("shards", ("windows",), lambda b: WriteShards(b.corpus, b.recipe.windows.formats),
          tasks=lambda b: assign_shards(b.corpus, len(b.part_tasks), b.recipe.seed, b.recipe.windows.shard_bytes,
                                        b.recipe.windows.min_shards), waits=True),

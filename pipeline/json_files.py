@@ -23,8 +23,17 @@ def read_json(path: Path) -> Any:
 
     Raises BuildError if it is not JSON, which this program did not write."""
     try:
-        return json.loads(path.read_bytes())
+        return parsed(path, path.read_bytes())
     except FileNotFoundError:
         return None
+
+
+def parsed(path: Path, data: bytes | None) -> Any:
+    """The value of a file that must exist. Raises BuildError if it is missing (`data` is None) or not JSON."""
+    try:
+        if data is not None:
+            return json.loads(data)
+        reason = "it is missing"
     except ValueError as error:
-        raise BuildError(f"{path} is damaged ({error}): delete it and rerun the command") from None
+        reason = str(error)
+    raise BuildError(f"{path} is damaged ({reason}): delete it and rerun the command")

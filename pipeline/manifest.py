@@ -9,6 +9,7 @@ from typing import Any
 
 from filters.rules import not_applied
 from pipeline import card, croissant
+from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.tasks import FileEntry
 from pipeline.inspect.finished import Finished
@@ -52,8 +53,10 @@ def write_manifest(corpus: CorpusDirectory, recipe: Recipe, parts: Parts, stages
             if written.fullmatch(path.name) and corpus.relative(path) not in named:
                 path.unlink()
     manifest = _manifest(corpus, recipe, parts, stages) | {"files": [asdict(entry) for entry in files]}
+    told = card.Told.sum(tables.values(corpus, "counts", len(parts.parts)))
     finished = Finished(corpus.root, manifest, recipe)
-    for name, data in ((card.NAME, card.card(finished)), (croissant.NAME, croissant.croissant(finished, card.TITLE))):
+    texts = {card.NAME: card.card(finished, told), croissant.NAME: croissant.croissant(finished, card.TITLE)}
+    for name, data in texts.items():
         with atomic(corpus.root / name) as file:
             file.write(data)
         manifest["files"].append(asdict(FileEntry(name, 0, file.size, file.sha256)))

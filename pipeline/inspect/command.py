@@ -110,16 +110,20 @@ def verify(corpus: Path) -> None:
 
 WORK = (
     "records",
+    "links",
     "pages",
     "verdicts",
     "dedup",
     "references",
+    "missing",
     "distinct_images",
     "decisions",
     "site_counts",
     "split",
     "windows",
     "coverage",
+    "runs",
+    "counts",
 )
 """Folders of work/ that every build writes."""
 

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from filters import image, paragraph, rules
 from filters.rule import Metric
 from filters.scorers import named
+from pipeline.counts import tally
 from pipeline.inspect.finished import Finished
-from pipeline.inspect.funnel import tally
 from pipeline.judged import MEASURED
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES
 

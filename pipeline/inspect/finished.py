@@ -20,7 +20,7 @@ from shards.records import other_format
 from shards.store import parquet_source
 from shards.tokenizer import Tokenizer, load_tokenizer
 
-STAGE_OF = {"records": "pages", "coverage": "windows"}
+STAGE_OF = {"records": "pages", "links": "pages", "missing": "references", "coverage": "windows", "runs": "windows"}
 """Folders of work/ whose files are listed in another stage's manifest."""
 
 

@@ -18,10 +18,11 @@ from filters import image, paragraph, rules
 from filters.rule import Level
 from filters.scorers import named
 from filters.takedown import FILE
+from pipeline.counts import CARRIED, summed_maps
 from pipeline.errors import BuildError
 from pipeline.image_copies import image_sets, images_used, limits, without_common
 from pipeline.inspect.finished import Finished
-from pipeline.inspect.funnel import CARRIED, in_order, left_out
+from pipeline.inspect.funnel import in_order
 from pipeline.judged import COLUMNS, MEASURED, METRICS, PARAGRAPH_COLUMNS, verdicts
 from pipeline.recipe import Recipe, load
 from pipeline.stages.schemas import DISTINCT_IMAGES, REFERENCES, SCORES
@@ -175,7 +176,7 @@ def _judged(corpus: Finished, index: int, values: dict[str, Any]) -> _Part:
         CARRIED: int(count[before_pictures & ~unknown].sum()),
         NOT_JUDGED: int(count[unknown].sum()),
     }
-    lost: dict[str | None, int] = dict(left_out(metrics["left_out"]).items())
+    lost: dict[str | None, int] = dict(summed_maps(metrics["left_out"]).items())
     return _Part(
         pages_now,
         failed,

@@ -3,6 +3,7 @@
 Their URLs are grouped by host into lists, so one task has a host to itself and can be polite to it. Fetched images are
 a further supply for stage references, beside the records of the input."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from pipeline.fetch import Client, Limits, Networks
 from pipeline.images.video import FILE as VIDEO_FILE
 from pipeline.json_files import read_json, write_json
 from pipeline.recipe import Recipe
+from pipeline.stages.schemas import MISSING
 from pipeline.urls import host_of, partition_of
 from shards.files import atomic
 
@@ -55,11 +57,12 @@ DISALLOWED = "disallowed: "
 OFFLINE = Network(fetch=False)
 
 
-def write_lists(corpus: CorpusDirectory, parts: Sequence[int]) -> tuple[Task, ...]:
+def write_lists(corpus: CorpusDirectory, wanted: Sequence[FileEntry]) -> tuple[Task, ...]:
     """Group the images of work/wanted into lists by the host of their first URL; one task per list."""
     corpus.work("fetched").mkdir(parents=True, exist_ok=True)
-    lists = min(MOST_LISTS, max(LISTS, -(-count_missing(corpus, parts, "wanted") // LIST_URLS)))
-    return _deal(corpus, (offered for part in parts for offered in missing(corpus, part)), range(lists))
+    lists = min(MOST_LISTS, max(LISTS, -(-sum(entry.rows for entry in wanted) // LIST_URLS)))
+    offered = (tables.read(corpus.root / entry.path)["urls"].to_pylist() for entry in wanted)
+    return _deal(corpus, itertools.chain.from_iterable(offered), range(lists))
 
 
 def write_further_lists(corpus: CorpusDirectory, before: Sequence[Task]) -> tuple[Task, ...]:
@@ -90,21 +93,10 @@ def _lines(path: Path) -> Iterator[list[str]]:
             yield line.rstrip("\n").split("\t")
 
 
-def missing(corpus: CorpusDirectory, part: int, stage: str = "wanted") -> Iterator[list[str]]:
-    """Images on the open web that a part is the first to need and that were not found in a usable form: the URLs the
-    page offers, best first."""
-    table = tables.read(corpus.part(stage, part), ["first", "ask"])
-    for asked in table["ask"].filter(table["first"]).to_pylist():
-        if asked and asked[0].startswith(WEB):
-            yield [url for url in dict.fromkeys(asked) if url.startswith(WEB)]
-
-
-def count_missing(corpus: CorpusDirectory, parts: Sequence[int], stage: str = "references") -> int:
-    """Number of images on the open web that were not found in a usable form."""
-    count = 0
-    for part in parts:
-        count += sum(1 for _ in missing(corpus, part, stage))
-    return count
+def missing(asked: Iterable[list[str]]) -> pa.Table:
+    """The images on the open web (rows of MISSING) among those that were not found in a usable form."""
+    found = (dict.fromkeys(urls) for urls in asked if urls and urls[0].startswith(WEB))
+    return pa.table({"urls": [[url for url in urls if url.startswith(WEB)] for urls in found]}, MISSING)
 
 
 def attempt_of(corpus: CorpusDirectory, wanted: str, retry: bool) -> int:

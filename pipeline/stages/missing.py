@@ -5,11 +5,17 @@ from pipeline.engine.tasks import FileEntry, stage_key
 from pipeline.stages import fetch
 from pipeline.stages.fetch import FetchImages
 from pipeline.stages.references import FindImages
+from pipeline.stages.schemas import MISSING
 from pipeline.stages.step import Build, Step
 
-WANTED = Step(
-    "wanted", ("dedup",), lambda b: FindImages(b.corpus, len(b.part_tasks), b.partitions, "wanted"), join=True
-)
+WANTED = Step("wanted", ("dedup",), lambda b: finding(b, wanted=True), lambda b: MISSING.names, join=True)
+
+
+def finding(build: Build, wanted: bool = False) -> FindImages:
+    """What finds the images of pages, among fetched ones too unless it says what is `wanted`."""
+    links = any(entry.rows for entry in build.files["pages"] if entry.path.startswith("work/links/"))
+    lists = 0 if wanted else len(build.files["fetched"])
+    return FindImages(build.corpus, len(build.part_tasks), build.partitions, links, lists, wanted)
 
 
 def fetch_missing(build: Build) -> None:
@@ -20,7 +26,7 @@ def fetch_missing(build: Build) -> None:
         return
     build.run_steps([WANTED])
     wanted = build.keys["wanted"]
-    tasks = fetch.write_lists(corpus, range(len(build.part_tasks)))
+    tasks = fetch.write_lists(corpus, build.files["wanted"])
     attempt, lists = fetch.attempt_of(corpus, wanted, network.retry_failed), len(tasks)
     run = stage_key("fetched", wanted, attempt)[:8]
     files: list[FileEntry] = []
@@ -40,7 +46,7 @@ def fetch_missing(build: Build) -> None:
 def note_missing(build: Build) -> None:
     """Report how many images could be fetched, unless the user chose."""
     if build.network.fetch and not build.network.open:
-        count = fetch.count_missing(build.corpus, range(len(build.part_tasks)))
+        count = sum(entry.rows for entry in build.files["references"] if entry.path.startswith("work/missing/"))
         if count:
             build.engine.progress.note(
                 f"{count} images on the web are not in the input: fetch with --contact URL, or skip with --no-fetch"

@@ -31,7 +31,7 @@ from pipeline.sources.given import KIND, document_of
 from pipeline.sources.record import CONTENT_LENGTH, LAST_CHUNK, Record
 from pipeline.stages.captions import Captions, has_captions
 from pipeline.stages.parts import Input
-from pipeline.stages.schemas import PAGES, RECORDS
+from pipeline.stages.schemas import LINKS, PAGES, RECORDS
 from pipeline.stages.step import Build
 from pipeline.urls import site_of
 from shards.records import Document, Node, Text, document_id
@@ -39,7 +39,7 @@ from shards.records import Document, Node, Text, document_id
 
 @dataclass(eq=False)
 class ExtractPages(EachTask):
-    """Input: tasks, one per part. Output: (part, files): work/records and work/pages."""
+    """Input: tasks, one per part. Output: (part, files): work/records, work/links and work/pages."""
 
     corpus: CorpusDirectory
     input: Input
@@ -54,7 +54,7 @@ class ExtractPages(EachTask):
         options = extract_options(recipe)
         journal = Journal(self.corpus.journal("pages", task.number))
         source = self.input.parts.sources[self.input.part(task.number).source]
-        records, pages = Rows(RECORDS), Rows(PAGES)
+        records, links, pages = Rows(RECORDS), Rows(LINKS), Rows(PAGES)
         file_for = self.input.file_for(task.number)
         captions = Captions(recipe.limits.page_bytes)
         numbers: list[int] = []
@@ -71,6 +71,8 @@ class ExtractPages(EachTask):
                 else:
                     numbers.append(record.number)
                     pages.add(row if document is None else row | self._content(document))
+            if use == "link":
+                links.add({name: getattr(record, name) for name in LINKS.names})
             records.add(
                 {
                     **{name: getattr(record, name) for name in COPIED},
@@ -93,6 +95,7 @@ class ExtractPages(EachTask):
             read = read.take(pa.array(np.argsort(numbers)))
         return [
             records.write(self.corpus, self.corpus.part("records", task.number)),
+            links.write(self.corpus, self.corpus.part("links", task.number)),
             tables.write(self.corpus, self.corpus.part("pages", task.number), read),
         ]
 
@@ -160,7 +163,7 @@ def extract_options(recipe: Recipe) -> ExtractOptions:
 
 
 COPIED = (
-    *("number", "offset", "length", "kind", "url", "date", "status", "media_type", "digest", "target", "truncated"),
+    *("number", "offset", "length", "kind", "url", "date", "status", "media_type", "digest", "truncated"),
     "detail",
 )
 
@@ -254,7 +257,7 @@ def reads(build: Build) -> list[Any]:
     """What the rows of a page depend on, besides the versions of packages."""
     recipe, values = build.recipe, build.recipe.values()
     return [
-        build.input.parts.identity(),
+        [build.input.parts.identity(), LINKS.names],
         [section.model_dump() for section in (recipe.limits, recipe.extract)],
         [recipe.image.max_bytes, recipe.image.max_pixels],
         [[key.name, list_digest(values[key.name])] for key in LISTS],

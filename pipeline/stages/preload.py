@@ -6,6 +6,7 @@ import pyarrow.parquet
 
 from filters.language import identify
 from pipeline.stages import (
+    counts,
     decisions,
     dedup,
     documents,
@@ -22,8 +23,8 @@ from pipeline.stages import (
     windows,
 )
 
-__all__ = ["decisions", "dedup", "documents", "fetch", "images", "pages", "pyarrow", "references", "scores", "shards"]
-__all__ += ["site_counts", "split", "tokenizer", "verdicts", "windows"]
+__all__ = ["counts", "decisions", "dedup", "documents", "fetch", "images", "pages", "pyarrow", "references", "scores"]
+__all__ += ["shards", "site_counts", "split", "tokenizer", "verdicts", "windows"]
 
 cv2.setNumThreads(1)  # the parallelism is the number of workers
 identify("loads the model")

@@ -25,7 +25,7 @@ from pipeline.engine.tables import short_hash
 from pipeline.engine.tasks import FileEntry
 from pipeline.sources.record import seconds
 from pipeline.stages import fetch
-from pipeline.stages.schemas import REFERENCES
+from pipeline.stages.schemas import MISSING, REFERENCES
 from pipeline.urls import key_of, unescaped_spellings
 from shards.records import EMBEDDED
 
@@ -94,20 +94,22 @@ class State:
 
 @dataclass(eq=False)
 class FindImages(beam.PTransform):
-    """Input: part numbers. Output: (part, files): work/STAGE. List i of `lists` lists of fetched images is record part
-    `parts` + i."""
+    """Input: part numbers. Output: (part, files): work/references and work/missing; if `wanted`, only what is missing,
+    to be fetched: work/wanted. With `links`, some record of the input is a redirect or a revisit. List i of `lists`
+    lists of fetched images is record part `parts` + i."""
 
     corpus: CorpusDirectory
     parts: int
     partitions: int
-    stage: str = "references"
+    links: bool
     lists: int = 0
+    wanted: bool = False
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         corpus = self.corpus
         # Output: (part, State)
         state = parts | "Load" >> beam.Map(partial(_load, corpus, self.parts, self.lists))
-        for hop in range(HOPS if _has_links(corpus, self.parts) else 0):
+        for hop in range(HOPS if self.links else 0):
             state = (
                 state
                 | f"Hop {hop + 1}" >> Join(_supply_and_links, partial(find, LINK), self.partitions)
@@ -119,18 +121,12 @@ class FindImages(beam.PTransform):
             # Output: (part, table of REFERENCES without `first` and `owner`)
             | "Choose" >> beam.MapTuple(_choose)
             | "Own" >> Join(_shared, _own, self.partitions)
-            | "Write" >> beam.MapTuple(partial(_write, corpus, self.stage))
+            | "Write" >> beam.MapTuple(partial(_write, corpus, self.wanted))
         )
 
 
-def _has_links(corpus: CorpusDirectory, parts: int) -> bool:
-    """Whether any record of the input is a redirect or a revisit."""
-    uses = (tables.read(corpus.part("records", part), ["use"])["use"] for part in range(parts))
-    return any("link" in use.unique().to_pylist() for use in uses)
-
-
 def _load(corpus: CorpusDirectory, parts: int, lists: int, part: int) -> tuple[int, State]:
-    columns = ["use", "number", "url", "date", "sha256", "digest", "target", "rule", "kind", *PROBED_COLUMNS]
+    columns = ["use", "number", "url", "date", "sha256", "digest", "rule", "kind", *PROBED_COLUMNS]
     table = tables.read(corpus.part("records", part), columns)
     records = table.append_column("usable", pa.array(usable(table))).to_pylist()
     fetched = list(fetch.supply(corpus, part, parts, lists))
@@ -143,7 +139,8 @@ def _load(corpus: CorpusDirectory, parts: int, lists: int, part: int) -> tuple[i
             for number, rows in fetched
         ),
     ]
-    links = _block(LINK, part, (name for row in records if row["use"] == "link" for name in _link(row)))
+    linking = tables.read(corpus.part("links", part)).to_pylist()
+    links = _block(LINK, part, (name for row in linking for name in _link(row)))
     links["index"] = np.arange(len(links))
     candidates = _candidates(corpus, part)
     supply.append(
@@ -288,7 +285,7 @@ def _choose(part: int, both: tuple[State, Block]) -> tuple[int, pa.Table]:
         "content": pa.array([content.tobytes() for content in contents], pa.binary(16), mask=missing),
         "rule": pa.array(rules, pa.string()),
         "candidate": pa.array(chosen - place[chosen], pa.int16()),
-        "ask": pa.array([ask.get(at, []) for at in place[chosen].tolist()], REFERENCES.field("ask").type),
+        "ask": pa.array([ask.get(at, []) for at in place[chosen].tolist()], MISSING.field("urls").type),
     }
     return part, pa.table(columns)
 
@@ -313,7 +310,9 @@ def _own(rows: Block) -> Block:
     return owned
 
 
-def _write(corpus: CorpusDirectory, stage: str, part: int, both: tuple[pa.Table, Block]) -> tuple[int, list[FileEntry]]:
+def _write(
+    corpus: CorpusDirectory, wanted: bool, part: int, both: tuple[pa.Table, Block]
+) -> tuple[int, list[FileEntry]]:
     chosen, owned = both
     first, owner = np.zeros(len(chosen), bool), np.zeros(len(chosen), np.int32)
     if len(owned):
@@ -323,4 +322,9 @@ def _write(corpus: CorpusDirectory, stage: str, part: int, both: tuple[pa.Table,
     table = chosen.append_column("first", pa.array(first)).append_column(
         "owner", pa.array(owner, mask=~np.asarray(chosen["found"]))
     )
-    return part, [tables.write(corpus, corpus.part(stage, part), table.select(REFERENCES.names).cast(REFERENCES))]
+    lacking = fetch.missing(table["ask"].filter(table["first"]).to_pylist())
+    missing = tables.write(corpus, corpus.part("wanted" if wanted else "missing", part), lacking)
+    if wanted:
+        return part, [missing]
+    chosen = table.select(REFERENCES.names).cast(REFERENCES)
+    return part, [tables.write(corpus, corpus.part("references", part), chosen), missing]

@@ -24,7 +24,6 @@ RECORDS = pa.schema(
         ("use", pa.string()),
         ("sha256", pa.binary(32)),
         ("digest", pa.string()),
-        ("target", pa.string()),
         ("truncated", pa.string()),
         ("rule", pa.string()),
         ("detail", pa.string()),
@@ -38,6 +37,9 @@ RECORDS = pa.schema(
 (a redirect or revisit: another name of its target), null for a dropped record; `sha256` is of an image's bytes.
 `truncated` is not "" if the body may be incomplete: the value of WARC-Truncated, "last chunk" or "content-length". For
 an image, what `pipeline.images.probe` finds in its bytes."""
+
+LINKS = pa.schema([*(RECORDS.field(name) for name in ("number", "url", "date", "digest")), ("target", pa.string())])
+"""work/links: the records of a part whose use is link, and the URL that each leads to."""
 
 PAGE_IMAGE = pa.struct(
     [
@@ -140,14 +142,17 @@ REFERENCES = pa.schema(
         ("rule", pa.string()),
         ("declared", pa.int32()),
         ("candidate", pa.int16()),
-        ("ask", pa.list_(pa.string())),
     ]
 )
 """work/references: every image reference of a part's kept pages: page row, node index, its URL (of all that the page
 offers, the first that was found and can be used), whether this is the corpus' first reference to that URL, which record
 holds it, its content's hash and the part that stores it; if it was not found, whether nothing holds it or it opted out.
 `declared` is the shorter side that the page declares, in CSS pixels, null if none; `candidate` is the URL's position
-among those the page offers; `ask` are the URLs that may be fetched instead if it was not found or cannot be used."""
+among those the page offers."""
+
+MISSING = pa.schema([("urls", pa.list_(pa.string()))])
+"""work/missing, and work/wanted before images are fetched: of each image on the open web that a part is the first to
+need and that was not found in a usable form, the URLs that its page offers, best first."""
 
 DISTINCT_IMAGES = pa.schema(
     [

@@ -1,50 +1,36 @@
 """Stage shards: assign windows to shards, and write these with their images."""
 
-import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.engine import tables
 from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
-from shards.draws import hash64
+from pipeline.stages.runs import SPLITS, PartRuns, deal, in_split, joined, read_plan, write_plan
 from shards.records import StoredImage
-from shards.store import RemotePath
+from shards.store import RemotePath, parquet_source
 from shards.tar import read_images, read_member
 from shards.windows import Window
 from shards.writers import write_windows
 
-SPLITS = ("train", "validation")
-LONGEST_RUN = 256
-RUNS = 32
-"""Windows of a part that follow one another go to the same shard in runs of at most 256, so that its images are stored
-close together, and at least 32 to a shard, so that the shards have the same size."""
-
-
-class WindowRun(NamedTuple):
-    """The windows `start` to `stop` of a split in a part, and their bytes."""
-
-    part: int
-    start: int
-    stop: int
-    bytes: int
-
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard to write: its split, its number within the split, and its runs."""
+    """A shard to write: its split, its number within the split, and the place of its runs in the plan."""
 
     split: str
     number: int
-    runs: tuple[WindowRun, ...]
+    first: int
+    runs: int
 
     @property
     def name(self) -> str:
@@ -54,46 +40,19 @@ class Shard:
 def assign_shards(
     corpus: CorpusDirectory, parts: int, seed: int, shard_bytes: int, min_shards: int
 ) -> tuple[Task, ...]:
-    """One task per shard. Of each split there are as many shards as give an average of `shard_bytes`, at least
-    `min_shards` of them, and none without windows."""
-    sizes = {split: [_window_bytes(corpus, part, split) for part in range(parts)] for split in SPLITS}
+    """One task per shard, whose runs are written to the plan."""
+    read = [{split: PartRuns.of(value[split]) for split in SPLITS} for value in tables.values(corpus, "runs", parts)]
     tasks: list[Task] = []
-    for split, of_parts in sizes.items():
-        windows, size = sum(map(len, of_parts)), sum(int(part.sum()) for part in of_parts)
-        count = min(windows, max(min_shards, -(-size // shard_bytes)))
-        length = max(1, min(LONGEST_RUN, windows // max(1, count * RUNS)))
-        for number, dealt in enumerate(_deal(list(_runs(of_parts, length)), count, seed)):
-            weight = sum(run.bytes for run in dealt)
-            tasks.append(Task(len(tasks), weight, Shard(split, number, tuple(sorted(dealt)))))
+    plan: list[np.ndarray] = []
+    first = 0
+    for split in SPLITS:
+        runs, count = joined((part[split] for part in read), shard_bytes, min_shards)
+        for number, dealt in enumerate(deal(runs, count, seed)):
+            tasks.append(Task(len(tasks), int(dealt["bytes"].sum()), Shard(split, number, first, len(dealt))))
+            first += len(dealt)
+            plan.append(dealt)
+    write_plan(corpus, plan)
     return tuple(tasks)
-
-
-def _window_bytes(corpus: CorpusDirectory, part: int, split: str) -> np.ndarray:
-    """Approximate bytes of each window of a split in a part."""
-    table = tables.read(corpus.part("windows", part), ["split", "rule", "bytes", "input_ids"])
-    table = table.filter(pc.and_(pc.equal(table["split"], split), table["rule"].is_null()))
-    return np.asarray(pc.add(table["bytes"], pc.multiply(pc.list_value_length(table["input_ids"]), 8)), np.int64)
-
-
-def _runs(sizes: Sequence[np.ndarray], length: int) -> Iterator[WindowRun]:
-    for part, windows in enumerate(sizes):
-        for start in range(0, len(windows), length):
-            stop = min(start + length, len(windows))
-            yield WindowRun(part, start, stop, int(windows[start:stop].sum()))
-
-
-def _deal(runs: list[WindowRun], count: int, seed: int) -> list[list[WindowRun]]:
-    """Deal runs to shards: the longest first, to the shard with the fewest windows, then bytes. Ties by hash."""
-    dealt: list[list[WindowRun]] = [[] for _ in range(count)]
-    fewest = [(0, 0, number) for number in range(count)]
-    by_size = sorted(
-        (run.start - run.stop, -run.bytes, hash64(f"{seed}\nshard\n{run.part}\n{run.start}"), run) for run in runs
-    )
-    for length, size, _, run in by_size:
-        windows, total, number = heapq.heappop(fewest)
-        dealt[number].append(run)
-        heapq.heappush(fewest, (windows - length, total - size, number))
-    return dealt
 
 
 @dataclass(eq=False)
@@ -114,13 +73,29 @@ class WriteShards(EachTask):
         ]
 
     def _windows(self, shard: Shard, images: "_Images") -> Iterator[Window]:
-        for part, runs in groupby(shard.runs, attrgetter("part")):
-            rows = tables.read(self.corpus.part("windows", part))
-            rows = rows.filter(pc.and_(pc.equal(rows["split"], shard.split), rows["rule"].is_null()))
-            for run in runs:
-                windows = [_window(row) for row in rows.slice(run.start, run.stop - run.start).to_pylist()]
-                images.prepare(windows)
-                yield from windows
+        for part, runs in groupby(read_plan(self.corpus, shard.first, shard.runs), itemgetter("part")):
+            with pq.ParquetFile(parquet_source(self.corpus.part("windows", int(part)))) as file:
+                rows = _Rows(file, shard.split)
+                for run in runs:
+                    windows = [_window(row) for row in rows.read(int(run["start"]), int(run["stop"])).to_pylist()]
+                    images.prepare(windows)
+                    yield from windows
+
+
+class _Rows:
+    """The windows of a split in a part; only the row groups asked for are read."""
+
+    def __init__(self, file: pq.ParquetFile, split: str) -> None:
+        self._file = file
+        self._rows = np.flatnonzero(in_split(file.read(["split", "rule"]), split))
+        groups = range(file.num_row_groups)
+        self._ends = np.cumsum([file.metadata.row_group(group).num_rows for group in groups], dtype=np.int64)
+
+    def read(self, start: int, stop: int) -> pa.Table:
+        rows = self._rows[start:stop]
+        first, last = np.searchsorted(self._ends, rows[[0, -1]], side="right").tolist()
+        before = int(self._ends[first - 1]) if first else 0
+        return self._file.read_row_groups(range(first, last + 1), use_threads=False).take(pa.array(rows - before))
 
 
 class _Images:

@@ -39,7 +39,7 @@ class Build:
 
     def run(self, steps: Iterable["Step | Callable[[Build], None]"]) -> None:
         """Run every step that is not complete."""
-        self.corpus.prepare(("records", "documents", "images", "coverage"))
+        self.corpus.prepare(("records", "links", "missing", "documents", "images", "coverage", "runs"))
         steps = [step for step in steps if not isinstance(step, Step) or step.wanted(self)]
         self.left = [step.name for step in steps if isinstance(step, Step)]
         together: list[Step] = []

@@ -11,6 +11,7 @@ from pipeline.engine.corpus import CorpusDirectory
 from pipeline.engine.run import EachTask
 from pipeline.engine.tasks import FileEntry, Task
 from pipeline.recipe import Recipe
+from pipeline.stages.runs import LONGEST_RUN, SPLITS, runs_of
 from pipeline.stages.schemas import COVERAGE, CUTS
 from shards.store import parquet_source
 from shards.tokenizer import Tokenizer, load_tokenizer
@@ -20,7 +21,7 @@ from shards.writers import window_columns
 
 @dataclass(eq=False)
 class CutWindows(EachTask):
-    """Input: tasks, one per part. Output: (part, files): work/windows and work/coverage."""
+    """Input: tasks, one per part. Output: (part, files): work/windows, work/coverage and work/runs."""
 
     corpus: CorpusDirectory
     recipe: Recipe
@@ -46,8 +47,13 @@ class CutWindows(EachTask):
                         rows.add(told | {"rule": rule, "count": count})
                     for window in cut.windows:
                         rows.add({"split": cut.split, "count": 1} | _window_row(window))
+        cut = rows.table()
+        limits = recipe.windows.shard_bytes, recipe.windows.min_shards
+        runs = {split: runs_of(cut, split, *limits).value() for split in SPLITS}
         return [
-            rows.write(self.corpus, self.corpus.part("windows", task.number)),
+            # a shard reads the row groups of its runs
+            tables.write(self.corpus, self.corpus.part("windows", task.number), cut, row_group=LONGEST_RUN),
+            tables.write_value(self.corpus, self.corpus.part("runs", task.number, "json"), runs),
             coverage.write(self.corpus, self.corpus.part("coverage", task.number)),
         ]
 

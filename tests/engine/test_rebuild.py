@@ -85,7 +85,7 @@ def test_changed_windows_and_split_are_cut_anew_in_the_same_directory(
         "changed since the last build: windows.min_shards, windows.tokens, windows.validation, windows.vocab"
         in told.getvalue()
     )
-    assert "done anew: site_counts, split, documents, tokenizer, windows, shards\n" in told.getvalue()
+    assert "done anew: site_counts, split, documents, tokenizer, windows, counts, shards\n" in told.getvalue()
     assert digests(root) == digests(build_here([web_warc], tmp_path / "new", changed))
     assert open_corpus(root).recipe.windows.tokens == 64
     assert len(list((root / "windows").glob("train-*.parquet"))) == 3

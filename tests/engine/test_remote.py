@@ -95,7 +95,7 @@ def test_a_named_runner_gives_the_same_bytes(
     assert build.returncode == 0, errors
     assert digests(tmp_path / "corpus") == expected
     assert set(states(endpoint)) == {"DONE"}
-    jobs = ["pages-to-paragraphs", "references-to-site-counts", "split-to-windows", "shards"]
+    jobs = ["pages-to-paragraphs", "references-to-site-counts", "split-to-counts", "shards"]
     assert names(endpoint) == [f"m3w-corpus-{job}" for job in jobs]
 
 

@@ -14,13 +14,28 @@ import pytest
 import yaml
 from PIL import Image as Picture
 
+import pipeline.card
 from filters import consent
-from pipeline.card import card, cell
+from pipeline.card import Told, card, cell, most_of, named
 from pipeline.croissant import croissant
 from pipeline.inspect.finished import Finished, open_corpus
-from pipeline.inspect.funnel import funnel
+from pipeline.inspect.funnel import counted, funnel, part_readers
+from pipeline.miniweb.generate import generate
+from pipeline.miniweb.write import warc_records
 from shards.readers import read_documents
 from tests.corpora import build_here
+
+
+def told(corpus: Finished) -> bytes:
+    """The card, from files read once more with all names in memory, and not from what the build counted."""
+    names: dict[tuple[str, str], list[int]] = {}
+    stated = Counter[str]()
+    for read in part_readers(corpus, ()):
+        found, more = named(read)
+        stated.update(more)
+        for key, counts in found.items():
+            names[key] = [sum(pair) for pair in zip(names.get(key, (0, 0)), counts, strict=True)]
+    return card(corpus, Told(counted(corpus), stated, most_of({key: (a, b) for key, (a, b) in names.items()})))
 
 
 def rows(corpus: Finished, folder: str) -> int:
@@ -70,7 +85,7 @@ def test_licences_and_authors_of_pages_are_counted_and_cannot_write_markup(small
         pq.write_table(pa.Table.from_pylist(changed, table.schema), tmp_path / entry.path)
     for name in ("images", "windows", "work"):
         (tmp_path / name).symlink_to(small_corpus / name)
-    text = card(Finished(tmp_path, corpus.manifest, corpus.recipe)).decode()
+    text = told(Finished(tmp_path, corpus.manifest, corpus.recipe)).decode()
     assert f"| {cell(licence)} | 2 | " in text and "(3 of " in text
     section = text.split("## Licences")[1].split("## Opt-outs")[0]
     assert "<b>" not in section and "](" not in section and "\u202e" not in section and "\n# " not in section
@@ -126,7 +141,7 @@ def test_a_corpus_with_windows_in_tar_files_only_says_what_reads_them(small_corp
     corpus = open_corpus(small_corpus)
     files = [entry for entry in corpus.manifest["files"] if not re.fullmatch(r"windows/.*\.parquet", entry["path"])]
     tars = Finished(corpus.root, corpus.manifest | {"files": files}, corpus.recipe)
-    text = card(tars).decode()
+    text = told(tars).decode()
     configs = yaml.safe_load(text.split("---")[1])["configs"]
     assert [config["config_name"] for config in configs] == ["documents", "images"] and configs[0]["default"]
     assert "use the `webdataset` library for them." in text
@@ -146,9 +161,23 @@ def test_mlcroissant_validates_and_reads_the_tables(small_corpus: Path, caplog) 
     assert any(entry["path"] == "croissant.json" for entry in corpus.manifest["files"])
 
 
+def test_the_card_adds_up_what_parts_have_in_common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts with pages in several parts, more of them than the table shows."""
+    monkeypatch.setattr(pipeline.card, "ROWS", 3)
+    monkeypatch.setattr(pipeline.card, "KEPT", {"host": 3, "language": 2, "licence": 3})
+    files = [tmp_path / f"{number}.warc" for number in range(3)]
+    for place, record in enumerate(warc_records(generate(120, seed=3))):
+        with files[place % 3].open("ab") as file:
+            file.write(record)
+    corpus = open_corpus(build_here(files, tmp_path / "corpus", []))
+    assert corpus.manifest["parts"] >= 3
+    text = (corpus.root / "README.md").read_text()
+    assert text.encode() == told(corpus) and " others | " in text
+
+
 def test_the_same_corpus_gives_the_same_bytes(small_corpus: Path) -> None:
     corpus = open_corpus(small_corpus)
-    assert (small_corpus / "README.md").read_bytes() == card(corpus)
+    assert (small_corpus / "README.md").read_bytes() == told(corpus)
     assert (small_corpus / "croissant.json").read_bytes() == croissant(
         corpus, "Interleaved image-text corpus from the web"
     )
