@@ -90,12 +90,16 @@ class _Rows:
         self._rows = np.flatnonzero(in_split(file.read(["split", "rule"]), split))
         groups = range(file.num_row_groups)
         self._ends = np.cumsum([file.metadata.row_group(group).num_rows for group in groups], dtype=np.int64)
+        self._last: tuple[range, pa.Table] = range(0), pa.table({})
 
     def read(self, start: int, stop: int) -> pa.Table:
         rows = self._rows[start:stop]
         first, last = np.searchsorted(self._ends, rows[[0, -1]], side="right").tolist()
+        groups = range(first, last + 1)
+        if self._last[0] != groups:  # short runs share their row group
+            self._last = groups, self._file.read_row_groups(groups, use_threads=False)
         before = int(self._ends[first - 1]) if first else 0
-        return self._file.read_row_groups(range(first, last + 1), use_threads=False).take(pa.array(rows - before))
+        return self._last[1].take(pa.array(rows - before))
 
 
 class _Images:
