@@ -162,3 +162,18 @@ def test_the_next_candidate_is_asked_for_where_the_first_is_unusable(tmp_path: P
     rows = pq.read_table(tmp_path / "c/work/decisions/00000.parquet").to_pylist()
     assert [row["rule"] for row in rows] == [None, None, None, "image.undecodable", *["image.not_fetched"] * 2]
     assert [row["candidate"] for row in rows] == [1, 1, 1, 0, 0, 0]
+
+
+def test_what_could_be_fetched_is_counted_once(tmp_path: Path) -> None:
+    """Of an image that two pages show, one counts; those that are no web addresses, or found, do not."""
+    site = tmp_path / "site"
+    site.mkdir()
+    away = "https://pictures.example"
+    (site / "a.html").write_bytes(page(1, "1.png", f"{away}/2.png", f"{away}/3.png"))
+    (site / "b.html").write_bytes(page(2, "1.png", f"{away}/2.png", "missing.png"))
+    (site / "1.png").write_bytes(picture(1))
+    for network, said in ((Network(), True), (Network(fetch=False), False)):
+        progress = io.StringIO()
+        recipe, root = load("web", [*SMALL, "dedup.near_text=false"]), tmp_path / f"corpus-{said}"
+        build([str(site)], root, recipe, "file:///", ["--direct_num_workers=1"], Progress(progress), network)
+        assert ("2 images on the web are not in the input: fetch with --contact URL" in progress.getvalue()) == said
