@@ -3,8 +3,7 @@
 Their URLs are grouped by host into lists, so one task has a host to itself and can be polite to it. Fetched images are
 a further supply for stage references, beside the records of the input."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,9 +26,11 @@ from pipeline.stages.schemas import MISSING
 from pipeline.urls import host_of, partition_of
 from shards.files import atomic
 
-LISTS, MOST_LISTS, LIST_URLS = 16, 512, 100_000
+LISTS, LIST_URLS = 16, 100_000
 """The lists hold about `LIST_URLS` URLs each, so memory does not grow with the total; at least `LISTS`, to give every
-worker some, and at most `MOST_LISTS`, to keep all open at once. The grouping does not depend on the machine."""
+worker some. The grouping does not depend on the machine."""
+OPEN_LISTS = 512
+"""Lists written at once, each an open file; for more, what is missing is read again."""
 
 
 HOSTS = 3
@@ -60,30 +61,40 @@ OFFLINE = Network(fetch=False)
 def write_lists(corpus: CorpusDirectory, wanted: Sequence[FileEntry]) -> tuple[Task, ...]:
     """Group the images of work/wanted into lists by the host of their first URL; one task per list."""
     corpus.work("fetched").mkdir(parents=True, exist_ok=True)
-    lists = min(MOST_LISTS, max(LISTS, -(-sum(entry.rows for entry in wanted) // LIST_URLS)))
-    offered = (tables.read(corpus.root / entry.path)["urls"].to_pylist() for entry in wanted)
-    return _deal(corpus, itertools.chain.from_iterable(offered), range(lists))
+    lists = max(LISTS, -(-sum(entry.rows for entry in wanted) // LIST_URLS))
+
+    def offered() -> Iterator[list[str]]:
+        for entry in wanted:
+            yield from tables.read(corpus.root / entry.path)["urls"].to_pylist()
+
+    return _deal(corpus, offered, range(lists))
 
 
 def write_further_lists(corpus: CorpusDirectory, before: Sequence[Task]) -> tuple[Task, ...]:
     """Group the images that the hosts of earlier lists did not deliver, by the next host the page offers."""
-    left = (offered for task in before for offered in _lines(corpus.part("fetched", task.number, "left")))
     first = before[-1].number + 1
+
+    def left() -> Iterator[list[str]]:
+        for task in before:
+            yield from _lines(corpus.part("fetched", task.number, "left"))
+
     return _deal(corpus, left, range(first, first + len(before)))
 
 
-def _deal(corpus: CorpusDirectory, pictures: Iterable[list[str]], numbers: range) -> tuple[Task, ...]:
+def _deal(corpus: CorpusDirectory, pictures: Callable[[], Iterable[list[str]]], numbers: range) -> tuple[Task, ...]:
     """Write work/fetched/LIST.urls: one line per image, with its URLs."""
     counts = [0] * len(numbers)
-    paths = [corpus.part("fetched", number, "urls") for number in numbers]
-    files: list[IO[str]] = [path.with_suffix(".urls.tmp").open("w", encoding="utf-8") for path in paths]
-    for offered in pictures:
-        index = partition_of(host_of(offered[0]), len(numbers))
-        files[index].write("\t".join(offered) + "\n")
-        counts[index] += 1
-    for file, path in zip(files, paths, strict=True):
-        file.close()
-        path.with_suffix(".urls.tmp").replace(path)
+    for start in range(0, len(numbers), OPEN_LISTS):
+        paths = [corpus.part("fetched", number, "urls") for number in numbers[start : start + OPEN_LISTS]]
+        files: list[IO[str]] = [path.with_suffix(".urls.tmp").open("w", encoding="utf-8") for path in paths]
+        for offered in pictures():
+            index = partition_of(host_of(offered[0]), len(numbers))
+            if start <= index < start + len(files):
+                files[index - start].write("\t".join(offered) + "\n")
+                counts[index] += 1
+        for file, path in zip(files, paths, strict=True):
+            file.close()
+            path.with_suffix(".urls.tmp").replace(path)
     return tuple(map(Task, numbers, counts))
 
 
