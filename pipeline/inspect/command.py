@@ -123,7 +123,6 @@ WORK = (
     "windows",
     "coverage",
     "runs",
-    "counts",
 )
 """Folders of work/ that every build writes."""
 
@@ -141,6 +140,7 @@ def work_problems(corpus: Finished) -> list[str]:
             "scores": named(values),
             **{stage: values[key] for stage, (key, _) in MEASURED.items()},
             "similarities": corpus.recipe.image.clip_model,
+            "counts": "counts" in corpus.manifest["stages"],  # not in a corpus of an older version
         }
         for folder in (*WORK, *(name for name, runs in asked.items() if runs)):
             for entry in corpus.work(folder):

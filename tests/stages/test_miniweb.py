@@ -1,5 +1,7 @@
 """The truth of the generated web against the result of a build."""
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -131,3 +133,15 @@ def test_verify_reads_every_table_of_work(undisturbed: Path, monkeypatch: pytest
     assert not command.work_problems(open_corpus(undisturbed))
     written = {path.relative_to(undisturbed).as_posix() for path in (undisturbed / "work").glob("*/*.parquet")}
     assert written and written <= set(read)
+
+
+def test_verify_takes_a_corpus_from_before_the_stage_counts(undisturbed: Path, tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(undisturbed, root)
+    shutil.rmtree(root / "work/counts")
+    (problem,) = command.work_problems(open_corpus(root))
+    assert "counts" in problem
+    manifest = json.loads((root / "manifest.json").read_text())
+    del manifest["stages"]["counts"]
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    assert not command.work_problems(open_corpus(root))
