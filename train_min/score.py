@@ -57,6 +57,8 @@ Kin = Callable[[dict[str, str]], set[str]]
 FOLDS = 4
 SEEDS = 1
 """Default number of seeds per fold."""
+NEGATIVES = 4
+"""Images of other windows that the own one competes with in training (`info_nce`)."""
 OTHERS = 32
 """Images of other documents that each image is compared with."""
 FILE = "scores.parquet"
@@ -177,7 +179,8 @@ def run_score(corpus: Path, out: Path, options: TrainOptions, report: Report, fo
     settings = [
         setting_of(opened, out / f"fold-{number}", options, encoder, tokenizer, device) for number in range(folds)
     ]
-    settings = [replace(setting, store=settings[0].store) for setting in settings]
+    loop = replace(settings[0].loop, negatives=NEGATIVES)
+    settings = [replace(setting, store=settings[0].store, loop=loop) for setting in settings]
     jobs = [job for setting in settings for job in lm_jobs(setting)] + encode_jobs(settings[0], opened, places)
     left = amount(jobs)
     report(

@@ -362,8 +362,13 @@ class Flamingo(AroundLM):
             return see_media(batch.latents.to(dtype), batch.media_row, batch.media_slot, batch.media_index)
         if not batch.features:
             return None
+        return see_media(self.latents(batch), batch.media_row, batch.media_slot, batch.media_index)
+
+    def latents(self, batch: Batch) -> Tensor:
+        """The latents (N, R, D) of the media of `batch`, in the order of `batch.media_row`."""
+        dtype = self.lm.head.dtype
         groups = [self.resampler(padded(group.to(dtype), 8))[: len(group)] for group in batch.features]
-        return see_media(torch.cat(groups), batch.media_row, batch.media_slot, batch.media_index)
+        return torch.cat(groups)
 
     def hidden(self, batch: Batch) -> Tensor:
         """The head's input (B, T, D). With `batch.states` only the blocks from the first gated layer on run."""

@@ -19,6 +19,7 @@ from train_min.model.flamingo import AroundLM, Batch, Flamingo, ResamplerLayer, 
 from train_min.model.lm import NanoConfig, NanoLM, packed_bias
 from train_min.model.prefix import PrefixLM
 from train_min.options import TrainOptions
+from train_min.training.critic import info_nce
 from train_min.training.optim import make_optimizers
 from train_min.training.workers import single_threads
 
@@ -38,7 +39,8 @@ class LoopOptions:
 
     Matrices learn at `matrix_rate` (Muon), norms, latents and embeddings at `rate` (AdamW). The gates start at 0 and
     Adam moves a number by about the learning rate per step, so a short run needs a much higher `gate_rate`.
-    `next_image` is the share of windows whose text attends to the next image (Flamingo's p_next)."""
+    `next_image` is the share of windows whose text attends to the next image (Flamingo's p_next). With `negatives` the
+    loss is `info_nce` with so many other images, in place of the language model's."""
 
     steps: int
     rows: int = 4
@@ -52,6 +54,7 @@ class LoopOptions:
     clip: float = 1.0
     accumulate: int = 1
     next_image: float = 0.0
+    negatives: int = 0
     save_every: int = 200
 
     @classmethod
@@ -182,7 +185,7 @@ def fit(
             (entry.weight, [batch.to(device) for batch in draw_batches(entry, stream, options, seed, step)])
             for entry, stream in zip(sets, streams, strict=True)
         ]
-        losses = accumulate(model, drawn, model.nll)
+        losses = accumulate(model, drawn, loss_of(model, options, seed, step))
         norm = float(nn.utils.clip_grad_norm_(trained.values(), options.clip))
         if not math.isfinite(sum(losses)) or not math.isfinite(norm):
             raise TrainError(
@@ -208,6 +211,14 @@ def fit(
             states = [optimizer.state_dict() for optimizer in optimizers]
             save({**stamp, "step": step + 1, "model": weights, "optimizers": states}, checkpoint)
     model.eval()
+
+
+def loss_of(model: AroundLM, options: LoopOptions, seed: int, step: int) -> Callable[[Batch], Tensor]:
+    """What `fit` sums over a batch: the losses of its tokens, or `info_nce` of its images."""
+    if not options.negatives:
+        return model.nll
+    rng = np.random.default_rng([seed, step, options.negatives])
+    return lambda batch: info_nce(model, batch, options.negatives, rng)
 
 
 def restore(checkpoint: Path, stamp: dict[str, Any], model: AroundLM, optimizers: list[torch.optim.Optimizer]) -> int:
