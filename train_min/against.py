@@ -56,9 +56,6 @@ from train_min.training.workers import run_jobs
 
 TOKENIZER_BYTES = 50_000_000
 
-SEEDS = 5
-"""Default number of seeds per side. Student's t is 2.8 for five seeds, 4.3 for three."""
-
 RUN = 32
 """Consecutive tokens that identify text of a held-out piece of a book; shorter runs also match common phrases."""
 

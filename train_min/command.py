@@ -9,7 +9,7 @@ import typer
 
 from shards.store import RemotePath, located
 from train_min import TrainError
-from train_min.options import DATA, FEW_SHOT, RUN, TrainOptions
+from train_min.options import AGAINST, DATA, FEW_SHOT, RUN, SCORE, TrainOptions
 
 
 def train(
@@ -51,9 +51,8 @@ def train(
     """Train a small Flamingo and measure how much the images of a corpus tell about its text."""
     options = TrainOptions(**given)
     try:
-        from train_min.against import SEEDS, run_against
+        from train_min.against import run_against
         from train_min.fewshot import run_few_shot
-        from train_min.score import SEEDS as SCORE_SEEDS
         from train_min.score import run_score
         from train_min.train import run
     except ImportError as error:
@@ -64,10 +63,8 @@ def train(
     out = output or corpus / "runs" / (name if against is None else f"against-{against.resolve().name}")
     if isinstance(out, RemotePath):
         raise TrainError(f"-o DIR is needed: a run is written to a local directory, not to {out}")
-    if (score or against is not None) and _is_default(context, "seeds"):
-        options = replace(options, seeds=SCORE_SEEDS if score else SEEDS)
-    if options.few_shot:
-        options = replace(options, **{key: value for key, value in FEW_SHOT.items() if _is_default(context, key)})
+    defaults = SCORE if score else FEW_SHOT if options.few_shot else AGAINST if against is not None else {}
+    options = replace(options, **{key: value for key, value in defaults.items() if _is_default(context, key)})
     if against is not None:
         run_against(corpus, against, out, options, typer.echo)
     else:

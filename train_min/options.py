@@ -72,7 +72,9 @@ class TrainOptions:
     vision_steps: Annotated[int, _option(MODEL, "Training steps for the tower of --vision contrastive.")] = 300
     steps: Annotated[int, _option(TRAINING, "Training steps of each model.")] = 80
     rows: Annotated[int | None, _option(TRAINING, "Rows of 256 tokens in a step.", default="4; 64 on a GPU")] = None
-    matrix_rate: Annotated[float, _option(TRAINING, "Learning rate of weight matrices (Muon).")] = 0.06
+    matrix_rate: Annotated[
+        float, _option(TRAINING, "Learning rate of weight matrices (Muon).", default="0.06; 0.03 with --score")
+    ] = 0.06
     rate: Annotated[float, _option(TRAINING, "Learning rate of norms, latents and embeddings (AdamW).")] = 3e-3
     gate_rate: Annotated[float, _option(TRAINING, "Learning rate of the gates, which start at 0 (AdamW).")] = 0.05
     next_image: Annotated[
@@ -156,6 +158,11 @@ FEW_SHOT: dict[str, Any] = {
 }
 """Defaults with `few_shot`: a language model of this size learns to bind at this rate, and not at the others' defaults
 (docs/few-shot.md)."""
+
+AGAINST: dict[str, Any] = {"seeds": 5}
+"""Defaults of a comparison: Student's t is 2.8 for five seeds, 4.3 for three."""
+SCORE: dict[str, Any] = {"seeds": 1, "matrix_rate": 0.03}
+"""Defaults of scores: their loss is another one (docs/results/gain.md)."""
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,6 @@ from train_min.training.workers import run_jobs
 Kin = Callable[[dict[str, str]], set[str]]
 """The names that a unit (of `WindowArrays.units`) shares with those that must be in the same fold."""
 FOLDS = 4
-SEEDS = 1
-"""Default number of seeds per fold."""
 NEGATIVES = 4
 """Images of other windows that the own one competes with in training (`info_nce`)."""
 OTHERS = 32

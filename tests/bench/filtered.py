@@ -17,7 +17,8 @@ from pipeline.urls import site_of
 from tests.bench.corrupt import rewritten, rows_of, wrong_images
 from tests.bench.gain import Scores, add_training, gains, said, towers, training_of
 from tests.bench.results import Figure, record
-from train_min.against import SEEDS, run_against
+from train_min.against import run_against
+from train_min.options import AGAINST
 
 PAIRS = (("gain", "random"), ("gain", "similarity"), ("similarity", "random"))
 Keys = set[tuple[str, bytes]]
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("scored", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    add_training(parser, SEEDS)
+    add_training(parser, **AGAINST)
     parser.add_argument("--record", action="store_true", help="write the figures to results/gain.json")
     options = parser.parse_args()
     planted = options.scored / "corpus"

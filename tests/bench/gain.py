@@ -25,7 +25,7 @@ from tests.bench.corrupt import corrupt, wrong_images
 from tests.bench.results import Figure, record
 from train_min.data.windows import WindowArrays, open_corpus, pictures, read_picture
 from train_min.model.vision import TOWER, TOWER_MEAN, Encoder, small_clip
-from train_min.options import TrainOptions
+from train_min.options import SCORE, TrainOptions
 from train_min.score import FOLDS, run_score
 from train_min.training.contrastive import neighbours, pretrain
 
@@ -108,11 +108,11 @@ def _read(corpus, places, digest: bytes) -> bytes:  # type: ignore[no-untyped-de
     return read_picture(corpus, places[digest])
 
 
-def add_training(parser: argparse.ArgumentParser, seeds: int) -> None:
+def add_training(parser: argparse.ArgumentParser, seeds: int, matrix_rate: float = TrainOptions.matrix_rate) -> None:
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--folds", type=int, default=FOLDS)
     parser.add_argument("--steps", type=int, default=TrainOptions.steps)
-    parser.add_argument("--matrix-rate", type=float, default=TrainOptions.matrix_rate)
+    parser.add_argument("--matrix-rate", type=float, default=matrix_rate)
     parser.add_argument("--lm-steps", type=int, default=TrainOptions.lm_steps)
     parser.add_argument("--vision-steps", type=int, default=300, help="of the open_clip tower; 0: none")
     parser.add_argument("--data", default="miniweb", help="name of the corpus, for the record")
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.25, help="of the documents that get other images")
-    add_training(parser, 1)
+    add_training(parser, **SCORE)
     parser.add_argument("--record", action="store_true", help="write the figures to results/gain.json")
     options = parser.parse_args()
     planted = options.output / "corpus"

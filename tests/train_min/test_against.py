@@ -16,7 +16,6 @@ from tests.train_min.test_data import windows_of
 from tests.train_min.test_validate import by_site
 from train_min import TrainError, against
 from train_min.against import (
-    SEEDS,
     begin,
     common_tokenizer,
     compare,
@@ -32,7 +31,7 @@ from train_min.against import (
 from train_min.data.windows import WindowArrays, cut_windows, open_corpus, seen_images
 from train_min.fewshot import run_few_shot
 from train_min.measuring.results import dose_response
-from train_min.options import TrainOptions
+from train_min.options import AGAINST, TrainOptions
 from train_min.score import run_score
 from train_min.train import run
 from train_min.training.loop import LoopOptions
@@ -70,7 +69,8 @@ def test_a_corpus_against_itself_raises_few_alarms() -> None:
     alarms = 0
     for trial in range(100):
         rng = np.random.default_rng(trial)
-        found = compared({"a": windows, "b": windows}, *(losses(windows, rng, 0.0, (0,) * SEEDS) for _ in "ab"))
+        seeds = (0,) * AGAINST["seeds"]
+        found = compared({"a": windows, "b": windows}, *(losses(windows, rng, 0.0, seeds) for _ in "ab"))
         alarms += not found["low"] <= 0 <= found["high"]
     assert alarms <= 10
 

@@ -108,5 +108,3 @@ def test_a_trained_critic_knows_the_own_image() -> None:
     options = LoopOptions(30, rows=2, negatives=3)
     fit(model, [TrainingSet("windows", windows, features)], options, 0, rows.append)
     assert saved() > 0.1 and rows[-1]["loss"]["windows"] < 0.7 * rows[0]["loss"]["windows"]
-
-

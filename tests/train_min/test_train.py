@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from train_min import TrainError
 from train_min.__main__ import main
 from train_min.against import run_against
 from train_min.data.windows import check_files, cut_windows, open_corpus, training_windows
-from train_min.options import TrainOptions
+from train_min.options import AGAINST, FEW_SHOT, SCORE, TrainOptions
 from train_min.train import run
 from train_min.training.loop import LoopOptions, load
 from train_min.training.prepare import claim, lm_job, prepare
@@ -88,6 +89,30 @@ def test_a_recipe_that_was_edited_is_noticed_before_training(tmp_path: Path, old
     (corpus / "recipe.toml").write_text(recipe.replace(old, new))
     with pytest.raises(TrainError, match=r"corpus/recipe\.toml"):
         check_files(opened)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], {"seeds": 3, "matrix_rate": 0.06}),
+        (["--against", "other"], AGAINST),
+        (["--score"], SCORE),
+        (["--few-shot"], FEW_SHOT),
+        (["--score", "--seeds", "2", "--matrix-rate", "0.06"], {"seeds": 2, "matrix_rate": 0.06}),
+        (["--few-shot", "--matrix-rate", "0.06"], {**FEW_SHOT, "matrix_rate": 0.06}),
+    ],
+)
+def test_commands_have_their_own_defaults(
+    arguments: list[str], wanted: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[TrainOptions] = []
+    runs = (("train", "run"), ("against", "run_against"), ("score", "run_score"), ("fewshot", "run_few_shot"))
+    for module, name in runs:
+        monkeypatch.setattr(f"train_min.{module}.{name}", lambda *values: given.append(values[-2]))
+    with pytest.raises(SystemExit) as stopped:
+        run_command(["train", str(tmp_path), *arguments])
+    assert stopped.value.code == 0
+    assert {name: getattr(given[0], name) for name in wanted} == wanted
 
 
 def test_a_command_that_was_wrong_leaves_no_folder_that_is_taken(tmp_path: Path) -> None:
