@@ -2,9 +2,10 @@
 
 Documents are dealt into folds, by site if there are enough. Each fold is scored by a language model and Flamingos that
 were trained on the other folds, without pages that are nearly the same as one of the fold and images that look like one
-of it. The gain of an image is the pointwise mutual information of the image and the text that sees it, in bits: the log
-of the text's likelihood, minus the log of its mean likelihood with images of other documents in its place. One model
-scores both sides, so what differs between models cancels out.
+of it; the Flamingos learn to tell images apart (`critic.info_nce`). The gain of an image is the pointwise mutual
+information of the image and the text that sees it, in bits: the log of the text's likelihood, minus the log of its mean
+likelihood with images of other documents in its place. One model scores both sides, so what differs between models
+cancels out.
 """
 
 from collections import Counter
@@ -110,14 +111,14 @@ def score_job(setting: Setting, seed: int, log: Log) -> None:
     those of other documents."""
 
     def make() -> Losses:
-        model = trained_model(setting, "true", seed, seed, [setting.training_set("train", None)], log)
+        model = trained_model(setting, "critic", seed, seed, [setting.training_set("train", None)], log)
         windows = setting.windows("validation")
         features, states = setting.lookup(windows), setting.states("validation")
         others = [rearranged(windows, ("documents", 3000 + number, 1.0))[0] for number in range(OTHERS)]
         shown = {"own": windows} | {str(number): other for number, other in enumerate(others)}
         return {name: score(model, shown[name], features, states=states) for name in shown}
 
-    once(setting.losses_path(f"true-{seed}"), make)
+    once(setting.losses_path(f"critic-{seed}"), make)
 
 
 @dataclass(frozen=True)
@@ -188,12 +189,12 @@ def run_score(corpus: Path, out: Path, options: TrainOptions, report: Report, fo
     run_jobs(first_job, jobs, workers, progress)
     seeds = range(options.seed, options.seed + options.seeds)
     trainings = [(setting, seed) for seed in seeds for setting in settings]
-    progress.trainings([s.losses_path(f"true-{seed}") for s, seed in trainings], options.steps, workers)
+    progress.trainings([s.losses_path(f"critic-{seed}") for s, seed in trainings], options.steps, workers)
     run_jobs(score_job, trainings, workers, progress)
     rows = []
     for number, setting in enumerate(settings):
         windows = setting.windows("validation")
-        gains = gains_of(windows, [setting.losses(f"true-{seed}") for seed in seeds])
+        gains = gains_of(windows, [setting.losses(f"critic-{seed}") for seed in seeds])
         rows += rows_of(windows, fold, number, gains)
     return write(out / FILE, rows, report)
 
