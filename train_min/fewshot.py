@@ -1,11 +1,12 @@
 """`m3w train --few-shot`: a small Flamingo that learns from examples in its prompt, by meta-training.
 
-A language model is trained on the windows without images, and must learn there to continue what began before: `probe`
-measures whether it does, before any image is looked at. Gated layers before each of its blocks are then trained on the
-windows with several images, with the loss on words that an earlier image of the window explains (`answers`). Beside it
-stand a model trained on all tokens, and one whose language model read nothing that comes back; `m3w evaluate --ways`
-compares them. The names mean something on one page only, so this shows that the path from pictures to words can bind,
-not that it would emerge from a crawl (Chan et al. 2022, arXiv 2205.05055).
+A nano language model is trained on the windows without images, and must learn there to continue what began before:
+`probe` measures whether it does, or whether another language model can, before any image is looked at. Gated layers
+before each of its blocks are then trained on the windows with several images, with the loss on words that an earlier
+image of the window explains (`answers`). Beside it stand a model trained on all tokens, and one whose language model
+read nothing that comes back; `m3w evaluate --ways` compares them. The names mean something on one page only, so this
+shows that the path from pictures to words can bind, not that it would emerge from a crawl (Chan et al. 2022, arXiv
+2205.05055).
 """
 
 import json
@@ -18,10 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from shards.tokenizer import Tokenizer
 from train_min import TrainError
 from train_min.data.answers import refrains, scattered, with_answers
 from train_min.data.windows import (
     TrainingCorpus,
+    WindowArrays,
     cut_windows,
     open_corpus,
     pictures,
@@ -29,7 +32,7 @@ from train_min.data.windows import (
 )
 from train_min.measuring.results import RunLog
 from train_min.model.flamingo import Flamingo
-from train_min.model.lm import NanoConfig, NanoLM, packed_bias
+from train_min.model.lm import HuggingFaceLM, NanoConfig, NanoLM, packed_bias
 from train_min.model.vision import fast_dtype, load_encoder
 from train_min.options import Result, TrainOptions
 from train_min.training.distributed import refuse_torchrun
@@ -44,7 +47,7 @@ from train_min.training.prepare import (
     start,
     vision_of,
 )
-from train_min.training.variants import Setting, build_model, load_nano
+from train_min.training.variants import Setting, build_model
 from train_min.training.workers import run_jobs
 
 BINDS = 0.03
@@ -75,8 +78,16 @@ class Arm:
 
 
 def arms_of(options: TrainOptions) -> list[Arm]:
+    """The trainings of a run. Only of nano it is known what it read, so another model has no control."""
     seeds = range(options.seed, options.seed + options.seeds)
-    return [*(Arm(name, seed) for seed in seeds for name in (NAMES, ALL)), Arm(CONTROL, options.seed)]
+    arms = [Arm(name, seed) for seed in seeds for name in (NAMES, ALL)]
+    return [*arms, Arm(CONTROL, options.seed)] if options.lm == "nano" else arms
+
+
+def language_models(options: TrainOptions) -> dict[str, Arm]:
+    """The language models of a run by name, each with an arm that uses it."""
+    arms = arms_of(options)
+    return {arm.lm: arm for arm in arms} if options.lm == "nano" else {Path(options.lm).name: arms[0]}
 
 
 def run_few_shot(corpus: Path, out: Path, options: TrainOptions, report: Report) -> Result:
@@ -91,8 +102,7 @@ def run_few_shot(corpus: Path, out: Path, options: TrainOptions, report: Report)
     encoder = load_encoder(vision_of(out, options), device)
     setting = setting_of(opened, out, options, encoder, run_tokenizer(opened, options), device)
     places = prepare(opened, setting)
-    jobs = [("lm", setting, arm.lm, arm.seed) for arm in {arm.lm: arm for arm in arms_of(options)}.values()]
-    jobs = [job for job in jobs if not lm_path(setting, job[2]).exists()]
+    jobs = lm_jobs(setting)
     encoding = encode_jobs(setting, opened, places)
     images = sum(len(job[-1]) for job in encoding)
     report(f"{len(jobs)} language models to train on text, {images} of {len(places)} images to encode")
@@ -102,10 +112,11 @@ def run_few_shot(corpus: Path, out: Path, options: TrainOptions, report: Report)
     arms = arms_of(options)
     progress.trainings([arm_path(setting, arm) for arm in arms], options.steps, workers)
     run_jobs(arm_job, [(setting, arm) for arm in arms if not finished(setting, arm)], workers, progress)
-    counts = {name: len(setting.windows(name)) for name in ("text", "train")}
+    counts = {name: len(setting.windows(name)) for name in (("text", "train") if options.lm == "nano" else ("train",))}
+    text = f" and {counts['text']} windows of text" if "text" in counts else ""
     sentence = (
-        f"Meta-trained on {counts['train']} windows with several images and {counts['text']} windows of text in "
-        f"{time.monotonic() - started:.0f} s. To measure it: m3w evaluate {out} FOLDER --ways 2"
+        f"Meta-trained on {counts['train']} windows with several images{text} in {time.monotonic() - started:.0f} s. "
+        f"To measure it: m3w evaluate {out} FOLDER --ways 2"
     )
     data = {"probes": probes, "windows": counts, "arms": [asdict(arm) for arm in arms], "sentence": sentence}
     (out / "few-shot.json").write_text(json.dumps(data, indent=1, sort_keys=True))
@@ -114,17 +125,10 @@ def run_few_shot(corpus: Path, out: Path, options: TrainOptions, report: Report)
 
 
 def prepare(corpus: TrainingCorpus, setting: Setting) -> Places:
-    """Write the windows of the run to files: text without images, scattered prose, windows with several images.
-    Returns where the images are stored. Raises TrainError if there is too little of one."""
+    """Write the windows of the run to files: those with several images and, for nano, text without images and scattered
+    prose. Returns where the images are stored. Raises TrainError if there is too little of one."""
     tokenizer = run_tokenizer(corpus, setting.options)
-    tiles = replace(corpus.tiles, tokens=min(TEXT_TOKENS, corpus.tiles.tokens))
-    every = cut_windows(corpus, tokenizer, "train", tiles)
-    text = every.only(np.diff(every.image_starts) == 0)
-    if len(text) < FEWEST:
-        raise TrainError(
-            f"{corpus.folder} has {len(text)} training windows without images, the text of the language model; the "
-            f"minimum is {FEWEST}: build it with windows.min_images = 0"
-        )
+    texts = lm_texts(corpus, tokenizer) if setting.options.lm == "nano" else {}
     shown = training_windows(corpus, tokenizer, setting.options.seed)
     shown = with_answers(shown.only(np.diff(shown.image_starts) > 1), tokenizer)
     assert shown.answers is not None
@@ -136,11 +140,32 @@ def prepare(corpus: TrainingCorpus, setting: Setting) -> Places:
     folder = setting.out / "data"
     folder.mkdir(parents=True, exist_ok=True)
     (setting.out / "tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
-    prose = text.only(~refrains(text))
-    prose = scattered(prose if len(prose) >= FEWEST else text)
-    for name, windows in (("train", shown), ("text", text), ("prose", prose)):
+    for name, windows in {"train": shown, **texts}.items():
         windows.save(folder / f"{name}.npz")
     return pictures(corpus, {row.tobytes() for row in shown.hashes})
+
+
+def lm_texts(corpus: TrainingCorpus, tokenizer: Tokenizer) -> dict[str, WindowArrays]:
+    """What the language models read: `text` without images, and the `prose` in it, scattered, for the control. Raises
+    TrainError if there is too little."""
+    tiles = replace(corpus.tiles, tokens=min(TEXT_TOKENS, corpus.tiles.tokens))
+    every = cut_windows(corpus, tokenizer, "train", tiles)
+    text = every.only(np.diff(every.image_starts) == 0)
+    if len(text) < FEWEST:
+        raise TrainError(
+            f"{corpus.folder} has {len(text)} training windows without images, the text of the language model; the "
+            f"minimum is {FEWEST}: build it with windows.min_images = 0"
+        )
+    prose = text.only(~refrains(text))
+    return {"text": text, "prose": scattered(prose if len(prose) >= FEWEST else text)}
+
+
+def lm_jobs(setting: Setting) -> list[tuple[Any, ...]]:
+    """Jobs for the language models that are missing; another model than nano is trained already."""
+    if setting.options.lm != "nano":
+        return []
+    models = language_models(setting.options)
+    return [("lm", setting, name, arm.seed) for name, arm in models.items() if not lm_path(setting, name).exists()]
 
 
 def lm_path(setting: Setting, name: str) -> Path:
@@ -183,7 +208,7 @@ def lm_job(setting: Setting, name: str, seed: int, log: Log) -> None:
 
 
 @torch.no_grad()
-def probe(lm: NanoLM, image_id: int) -> float:
+def probe(lm: NanoLM | HuggingFaceLM, image_id: int) -> float:
     """Share of right predictions in the second half of `PROBE_LENGTH` random tokens said twice: after a token that
     occurred before, a language model that binds says what followed it then. Random tokens have no other order."""
     generator = torch.Generator().manual_seed(0)
@@ -198,17 +223,18 @@ def probe(lm: NanoLM, image_id: int) -> float:
 
 def check_probes(setting: Setting, report: Report) -> dict[str, float]:
     """The probe of every language model. Raises TrainError if one that read the refrains cannot bind."""
-    names = dict.fromkeys(arm.lm for arm in arms_of(setting.options))
-    dtype = fast_dtype(torch.device("cpu"))
-    found = {name: probe(load_nano(setting.out, dtype, name), setting.vocabulary) for name in names}
+    found = {}
+    for name, arm in language_models(setting.options).items():
+        found[name] = probe(build_model(setting, arm.seed, arm.lm).lm, setting.vocabulary)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
     report(f"probe of the language models, random tokens said twice: {shown}")
+    cure = f"Train it longer (--lm-steps, delete {setting.out}), or on more text that repeats itself"
     for name, value in found.items():
         if value < BINDS and not name.endswith(CONTROL):
             raise TrainError(
                 f"{name} cannot bind: it continues a sequence that it has seen before in {value:.3f} of cases, the "
-                f"minimum is {BINDS}; no picture can be learnt from a prompt. Train it longer (--lm-steps, delete "
-                f"{setting.out}), or on more text that repeats itself"
+                f"minimum is {BINDS}; no picture can be learnt from a prompt. "
+                f"{cure if setting.options.lm == 'nano' else 'Choose another --lm'}"
             )
     return found
 

@@ -135,10 +135,8 @@ class TrainOptions:
             raise TrainError(f"--every {self.every}: the nano model has {self.lm_blocks} blocks")
         if self.lm_width < 32 or self.lm_width % 32:
             raise TrainError(f"--lm-width {self.lm_width}: a multiple of 32")
-        if self.few_shot and (self.lm != "nano" or self.vision == "contrastive" or self.pairs or self.dose_response):
-            raise TrainError(
-                "--few-shot trains nano on windows: leave --lm, --pairs, --dose-response and contrastive out"
-            )
+        if self.few_shot and (self.vision == "contrastive" or self.pairs or self.dose_response):
+            raise TrainError("--few-shot trains on windows alone: leave --pairs, --dose-response and contrastive out")
 
 
 FEW_SHOT: dict[str, Any] = {

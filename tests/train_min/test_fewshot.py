@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from typer.testing import CliRunner
 
 from pipeline.cli.commands import app
@@ -15,6 +16,7 @@ from shards.tokenizer import Tokenizer, train_corpus_tokenizer
 from tests.corpora import build_here
 from tests.train_min.synthetic import draw
 from train_min import TrainError, fewshot
+from train_min.data.windows import open_corpus
 from train_min.measuring.evaluate import answer_tokens, prompt_tokens
 from train_min.measuring.generate import Prompt, likelihoods
 from train_min.model.flamingo import Flamingo, ModelConfig
@@ -113,21 +115,38 @@ def test_the_probe_finds_a_model_that_copies(monkeypatch: pytest.MonkeyPatch) ->
     assert fewshot.probe(lm, 398) == 1
 
 
-def test_a_run_that_cannot_bind_stops_and_one_that_goes_on_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_warc(generate(0, seed=2, names=16, cards=24), tmp_path / "web.warc.gz")
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cards")
+    write_warc(generate(0, seed=2, names=16, cards=24), folder / "web.warc.gz")
     settings = ["text.min_words=4", "text.max_duplicate_lines=1.0", "windows.min_images=0", "windows.validation=0.0"]
-    corpus = build_here([tmp_path / "web.warc.gz"], tmp_path / "corpus", settings)
+    return build_here([folder / "web.warc.gz"], folder / "corpus", settings)
+
+
+def other_lm(corpus: Path, folder: Path) -> str:
+    """A folder with a language model of transformers."""
+    tokenizer = open_corpus(corpus).tokenizer
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.LlamaConfig(**size, num_key_value_heads=2, vocab_size=tokenizer.image_id)
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(tokenizer.json)
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["nano", "other"])
+def test_a_run_that_cannot_bind_stops_and_one_that_goes_on_is_measured(
+    kind: str, cards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = kind if kind == "nano" else other_lm(cards, tmp_path / "lm")
     small = {"steps": 2, "lm_steps": 2, "lm_rows": 1, "rows": 1, "lm_width": 32}
-    options = TrainOptions(few_shot=True, seeds=1, workers=1, device="cpu", **{**FEW_SHOT, **small})
+    options = TrainOptions(lm=lm, few_shot=True, seeds=1, workers=1, device="cpu", **{**FEW_SHOT, **small})
     lines: list[str] = []
-    with pytest.raises(TrainError, match="cannot bind"):
-        fewshot.run_few_shot(corpus, tmp_path / "run", options, lines.append)
-    assert "probe of the language models" in lines[-1] and not list((tmp_path / "run/checkpoint").glob("names*"))
+    with pytest.raises(TrainError, match="cannot bind.* Train it longer" if kind == "nano" else "Choose another --lm"):
+        fewshot.run_few_shot(cards, tmp_path / "run", options, lines.append)
+    assert "probe of the language models" in lines[-1] and not list((tmp_path / "run").glob("checkpoint/names*"))
     monkeypatch.setattr(fewshot, "BINDS", -1.0)
-    result = fewshot.run_few_shot(corpus, tmp_path / "run", options, lines.append)
-    assert set(result.data["probes"]) == {"lm-0", "lm-control"}
+    result = fewshot.run_few_shot(cards, tmp_path / "run", options, lines.append)
+    assert set(result.data["probes"]) == ({"lm-0", "lm-control"} if kind == "nano" else {"lm"})
     rng = random.Random(0)
     for colour in ("red", "green", "blue"):
         for shape in ("circle", "square"):
@@ -150,4 +169,6 @@ def test_a_run_that_cannot_bind_stops_and_one_that_goes_on_is_measured(
     assert done.exit_code == 0, done.output
     assert "nearest neighbour" in done.output and "names-0: 2-way, 10 episodes, chance 0.500" in done.output
     found = json.loads((tmp_path / "run/ways-task-2-concept.json").read_text())
-    assert list(found["models"]) and [row["shots"] for row in found["models"]["control-0"]] == [0, 4]
+    arms = ["all-0", "control-0", "names-0"] if kind == "nano" else ["all-0", "names-0"]
+    assert sorted(found["models"]) == arms
+    assert all([row["shots"] for row in found["models"][arm]] == [0, 4] for arm in arms)
