@@ -11,6 +11,7 @@ shows that the path from pictures to words can bind, not that it would emerge fr
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,11 +41,13 @@ from train_min.training.loop import Log, LoopOptions, Report, TrainingSet, fit, 
 from train_min.training.prepare import (
     FEWEST,
     Places,
+    amount,
     encode_job,
     encode_jobs,
     run_tokenizer,
     setting_of,
     start,
+    states_job,
     vision_of,
 )
 from train_min.training.variants import Setting, build_model
@@ -104,9 +107,10 @@ def run_few_shot(corpus: Path, out: Path, options: TrainOptions, report: Report)
     places = prepare(opened, setting)
     jobs = lm_jobs(setting)
     encoding = encode_jobs(setting, opened, places)
-    images = sum(len(job[-1]) for job in encoding)
-    report(f"{len(jobs)} language models to train on text, {images} of {len(places)} images to encode")
-    progress.phase(len(jobs) * options.lm_steps + images, "steps and images")
+    left = amount([*jobs, *encoding])
+    models = sum(kind == "lm" for kind, *_ in jobs)
+    report(f"{models} language models to train on text, {left['pictures']} of {len(places)} images to encode")
+    progress.phase(sum(left.values()), "steps, windows and images")
     run_jobs(first_job, [*jobs, *encoding], workers, progress)
     probes = check_probes(setting, report)
     arms = arms_of(options)
@@ -161,9 +165,10 @@ def lm_texts(corpus: TrainingCorpus, tokenizer: Tokenizer) -> dict[str, WindowAr
 
 
 def lm_jobs(setting: Setting) -> list[tuple[Any, ...]]:
-    """Jobs for the language models that are missing; another model than nano is trained already."""
+    """Jobs for the language models that are missing; another model than nano is trained already, and reads the windows
+    once."""
     if setting.options.lm != "nano":
-        return []
+        return [] if setting.states_path("train").exists() else [("states", setting, "train")]
     models = language_models(setting.options)
     return [("lm", setting, name, arm.seed) for name, arm in models.items() if not lm_path(setting, name).exists()]
 
@@ -182,11 +187,9 @@ def finished(setting: Setting, arm: Arm) -> bool:
 
 
 def first_job(kind: str, setting: Setting, *rest: Any) -> None:
-    """Run a job of the first phase: train a language model, or encode images."""
-    if kind == "lm":
-        lm_job(setting, *rest)
-    else:
-        encode_job(setting, *rest)
+    """Run a job of the first phase: train a language model, run its lower blocks, or encode images."""
+    jobs: dict[str, Callable[..., None]] = {"lm": lm_job, "states": states_job, "encode": encode_job}
+    jobs[kind](setting, *rest)
 
 
 def lm_job(setting: Setting, name: str, seed: int, log: Log) -> None:
@@ -245,7 +248,7 @@ def arm_job(setting: Setting, arm: Arm, log: Log) -> None:
     if arm.name == ALL:
         windows = replace(windows, answers=None)
     model = build_model(setting, arm.seed, arm.lm)
-    entry = TrainingSet("windows", windows, setting.lookup(windows))
+    entry = TrainingSet("windows", windows, setting.lookup(windows), states=setting.states("train"))
     told = partial(_log, log, arm)
     fit(model, [entry], setting.loop, arm.seed, told, arm_path(setting, arm))
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from train_min.measuring.generate import Prompt, likelihoods
 from train_min.model.flamingo import Flamingo, ModelConfig
 from train_min.model.lm import NanoConfig, NanoLM
 from train_min.options import FEW_SHOT, TrainOptions
+from train_min.training.loop import load
 from train_min.ways import (
     WaysOptions,
     all_latents,
@@ -131,6 +133,21 @@ def other_lm(corpus: Path, folder: Path) -> str:
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     (folder / "tokenizer.json").write_text(tokenizer.json)
     return str(folder)
+
+
+def test_another_language_model_reads_the_windows_once(
+    cards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fewshot, "BINDS", -1.0)
+    options = TrainOptions(few_shot=True, seeds=1, workers=1, device="cpu", steps=3, rows=1, every=2)
+    options = replace(options, lm=other_lm(cards, tmp_path / "lm"))
+    trained = []
+    for most in (1 << 30, 0):
+        monkeypatch.setattr("train_min.training.prepare.MOST_STATES", most)
+        fewshot.run_few_shot(cards, tmp_path / str(most), options, lambda line: None)
+        trained.append(load(tmp_path / str(most) / "checkpoint/names-0.pt")["model"])
+    assert [len(list(tmp_path.glob(f"{most}/data/train-states.pt"))) for most in (1 << 30, 0)] == [1, 0]
+    assert all(torch.allclose(value, trained[1][name], atol=2e-3) for name, value in trained[0].items())
 
 
 @pytest.mark.parametrize("kind", ["nano", "other"])
