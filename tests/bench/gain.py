@@ -147,7 +147,8 @@ def main() -> None:
     wrong = wrong_images(options.corpus, planted)
     run = options.output / "run"
     scores = gains(run_score(planted, run, training_of(options), print, options.folds))
-    rows = [("wrong images found by their gain", scores, ">= 0.8")]
+    goal = ">= 0.8" if options.data.startswith("miniweb") else ""  # elsewhere: above the tower
+    rows = [("wrong images found by their gain", scores, goal)]
     if options.vision_steps:
         trained, untrained = towers(planted, run, options.vision_steps, options.folds)
         rows += [("by a small open_clip tower of the same folds", trained, ""), ("by it untrained", untrained, "")]
