@@ -1,7 +1,7 @@
 """Does a corpus filtered by gain teach more than one filtered by an image-text similarity, or at random?
 
     python -m tests.bench.gain corpus -o scored
-    python -m tests.bench.filtered corpus scored -o compared --record
+    python -m tests.bench.filtered corpus scored -o ab --record
 
 Takes the corpus of which a quarter of the documents got other documents' images (scored/corpus), and of the images in
 its training documents that both scores know as many as are wrong are left out, in three copies: those of lowest gain,
@@ -89,9 +89,7 @@ def main() -> None:
     if options.record:
         sites = len({site_of(url) for url, _ in by_gain})
         data = f"{options.data}, {len(wrong)} of {len(by_gain)} scored images of {sites} sites wrong, as many left out"
-        record(
-            "gain", measured, f"python -m tests.bench.filtered corpus scored -o compared{said(parser, options)}", data
-        )
+        record("gain", measured, f"python -m tests.bench.filtered corpus scored -o ab{said(parser, options)}", data)
 
 
 if __name__ == "__main__":
