@@ -14,7 +14,7 @@ from train_min.model.flamingo import AroundLM, Batch, Flamingo, ModelConfig
 from train_min.model.lm import NanoConfig, NanoLM
 from train_min.options import BRIDGES
 from train_min.training.critic import info_nce, windows_of_media, with_others
-from train_min.training.loop import LoopOptions, TrainingSet, fit, score
+from train_min.training.loop import LoopOptions, TrainingSet, fit, score, speed
 
 
 def two_windows() -> Batch:
@@ -108,3 +108,14 @@ def test_a_trained_critic_knows_the_own_image() -> None:
     options = LoopOptions(30, rows=2, negatives=3)
     fit(model, [TrainingSet("windows", windows, features)], options, 0, rows.append)
     assert saved() > 0.1 and rows[-1]["loss"]["windows"] < 0.7 * rows[0]["loss"]["windows"]
+
+
+@pytest.mark.parametrize("bridge", BRIDGES)
+def test_a_step_counts_every_arrangement_but_the_latents_once(bridge: str) -> None:
+    model = tiny() if bridge == "flamingo" else model_of(bridge)
+    once, more = (speed(model, [two_windows()], 1.0, 1e9, negatives) for negatives in (0, 3))
+    assert more["tokens_per_second"] == once["tokens_per_second"]
+    if bridge == "flamingo":
+        assert 2 * once["mfu"] < more["mfu"] < 3.9 * once["mfu"]
+    else:
+        assert more["mfu"] == pytest.approx(4 * once["mfu"], rel=0.01)

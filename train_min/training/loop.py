@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,7 @@ def fit(
             "gates": model.gates(),
             "seconds_left": round((time.monotonic() - begun) / (step + 1 - first) * (options.steps - step - 1), 1),
         }
-        log(row | speed(model, [batch for _, part in drawn for batch in part], seconds, peak))
+        log(row | speed(model, [batch for _, part in drawn for batch in part], seconds, peak, options.negatives))
         last = step + 1 == options.steps
         if checkpoint is not None and process_rank() == 0 and (last or (step + 1) % options.save_every == 0):
             weights = {name: parameter.detach() for name, parameter in trained.items()}
@@ -232,13 +232,18 @@ def restore(checkpoint: Path, stamp: dict[str, Any], model: AroundLM, optimizers
     return state["step"]
 
 
-def speed(model: AroundLM, batches: list[Batch], seconds: float, peak: float | None) -> dict[str, float]:
+def speed(
+    model: AroundLM, batches: list[Batch], seconds: float, peak: float | None, negatives: int = 0
+) -> dict[str, float]:
     """Tokens per second, and the used share of `peak` operations per second: at most 1, as a peak that was measured
-    while other work ran is too low."""
+    while other work ran is too low. With `negatives` each token is computed so many times more, the latents are not."""
     tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
     found: dict[str, float] = {"tokens_per_second": round(tokens / seconds)}
     if peak:
-        found["mfu"] = round(min(1.0, sum(step_flops(model, batch) for batch in batches) / seconds / peak), 4)
+        again = [replace(batch, features=[]) if isinstance(model, Flamingo) else batch for batch in batches]
+        flops = sum(step_flops(model, batch) for batch in batches)
+        flops += negatives * sum(step_flops(model, batch) for batch in again)
+        found["mfu"] = round(min(1.0, flops / seconds / peak), 4)
     return found
 
 
