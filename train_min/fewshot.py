@@ -216,8 +216,8 @@ def probe(lm: NanoLM | HuggingFaceLM, image_id: int) -> float:
     occurred before, a language model that binds says what followed it then. Random tokens have no other order."""
     generator = torch.Generator().manual_seed(0)
     once = torch.randint(300, image_id, (PROBES, PROBE_LENGTH), generator=generator)
-    tokens = torch.cat([once, once], 1)
-    positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+    tokens = torch.cat([once, once], 1).to(lm.head.device)
+    positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     dtype = lm.head.dtype
     hidden = lm.run(lm.embed(tokens), positions, packed_bias(torch.zeros_like(tokens), dtype))
     said = (hidden @ lm.head.T).argmax(-1)
