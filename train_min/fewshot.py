@@ -116,7 +116,8 @@ def run_few_shot(corpus: Path, out: Path, options: TrainOptions, report: Report)
     arms = arms_of(options)
     progress.trainings([arm_path(setting, arm) for arm in arms], options.steps, workers)
     run_jobs(arm_job, [(setting, arm) for arm in arms if not finished(setting, arm)], workers, progress)
-    counts = {name: len(setting.windows(name)) for name in (("text", "train") if options.lm == "nano" else ("train",))}
+    read = ["train", "text"] if options.lm == "nano" else ["train"]
+    counts = {name: len(setting.windows(name)) for name in read}
     text = f" and {counts['text']} windows of text" if "text" in counts else ""
     sentence = (
         f"Meta-trained on {counts['train']} windows with several images{text} in {time.monotonic() - started:.0f} s. "

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 from typer.testing import CliRunner
 
 from pipeline.cli.commands import app
@@ -16,6 +15,7 @@ from pipeline.miniweb import generate, write_warc
 from shards.tokenizer import Tokenizer, train_corpus_tokenizer
 from tests.corpora import build_here
 from tests.train_min.synthetic import draw
+from tests.train_min.test_lm import small_llama
 from train_min import TrainError, fewshot
 from train_min.data.windows import open_corpus
 from train_min.measuring.evaluate import answer_tokens, prompt_tokens
@@ -125,22 +125,12 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_here([folder / "web.warc.gz"], folder / "corpus", settings)
 
 
-def other_lm(corpus: Path, folder: Path) -> str:
-    """A folder with a language model of transformers."""
-    tokenizer = open_corpus(corpus).tokenizer
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = transformers.LlamaConfig(**size, num_key_value_heads=2, vocab_size=tokenizer.image_id)
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(tokenizer.json)
-    return str(folder)
-
-
 def test_another_language_model_reads_the_windows_once(
     cards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fewshot, "BINDS", -1.0)
     options = TrainOptions(few_shot=True, seeds=1, workers=1, device="cpu", steps=3, rows=1, every=2)
-    options = replace(options, lm=other_lm(cards, tmp_path / "lm"))
+    options = replace(options, lm=small_llama(tmp_path / "lm", open_corpus(cards).tokenizer, blocks=2))
     trained = []
     for most in (1 << 30, 0):
         monkeypatch.setattr("train_min.training.prepare.MOST_STATES", most)
@@ -154,7 +144,7 @@ def test_another_language_model_reads_the_windows_once(
 def test_a_run_that_cannot_bind_stops_and_one_that_goes_on_is_measured(
     kind: str, cards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lm = kind if kind == "nano" else other_lm(cards, tmp_path / "lm")
+    lm = kind if kind == "nano" else small_llama(tmp_path / "lm", open_corpus(cards).tokenizer, blocks=2)
     small = {"steps": 2, "lm_steps": 2, "lm_rows": 1, "rows": 1, "lm_width": 32}
     options = TrainOptions(lm=lm, few_shot=True, seeds=1, workers=1, device="cpu", **{**FEW_SHOT, **small})
     lines: list[str] = []

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+from shards.tokenizer import Tokenizer
 from tests.train_min.test_model import FEATURES, batch_of, perturbed
 from train_min import TrainError
 from train_min.model.flamingo import Flamingo, ModelConfig
@@ -38,6 +39,16 @@ def build(name: str, dtype: torch.dtype = torch.float32) -> HuggingFaceLM:
 def wrapped(name: str, dtype: torch.dtype = torch.float32) -> Flamingo:
     config = ModelConfig(FEATURES, every=2, n_latents=4, n_resampler_layers=1, n_heads=2, n_new_tokens=2)
     return Flamingo(build(name, dtype), config, 0)
+
+
+def small_llama(folder: Path, tokenizer: Tokenizer, blocks: int) -> str:
+    """Write an untrained language model with its tokenizer, and return its folder for --lm."""
+    torch.manual_seed(0)
+    size = SMALL | {"num_hidden_layers": blocks, "vocab_size": tokenizer.image_id}
+    config = transformers.LlamaConfig(**size, intermediate_size=64, num_key_value_heads=2)
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(tokenizer.json)
+    return str(folder)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-import transformers
 
 from pipeline.cli.commands import run as run_command
 from tests.train_min.conftest import QUICK
 from tests.train_min.synthetic import rewrite, write_corpus
+from tests.train_min.test_lm import small_llama
 from train_min import TrainError
 from train_min.__main__ import main
 from train_min.against import run_against
@@ -212,14 +212,8 @@ def test_another_language_model_reads_the_windows_once(
     corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the states below the first gated layer kept, and without, a run finds the same."""
-    source = tmp_path / "lm"
-    tokenizer = open_corpus(corpus_folder).tokenizer
-    torch.manual_seed(0)
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
-    config = transformers.LlamaConfig(**size, num_key_value_heads=2, vocab_size=tokenizer.image_id)
-    transformers.LlamaForCausalLM(config).save_pretrained(source)
-    (source / "tokenizer.json").write_text(tokenizer.json)
-    options = dataclasses.replace(QUICK, lm=str(source), every=3, steps=4)
+    source = small_llama(tmp_path / "lm", open_corpus(corpus_folder).tokenizer, blocks=3)
+    options = dataclasses.replace(QUICK, lm=source, every=3, steps=4)
     found, kept = [], []
     for most in (1 << 30, 0):
         monkeypatch.setattr("train_min.training.prepare.MOST_STATES", most)

@@ -214,7 +214,8 @@ def fit(
 
 
 def loss_of(model: AroundLM, options: LoopOptions, seed: int, step: int) -> Callable[[Batch], Tensor]:
-    """What `fit` sums over a batch: the losses of its tokens, or `info_nce` of its images."""
+    """What `fit` sums over a batch: the losses of its tokens, or `info_nce` of its images, also logged in nats per
+    token."""
     if not options.negatives:
         return model.nll
     rng = np.random.default_rng([seed, step, options.negatives])
@@ -240,9 +241,10 @@ def speed(
     tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
     found: dict[str, float] = {"tokens_per_second": round(tokens / seconds)}
     if peak:
-        again = [replace(batch, features=[]) if isinstance(model, Flamingo) else batch for batch in batches]
         flops = sum(step_flops(model, batch) for batch in batches)
-        flops += negatives * sum(step_flops(model, batch) for batch in again)
+        if negatives:
+            again = [replace(batch, features=[]) if isinstance(model, Flamingo) else batch for batch in batches]
+            flops += negatives * sum(step_flops(model, batch) for batch in again)
         found["mfu"] = round(min(1.0, flops / seconds / peak), 4)
     return found
 
