@@ -64,7 +64,9 @@ def train(
     if isinstance(out, RemotePath):
         raise TrainError(f"-o DIR is needed: a run is written to a local directory, not to {out}")
     defaults = SCORE if score else FEW_SHOT if options.few_shot else AGAINST if against is not None else {}
-    options = replace(options, **{key: value for key, value in defaults.items() if _is_default(context, key)})
+    own = {"every"} if options.lm != "nano" else set()
+    changed = {key: value for key, value in defaults.items() if key not in own and _is_default(context, key)}
+    options = replace(options, **changed)
     if against is not None:
         run_against(corpus, against, out, options, typer.echo)
     else:

@@ -32,7 +32,7 @@ from train_min.data.windows import (
     training_windows,
 )
 from train_min.measuring.results import RunLog
-from train_min.model.flamingo import Flamingo
+from train_min.model.flamingo import AroundLM
 from train_min.model.lm import HuggingFaceLM, NanoConfig, NanoLM, packed_bias
 from train_min.model.vision import fast_dtype, load_encoder
 from train_min.options import Result, TrainOptions
@@ -169,7 +169,8 @@ def lm_jobs(setting: Setting) -> list[tuple[Any, ...]]:
     """Jobs for the language models that are missing; another model than nano is trained already, and reads the windows
     once."""
     if setting.options.lm != "nano":
-        return [] if setting.states_path("train").exists() else [("states", setting, "train")]
+        missing = setting.options.bridge == "flamingo" and not setting.states_path("train").exists()
+        return [("states", setting, "train")] if missing else []
     models = language_models(setting.options)
     return [("lm", setting, name, arm.seed) for name, arm in models.items() if not lm_path(setting, name).exists()]
 
@@ -244,7 +245,7 @@ def check_probes(setting: Setting, report: Report) -> dict[str, float]:
 
 
 def arm_job(setting: Setting, arm: Arm, log: Log) -> None:
-    """Train one Flamingo."""
+    """Train one arm."""
     windows = setting.windows("train")
     if arm.name == ALL:
         windows = replace(windows, answers=None)
@@ -258,12 +259,11 @@ def _log(log: Log, arm: Arm, row: dict[str, Any]) -> None:
     log({"variant": arm.name, "seed": arm.seed, **row})
 
 
-def load_arm(setting: Setting, arm: Arm) -> Flamingo:
+def load_arm(setting: Setting, arm: Arm) -> AroundLM:
     """Load a finished arm. Raises TrainError if it is not finished."""
     state = load(arm_path(setting, arm))
     if state["step"] < setting.options.steps:
         raise TrainError(f"the run in {setting.out} is not finished: rerun its m3w train command to resume")
     model = build_model(setting, arm.seed, arm.lm)
-    assert isinstance(model, Flamingo)
     model.load_state_dict(state["model"], strict=False)
     return model.eval()

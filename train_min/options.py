@@ -125,8 +125,8 @@ class TrainOptions:
                 raise TrainError(f"{_flag(name)} {getattr(self, name):g}: a number above 0")
         if self.bridge not in BRIDGES:
             raise TrainError(f"unknown bridge {self.bridge!r}: use {', '.join(BRIDGES)}")
-        if self.bridge != "flamingo" and (self.next_image or self.few_shot):
-            raise TrainError(f"--bridge {self.bridge} cannot be combined with --next-image or --few-shot")
+        if self.bridge != "flamingo" and self.next_image:
+            raise TrainError(f"--bridge {self.bridge} cannot be combined with --next-image")
         if not 0 <= self.next_image <= 1:
             raise TrainError(f"--next-image {self.next_image:g}: a share of the windows, 0 to 1")
         if self.seed >= 1 << 32:
@@ -155,7 +155,7 @@ FEW_SHOT: dict[str, Any] = {
     "gate_rate": 0.02,
 }
 """Defaults with `few_shot`: a language model of this size learns to bind at this rate, and not at the others' defaults
-(docs/few-shot.md)."""
+(docs/few-shot.md). `every` is nano's: a deep model does not need a gated layer before each of its blocks."""
 
 AGAINST: dict[str, Any] = {"seeds": 5}
 """Defaults of a comparison: Student's t is 2.8 for five seeds, 4.3 for three."""

@@ -25,7 +25,7 @@ from train_min import TrainError
 from train_min.fewshot import Arm, arms_of, load_arm
 from train_min.measuring.evaluate import answer_tokens, encode_items, load_model, load_task, prompt_tokens, run_setting
 from train_min.measuring.generate import Prompt, Session, prompt_batch
-from train_min.model.flamingo import Flamingo
+from train_min.model.flamingo import AroundLM
 from train_min.training.variants import Setting
 
 PROMPTS = ("This is a", "Output:", "We call it", "What is it?")
@@ -33,7 +33,7 @@ PROMPTS = ("This is a", "Output:", "We call it", "What is it?")
 ORDERS = 3
 SPREAD_AT = (2, 8)
 """Numbers of shots for which orders and prompts are compared, which takes six times as long as the accuracy."""
-ROWS = 64
+ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def draw_episode(sorted_by: list[dict[str, list[int]]], shots: int, options: Way
 
 
 def said(
-    model: Flamingo, tokenizer: Tokenizer, latents: Tensor, episodes: list[Episode], prompt: str, foreign: bool = False
+    model: AroundLM, tokenizer: Tokenizer, latents: Tensor, episodes: list[Episode], prompt: str, foreign: bool = False
 ) -> np.ndarray:
     """Index of the likeliest name in each episode, (E,). `latents` (n, R, D) belong to the items. Without shots, the
     names are said without pictures, as in Flamingo."""
@@ -124,7 +124,7 @@ def said(
 
 @torch.inference_mode()
 def log_likelihoods(
-    model: Flamingo, prompts: list[Prompt], answers: list[list[np.ndarray]], image_id: int
+    model: AroundLM, prompts: list[Prompt], answers: list[list[np.ndarray]], image_id: int
 ) -> np.ndarray:
     """Log-likelihood (nats) of each prompt's answers after it, (prompts, answers); the prompts' features are latents.
     Every prompt is read once."""
@@ -143,10 +143,10 @@ def log_likelihoods(
 
 
 @torch.inference_mode()
-def all_latents(model: Flamingo, features: Tensor) -> Tensor:
-    """The resampler's output (n, R, D) for features (n, S, V)."""
+def all_latents(model: AroundLM, features: Tensor) -> Tensor:
+    """Latents (n, R, D) for features (n, S, V)."""
     device, dtype = model.new_rows.device, model.lm.head.dtype
-    return torch.cat([model.resampler(part[:, None].to(device, dtype)) for part in features.split(256)])
+    return torch.cat([model.encoded(part[:, None].to(device, dtype)) for part in features.split(256)])
 
 
 def by_features(pooled: Tensor, episodes: list[Episode], mean: bool) -> np.ndarray:
@@ -193,7 +193,7 @@ def share(found: np.ndarray, episodes: list[Episode]) -> float:
 
 
 def measure(
-    model: Flamingo, tokenizer: Tokenizer, features: Tensor, labels: list[str], options: WaysOptions, full: bool
+    model: AroundLM, tokenizer: Tokenizer, features: Tensor, labels: list[str], options: WaysOptions, full: bool
 ) -> list[dict[str, Any]]:
     """A row for each number of shots; not `full`: only the accuracy, and that with foreign pictures."""
     sorted_by = class_pools(labels, options.concept)
@@ -227,20 +227,12 @@ def measure(
     return rows
 
 
-def load_flamingo(setting: Setting) -> Flamingo:
-    """`load_model`. Raises TrainError for a run with another bridge."""
-    model = load_model(setting)
-    if not isinstance(model, Flamingo):
-        raise TrainError("--ways needs a run with --bridge flamingo")
-    return model
-
-
-def models_of(setting: Setting) -> dict[str, Callable[[], Flamingo]]:
+def models_of(setting: Setting) -> dict[str, Callable[[], AroundLM]]:
     """The trained models of a run by name, the first first; of a run without --few-shot, the one on true images."""
     if not setting.options.few_shot:
-        return {"true": lambda: load_flamingo(setting)}
+        return {"true": lambda: load_model(setting)}
 
-    def loader(arm: Arm) -> Callable[[], Flamingo]:
+    def loader(arm: Arm) -> Callable[[], AroundLM]:
         return lambda: load_arm(setting, arm)
 
     return {arm.file: loader(arm) for arm in sorted(arms_of(setting.options), key=lambda arm: arm.name != "names")}

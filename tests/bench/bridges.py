@@ -1,10 +1,11 @@
-"""Flamingo's gated layers beside BLIP-2's Q-Former and LLaVA's projection: gain, trained parameters and time.
+"""Flamingo's gated layers beside BLIP-2's Q-Former and LLaVA's projection: gain, few-shot accuracy, size and time.
 
     python -m tests.bench.bridges corpus -o bridges --record
 
 All three have the same frozen language model (each run trains it, with the same result), features, windows, tokens and
 seeds. Flamingo keeps the states below its gated layer, which the others cannot. Times are of all trainings with their
-evaluation, one after the other in one process.
+evaluation, one after the other in one process. Few-shot accuracy is that of `m3w train --few-shot --bridge NAME` on
+pages of cards (docs/few-shot.md): two ways, unseen combinations, one seed.
 """
 
 import argparse
@@ -12,7 +13,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.bench.fewshot import at_shots, corpus_of, m3w, tasks_of
 from tests.bench.results import Figure, record
+from train_min.fewshot import NAMES, Arm
 from train_min.options import BRIDGES, TrainOptions
 from train_min.train import run
 from train_min.training.loop import load
@@ -32,6 +35,21 @@ def trained(corpus: Path, out: Path, bridge: str, options: argparse.Namespace) -
         "tokens_per_second": sorted(speeds)[len(speeds) // 2],
         "seconds": result.data["seconds"]["total"] - result.data["seconds"]["prepare"],
     }
+
+
+SHOTS = (2, 8)
+
+
+def few_shot(out: Path, bridge: str) -> dict[int, float]:
+    """Accuracy of a run with `bridge` by the number of shots."""
+    run = out / f"few-shot-{bridge}"
+    if not (run / "few-shot.json").exists():
+        m3w("train", corpus_of(out / "cards"), "-o", run, "--few-shot", "--bridge", bridge, "--seeds", 1)
+    path = run / "ways-unseen-2.json"
+    if not path.exists():
+        m3w("evaluate", run, tasks_of(out) / "unseen", "--ways", 2, *at_shots(*SHOTS))
+    rows = json.loads(path.read_text())["models"][Arm(NAMES, 0).file]
+    return {row["shots"]: row["accuracy"] for row in rows}
 
 
 def main() -> None:
@@ -58,6 +76,9 @@ def main() -> None:
             Figure(f"tokens per second, {bridge}", found["tokens_per_second"]),
             Figure(f"seconds of the trainings, {bridge}", round(found["seconds"]), "s", "< 900"),
         ]
+        for shots, accuracy in few_shot(options.output, bridge).items():
+            measured.append(Figure(f"2-way accuracy, {shots} shots, {bridge}", accuracy))
+            print(f"{measured[-1].figure}: {accuracy:.3f}", flush=True)
     if options.record:
         data = f"{options.corpus.name}, {options.seeds} seeds of {options.steps} steps, one process"
         record("trainer", measured, "python -m tests.bench.bridges corpus -o bridges", data)

@@ -22,7 +22,8 @@ from train_min.measuring.evaluate import answer_tokens, prompt_tokens
 from train_min.measuring.generate import Prompt, likelihoods
 from train_min.model.flamingo import Flamingo, ModelConfig
 from train_min.model.lm import NanoConfig, NanoLM
-from train_min.options import FEW_SHOT, TrainOptions
+from train_min.model.prefix import PrefixLM
+from train_min.options import BRIDGES, FEW_SHOT, TrainOptions
 from train_min.training.loop import load
 from train_min.ways import (
     WaysOptions,
@@ -86,9 +87,13 @@ def tokenizer() -> Tokenizer:
     return train_corpus_tokenizer(["This is a red. This is a blue star"] * 3)
 
 
-def test_kept_latents_give_the_likelihoods_of_the_features(tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("bridge", BRIDGES)
+def test_kept_latents_give_the_likelihoods_of_the_features(tokenizer: Tokenizer, bridge: str) -> None:
     lm = NanoLM(NanoConfig(tokenizer.vocab_size, 32, 2), 0)
-    model = Flamingo(lm, ModelConfig(8, every=1, n_latents=2, n_resampler_layers=1), 0).eval()
+    kind = Flamingo if bridge == "flamingo" else PrefixLM
+    model = kind(lm, ModelConfig(8, every=1, n_latents=2, n_resampler_layers=1, bridge=bridge), 0).eval()
+    if isinstance(model, PrefixLM):
+        model.scale = 1.0
     for layer in model.gated.values():
         torch.nn.init.constant_(layer.attention_gate, 1.0)
     for block in lm.blocks:
@@ -140,13 +145,15 @@ def test_another_language_model_reads_the_windows_once(
     assert all(torch.allclose(value, trained[1][name], atol=2e-3) for name, value in trained[0].items())
 
 
-@pytest.mark.parametrize("kind", ["nano", "other"])
+@pytest.mark.parametrize(("kind", "bridge"), [("nano", "flamingo"), ("other", "flamingo"), ("other", "linear")])
 def test_a_run_that_cannot_bind_stops_and_one_that_goes_on_is_measured(
-    kind: str, cards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, bridge: str, cards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm = kind if kind == "nano" else small_llama(tmp_path / "lm", open_corpus(cards).tokenizer, blocks=2)
     small = {"steps": 2, "lm_steps": 2, "lm_rows": 1, "rows": 1, "lm_width": 32}
-    options = TrainOptions(lm=lm, few_shot=True, seeds=1, workers=1, device="cpu", **{**FEW_SHOT, **small})
+    options = TrainOptions(
+        lm=lm, bridge=bridge, few_shot=True, seeds=1, workers=1, device="cpu", **{**FEW_SHOT, **small}
+    )
     lines: list[str] = []
     with pytest.raises(TrainError, match="cannot bind.* Train it longer" if kind == "nano" else "Choose another --lm"):
         fewshot.run_few_shot(cards, tmp_path / "run", options, lines.append)

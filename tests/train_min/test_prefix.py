@@ -67,7 +67,7 @@ def test_the_prefix_stands_before_its_marker(bridge: str) -> None:
     model = model_of(bridge)
     assert isinstance(model, PrefixLM)
     batch = batch_of([[-1, 0, 0, 1], [0, 0, 0, 0]], [(0, 0), (0, 1), (1, 0)])
-    vectors, x = model.prefix(batch, torch.float32), model.embed(batch.tokens)
+    vectors, x = model.latents(batch), model.embed(batch.tokens)
     rows = [torch.cat([x[0, :1], vectors[0], x[0, 1:3], vectors[1], x[0, 3:]]), torch.cat([vectors[2], x[1]])]
     logits = model.logits(batch)
     for number, (row, kept) in enumerate(zip(rows, (slice(-1, None), slice(-4, None)), strict=True)):

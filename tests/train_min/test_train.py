@@ -100,6 +100,8 @@ def test_a_recipe_that_was_edited_is_noticed_before_training(tmp_path: Path, old
         (["--few-shot"], FEW_SHOT),
         (["--score", "--seeds", "2", "--matrix-rate", "0.06"], {"seeds": 2, "matrix_rate": 0.06}),
         (["--few-shot", "--matrix-rate", "0.06"], {**FEW_SHOT, "matrix_rate": 0.06}),
+        (["--few-shot", "--lm", "gpt2"], {**FEW_SHOT, "every": 0}),
+        (["--few-shot", "--lm", "gpt2", "--every", "1"], FEW_SHOT),
     ],
 )
 def test_commands_have_their_own_defaults(

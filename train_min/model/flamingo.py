@@ -37,7 +37,7 @@ class Batch:
     `features` holds the media, in groups of equal frame count (n, F, S, V), concatenated in the order of `media_row`
     and `media_slot` (N each): item i is at place media_slot[i] of row media_row[i]. `targets[b, t]` is the token to
     predict at t, -1 for no loss. `states` (B, T, D), if given, is the output of `Flamingo.lower` for these tokens;
-    `latents` (N, R, D) that of the resampler for the media.
+    `latents` (N, R, D) that of `AroundLM.latents`.
     """
 
     tokens: Tensor
@@ -50,6 +50,10 @@ class Batch:
     media_slot: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     states: Tensor | None = None
     latents: Tensor | None = None
+
+    @property
+    def has_media(self) -> bool:
+        return self.latents is not None or bool(self.features)
 
     def to(self, device: torch.device) -> "Batch":
         def move(value: Tensor) -> Tensor:
@@ -298,6 +302,17 @@ class AroundLM(nn.Module, ABC):
         """What the language model runs on: embeddings (B, L, D), positions and segments (B, L)."""
         return self.embed(batch.tokens), batch.positions, batch.segments
 
+    @abstractmethod
+    def encoded(self, features: Tensor) -> Tensor:
+        """What the language model is shown of media of as many frames (N, F, S, V): latents (N, R, D)."""
+
+    def latents(self, batch: Batch) -> Tensor:
+        """The latents (N, R, D) of the media of `batch`, in the order of `batch.media_row`."""
+        dtype = self.lm.head.dtype
+        if batch.latents is not None:
+            return batch.latents.to(dtype)
+        return torch.cat([self.encoded(group.to(dtype)) for group in batch.features])
+
     def media(self, batch: Batch, dtype: torch.dtype) -> Media | None:
         """The media as gated layers see them, None if there are none."""
         return None
@@ -358,17 +373,13 @@ class Flamingo(AroundLM):
         self.add_new_tokens()
 
     def media(self, batch: Batch, dtype: torch.dtype) -> Media | None:
-        if batch.latents is not None:
-            return see_media(batch.latents.to(dtype), batch.media_row, batch.media_slot, batch.media_index)
-        if not batch.features:
+        if not batch.has_media:
             return None
-        return see_media(self.latents(batch), batch.media_row, batch.media_slot, batch.media_index)
+        return see_media(self.latents(batch).to(dtype), batch.media_row, batch.media_slot, batch.media_index)
 
-    def latents(self, batch: Batch) -> Tensor:
-        """The latents (N, R, D) of the media of `batch`, in the order of `batch.media_row`."""
-        dtype = self.lm.head.dtype
-        groups = [self.resampler(padded(group.to(dtype), 8))[: len(group)] for group in batch.features]
-        return torch.cat(groups)
+    def encoded(self, features: Tensor) -> Tensor:
+        """The resampler's output (N, R, D) for media (N, F, S, V)."""
+        return self.resampler(padded(features, 8))[: len(features)]
 
     def hidden(self, batch: Batch) -> Tensor:
         """The head's input (B, T, D). With `batch.states` only the blocks from the first gated layer on run."""

@@ -79,11 +79,10 @@ class PrefixLM(AroundLM):
         # as large as the embeddings they stand among; a bridge's output starts with variance 1
         self.scale = float(lm.head.float().std())
 
-    def prefix(self, batch: Batch, dtype: torch.dtype) -> Tensor:
-        """The vectors of the media, (N, K, D). All media have the same number of frames."""
-        (group,) = batch.features
-        patches = padded(group.to(dtype).flatten(1, 2), 8)
-        return (self.bridge(patches)[: len(group)] * self.scale).to(dtype)
+    def encoded(self, features: Tensor) -> Tensor:
+        """The vectors (N, K, D) of media (N, F, S, V)."""
+        patches = padded(features.flatten(1, 2), 8)
+        return (self.bridge(patches)[: len(features)] * self.scale).to(features.dtype)
 
     def inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         x, positions, segments, _ = self.expanded(batch)
@@ -94,10 +93,10 @@ class PrefixLM(AroundLM):
         token. Rows are padded on the left, so that all end at the same position."""
         x = self.embed(batch.tokens)
         rows, length = batch.tokens.shape
-        if not batch.features:
+        if not batch.has_media:
             place = torch.arange(length, device=x.device).expand(rows, length)
             return x, batch.positions, batch.segments, place
-        vectors = self.prefix(batch, x.dtype)
+        vectors = self.latents(batch).to(x.dtype)
         seen = batch.media_index
         # an item's first token is its marker
         marker = (seen >= 0) & (seen != F.pad(seen, (1, 0), value=-1)[:, :-1])

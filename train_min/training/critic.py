@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from train_min.data.permute import derange
-from train_min.model.flamingo import AroundLM, Batch, Flamingo
+from train_min.model.flamingo import AroundLM, Batch
 
 
 def info_nce(model: AroundLM, batch: Batch, negatives: int, rng: np.random.Generator) -> Tensor:
@@ -22,8 +22,7 @@ def info_nce(model: AroundLM, batch: Batch, negatives: int, rng: np.random.Gener
     `negatives` images of other windows, drawn anew."""
     if not batch.features:
         return model.new_rows.sum() * torch.zeros(1, device=batch.tokens.device)
-    if isinstance(model, Flamingo):
-        batch = replace(batch, latents=model.latents(batch))  # only once for all arrangements
+    batch = replace(batch, latents=model.latents(batch))  # only once for all arrangements
     windows = windows_of_media(batch)
     own, seen = per_image(batch, model.nll(batch))
     losses = [own]

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -241,10 +241,7 @@ def speed(
     tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
     found: dict[str, float] = {"tokens_per_second": round(tokens / seconds)}
     if peak:
-        flops = sum(step_flops(model, batch) for batch in batches)
-        if negatives:
-            again = [replace(batch, features=[]) if isinstance(model, Flamingo) else batch for batch in batches]
-            flops += negatives * sum(step_flops(model, batch) for batch in again)
+        flops = sum(media_flops(model, batch) + (1 + negatives) * text_flops(model, batch) for batch in batches)
         found["mfu"] = round(min(1.0, flops / seconds / peak), 4)
     return found
 
@@ -270,23 +267,17 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 def step_flops(model: AroundLM, batch: Batch) -> float:
     """Floating-point operations of one step on `batch`: a frozen weight costs 2 per token forward and 2 backward,
     backward only from the first gated block on; a trained weight 6 per token. Attention products are not counted."""
-    tokens = int((batch.segments >= 0).sum())
-    predicted = int((batch.targets >= 0).sum())
-    if not isinstance(model, Flamingo):
-        assert isinstance(model, PrefixLM)
-        return prefix_flops(model, batch, tokens, predicted)
-    items = len(batch.media_row)
+    return media_flops(model, batch) + text_flops(model, batch)
+
+
+def media_flops(model: AroundLM, batch: Batch) -> float:
+    """The part of `step_flops` that makes latents of the media."""
     patches = sum(group.shape[0] * group.shape[1] * group.shape[2] for group in batch.features)
-    latents = items * len(model.resampler.latents)
-    flops = 0.0
-    for index, block in enumerate(model.lm.blocks):
-        below = 2 if batch.states is None else 0
-        flops += (4 if index >= model.first else below) * tokens * matrix_weights(block)
-    flops += 4 * predicted * model.lm.head.numel()
-    for layer in model.gated.values():
-        on_latents = layer.kv.weight.numel()
-        flops += 6 * (tokens * (matrix_weights(layer) - on_latents) + latents * on_latents)
-    flops += 6 * patches * model.resampler.project.weight.numel()
+    if isinstance(model, PrefixLM):
+        return 6 * vectors_of(model, batch) * matrix_weights(model.bridge)
+    assert isinstance(model, Flamingo)
+    latents = len(batch.media_row) * len(model.resampler.latents)
+    flops = 6 * patches * model.resampler.project.weight.numel()
     for resampling in model.resampler.layers:
         assert isinstance(resampling, ResamplerLayer)
         on_patches = resampling.kv.weight.numel()
@@ -294,16 +285,28 @@ def step_flops(model: AroundLM, batch: Batch) -> float:
     return flops
 
 
-def prefix_flops(model: PrefixLM, batch: Batch, tokens: int, predicted: int) -> float:
-    """`step_flops` of a model whose rows hold the vectors of the images: the whole stack runs, forward and backward."""
+def text_flops(model: AroundLM, batch: Batch) -> float:
+    """The other part of `step_flops`. The rows of a `PrefixLM` hold the vectors of the images, and its whole stack runs
+    forward and backward."""
+    tokens = int((batch.segments >= 0).sum())
+    flops = 4 * int((batch.targets >= 0).sum()) * model.lm.head.numel()
+    if isinstance(model, PrefixLM):
+        return flops + 4 * (tokens + vectors_of(model, batch)) * sum(map(matrix_weights, model.lm.blocks))
+    assert isinstance(model, Flamingo)
+    below = 2 if batch.states is None else 0
+    for index, block in enumerate(model.lm.blocks):
+        flops += (4 if index >= model.first else below) * tokens * matrix_weights(block)
+    latents = len(batch.media_row) * len(model.resampler.latents)
+    for layer in model.gated.values():
+        on_latents = layer.kv.weight.numel()
+        flops += 6 * (tokens * (matrix_weights(layer) - on_latents) + latents * on_latents)
+    return flops
+
+
+def vectors_of(model: PrefixLM, batch: Batch) -> int:
+    """Number of vectors that stand for the media of `batch`."""
     patches = sum(group.shape[0] * group.shape[1] * group.shape[2] for group in batch.features)
-    vectors = len(batch.media_row) * model.vectors if model.vectors else patches
-    frozen = sum(map(matrix_weights, model.lm.blocks))
-    return (
-        4 * (tokens + vectors) * frozen
-        + 4 * predicted * model.lm.head.numel()
-        + 6 * vectors * matrix_weights(model.bridge)
-    )
+    return len(batch.media_row) * model.vectors if model.vectors else patches
 
 
 def matrix_weights(module: nn.Module) -> int:
