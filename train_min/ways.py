@@ -34,6 +34,7 @@ ORDERS = 3
 SPREAD_AT = (2, 8)
 """Numbers of shots for which orders and prompts are compared, which takes six times as long as the accuracy."""
 ROWS = 32
+"""Prompts read at a time. With `--bridge linear` one of 32 shots is some 1,900 positions long."""
 
 
 @dataclass(frozen=True)
